@@ -1,0 +1,28 @@
+/* file.h - files: mapped for reading, written so that a crash or a full disk never leaves half a file.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_BASE_FILE_H
+#define MOA_BASE_FILE_H
+
+#include "moa.h"
+
+/* A whole file, read-only. An empty file maps to data = NULL, size = 0. */
+typedef struct moa_map { const uint8_t *data; size_t size; } moa_map;
+int moa_map_open(moa_map *out, const char *path, moa_err *err);
+void moa_map_close(moa_map *m);
+
+/* A whole small file into heap memory, 0-terminated. path "-" is standard input.
+ * MOA_ELIMIT when it is longer than max. */
+int moa_read_file(char **out, size_t *len, const char *path, size_t max, moa_err *err);
+
+/* Writes go to PATH.tmp.PID; commit flushes them to the disk and renames over PATH. Without a commit
+ * (an error, a crash) PATH keeps its old content. Errors are sticky: check the commit. */
+typedef struct moa_writer moa_writer;
+int moa_writer_open(moa_writer **out, const char *path, moa_err *err);
+int moa_writer_add(moa_writer *w, const void *p, size_t n);
+uint64_t moa_writer_pos(const moa_writer *w);
+int moa_writer_commit(moa_writer *w, moa_err *err); /* frees w in every case */
+void moa_writer_abort(moa_writer *w);               /* removes the temporary file; NULL is fine */
+
+int moa_mkdirs(const char *path, moa_err *err); /* like mkdir -p */
+
+#endif

@@ -1,0 +1,40 @@
+/* cli.h - commands of the program: one file each (cmd_*.c), registry commands.def.
+ * Exit codes: 0 done, 1 the work failed, 2 wrong use. Only this folder prints.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_CLI_CLI_H
+#define MOA_CLI_CLI_H
+
+#include "moa.h"
+
+#include <stdio.h>
+
+typedef struct moa_command {
+    const char *name;
+    const char *usage; /* one line after the name: "[-m MODEL] PROMPT" */
+    const char *help;  /* one line for the list of commands */
+    const char *more;  /* text of --help after the options; may be NULL */
+    const struct moa_opt *opts; /* ends with a row whose name is NULL */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit code */
+} moa_command;
+const moa_command *const *moa_commands(int *n);
+
+/* Options of a command: parsed in one place, so that --help, errors and types are alike everywhere. */
+typedef enum moa_opt_kind { MOA_OPT_FLAG, MOA_OPT_INT, MOA_OPT_FLOAT, MOA_OPT_STR, MOA_OPT_STRS } moa_opt_kind;
+typedef struct moa_opt {
+    const char *name;  /* "--mix"; short form in alt ("-m") or NULL */
+    const char *alt;
+    moa_opt_kind kind;
+    const char *arg;   /* shown in help: "N", "MODEL" */
+    const char *help;
+    double lo, hi;     /* INT and FLOAT: allowed range when lo < hi */
+} moa_opt;
+typedef struct moa_optval { bool set; long long i; double f; const char *s; const char *list[64]; int n_list; } moa_optval;
+/* val has one entry per row of c->opts. Positional arguments go to pos (at most max_pos). Handles --help (returns 1 after
+ * printing). Wrong use: prints what and the usage, returns -1 (exit 2). */
+int moa_opt_parse(const moa_command *c, int argc, char **argv, moa_optval *val, const char **pos, int max_pos, int *n_pos);
+
+int moa_cli_fail(const moa_err *err); /* prints "moa: text" and "  hint: ...", returns 1 (2 for MOA_EUSAGE) */
+/* MODEL argument -> path: a file; else NAME[.gguf] in $MOA_MODELS, ./models, the installed models, ~/.cache/moa/models. NULL: bundled. */
+int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err);
+
+#endif

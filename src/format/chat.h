@@ -1,0 +1,22 @@
+/* chat.h - conversations to prompt text, through the model's own template (Jinja, tokenizer.chat_template).
+ * The interpreter is jinja.h; it has bounds on steps, depth, memory and output.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_FORMAT_CHAT_H
+#define MOA_FORMAT_CHAT_H
+
+#include "moa.h"
+
+typedef struct moa_message {
+    const char *role;    /* "system", "user", "assistant" */
+    const char *content; /* UTF-8 */
+} moa_message;
+
+typedef struct moa_chat_template moa_chat_template;
+
+int moa_chat_template_parse(moa_chat_template **out, const char *text, size_t n, moa_err *err); /* copies text */
+void moa_chat_template_free(moa_chat_template *t);
+/* free(*out). bos/eos: text of those tokens ("" for none). add_generation_prompt opens the assistant's turn. */
+int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
+                    const char *bos, const char *eos, bool add_generation_prompt, moa_err *err);
+
+#endif

@@ -1,0 +1,50 @@
+/* tokenizer.h - text <-> token ids, as stored in GGUF (tokenizer.ggml.*). Byte-exact both ways.
+ * Models: byte-level BPE ("gpt2", pre-tokenisers by name) and SentencePiece-type BPE ("llama").
+ * One file per model in tokenizer/, registry tokenizers.def.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_FORMAT_TOKENIZER_H
+#define MOA_FORMAT_TOKENIZER_H
+
+#include "format/gguf.h"
+
+typedef struct moa_tokenizer moa_tokenizer;
+
+typedef struct moa_ids { int32_t *v; int64_t n, cap; } moa_ids; /* zero-initialise; free with moa_ids_deinit */
+void moa_ids_deinit(moa_ids *ids);
+int moa_ids_add(moa_ids *ids, int32_t id);
+
+int moa_tokenizer_open(moa_tokenizer **out, const moa_gguf *g, moa_err *err); /* borrows g's mapping */
+void moa_tokenizer_close(moa_tokenizer *t);
+
+enum {
+    MOA_TOK_BOS = 1,     /* put BOS first where the model asks for it */
+    MOA_TOK_SPECIAL = 2  /* text of control tokens ("<|im_end|>") becomes their id; without it, plain text (user input) */
+};
+/* Appends to ids. Any bytes are valid input. Thread-safe on one tokenizer. */
+int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t n, int flags, moa_err *err);
+
+/* Bytes of one token, in the tokenizer's memory (whatever the neighbours; SPM word marks already turned into
+ * spaces). Control tokens give an empty string unless special. Out-of-range ids give an empty string. */
+moa_str moa_token_bytes(const moa_tokenizer *t, int32_t id, bool special);
+/* Whole text of ids: like the concatenation, but SPM's first space is removed where the model adds one. free() it. */
+int moa_detokenize(char **out, size_t *len, const moa_tokenizer *t, const int32_t *ids, int64_t n, bool special, moa_err *err);
+
+int moa_tokenizer_n_vocab(const moa_tokenizer *t);
+int32_t moa_tokenizer_bos(const moa_tokenizer *t); /* -1: none */
+int32_t moa_tokenizer_eos(const moa_tokenizer *t);
+int32_t moa_tokenizer_find(const moa_tokenizer *t, const char *token_text); /* exact entry; -1: none */
+bool moa_tokenizer_is_eog(const moa_tokenizer *t, int32_t id); /* ends a generation: eos, eot, <|im_end|> ... */
+bool moa_tokenizer_is_control(const moa_tokenizer *t, int32_t id);
+
+/* ---- training a byte-level BPE ---- */
+typedef struct moa_bpe_train {
+    int n_vocab;                 /* total, incl. 256 bytes and specials */
+    const char *pre;             /* pre-tokeniser name written to the file; "moa": words with their space, single digits */
+    const char *const *special;  /* control tokens, first ids after nothing: placed at the front */
+    int n_special;
+    int bos, eos, pad;           /* indices into special, -1: none */
+} moa_bpe_train;
+/* Train on n texts, deterministic; writes tokenizer.ggml.* keys into o. */
+int moa_bpe_train_run(moa_gguf_out *o, const moa_bpe_train *cfg, const char *const *text, const size_t *len, int64_t n, moa_err *err);
+
+#endif
