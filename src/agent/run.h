@@ -89,9 +89,13 @@ struct moa_run {
     moa_usage usage; double seconds;
     const moa_mix_cfg *cfg;
     uint64_t seed;
+    int rc; moa_err err;                  /* of this run */
 };
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);
 int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err); /* index; inputs must be earlier nodes */
+/* Several runs advance together, so that a local backend sees all their ready calls as one batch (evaluation). A run
+ * that fails does not stop the others: its code is in rc. */
+int moa_run_execute_many(moa_run **r, int n, moa_event_cb cb, void *ctx, moa_err *err);
 int moa_run_execute(moa_run *r, moa_event_cb cb, void *ctx, moa_err *err);
 const char *moa_run_answer(const moa_run *r);
 void moa_run_free(moa_run *r);

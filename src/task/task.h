@@ -27,6 +27,7 @@ void moa_item_deinit(moa_item *it);
 typedef struct moa_family {
     const char *name, *help;
     int n_level;
+    bool scored;       /* false: talk to learn from (greetings, what moa is), no part of the task set "microworld" */
     /* Fill question, solution, answer. Same rng state, same item. Solutions should vary in wording and in the order of steps. */
     int (*make)(moa_item *it, int level, moa_rng *r);
 } moa_family;

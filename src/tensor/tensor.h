@@ -49,6 +49,7 @@ typedef struct moa_tensor {
     bool needs_grad;             /* a parameter, or depends on one */
     struct moa_tensor *half;     /* parameters: bf16 copy that dense products read, refreshed by the optimiser */
     const char *name;            /* borrowed; parameters and file tensors */
+    void *act;                   /* inference: this tensor's int8 form (moa_q8_act), made once, shared by q, k, v ... */
 } moa_tensor;
 
 /* A contiguous view on data. Missing trailing sizes of shape are given as n_dim < MOA_MAX_DIM. */
