@@ -1,0 +1,61 @@
+/* cmd_bench.c - moa bench NAME: options shared by all measurements; what is measured is in bench_*.c (benches.def).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/bench.h"
+
+#include <string.h>
+
+#define BENCH(x) extern const moa_bench moa_bench_##x;
+#include "cli/benches.def"
+#undef BENCH
+
+static const moa_bench *const table[] = {
+#define BENCH(x) &moa_bench_##x,
+#include "cli/benches.def"
+#undef BENCH
+    NULL,
+};
+
+const moa_bench *const *moa_benches(int *n) {
+    *n = (int)(sizeof table / sizeof *table) - 1;
+    return table;
+}
+
+enum { O_MODEL, O_THREADS, O_RUNS, O_JSON };
+static const moa_opt opts[] = {
+    {"--model", "-m", MOA_OPT_STR, "MODEL", "model file or name (default: the bundled one)", 0, 0},
+    {"--threads", "-t", MOA_OPT_INT, "T", "threads (default: all cores)", 1, 1024},
+    {"--runs", "-r", MOA_OPT_INT, "N", "repeats of each measurement; the median counts", 1, 1000},
+    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout", 0, 0},
+    {NULL, NULL, 0, NULL, NULL, 0, 0},
+};
+
+static int run(int argc, char **argv);
+const moa_command moa_command_bench = {
+    .name = "bench", .usage = "NAME [-m MODEL] [-t THREADS] [--json] [ARG]", .help = "measure speed on this machine",
+    .more = "NAME is speed (prefill, decode, batches, self-moa), or another of `moa bench list`.", .opts = opts, .run = run,
+};
+
+static int run(int argc, char **argv) {
+    moa_optval v[sizeof opts / sizeof *opts];
+    const char *pos[2] = {0};
+    int n_pos, n;
+    int rc = moa_opt_parse(&moa_command_bench, argc, argv, v, pos, 2, &n_pos);
+    if (rc) return rc < 0 ? 2 : 0;
+    const moa_bench *const *b = moa_benches(&n);
+    const char *names[64] = {0};
+    for (int i = 0; i < n && i < 64; i++) names[i] = b[i]->name;
+    if (n_pos == 0) return moa_cli_usage(&moa_command_bench, "what to measure is missing");
+    if (!strcmp(pos[0], "list")) {
+        for (int i = 0; i < n; i++) printf("%-10s %s\n", b[i]->name, b[i]->help);
+        return 0;
+    }
+    moa_bench_opt o = {v[O_JSON].set, v[O_MODEL].s, (int)v[O_THREADS].i, (int)v[O_RUNS].i, n_pos > 1 ? pos[1] : NULL};
+    for (int i = 0; i < n; i++)
+        if (!strcmp(b[i]->name, pos[0])) {
+            moa_err err = {0};
+            return b[i]->run(&o, &err) < 0 ? moa_cli_fail(&err) : 0;
+        }
+    const char *near = moa_cli_nearest(pos[0], names, n < 64 ? n : 64);
+    return moa_cli_usage(&moa_command_bench, "no measurement '%s'%s%s%s", pos[0], near ? " (did you mean " : "", near ? near : "",
+                         near ? "?)" : "");
+}

@@ -1,0 +1,65 @@
+/* main.c - the program: find the command, run it, return its exit code. Each command is one file (cmd_*.c) and one
+ * line of commands.def; the list below, `moa --help` and the hint on a mistyped name all read that table.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#define COMMAND(x) extern const moa_command moa_command_##x;
+#include "cli/commands.def"
+#undef COMMAND
+
+static const moa_command *const table[] = {
+#define COMMAND(x) &moa_command_##x,
+#include "cli/commands.def"
+#undef COMMAND
+    NULL,
+};
+
+const moa_command *const *moa_commands(int *n) {
+    *n = (int)(sizeof table / sizeof *table) - 1;
+    return table;
+}
+
+static void help(FILE *f) {
+    int n;
+    const moa_command *const *c = moa_commands(&n);
+    fprintf(f, "moa %s - run, tune and measure mixtures of language models\n\n"
+               "usage: moa COMMAND [OPTIONS] ...\n\ncommands:\n", MOA_VERSION);
+    for (int i = 0; i < n; i++) fprintf(f, "  %-16s %s\n", c[i]->name, c[i]->help);
+    fprintf(f, "\nmoa COMMAND --help tells the options of one command.\n"
+               "start here:  moa run \"What is 17 + 25?\"\n");
+}
+
+static int unknown(const char *name) {
+    int n;
+    const moa_command *const *c = moa_commands(&n);
+    const char *names[64] = {0};
+    for (int i = 0; i < n && i < 64; i++) names[i] = c[i]->name;
+    const char *near = moa_cli_nearest(name, names, n < 64 ? n : 64);
+    fprintf(stderr, "moa: unknown command '%s'\n", name);
+    if (near) fprintf(stderr, "  hint: did you mean 'moa %s'?\n", near);
+    fprintf(stderr, "  moa --help lists all commands\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return help(stderr), 2;
+    const char *name = argv[1];
+    if (!strcmp(name, "--version") || !strcmp(name, "version")) return printf("moa %s\n", MOA_VERSION), 0;
+    if (!strcmp(name, "--help") || !strcmp(name, "-h")) return help(stdout), 0;
+    bool about = !strcmp(name, "help");
+    if (about && argc < 3) return help(stdout), 0;
+    if (about) name = argv[2];
+    int n;
+    const moa_command *const *c = moa_commands(&n);
+    for (int i = 0; i < n; i++)
+        if (!strcmp(c[i]->name, name)) {
+            if (about) return moa_cli_help(c[i], stdout), 0;
+            int rc = c[i]->run(argc - 1, argv + 1);
+            /* A full disk or a closed pipe must not look like success. */
+            if (fflush(stdout) != 0 && rc == 0) rc = 1;
+            return rc;
+        }
+    return unknown(name);
+}
