@@ -1,9 +1,9 @@
-# moa - GNU make. Read from top to bottom: what is built, from what, with which flags; then checks, install.
-#   make            the program, the library
-#   make run        answer a question with the bundled model
-#   make check      every test        (make SAN=address,undefined check: under sanitizers)
-# Variables: CC, CFLAGS, BUILD (folder), SAN, PARTS (layers to build), WERROR=1
-CC      ?= gcc
+# moa - GNU make. Read from top to bottom: what is built, from what, with which flags; then tests, install.
+#   make              the program and the library
+#   make run          answer a question with the bundled model (MSG="..." for your own)
+#   make check        every test; make SAN=address,undefined check: under sanitizers
+#   make fuzz-gguf    libFuzzer on one target (clang); make format; make install PREFIX=...
+# Variables: CC, CFLAGS, BUILD (folder), SAN, PREFIX, WERROR=1, PARTS (layers to build)
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
@@ -11,45 +11,109 @@ AR      ?= ar
 BUILD   ?= build$(if $(SAN),-san)
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
-PARTS   ?= base tensor format task mix model train agent cli
+PARTS   ?= base tensor format mix model task train agent cli
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
 SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 # Contraction of a*b+c would make results depend on the compiler's mood: every FMA in moa is written out.
-ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -Iinclude -Isrc -ffp-contract=off -fopenmp -MMD -MP $(WARN) $(SANF) $(ISA) $(CFLAGS)
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -DMOA_DATADIR='"$(PREFIX)/share/moa"' -Iinclude -Isrc -fPIC -fvisibility=hidden \
+             -ffp-contract=off -fopenmp -MMD -MP $(WARN) $(SANF) $(CFLAGS) $(ISA)
 LIBS    := -ldnnl -ljansson -lcyaml -lpcre2-8 -lutf8proc -lm
 LDALL    = -fopenmp $(SANF) $(LDFLAGS)
+VERSION := $(shell sed -nE 's/^\#define MOA_VERSION "(.*)"/\1/p' include/moa.h)
+MSG     ?= Tom has 12 apples. He buys 9 more and gives 4 to Anna. How many apples does Tom have now?
 
-SRC     := $(foreach p,$(PARTS),$(shell find src/$(p) -name '*.c' 2>/dev/null))
+SRC     := $(foreach p,$(PARTS),$(shell find src/$(p) -name '*.c' 2>/dev/null | sort))
 LIB_SRC := $(filter-out src/cli/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
-TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(foreach p,$(PARTS),$(wildcard tests/$(p)/test_*.c)))
+TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(foreach p,$(PARTS),$(sort $(wildcard tests/$(p)/test_*.c))))
+FUZZ    := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 TEST_SUP := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/support/*.c))
 
-all: $(BUILD)/moa $(BUILD)/libmoa.a
+all: $(BUILD)/moa $(BUILD)/libmoa.a $(BUILD)/libmoa.so
+
+run: $(BUILD)/moa
+	$(BUILD)/moa run "$(MSG)"
 
 $(BUILD)/moa: $(CLI_OBJ) $(BUILD)/libmoa.a
 	$(CC) $(LDALL) -o $@ $^ $(LIBS)
 $(BUILD)/libmoa.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
+$(BUILD)/libmoa.so: $(LIB_OBJ)
+	$(CC) $(LDALL) -shared -Wl,-soname,libmoa.so.0 -o $@ $^ $(LIBS)
 
+# ---- objects ----------------------------------------------------------------------------------------------------
 # The flags of an instruction set belong to its folder.
 $(BUILD)/src/tensor/kernels/avx2/%.o:   ISA := -mavx2 -mfma -mf16c
 $(BUILD)/src/tensor/kernels/avx512/%.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/deps
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# Other flags or another compiler: everything is built again.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD)
+	@printf '%s\n' "$(CC) $(subst ",,$(ALL_CFLAGS))" | cmp -s - $@ || printf '%s\n' "$(CC) $(subst ",,$(ALL_CFLAGS))" >$@
+# Missing packages are installed (Debian) or listed (elsewhere).
+$(BUILD)/deps:
+	@mkdir -p $(BUILD)
+	@CC="$(CC)" SAN="$(SAN)" scripts/deps.sh build
+	@touch $@
+$(BUILD)/deps-check:
+	@mkdir -p $(BUILD)
+	@CC="$(CC)" SAN="$(SAN)" scripts/deps.sh check
+	@touch $@
+
+# ---- tests ------------------------------------------------------------------------------------------------------
+$(BUILD)/tests/%.o: tests/%.c $(BUILD)/flags | $(BUILD)/deps-check
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Itests -c -o $@ $<
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libmoa.a
+	$(CC) $(LDALL) -o $@ $^ $(LIBS)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_SUP) $(BUILD)/libmoa.a
 	$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
-tests: $(TESTS)
-check: $(TESTS)
-	@for t in $(TESTS); do echo "== $$t"; $$t || exit 1; done
+$(BUILD)/tests/cli/%: $(BUILD)/tests/cli/%.o $(TEST_SUP) $(filter-out %/main.o,$(CLI_OBJ)) $(BUILD)/libmoa.a
+	$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
+
+tests: $(TESTS) $(FUZZ)
+lint:
+	@scripts/check_layers.sh && scripts/check_registry.sh && scripts/check_style.sh && echo "lint: layers, registries and style are in order"
+check: lint all tests
+	@MOA=$(BUILD)/moa scripts/run_tests.sh $(TESTS) $(FUZZ)
+
+# libFuzzer over a saved corpus: make fuzz-gguf CC=clang BUILD=build-fuzz SAN=address,undefined,fuzzer-no-link
+fuzz-%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libmoa.a
+	$(CC) $(LDALL) -fsanitize=fuzzer,address,undefined -o $(BUILD)/libfuzzer-$* $^ $(LIBS)
+	@mkdir -p $(BUILD)/corpus-$*
+	$(BUILD)/libfuzzer-$* -max_total_time=60 -max_len=65536 $(BUILD)/corpus-$* tests/fuzz/corpus/$*
+
+format:
+	clang-format -i $(shell find include src tests bench -name '*.[ch]')
+
+# ---- install ----------------------------------------------------------------------------------------------------
+$(BUILD)/moa.1: $(BUILD)/moa scripts/man.sh
+	scripts/man.sh $(BUILD)/moa >$@
+$(BUILD)/moa.pc: moa.pc.in $(BUILD)/flags
+	sed 's,@PREFIX@,$(PREFIX),; s,@VERSION@,$(VERSION),' $< >$@
+install: all $(BUILD)/moa.1 $(BUILD)/moa.pc
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig include share/man/man1 share/moa/models)
+	install -m 755 $(BUILD)/moa $(DESTDIR)$(PREFIX)/bin/moa
+	install -m 644 $(BUILD)/libmoa.a $(DESTDIR)$(PREFIX)/lib/libmoa.a
+	install -m 755 $(BUILD)/libmoa.so $(DESTDIR)$(PREFIX)/lib/libmoa.so.0
+	ln -sf libmoa.so.0 $(DESTDIR)$(PREFIX)/lib/libmoa.so
+	install -m 644 include/moa.h $(DESTDIR)$(PREFIX)/include/moa.h
+	install -m 644 $(BUILD)/moa.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/moa.pc
+	install -m 644 $(BUILD)/moa.1 $(DESTDIR)$(PREFIX)/share/man/man1/moa.1
+	install -m 644 $(wildcard models/*.gguf) $(DESTDIR)$(PREFIX)/share/moa/models/
+uninstall:
+	cd $(DESTDIR)$(PREFIX) && rm -f bin/moa lib/libmoa.a lib/libmoa.so lib/libmoa.so.0 include/moa.h lib/pkgconfig/moa.pc share/man/man1/moa.1
+	rm -rf $(DESTDIR)$(PREFIX)/share/moa
 
 clean:
 	rm -rf $(BUILD)
-.PHONY: all tests check clean
+FORCE:
+.PHONY: all run tests lint check format install uninstall clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

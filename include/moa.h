@@ -21,6 +21,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* everything else in the library is hidden */
 
 #define MOA_VERSION "0.1.0"
 
@@ -53,6 +54,7 @@ typedef struct moa_err {
 
 const char *moa_strerror(int code); /* static text; "unknown error" for a foreign code */
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

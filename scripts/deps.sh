@@ -1,0 +1,58 @@
+#!/bin/sh
+# deps.sh [check] - makes sure that what the build needs is there. On Debian and its kin missing packages are
+# named and installed with apt-get (as root or through sudo); elsewhere they are listed and the build stops.
+# Called by make; runs once for a build folder.
+set -u
+cc=${CC:-gcc}
+need=""
+
+has_header() { printf '#include <%s>\n' "$1" | $cc -E - >/dev/null 2>&1; }
+want() { has_header "$1" || need="$need $2"; }
+
+command -v "${cc%% *}" >/dev/null 2>&1 || need="$need gcc"
+if command -v "${cc%% *}" >/dev/null 2>&1; then
+    want stdio.h libc6-dev
+    want dnnl.h libdnnl-dev
+    want jansson.h libjansson-dev
+    want cyaml/cyaml.h libcyaml-dev
+    printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | $cc -E - >/dev/null 2>&1 || need="$need libpcre2-dev"
+    want utf8proc.h libutf8proc-dev
+    [ "${1:-}" = check ] && { printf '#include <stdarg.h>\n#include <stddef.h>\n#include <setjmp.h>\n#include <stdint.h>\n#include <cmocka.h>\n' |
+        $cc -E - >/dev/null 2>&1 || need="$need libcmocka-dev"; }
+    case $($cc --version 2>/dev/null | head -n 1) in
+    *clang*)
+        printf '#include <omp.h>\nint main(void){return omp_get_max_threads()<1;}\n' | $cc -fopenmp -x c - -o /dev/null 2>/dev/null ||
+            need="$need libomp-dev"
+        [ -z "${SAN:-}" ] || printf 'int main(void){return 0;}\n' | $cc -fsanitize="$SAN" -x c - -o /dev/null 2>/dev/null ||
+            need="$need libclang-rt-14-dev" ;;
+    esac
+else
+    need="gcc libc6-dev libdnnl-dev libjansson-dev libcyaml-dev libpcre2-dev libutf8proc-dev"
+    [ "${1:-}" = check ] && need="$need libcmocka-dev"
+fi
+[ -z "$need" ] && exit 0
+
+echo "moa: missing Debian packages:$need" >&2
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "moa: this system has no apt-get. Install what these packages hold (headers and libraries of oneDNN 2.x," >&2
+    echo "     jansson, libcyaml, pcre2, utf8proc; cmocka for the tests) and run make again." >&2
+    exit 1
+fi
+root=""
+if [ "$(id -u)" -ne 0 ]; then
+    if command -v sudo >/dev/null 2>&1; then root=sudo
+    else
+        echo "moa: neither root nor sudo. Ask for: apt-get install$need" >&2
+        exit 1
+    fi
+fi
+echo "moa: installing them with apt-get" >&2
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086
+$root apt-get install -y --no-install-recommends $need >/dev/null 2>&1 && exit 0
+$root apt-get update >&2 || echo "moa: apt-get update failed, trying the old package lists" >&2
+# shellcheck disable=SC2086
+$root apt-get install -y --no-install-recommends $need >&2 || {
+    echo "moa: could not install:$need" >&2
+    exit 1
+}
