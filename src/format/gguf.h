@@ -15,20 +15,27 @@ typedef struct moa_str { const char *p; size_t n; } moa_str; /* not 0-terminated
 
 typedef struct moa_gguf_kv {
     moa_str key;
-    moa_gguf_type type, elem;  /* elem: of an array */
+    moa_gguf_type type, elem;  /* elem: of an array, else equal to type */
     uint64_t count;            /* 1, or elements of an array */
     const uint8_t *data;       /* first value in the mapping, unaligned */
+    size_t size;               /* bytes of all values at data */
+    const uint64_t *start;     /* of a string array: where each element lies, from data; else NULL */
 } moa_gguf_kv;
+
+const char *moa_gguf_type_name(moa_gguf_type t); /* "u32", "str" ...; "?" for an unknown number */
+size_t moa_gguf_type_bytes(moa_gguf_type t);     /* 0 for str, arr and unknown numbers */
 
 typedef struct moa_gguf moa_gguf;
 
 /* Checks everything before it returns: sizes, offsets, alignment, duplicates, types, overflow; so that no
  * later access can leave the mapping. Errors name the file, the key or tensor, got and expected. */
 int moa_gguf_open(moa_gguf **out, const char *path, moa_err *err);
-int moa_gguf_open_memory(moa_gguf **out, const void *data, size_t size, const char *name, moa_err *err); /* borrows data */
+int moa_gguf_open_memory(moa_gguf **out, const void *data, size_t size, const char *name, moa_err *err); /* borrows data, 8-byte aligned */
 void moa_gguf_close(moa_gguf *g);
 
 const char *moa_gguf_path(const moa_gguf *g);
+uint32_t moa_gguf_version(const moa_gguf *g);   /* 2 or 3 */
+uint32_t moa_gguf_alignment(const moa_gguf *g); /* bytes; of tensor data */
 int moa_gguf_n_kv(const moa_gguf *g);
 const moa_gguf_kv *moa_gguf_kv_at(const moa_gguf *g, int i);
 const moa_gguf_kv *moa_gguf_find(const moa_gguf *g, const char *key); /* NULL when absent; hashed */
