@@ -35,6 +35,9 @@ typedef struct moa_node {
     moa_tensor *out;
     void *saved;                     /* what forward keeps for backward, in the arena */
     _Alignas(8) unsigned char param[MOA_OP_PARAM_BYTES]; /* the op's own struct, plain data */
+    /* Of the tape: */
+    int n_use;                       /* how many recorded inputs are this node's output */
+    struct moa_grad *grad;           /* gradient of out while backward needs it, then NULL */
 } moa_node;
 
 /* One row of ops.def; one file in op/. */
@@ -45,6 +48,9 @@ typedef struct moa_op {
     void (*forward)(moa_exec *x, moa_node *n);
     /* Add to n->in[i]->grad for each input that needs_grad. NULL: no gradient (top-k ids, argmax). */
     void (*backward)(moa_exec *x, moa_node *n);
+    bool view;  /* out is another view of in[0]: it gets no memory of its own, forward sets data */
+    /* May the gradient of out come as bf16 only (see moa_grad_in_half)? NULL: no. */
+    bool (*half_grad)(const moa_exec *x, const moa_node *n);
 } moa_op;
 
 const moa_op *const *moa_ops(int *n);
@@ -53,8 +59,33 @@ const moa_op *moa_op_find(const char *name);
 /* The generic call behind the typed ones below. param may be NULL. */
 moa_tensor *moa_apply(moa_exec *x, const moa_op *op, moa_tensor *const *in, int n_in, const void *param, size_t param_bytes);
 
-/* Scratch tensor in the arena; NULL and sticky error when memory ends. */
+/* Tensor in the arena; NULL and sticky error when memory ends. */
 moa_tensor *moa_new_tensor(moa_exec *x, moa_dtype dtype, int n_dim, const int64_t *shape);
+
+/* ---- work over rows ----
+ * fn does items [i0, i1); what it computes for an item may not depend on the split. thread < x->n_threads names scratch.
+ * cost: about how many nanoseconds one item takes; small work stays in the calling thread, without a heap call. */
+typedef void (*moa_range_fn)(const void *args, int64_t i0, int64_t i1, int thread);
+void moa_parallel(const moa_exec *x, int64_t n, int64_t align, double cost, moa_range_fn fn, const void *args);
+/* Items of uneven cost, handed out one by one. */
+void moa_parallel_each(const moa_exec *x, int64_t n, double cost, moa_range_fn fn, const void *args);
+
+/* ---- for backward functions ---- */
+static inline bool moa_grad_wanted(const moa_node *n, int i) { return n->in[i] && n->in[i]->needs_grad; }
+const float *moa_grad_out(moa_exec *x, moa_node *n);       /* d loss / d out, f32; NULL and sticky error without memory */
+const uint16_t *moa_grad_out_half(const moa_node *n);      /* the same as bf16 when it came so (half_grad), else NULL */
+/* Where d loss / d in[i] goes: f32, contiguous. *add: it holds a sum to add to; else it is uninitialised and every
+ * element must be written. NULL with a sticky error when memory ends. Only when moa_grad_wanted. */
+float *moa_grad_in(moa_exec *x, moa_node *n, int i, bool *add);
+float *moa_grad_in_zeroed(moa_exec *x, moa_node *n, int i); /* always to add to */
+/* The op that made in[i] is its only reader's concern and takes bf16: write that instead (half the memory traffic).
+ * NULL: not possible, use moa_grad_in. */
+uint16_t *moa_grad_in_half(moa_exec *x, moa_node *n, int i);
+/* d in[i] is d out itself: shares the buffer where that is possible, else copies or adds. */
+void moa_grad_pass(moa_exec *x, moa_node *n, int i);
+/* Memory that is recycled during one backward. */
+void *moa_tape_scratch(moa_exec *x, size_t bytes);
+void moa_tape_unscratch(moa_exec *x, void *p);
 
 /* ---- tape ---- */
 moa_tape *moa_tape_new(void);
@@ -64,6 +95,9 @@ void moa_tape_reset(moa_tape *t);            /* forget the nodes (before the are
  * parameters (tensors with needs_grad whose grad is already set) are added to. scale multiplies d loss. */
 int moa_tape_backward(moa_exec *x, moa_tensor *loss, float scale, moa_err *err);
 int moa_tape_length(const moa_tape *t);
+/* Between backward and reset, gradients of leaves stay readable in leaf->grad (a leaf is a tensor that no recorded
+ * op made; one that has needs_grad but no grad gets a zeroed one in the arena, and reset sets it to NULL again).
+ * Gradients of intermediates are recycled as soon as they are used up. */
 
 /* ---- ops, typed. Shapes: [rows, cols]; outputs are f32 unless said otherwise. ---- */
 moa_tensor *moa_linear(moa_exec *x, moa_tensor *in /* [n, n_in] */, moa_tensor *w /* [n_out, n_in] any dtype */,

@@ -35,6 +35,7 @@ typedef enum moa_kernel_op {
     MOA_K_EXP,      /* expv: y = exp(x), vector */
     MOA_K_ATTN_SCORE, /* per dtype of the KV cache: attn_score */
     MOA_K_ATTN_MIX,   /* per dtype of the KV cache: attn_mix */
+    MOA_K_TRAIN,    /* train: a table of row-range functions built from kernels/body/, see kernels/body/train.h */
     MOA_K_COUNT
 } moa_kernel_op;
 
