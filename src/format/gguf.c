@@ -272,7 +272,10 @@ static int read_kv(moa_gguf *g, cursor *c, int row) {
 }
 
 static int read_alignment(moa_gguf *g, moa_err *err) {
-    MOA_TRY(moa_gguf_u32(&g->align, g, "general.alignment", ALIGN_DEFAULT, err));
+    const moa_gguf_kv *kv = moa_gguf_find(g, "general.alignment");
+    if (kv && kv->type != MOA_GGUF_U32)
+        return moa_fail(err, MOA_EFORMAT, "%s: key 'general.alignment' is %s, expected u32", g->path, moa_gguf_type_name(kv->type));
+    g->align = kv ? le32(kv->data) : ALIGN_DEFAULT;
     if (g->align >= ALIGN_LEAST && (g->align & (g->align - 1)) == 0) return 0;
     return moa_fail(err, MOA_EFORMAT, "%s: key 'general.alignment' is %u, expected a power of two from %d", g->path, g->align,
                     ALIGN_LEAST);
