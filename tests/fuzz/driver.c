@@ -17,7 +17,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_FILES = 1024, MAX_INPUT = 1 << 20, RUNS = 3000, SEED = 20 };
+enum { MAX_FILES = 1024, MAX_BYTES = 1 << 20, RUNS = 3000, SEED = 20 };
 
 typedef struct input { char *name, *data; size_t n; } input;
 
@@ -54,7 +54,7 @@ static int load(const char *folder) {
         char path[4096];
         if (e->d_name[0] == '.' || snprintf(path, sizeof path, "%s/%s", folder, e->d_name) >= (int)sizeof path) continue;
         input *in = &corpus[n_corpus];
-        if (moa_read_file(&in->data, &in->n, path, MAX_INPUT, NULL) < 0) continue;
+        if (moa_read_file(&in->data, &in->n, path, MAX_BYTES, NULL) < 0) continue;
         in->name = strdup(e->d_name);
         n_corpus += in->name != NULL;
     }
