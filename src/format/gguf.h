@@ -68,6 +68,7 @@ void moa_gguf_put_str(moa_gguf_out *o, const char *key, const char *v, size_t n)
 void moa_gguf_put_arr(moa_gguf_out *o, const char *key, moa_gguf_type elem, const void *v, uint64_t n); /* plain elements */
 void moa_gguf_put_strs(moa_gguf_out *o, const char *key, const moa_str *v, uint64_t n);
 void moa_gguf_put_kv(moa_gguf_out *o, const moa_gguf_kv *kv); /* copy from another file */
+void moa_gguf_put_out(moa_gguf_out *o, const moa_gguf_out *from); /* all keys of another output, not its tensors */
 /* data is borrowed until write. */
 void moa_gguf_put_tensor(moa_gguf_out *o, const char *name, const moa_tensor *t);
 int moa_gguf_write(moa_gguf_out *o, const char *path, moa_err *err); /* atomic (base/file.h) */

@@ -119,6 +119,14 @@ void moa_gguf_put_kv(moa_gguf_out *o, const moa_gguf_kv *kv) {
     add(o, row_of(o, kv->key, kv->type, kv->elem, kv->count), kv->data, kv->size);
 }
 
+void moa_gguf_put_out(moa_gguf_out *o, const moa_gguf_out *from) {
+    if (from->failed) o->failed = o->failed ? o->failed : moa_fail(&o->err, from->failed, "%s", from->err.text);
+    for (int i = 0; i < from->n_kv; i++) {
+        const out_kv *kv = &from->kv[i];
+        add(o, row_of(o, kv->key, kv->type, kv->elem, kv->count), kv->val.data, kv->val.len);
+    }
+}
+
 void moa_gguf_put_tensor(moa_gguf_out *o, const char *name, const moa_tensor *t) {
     if (o->failed) return;
     if (!*name || !moa_type_get(t->dtype) || !t->data || t->n_dim < 1 || t->n_dim > MOA_MAX_DIM || !moa_tensor_contiguous(t) ||
