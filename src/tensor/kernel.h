@@ -56,6 +56,7 @@ typedef union moa_kernel_fn {
     void (*attn_score)(float *s, const float *q, const void *k, int n_q, int hd, float scale);
     /* o[j] += sum over t < n_pos, in order, of p[j][t] * v[t]: p [n_q, 32], v [32, hd], o [n_q, hd] */
     void (*attn_mix)(float *o, const float *p, const void *v, int n_q, int n_pos, int hd);
+    const struct moa_train_kernels *train;
 } moa_kernel_fn;
 
 typedef struct moa_kernel {
@@ -81,6 +82,7 @@ int moa_kernels_get(const moa_kernels **out, moa_isa at_most, moa_err *err);
 int moa_kernels_default(const moa_kernels **out, moa_err *err);
 const moa_kernel *const *moa_kernel_list(int *n); /* the registry, usable on this CPU or not */
 moa_isa moa_isa_best(void);
+const char *moa_isa_missing(void); /* what the level above the best lacks; NULL when nothing */
 const char *moa_isa_name(moa_isa isa);
 int moa_isa_parse(moa_isa *out, const char *name, moa_err *err);
 

@@ -18,6 +18,8 @@ typedef enum moa_dtype {
     MOA_DTYPE_MAX = 64
 } moa_dtype;
 
+struct moa_ints;
+
 /* One row of the type registry (quant/quants.def); one file per type family in quant/. */
 typedef struct moa_type {
     moa_dtype id;
@@ -29,6 +31,11 @@ typedef struct moa_type {
      * importance is NULL or n weights. */
     void (*dequantize)(float *dst, const void *src, int64_t n);
     void (*quantize)(void *dst, const float *src, const float *importance, int64_t n);
+    /* Block types, else NULL: integers and scales of n <= 256 elements (whole blocks), as gemm_q8 wants them
+     * (quant/block.h). Element i is d[i/16] * q[i], plus m[i/16] when has_min. */
+    void (*unpack)(struct moa_ints *dst, const void *src, int n);
+    bool has_min;
+    int run;             /* elements that share one d and m: 32 or 16 */
 } moa_type;
 
 const moa_type *moa_type_get(moa_dtype id);           /* NULL for an unknown number */

@@ -51,8 +51,8 @@ static inline float moa_vexpf(float x) {
     x = moa_vsel(x < -104.0f, -104.0f, x);
     const float t = MOA_FMA(x, 0x1.715476p0f, round_magic);
     const float k = t - round_magic;
-    float r = MOA_FMA(k, -0x1.62e4p-1f, x);      /* high part of ln 2: k times it is exact */
-    r = MOA_FMA(k, -0x1.7f7d1cp-20f, r);         /* low part */
+    float r = MOA_FMA(k, -0x1.62e4p-1f, x); /* high part of ln 2: k times it is exact */
+    r = MOA_FMA(k, -0x1.7f7d1cp-20f, r);    /* low part */
     float p = 0x1.6a234ep-10f;
     p = MOA_FMA(p, r, 0x1.123a6cp-7f);
     p = MOA_FMA(p, r, 0x1.5558f4p-5f);
@@ -71,7 +71,7 @@ static inline float moa_vexpf(float x) {
 static inline float moa_vlogf(float x) {
     const int32_t tiny = x < 0x1p-126f; /* denormal: scale up */
     const uint32_t u = moa_vword(moa_vsel(tiny, x * 0x1p23f, x));
-    const int32_t e0 = (int32_t)(u - 0x3f3504f3u) >> 23;           /* 0x3f3504f3 is sqrt(1/2) */
+    const int32_t e0 = (int32_t)(u - 0x3f3504f3u) >> 23; /* 0x3f3504f3 is sqrt(1/2) */
     const float f = moa_vbits(u - ((uint32_t)e0 << 23)) - 1.0f;
     const float e = (float)(e0 - 23 * tiny);
     float p = 0x1.14573ep-4f;
