@@ -18,6 +18,7 @@ typedef enum moa_gate_norm {
     MOA_GATE_SIGMOID_RENORM,   /* sigmoid, divided by the sum of the selected */
     MOA_GATE_COUNT
 } moa_gate_norm;
+const char *moa_gate_name(moa_gate_norm norm); /* "softmax-renorm" */
 
 typedef struct moa_router_cfg {
     int n_expert, top_k;
@@ -53,5 +54,9 @@ typedef struct moa_combiner {
 
 const moa_combiner *const *moa_combiners(int *n);
 const moa_combiner *moa_combiner_find(const char *name);
+
+/* The ones that a transformer's expert layers use. */
+extern const moa_router moa_router_topk;
+extern const moa_combiner moa_combiner_sum;
 
 #endif

@@ -1,0 +1,82 @@
+/* sum.c - y_i = sum over the experts e chosen by row i of w_ie * expert_e(x_i), in order of expert id.
+ *
+ * Rows are sorted by expert (a counting sort), each expert works once on its rows, and its results are added to
+ * the rows they came from. The order of the sum depends on a row's own experts only, so a row's result is bit-equal
+ * whatever the other rows are. With a tape the same is said in recorded ops; without one the sum goes in place.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
+#include "mix/route.h"
+
+#include <string.h>
+
+/* Slots (row * k + j) grouped by expert: those of e are slot[first[e]] .. slot[first[e + 1] - 1], rows ascending. */
+typedef struct groups {
+    int32_t *slot;  /* [n_tok * k] */
+    int64_t *first; /* [n_expert + 1] */
+} groups;
+
+static int group_slots(moa_exec *x, groups *g, const moa_route *r, int n_expert) {
+    const int64_t n = moa_tensor_count(r->ids);
+    const int32_t *id = r->ids->data;
+    g->slot = moa_arena_alloc(x->arena, (size_t)n * sizeof *g->slot);
+    g->first = moa_arena_calloc(x->arena, (size_t)(n_expert + 2) * sizeof *g->first);
+    if (!g->slot || !g->first) return moa_fail(&x->err, MOA_ENOMEM, "combine: no memory for %lld slots", (long long)n);
+    int64_t *count = g->first + 1; /* counts, shifted by one, become first positions, then end positions */
+    for (int64_t s = 0; s < n; s++) {
+        if (id[s] < 0 || id[s] >= n_expert)
+            return moa_fail(&x->err, MOA_EINVAL, "combine: expert %d chosen, expected 0 to %d", id[s], n_expert - 1);
+        count[id[s] + 1]++;
+    }
+    for (int e = 0; e < n_expert; e++) count[e + 1] += count[e];
+    for (int64_t s = 0; s < n; s++) g->slot[count[id[s]]++] = (int32_t)s;
+    return 0; /* count[e] is now the end of e, that is first[e + 1] */
+}
+
+static moa_tensor *index_tensor(moa_exec *x, const int32_t *slot, int64_t m, int64_t divisor) {
+    moa_tensor *t = moa_new_tensor(x, MOA_I32, 1, &m);
+    if (!t) return NULL;
+    for (int64_t i = 0; i < m; i++) ((int32_t *)t->data)[i] = (int32_t)(slot[i] / divisor);
+    return t;
+}
+
+static moa_tensor *add_recorded(moa_exec *x, moa_tensor *acc, moa_tensor *y, moa_tensor *rows, const moa_route *r,
+                                const int32_t *slot, int64_t n_tok) {
+    moa_tensor *flat = moa_reshape(x, r->weight, 2, (int64_t[]){moa_tensor_count(r->weight), 1});
+    moa_tensor *w = moa_gather_rows(x, flat, index_tensor(x, slot, moa_rows(y), 1)); /* [m, 1] */
+    moa_tensor *part = moa_scatter_rows(x, moa_mul(x, y, w), rows, n_tok);
+    return acc ? moa_add(x, acc, part) : part;
+}
+
+static void add_in_place(moa_exec *x, moa_tensor *acc, const moa_tensor *y, const moa_route *r, const int32_t *slot) {
+    const int64_t d = moa_cols(acc), k = moa_cols(r->ids), m = moa_rows(y);
+    const float *w = r->weight->data, *from = y->data;
+    const moa_kernel *axpy = x->k->slot[MOA_K_AXPY][MOA_F32];
+    for (int64_t i = 0; i < m; i++)
+        axpy->fn.axpy((float *)acc->data + slot[i] / k * d, w[slot[i]], from + i * d, d);
+}
+
+static moa_tensor *combine(moa_exec *x, const moa_route *r, moa_tensor *in, moa_expert_fn expert, void *ctx, int n_expert) {
+    if (x->err.code || !in || !r->ids || !r->weight) return NULL;
+    const int64_t n = moa_rows(in), k = moa_cols(r->ids);
+    groups g;
+    moa_tensor *acc = NULL;
+    if (group_slots(x, &g, r, n_expert) < 0) return NULL;
+    if (!x->tape) {
+        if (!(acc = moa_new_tensor(x, MOA_F32, 2, (int64_t[]){n, moa_cols(in)}))) return NULL;
+        memset(acc->data, 0, moa_tensor_bytes(acc));
+    }
+    for (int e = 0; e < n_expert; e++) {
+        const int64_t m = g.first[e + 1] - g.first[e];
+        const int32_t *slot = g.slot + g.first[e];
+        if (!m) continue;
+        moa_tensor *rows = index_tensor(x, slot, m, k);
+        moa_tensor *y = expert(x, ctx, e, moa_gather_rows(x, in, rows));
+        if (!y) return NULL;
+        if (x->tape) acc = add_recorded(x, acc, y, rows, r, slot, n);
+        else add_in_place(x, acc, y, r, slot);
+    }
+    return acc;
+}
+
+const moa_combiner moa_combiner_sum = {
+    .name = "sum", .help = "weighted sum of the chosen experts' results, in order of expert id", .combine = combine};
