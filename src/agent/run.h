@@ -2,13 +2,20 @@
  *
  * A node is one call: role, backend, messages, sampling, and the earlier nodes whose texts it reads. Strategies
  * (strategy/, strategies.def) only build graphs. The executor gives every node that is ready to its backend at
- * once; the local backend decodes all of them as one batch that shares prefixes. Concurrency, events, budgets,
+ * once; the local backend decodes all of them as one batch that shares prefixes. Concurrency, events, failures,
  * cancellation and accounting are here, once for all strategies.
+ *
+ * Seeds: a node's seed is a hash of the run's seed and the node's index, so sample i is the same text in every
+ * strategy and for every n that puts its samples first: comparisons of mixes are paired, and a journal computes
+ * equal calls once.
+ * Failures: a node whose inputs are partly failed works with those that are left (at least `need`); a failed node
+ * with a fallback takes its text from there. Whatever happened is told in node->note, never in silence.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_AGENT_RUN_H
 #define MOA_AGENT_RUN_H
 
 #include "base/arena.h"
+#include "base/err.h"
 #include "format/chat.h"
 #include "model/generate.h"
 
@@ -22,6 +29,7 @@ typedef struct moa_call {             /* one request to a backend, and its reply
     moa_sampling sampling; int max_tokens;
     moa_gen_res res;
     int rc; moa_err err;
+    double share_s;                   /* this call's part of the batch's wall time, by tokens computed: adds up over calls */
     void *node;                       /* executor's */
 } moa_call;
 typedef struct moa_backend_ops {
@@ -29,12 +37,33 @@ typedef struct moa_backend_ops {
     /* Runs all calls to their end; text arrives through cb(ctx, index of call, ...). */
     int (*complete)(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err);
     void (*close)(moa_backend *b);
+    /* Prompt tokens of a conversation, or a negative code. NULL: unknown, no limit is applied. */
+    int64_t (*measure)(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err);
 } moa_backend_ops;
-struct moa_backend { const moa_backend_ops *ops; const char *id; /* model name shown */ };
+struct moa_backend {
+    const moa_backend_ops *ops;
+    const char *id;                   /* model name shown */
+    uint64_t fingerprint;             /* of the model's weights; 0: unknown */
+    int n_ctx;                        /* tokens of one conversation with its reply; 0: unknown */
+};
+const moa_backend_ops *const *moa_backends(int *n);
+/* Every fallible part of complete goes through here: a call without its own code gets the backend's. Sets share_s. */
+int moa_backend_complete(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err);
+/* cfg NULL: KV for about 32 conversations within 1 GiB, all cores. */
 int moa_backend_local_open(moa_backend **out, const char *path, const moa_session_cfg *cfg, moa_err *err);
 void moa_backend_close(moa_backend *b);
+moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements; NULL for other kinds */
 
-/* How a node turns the replies of its inputs into messages. */
+/* A journal of finished calls: equal calls (model, messages, sampling, max_tokens) are answered from it. With a path it
+ * is a JSONL file, appended and flushed after every batch, so that killed work resumes; NULL: in memory. */
+typedef struct moa_journal moa_journal;
+int moa_journal_open(moa_journal **out, const char *path, moa_err *err);
+void moa_journal_close(moa_journal *j);
+void moa_journal_stats(const moa_journal *j, int64_t *computed, int64_t *found);
+/* A backend that looks into the journal before it asks inner; borrows both. */
+int moa_backend_journal_open(moa_backend **out, moa_journal *j, moa_backend *inner, moa_err *err);
+
+/* How a node turns the replies of its inputs into messages (n->msg, n->n_msg). May add nodes to the run: n moves then. */
 typedef int (*moa_compose_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
 /* A node without a backend computes its text itself (vote, pick). */
 typedef int (*moa_reduce_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
@@ -47,13 +76,22 @@ struct moa_agent_node {
     const int *in; int n_in;          /* earlier nodes */
     moa_compose_fn compose;           /* NULL: the conversation as it is */
     moa_reduce_fn reduce;
+    moa_reduce_fn fallback;           /* NULL, or makes the text when the call failed */
+    int need;                         /* inputs that must have worked; 0: one, if there are inputs */
+    bool seeded;                      /* sampling.seed is meant as it is */
     /* filled while running */
     int state;                        /* 0 waiting, 1 running, 2 done, 3 failed */
     moa_message *msg; int n_msg;      /* in the run's arena */
     char *text; size_t text_len;
     int64_t prompt_tokens, completion_tokens, reused_tokens;
-    double seconds; moa_stop why;
+    double seconds, share_s; moa_stop why;
+    double sum_logprob;
+    int rc;                           /* of the call, also where a fallback made up for it */
+    const char *note;                 /* what went otherwise than planned; NULL: nothing */
 };
+enum { MOA_NODE_WAITING, MOA_NODE_RUNNING, MOA_NODE_DONE, MOA_NODE_FAILED }; /* node.state */
+/* Adds a sentence to the node's note. */
+void moa_node_note(moa_run *r, moa_agent_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 typedef struct moa_event { enum { MOA_EV_START, MOA_EV_TEXT, MOA_EV_DONE } kind; int node; const char *text; size_t n; } moa_event;
 typedef bool (*moa_event_cb)(void *ctx, moa_run *r, const moa_event *e); /* false cancels */
@@ -68,8 +106,10 @@ typedef struct moa_mix_cfg {
     int n;                                         /* samples (self-moa, vote, seq) or per layer (moa: n_proposer unless n is set) */
     int layers;                                    /* moa: layers of proposers before the aggregator, 1.. */
     int window, repeat_best;                       /* seq: references a window; copies of the current best in it */
-    moa_sampling propose, aggregate;
-    int max_tokens;
+    moa_sampling propose, aggregate;               /* seeds are ignored: the executor sets them */
+    int max_tokens, aggregate_max_tokens;          /* the second 0: like the first */
+    const char *propose_system, *aggregate_system; /* NULL, or a system message put before the conversation for that role */
+    const char *aggregate_text;                    /* NULL: moa_aggregate_prompt; else this follows question and references */
 } moa_mix_cfg;
 moa_mix_cfg moa_mix_defaults(const char *strategy);
 

@@ -43,7 +43,5 @@ int moa_cli_model_dirs(char dir[][4096], int max);
 /* Wrong use: prints "moa COMMAND: ..." and the usage line; returns 2, so that `return moa_cli_usage(...)` reads well. */
 int moa_cli_usage(const moa_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void moa_cli_help(const moa_command *c, FILE *f); /* what --help prints */
-/* The name most like `name` within a few slips, or NULL: for hints. */
-const char *moa_cli_nearest(const char *name, const char *const *names, int n);
 
 #endif

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/bench.h"
 
+#include "base/nearest.h"
+
 #include <string.h>
 
 #define BENCH(x) extern const moa_bench moa_bench_##x;
@@ -55,7 +57,7 @@ static int run(int argc, char **argv) {
             moa_err err = {0};
             return b[i]->run(&o, &err) < 0 ? moa_cli_fail(&err) : 0;
         }
-    const char *near = moa_cli_nearest(pos[0], names, n < 64 ? n : 64);
+    const char *near = moa_nearest(pos[0], names, n < 64 ? n : 64);
     return moa_cli_usage(&moa_command_bench, "no measurement '%s'%s%s%s", pos[0], near ? " (did you mean " : "", near ? near : "",
                          near ? "?)" : "");
 }

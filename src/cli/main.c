@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include "base/nearest.h"
+
 #include <string.h>
 
 #define COMMAND(x) extern const moa_command moa_command_##x;
@@ -36,7 +38,7 @@ static int unknown(const char *name) {
     const moa_command *const *c = moa_commands(&n);
     const char *names[64] = {0};
     for (int i = 0; i < n && i < 64; i++) names[i] = c[i]->name;
-    const char *near = moa_cli_nearest(name, names, n < 64 ? n : 64);
+    const char *near = moa_nearest(name, names, n < 64 ? n : 64);
     fprintf(stderr, "moa: unknown command '%s'\n", name);
     if (near) fprintf(stderr, "  hint: did you mean 'moa %s'?\n", near);
     fprintf(stderr, "  moa --help lists all commands\n");

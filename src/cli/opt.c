@@ -6,39 +6,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include "base/nearest.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Edit distance with adjacent swaps counted once (Damerau's restricted form), rows kept short: names are. */
-static int distance(const char *a, const char *b) {
-    enum { M = 31 };
-    int d[M + 1][M + 1], na = (int)strnlen(a, M), nb = (int)strnlen(b, M);
-    for (int i = 0; i <= na; i++) d[i][0] = i;
-    for (int j = 0; j <= nb; j++) d[0][j] = j;
-    for (int i = 1; i <= na; i++)
-        for (int j = 1; j <= nb; j++) {
-            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            if (d[i - 1][j] + 1 < best) best = d[i - 1][j] + 1;
-            if (d[i][j - 1] + 1 < best) best = d[i][j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    return d[na][nb];
-}
-
-const char *moa_cli_nearest(const char *name, const char *const *names, int n) {
-    const char *best = NULL;
-    int len = (int)strlen(name), best_d = len / 3 + 2; /* one slip in short names, more in long ones */
-    for (int i = 0; i < n; i++) {
-        int d = distance(name, names[i]);
-        if (d < best_d) best_d = d, best = names[i];
-    }
-    return best;
-}
 
 static int n_opts(const moa_command *c) {
     int n = 0;
@@ -125,7 +99,7 @@ static int unknown(const moa_command *c, const char *a) {
         names[m++] = c->opts[i].name;
         if (c->opts[i].alt && strlen(c->opts[i].alt) > 2) names[m++] = c->opts[i].alt;
     }
-    const char *near = moa_cli_nearest(a, names, m);
+    const char *near = moa_nearest(a, names, m);
     moa_cli_usage(c, "unknown option '%s'%s%s%s", a, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
     return -1;
 }

@@ -1,0 +1,300 @@
+/* journal.c - a backend in front of another that remembers finished calls.
+ *
+ * Key: 128 bits over model fingerprint, messages, sampling and max_tokens. Greedy calls leave the seed out, since it
+ * changes nothing. Sample i of a question is the same call in every mix, so an evaluation of n = 2, 4, 6 computes
+ * six samples, not twelve; and a killed evaluation starts again where it was. Equal calls inside one batch are
+ * computed once too.
+ * File: one JSON object a line. A last line without its newline (the process died) is cut off at open. Batches are
+ * split so that at most CHUNK finished calls can be lost.
+ * backends.def: BACKEND(journal)
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/run.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/rng.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { CHUNK = 256, MAX_JOURNAL = 1 << 30 };
+
+typedef struct key { uint64_t a, b; } key;
+typedef struct record {
+    key k;             /* a == 0 && b == 0: free slot */
+    char *text;
+    size_t len;
+    int64_t prompt, completion, reused;
+    double seconds, share_s, sum_logprob;
+    int why;
+} record;
+
+struct moa_journal {
+    int fd;            /* -1: in memory only */
+    char *path;
+    record *slot;      /* open addressing, at most half full */
+    size_t n, cap;
+    int64_t computed, found;
+};
+
+static record *lookup(const moa_journal *j, key k) {
+    for (size_t i = k.a & (j->cap - 1);; i = (i + 1) & (j->cap - 1)) {
+        record *r = &j->slot[i];
+        if ((r->k.a == k.a && r->k.b == k.b) || !(r->k.a | r->k.b)) return r;
+    }
+}
+
+static int insert(moa_journal *j, const record *r, moa_err *err) {
+    if (2 * (j->n + 1) > j->cap) {
+        moa_journal big = {.cap = j->cap ? 2 * j->cap : 1024};
+        if (!(big.slot = calloc(big.cap, sizeof *big.slot))) return moa_fail(err, MOA_ENOMEM, "a journal of %zu calls", j->n);
+        for (size_t i = 0; i < j->cap; i++)
+            if (j->slot[i].k.a | j->slot[i].k.b) *lookup(&big, j->slot[i].k) = j->slot[i];
+        free(j->slot);
+        j->slot = big.slot, j->cap = big.cap;
+    }
+    record *d = lookup(j, r->k);
+    if (d->k.a | d->k.b) free(d->text);
+    else j->n++;
+    *d = *r;
+    return 0;
+}
+
+/* ---- the file ---- */
+
+static int record_read(record *r, const json_t *v, const char *where, moa_err *err) {
+    const char *k, *text;
+    long long p, c, u, w;
+    MOA_TRY(moa_json_get_str(&k, v, "key", "", where, err));
+    MOA_TRY(moa_json_get_str(&text, v, "text", "", where, err));
+    MOA_TRY(moa_json_get_int(&p, v, "prompt_tokens", 0, where, err));
+    MOA_TRY(moa_json_get_int(&c, v, "completion_tokens", 0, where, err));
+    MOA_TRY(moa_json_get_int(&u, v, "reused_prefix_tokens", 0, where, err));
+    MOA_TRY(moa_json_get_int(&w, v, "why", 0, where, err));
+    *r = (record){.len = strlen(text), .prompt = p, .completion = c, .reused = u, .why = (int)w};
+    MOA_TRY(moa_json_get_num(&r->seconds, v, "seconds", 0, where, err));
+    MOA_TRY(moa_json_get_num(&r->share_s, v, "share_seconds", 0, where, err));
+    MOA_TRY(moa_json_get_num(&r->sum_logprob, v, "sum_logprob", 0, where, err));
+    char half[17] = {0}, *end;
+    if (strlen(k) != 32) return moa_fail(err, MOA_EFORMAT, "%s: key '%.40s': expected 32 hexadecimal digits", where, k);
+    memcpy(half, k, 16);
+    r->k.a = strtoull(half, &end, 16);
+    if (*end) return moa_fail(err, MOA_EFORMAT, "%s: key '%s' is not hexadecimal", where, k);
+    r->k.b = strtoull(k + 16, &end, 16);
+    if (*end) return moa_fail(err, MOA_EFORMAT, "%s: key '%s' is not hexadecimal", where, k);
+    return (r->text = strdup(text)) ? 0 : moa_fail(err, MOA_ENOMEM, "%s", where);
+}
+
+static int load(moa_journal *j, moa_err *err) {
+    char *text, where[4200];
+    size_t len;
+    MOA_TRY(moa_read_file(&text, &len, j->path, MAX_JOURNAL, err));
+    size_t whole = len;
+    while (whole > 0 && text[whole - 1] != '\n') whole--;
+    int rc = whole < len && ftruncate(j->fd, (off_t)whole) < 0 ? moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno)) : 0;
+    moa_jsonl in;
+    moa_jsonl_text(&in, text, whole, j->path);
+    while (rc >= 0) {
+        json_t *v;
+        record r;
+        rc = moa_jsonl_next(&v, &in, err);
+        if (rc <= 0) break;
+        snprintf(where, sizeof where, "%s:%zu", j->path, in.line);
+        rc = record_read(&r, v, where, err);
+        json_decref(v);
+        if (rc >= 0 && (rc = insert(j, &r, err)) < 0) free(r.text);
+    }
+    moa_jsonl_close(&in);
+    free(text);
+    return rc < 0 ? moa_hint(err, rc, "not a journal of moa eval? Name another file") : 0;
+}
+
+int moa_journal_open(moa_journal **out, const char *path, moa_err *err) {
+    *out = NULL;
+    moa_journal *j = calloc(1, sizeof *j);
+    if (!j || !(j->slot = calloc(j->cap = 1024, sizeof *j->slot)) || (path && !(j->path = strdup(path)))) {
+        if (j) j->fd = -1;
+        moa_journal_close(j);
+        return moa_fail(err, MOA_ENOMEM, "a journal");
+    }
+    j->fd = -1;
+    int rc = 0;
+    if (path) {
+        j->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+        if (j->fd < 0) rc = moa_fail(err, MOA_EIO, "%s: %s", path, strerror(errno));
+        else if (flock(j->fd, LOCK_EX | LOCK_NB) < 0)
+            rc = moa_fail(err, MOA_EIO, "%s: another process writes this journal", path);
+        else rc = load(j, err);
+    }
+    if (rc < 0) {
+        moa_journal_close(j);
+        return rc;
+    }
+    *out = j;
+    return 0;
+}
+
+void moa_journal_close(moa_journal *j) {
+    if (!j) return;
+    for (size_t i = 0; j->slot && i < j->cap; i++) free(j->slot[i].text);
+    if (j->fd >= 0) close(j->fd);
+    free(j->slot);
+    free(j->path);
+    free(j);
+}
+
+void moa_journal_stats(const moa_journal *j, int64_t *computed, int64_t *found) {
+    *computed = j->computed;
+    *found = j->found;
+}
+
+static void line_of(moa_buf *b, const record *r, const char *model) {
+    moa_buf_addf(b, "{\"key\":\"%016llx%016llx\",\"model\":", (unsigned long long)r->k.a, (unsigned long long)r->k.b);
+    moa_json_add_str(b, model, strlen(model));
+    moa_buf_addf(b, ",\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"why\":%d,\"seconds\":%.6f,"
+                 "\"share_seconds\":%.6f,\"sum_logprob\":%.6f,\"text\":", (long long)r->prompt, (long long)r->completion,
+                 (long long)r->reused, r->why, r->seconds, r->share_s, r->sum_logprob);
+    moa_json_add_str(b, r->text, r->len);
+    moa_buf_adds(b, "}\n");
+}
+
+static int write_all(moa_journal *j, const char *p, size_t n, moa_err *err) {
+    while (n > 0) {
+        ssize_t w = write(j->fd, p, n);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0) return moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno));
+        p += w, n -= (size_t)w;
+    }
+    return 0;
+}
+
+/* ---- the backend ---- */
+
+typedef struct remembering { moa_backend base; moa_journal *j; moa_backend *inner; } remembering;
+
+static key key_of(const remembering *b, const moa_call *c) {
+    /* The struct may have padding: hash named fields, not its bytes. */
+    const moa_sampling *s = &c->sampling;
+    double num[8] = {(double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p, (double)s->repeat_penalty, s->repeat_last, c->max_tokens, c->n_msg};
+    uint64_t seed = s->temperature > 0 ? s->seed : 0;
+    key k = {moa_hash64(num, sizeof num, b->inner->fingerprint), moa_hash64(num, sizeof num, ~b->inner->fingerprint)};
+    k.a = moa_hash64(&seed, sizeof seed, k.a);
+    k.b = moa_hash64(&seed, sizeof seed, k.b);
+    for (int i = 0; i < c->n_msg; i++) { /* with their terminators, so that borders count */
+        k.a = moa_hash64(c->msg[i].role, strlen(c->msg[i].role) + 1, k.a);
+        k.a = moa_hash64(c->msg[i].content, strlen(c->msg[i].content) + 1, k.a);
+        k.b = moa_hash64(c->msg[i].content, strlen(c->msg[i].content) + 1, k.b);
+    }
+    if (!(k.a | k.b)) k.a = 1;
+    return k;
+}
+
+static int answer(moa_call *c, int i, const record *r, moa_gen_cb cb, void *ctx) {
+    c->res = (moa_gen_res){.text = strdup(r->text), .text_len = r->len, .n_ids = (int)r->completion, .n_prompt = r->prompt,
+                           .n_reused = r->reused, .sum_logprob = r->sum_logprob, .seconds = r->seconds, .why = (moa_stop)r->why};
+    c->share_s = r->share_s;
+    if (!c->res.text) return c->rc = moa_fail(&c->err, MOA_ENOMEM, "a remembered reply");
+    if (cb && r->len && !cb(ctx, i, r->text, r->len)) return MOA_ECANCELED;
+    return 0;
+}
+
+static int remember(remembering *b, const moa_call *c, key k, moa_buf *lines, moa_err *err) {
+    if (c->rc < 0 || !c->res.text || c->res.why == MOA_STOP_CANCELED) return 0;
+    record r = {.k = k, .text = strdup(c->res.text), .len = strlen(c->res.text), .prompt = c->res.n_prompt, .completion = c->res.n_ids,
+                .reused = c->res.n_reused, .seconds = c->res.seconds, .share_s = c->share_s, .sum_logprob = c->res.sum_logprob,
+                .why = (int)c->res.why};
+    if (!r.text) return moa_fail(err, MOA_ENOMEM, "a reply to remember");
+    line_of(lines, &r, b->base.id);
+    b->j->computed++;
+    int rc = insert(b->j, &r, err);
+    if (rc < 0) free(r.text);
+    return rc;
+}
+
+typedef struct relay { moa_gen_cb cb; void *ctx; const int *of; bool canceled; } relay;
+
+static bool on_text(void *ctx, int i, const char *text, size_t n) {
+    relay *t = ctx;
+    if (t->cb && !t->cb(t->ctx, t->of[i], text, n)) t->canceled = true;
+    return !t->canceled;
+}
+
+/* Ask inner for calls of[0 .. m), and write down what came back. */
+static int ask(remembering *b, moa_call *call, const key *k, const int *of, int m, relay *t, moa_err *err) {
+    moa_call *part = malloc((size_t)m * sizeof *part);
+    if (!part) return moa_fail(err, MOA_ENOMEM, "%d calls", m);
+    for (int i = 0; i < m; i++) part[i] = call[of[i]];
+    t->of = of;
+    int rc = moa_backend_complete(b->inner, part, m, on_text, t, err), rc2 = 0;
+    moa_buf lines;
+    moa_buf_init(&lines, MAX_JOURNAL);
+    for (int i = 0; i < m; i++) {
+        call[of[i]] = part[i];
+        if (rc2 >= 0) rc2 = remember(b, &part[i], k[of[i]], &lines, err);
+    }
+    if (rc2 >= 0 && lines.failed) rc2 = moa_fail(err, lines.failed, "lines of the journal");
+    if (rc2 >= 0 && b->j->fd >= 0) rc2 = write_all(b->j, moa_buf_str(&lines), lines.len, err);
+    moa_buf_deinit(&lines);
+    free(part);
+    return rc < 0 ? rc : rc2;
+}
+
+static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
+    remembering *b = (remembering *)base;
+    key *k = malloc((size_t)n * sizeof *k);
+    int *of = malloc((size_t)n * sizeof *of), m = 0, rc = 0;
+    char *late = calloc((size_t)n, 1); /* equal to a call that is asked in this batch */
+    if (!k || !of || !late) rc = moa_fail(err, MOA_ENOMEM, "%d calls", n);
+    for (int i = 0; rc >= 0 && i < n; i++) {
+        k[i] = key_of(b, &call[i]);
+        const record *r = lookup(b->j, k[i]);
+        if (r->k.a | r->k.b) {
+            rc = answer(&call[i], i, r, cb, ctx);
+            b->j->found++;
+            continue;
+        }
+        for (int p = 0; p < m && !late[i]; p++) late[i] = k[of[p]].a == k[i].a && k[of[p]].b == k[i].b;
+        if (!late[i]) of[m++] = i;
+    }
+    relay t = {.cb = cb, .ctx = ctx};
+    for (int p = 0; rc >= 0 && p < m && !t.canceled; p += CHUNK) rc = ask(b, call, k, of + p, m - p < CHUNK ? m - p : CHUNK, &t, err);
+    for (int i = 0; rc >= 0 && i < n && !t.canceled; i++) {
+        if (!late[i]) continue;
+        const record *r = lookup(b->j, k[i]);
+        if (r->k.a | r->k.b) {
+            rc = answer(&call[i], i, r, cb, ctx);
+            b->j->found++;
+        } else {
+            call[i].rc = moa_fail(&call[i].err, MOA_EIO, "the equal call before it failed");
+        }
+    }
+    free(k);
+    free(of);
+    free(late);
+    return rc < 0 ? rc : t.canceled ? moa_fail(err, MOA_ECANCELED, "canceled") : 0;
+}
+
+static int64_t measure(moa_backend *base, const moa_message *msg, int n_msg, moa_err *err) {
+    moa_backend *inner = ((remembering *)base)->inner;
+    return inner->ops->measure(inner, msg, n_msg, err);
+}
+
+static void close_it(moa_backend *b) { free(b); }
+
+#define OPS .name = "journal", .help = "another backend, with finished calls remembered", .complete = complete, .close = close_it
+const moa_backend_ops moa_backend_ops_journal = {OPS, .measure = measure};
+static const moa_backend_ops unmeasured = {OPS};
+
+int moa_backend_journal_open(moa_backend **out, moa_journal *j, moa_backend *inner, moa_err *err) {
+    remembering *b = calloc(1, sizeof *b);
+    if (!b) return moa_fail(err, MOA_ENOMEM, "a journal's backend");
+    *b = (remembering){.base = *inner, .j = j, .inner = inner};
+    b->base.ops = inner->ops->measure ? &moa_backend_ops_journal : &unmeasured;
+    *out = &b->base;
+    return 0;
+}

@@ -1,0 +1,174 @@
+/* local.c - a model in this process: conversations become prompts, all calls of a round become one batch.
+ * backends.def: BACKEND(local)
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/run.h"
+
+#include "agent/backend/prompt.h"
+#include "base/file.h"
+#include "base/rng.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct local {
+    moa_backend base;
+    moa_model *model;
+    moa_generator *gen;
+    moa_prompter *prompter;
+    char *id;
+} local;
+
+static void close_local(moa_backend *b) {
+    local *l = (local *)b;
+    moa_prompter_free(l->prompter);
+    moa_generator_free(l->gen);
+    moa_model_close(l->model);
+    free(l->id);
+    free(l);
+}
+
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+    moa_ids ids = {0};
+    int rc = moa_prompter_ids(&ids, ((local *)b)->prompter, msg, n_msg, err);
+    int64_t n = ids.n;
+    moa_ids_deinit(&ids);
+    return rc < 0 ? rc : n;
+}
+
+/* ---- one batch ---- */
+
+typedef struct batch {
+    local *l;
+    moa_gen_req *req; moa_gen_res *res;
+    int *call_of;       /* [n_req] index of the call behind a request */
+    moa_ids *ids;       /* [n_call]; a call with its neighbour's messages borrows its neighbour's ids */
+    moa_gen_cb cb; void *ctx;
+} batch;
+
+static bool on_text(void *ctx, int req, const char *text, size_t n) {
+    batch *b = ctx;
+    return b->cb ? b->cb(b->ctx, b->call_of[req], text, n) : true;
+}
+
+static bool same_messages(const moa_call *a, const moa_call *b) {
+    if (a->n_msg != b->n_msg) return false;
+    for (int i = 0; i < a->n_msg; i++)
+        if (a->msg[i].role != b->msg[i].role || a->msg[i].content != b->msg[i].content) return false;
+    return true;
+}
+
+/* Requests of all calls whose prompts can be made and fit; the others get their code. */
+static int make_requests(batch *b, moa_call *call, int n) {
+    int m = 0, prompt_of = -1, n_stop;
+    const char *const *stop = moa_prompter_stop(b->l->prompter, &n_stop);
+    for (int i = 0; i < n; i++) {
+        moa_call *c = &call[i];
+        if (prompt_of < 0 || !same_messages(c, &call[prompt_of])) {
+            c->rc = moa_prompter_ids(&b->ids[i], b->l->prompter, c->msg, c->n_msg, &c->err);
+            if (c->rc < 0) continue;
+            prompt_of = i;
+        }
+        const moa_ids *ids = &b->ids[prompt_of];
+        if (ids->n >= b->l->base.n_ctx) {
+            c->rc = moa_fail(&c->err, MOA_ELIMIT, "prompt of %lld tokens, the context of %s holds %d with the reply",
+                             (long long)ids->n, b->l->id, b->l->base.n_ctx);
+            moa_hint(&c->err, c->rc, "shorten the conversation, or use fewer samples");
+            continue;
+        }
+        b->req[m] = (moa_gen_req){.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens,
+                                  .stop = stop, .n_stop = n_stop};
+        b->call_of[m++] = i;
+    }
+    return m;
+}
+
+static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
+    size_t k = (size_t)n;
+    batch b = {.l = (local *)base, .cb = cb, .ctx = ctx, .req = calloc(k, sizeof *b.req), .res = calloc(k, sizeof *b.res),
+               .call_of = calloc(k, sizeof *b.call_of), .ids = calloc(k, sizeof *b.ids)};
+    int rc = b.req && b.res && b.call_of && b.ids ? 0 : moa_fail(err, MOA_ENOMEM, "a batch of %d calls", n);
+    int m = rc < 0 ? 0 : make_requests(&b, call, n);
+    if (m > 0) rc = moa_generate(b.l->gen, b.res, b.req, m, on_text, &b, err);
+    for (int i = 0; i < m; i++) {
+        moa_call *c = &call[b.call_of[i]];
+        c->res = b.res[i];
+        /* Canceling is told by each result: what was finished before it stays valid. */
+        if (rc < 0 && rc != MOA_ECANCELED) {
+            c->rc = rc;
+            if (err) c->err = *err;
+        }
+    }
+    for (int i = 0; b.ids && i < n; i++) moa_ids_deinit(&b.ids[i]);
+    free(b.req);
+    free(b.res);
+    free(b.call_of);
+    free(b.ids);
+    return rc;
+}
+
+const moa_backend_ops moa_backend_ops_local = {
+    .name = "local", .help = "a GGUF model in this process", .complete = complete, .close = close_local, .measure = measure};
+
+/* ---- opening ---- */
+
+/* Of a file's weights, without reading all of a large one: its size, its first 64 KiB and 63 places spread over it. */
+static uint64_t fingerprint(const char *path) {
+    enum { BLOCK = 64 << 10, PLACES = 64 };
+    moa_map f;
+    if (moa_map_open(&f, path, NULL) < 0) return 0;
+    uint64_t h = moa_hash64(&f.size, sizeof f.size, 0);
+    for (size_t i = 0; i < PLACES && f.size; i++) {
+        size_t at = f.size > BLOCK ? (f.size - BLOCK) / PLACES * i : 0;
+        h = moa_hash64(f.data + at, f.size < BLOCK ? f.size : BLOCK, h);
+    }
+    moa_map_close(&f);
+    return h ? h : 1;
+}
+
+static char *name_of(const char *path) {
+    const char *base = strrchr(path, '/'), *dot;
+    base = base ? base + 1 : path;
+    dot = strrchr(base, '.');
+    return strndup(base, dot && dot > base && !strcmp(dot, ".gguf") ? (size_t)(dot - base) : strlen(base));
+}
+
+/* Positions of KV: 32 whole conversations where 1 GiB holds them, one at the least where it can be had at all. */
+static int default_positions(const moa_model *m, const moa_session_cfg *cfg) {
+    int64_t per = 2LL * m->h.n_layer * m->h.n_kv * m->h.head_dim * (cfg->kv_type == MOA_F32 ? 4 : 2);
+    int64_t want = 32LL * m->h.n_ctx, room = per > 0 ? (1LL << 30) / per : want;
+    int64_t n = want < room ? want : room;
+    if (n > 1 << 22) n = 1 << 22;
+    n -= n % MOA_KV_BLOCK;
+    return (int)(n < MOA_KV_BLOCK ? MOA_KV_BLOCK : n);
+}
+
+int moa_backend_local_open(moa_backend **out, const char *path, const moa_session_cfg *cfg, moa_err *err) {
+    *out = NULL;
+    local *l = calloc(1, sizeof *l);
+    if (!l || !(l->id = name_of(path))) {
+        free(l);
+        return moa_fail(err, MOA_ENOMEM, "%s", path);
+    }
+    l->base.ops = &moa_backend_ops_local;
+    l->base.id = l->id;
+    moa_session_cfg c = cfg ? *cfg : moa_session_defaults();
+    int rc = moa_model_open(&l->model, path, err);
+    if (rc >= 0) {
+        if (!c.n_ctx) c.n_ctx = default_positions(l->model, &c);
+        l->base.n_ctx = l->model->h.n_ctx < c.n_ctx ? l->model->h.n_ctx : c.n_ctx;
+        l->base.fingerprint = fingerprint(path);
+        rc = moa_generator_new(&l->gen, l->model, &c, err);
+    }
+    if (rc >= 0) rc = moa_prompter_new(&l->prompter, l->model, err);
+    if (rc < 0) {
+        close_local(&l->base);
+        return rc;
+    }
+    *out = &l->base;
+    return 0;
+}
+
+moa_generator *moa_backend_local_generator(moa_backend *b) {
+    return b->ops == &moa_backend_ops_local ? ((local *)b)->gen : NULL;
+}

@@ -1,0 +1,16 @@
+/* prompt.h - a conversation as the ids that a local model reads.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_AGENT_BACKEND_PROMPT_H
+#define MOA_AGENT_BACKEND_PROMPT_H
+
+#include "model/model.h"
+
+typedef struct moa_prompter moa_prompter;
+int moa_prompter_new(moa_prompter **out, const moa_model *m, moa_err *err); /* borrows m */
+void moa_prompter_free(moa_prompter *p);
+/* Appends to ids. A control token's text inside a message stays text: a user cannot end a turn. */
+int moa_prompter_ids(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, moa_err *err);
+/* Strings that end a reply, for a model without a template; NULL and 0 otherwise. */
+const char *const *moa_prompter_stop(const moa_prompter *p, int *n);
+
+#endif

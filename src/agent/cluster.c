@@ -1,0 +1,95 @@
+/* cluster.c - which replies say the same, and which of them speaks for the rest.
+ *
+ * Two replies agree when their answers do (moa_answer_extract: what follows "Answer:", canonical). A reply without an
+ * answer says nothing to count; only when no reply has one, whole texts are compared.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/strategy.h"
+
+#include "base/buf.h"
+#include "task/task.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_KEY = 1 << 20 };
+
+/* Spaces folded, trimmed, ASCII in lower case. */
+static void fold_text(moa_buf *out, const char *s, size_t n) {
+    bool gap = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = (char)tolower((unsigned char)s[i]);
+        if (isspace((unsigned char)c)) {
+            gap = out->len > 0;
+            continue;
+        }
+        if (gap) moa_buf_add(out, " ", 1);
+        gap = false;
+        moa_buf_add(out, &c, 1);
+    }
+}
+
+/* key[i] = what ballot i is compared by, or NULL. */
+static int make_keys(char **key, bool *by_text, const moa_ballot *b, int n) {
+    *by_text = true;
+    for (int pass = 0; pass < 2 && *by_text; pass++)
+        for (int i = 0; i < n; i++) {
+            if (b[i].absent) continue;
+            moa_buf k;
+            moa_buf_init(&k, MAX_KEY);
+            bool has = pass == 1 || moa_answer_extract(&k, b[i].text, b[i].n);
+            if (pass == 1) fold_text(&k, b[i].text, b[i].n);
+            else if (has) *by_text = false;
+            int failed = k.failed;
+            key[i] = has && !failed ? moa_buf_take(&k) : NULL;
+            moa_buf_deinit(&k);
+            if (failed || (has && !key[i])) return failed ? failed : MOA_ENOMEM;
+        }
+    return 0;
+}
+
+static void count(moa_vote *v, int *cluster, int *size, char *const *key, const moa_ballot *b, int n) {
+    for (int i = 0; i < n; i++) {
+        cluster[i] = -1;
+        if (!key[i]) continue;
+        v->n_vote++;
+        for (int j = 0; j < i && cluster[i] < 0; j++)
+            if (key[j] && !strcmp(key[i], key[j])) cluster[i] = cluster[j];
+        if (cluster[i] < 0) cluster[i] = v->n_cluster++;
+        size[cluster[i]]++;
+    }
+    int best = -1;
+    for (int c = 0; c < v->n_cluster; c++) /* clusters are numbered by first appearance: a strict > breaks ties */
+        if (best < 0 || size[c] > size[best]) best = c;
+    v->size = best < 0 ? 0 : size[best];
+    for (int i = 0; i < n; i++)
+        if (best >= 0 && cluster[i] == best && (v->winner < 0 || b[i].sum_logprob > b[v->winner].sum_logprob)) v->winner = i;
+}
+
+int moa_vote_count(moa_vote *out, int *cluster, const moa_ballot *b, int n, moa_err *err) {
+    *out = (moa_vote){.winner = -1};
+    char **key = calloc((size_t)n + 1, sizeof *key);
+    int *tmp = calloc(2 * (size_t)n + 2, sizeof *tmp), rc = key && tmp ? 0 : MOA_ENOMEM;
+    if (rc >= 0) rc = make_keys(key, &out->by_text, b, n);
+    if (rc >= 0) count(out, cluster ? cluster : tmp, tmp + n, key, b, n);
+    for (int i = 0; key && i < n; i++) free(key[i]);
+    free(key);
+    free(tmp);
+    return rc < 0 ? moa_fail(err, rc, "counting %d replies", n) : 0;
+}
+
+int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {
+    moa_ballot *b = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *b);
+    if (!b) return moa_fail(err, MOA_ENOMEM, "%d ballots", n->n_in);
+    for (int i = 0; i < n->n_in; i++) {
+        const moa_agent_node *s = &r->node[n->in[i]];
+        b[i] = (moa_ballot){.text = s->text, .n = s->text_len, .sum_logprob = s->sum_logprob, .absent = s->state != MOA_NODE_DONE};
+    }
+    moa_vote v;
+    MOA_TRY(moa_vote_count(&v, NULL, b, n->n_in, err));
+    if (v.winner < 0) return moa_fail(err, MOA_EINVAL, "%s: no reply to choose from", n->name);
+    const moa_agent_node *w = &r->node[n->in[v.winner]];
+    moa_node_note(r, n, "took %s: %d of %d %s", w->name, v.size, v.n_vote, v.by_text ? "replies are alike" : "answers agree");
+    n->text = w->text, n->text_len = w->text_len;
+    return 0;
+}

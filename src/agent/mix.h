@@ -1,0 +1,43 @@
+/* mix.h - mixes by name: "self-moa", "self-moa:n=4,temperature=0.9", "moa:proposers=a.gguf+b.gguf,aggregator=b.gguf".
+ * A name gives strategy and numbers, parameters override them, models come from a pool that opens each once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_AGENT_MIX_H
+#define MOA_AGENT_MIX_H
+
+#include "agent/run.h"
+
+/* Models by name, opened on first use. */
+typedef int (*moa_open_fn)(void *ctx, moa_backend **out, const char *name /* NULL: the default model */, moa_err *err);
+typedef struct moa_pool moa_pool;
+int moa_pool_new(moa_pool **out, moa_open_fn open, void *ctx, moa_err *err);
+int moa_pool_get(moa_backend **out, moa_pool *p, const char *name, moa_err *err); /* the pool's; equal names, equal backend */
+void moa_pool_free(moa_pool *p); /* closes the models */
+
+/* One built-in mix. */
+typedef struct moa_mix_row {
+    const char *name, *help, *strategy;
+    int n, layers;
+    float temperature;      /* of proposers */
+    const char *keys;       /* parameters beside those of sampling, as " n layers " */
+    bool aggregates;
+} moa_mix_row;
+const moa_mix_row *moa_mixes(int *n);
+
+enum { MOA_MAX_PROPOSERS = 16 };
+typedef struct moa_mix_spec {
+    moa_mix_cfg cfg;
+    const moa_mix_row *row;
+    char *label;                              /* the text it was made from */
+    char *proposer_name[MOA_MAX_PROPOSERS]; int n_proposer_name;
+    char *aggregator_name;                    /* NULL: the first proposer */
+    moa_backend *bound[MOA_MAX_PROPOSERS];    /* after bind; cfg points here, so do not copy the struct then */
+} moa_mix_spec;
+/* Zero-initialised s -> parsed. An unknown name lists the known ones and hints at the nearest. */
+int moa_mix_spec_parse(moa_mix_spec *s, const char *text, moa_err *err);
+/* One parameter, as on the command line; '_' and '-' are the same in keys. Checks ranges. */
+int moa_mix_spec_set(moa_mix_spec *s, const char *key, const char *value, moa_err *err);
+/* Models: those named, else dflt (NULL: the pool's default model). */
+int moa_mix_spec_bind(moa_mix_spec *s, moa_pool *p, const char *dflt, moa_err *err);
+void moa_mix_spec_deinit(moa_mix_spec *s);
+
+#endif

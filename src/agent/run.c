@@ -1,0 +1,318 @@
+/* run.c - the executor: advances the graphs of many runs together, batch by batch.
+ *
+ * A round: settle every run (reduce nodes whose inputs are there, fail what can no longer work), compose the messages
+ * of all nodes that became ready, and hand all of them that share a backend to it in one call. Rounds end when no
+ * node is ready. Backends take turns rather than run at once: the local ones share the same cores, so two
+ * at a time would only halve each other's batches.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/run.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/rng.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_NODES = 4096, RUN_BYTES = 256 << 20 };
+
+int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err) {
+    *out = NULL;
+    const moa_strategy *s = moa_strategy_find(cfg->strategy ? cfg->strategy : cfg->name);
+    if (!s) return moa_fail(err, MOA_ENOTFOUND, "no strategy '%s'", cfg->strategy ? cfg->strategy : cfg->name);
+    if (cfg->n_proposer < 1 || !cfg->proposer || !cfg->proposer[0]) return moa_fail(err, MOA_EINVAL, "mix %s: no model", s->name);
+    if (n_conv < 1 || strcmp(conv[n_conv - 1].role, "user"))
+        return moa_fail(err, MOA_EINVAL, "a conversation must end with the user's turn");
+    MOA_TRY(moa_sampling_check(&cfg->propose, err));
+    MOA_TRY(moa_sampling_check(&cfg->aggregate, err));
+    moa_run *r = calloc(1, sizeof *r);
+    if (r) r->arena = moa_arena_new(0, RUN_BYTES);
+    if (!r || !r->arena) {
+        moa_run_free(r);
+        return moa_fail(err, MOA_ENOMEM, "a run of mix %s", s->name);
+    }
+    r->conv = conv, r->n_conv = n_conv, r->cfg = cfg, r->seed = seed, r->answer = -1;
+    int rc = s->build(r, cfg, err);
+    if (rc >= 0 && r->n_node == 0) rc = moa_fail(err, MOA_EINVAL, "strategy %s built an empty graph", s->name);
+    if (rc < 0) {
+        moa_run_free(r);
+        return rc;
+    }
+    if (r->answer < 0) r->answer = r->n_node - 1;
+    *out = r;
+    return 0;
+}
+
+void moa_run_free(moa_run *r) {
+    if (!r) return;
+    moa_arena_free(r->arena);
+    free(r);
+}
+
+const char *moa_run_answer(const moa_run *r) {
+    const char *t = r->answer >= 0 && r->answer < r->n_node ? r->node[r->answer].text : NULL;
+    return t ? t : "";
+}
+
+static int grow(moa_run *r, moa_err *err) {
+    int cap = r->cap ? r->cap * 2 : 16;
+    if (cap > MAX_NODES) return moa_fail(err, MOA_ELIMIT, "a run has at most %d calls", (int)MAX_NODES);
+    moa_agent_node *v = moa_arena_calloc(r->arena, (size_t)cap * sizeof *v);
+    if (!v) return moa_fail(err, MOA_ENOMEM, "%d calls of a run", cap);
+    if (r->n_node) memcpy(v, r->node, (size_t)r->n_node * sizeof *v);
+    r->node = v, r->cap = cap;
+    return 0;
+}
+
+int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err) {
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] < 0 || n->in[i] >= r->n_node)
+            return moa_fail(err, MOA_EINVAL, "node %s: input %d is not an earlier node", n->name, n->in[i]);
+    if (!n->backend && !n->reduce) return moa_fail(err, MOA_EINVAL, "node %s: neither backend nor reduce", n->name);
+    if (r->n_node == r->cap) MOA_TRY(grow(r, err));
+    moa_agent_node *d = &r->node[r->n_node];
+    *d = *n;
+    d->name = moa_arena_strndup(r->arena, n->name, strlen(n->name));
+    int *in = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *in);
+    if (!d->name || !in) return moa_fail(err, MOA_ENOMEM, "node %s", n->name);
+    if (n->n_in) memcpy(in, n->in, (size_t)n->n_in * sizeof *in);
+    d->in = in;
+    uint64_t key[2] = {r->seed, (uint64_t)r->n_node};
+    if (!n->seeded) d->sampling.seed = moa_hash64(key, sizeof key, 0);
+    d->state = MOA_NODE_WAITING;
+    return r->n_node++;
+}
+
+void moa_node_note(moa_run *r, moa_agent_node *n, const char *fmt, ...) {
+    char line[640];
+    int used = n->note ? snprintf(line, sizeof line, "%s; ", n->note) : 0;
+    if (used < 0 || used >= (int)sizeof line) return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line + used, sizeof line - (size_t)used, fmt, ap);
+    va_end(ap);
+    const char *kept = moa_arena_strndup(r->arena, line, strlen(line));
+    n->note = kept ? kept : "no memory for a note";
+}
+
+/* ---- one execution ---- */
+
+typedef struct slot { moa_run *r; int node; } slot;
+typedef struct exec_state {
+    moa_run **run; int n_run;
+    moa_event_cb cb; void *ctx;
+    moa_call *call; slot *slot; int n, cap; /* the batch under way */
+    bool canceled;
+    double t0;
+} exec_state;
+
+static bool emit(exec_state *x, moa_run *r, int node, int kind, const char *text, size_t n) {
+    moa_event e = {.node = node, .text = text, .n = n};
+    if (kind == MOA_EV_START) e.kind = MOA_EV_START;
+    else if (kind == MOA_EV_TEXT) e.kind = MOA_EV_TEXT;
+    else e.kind = MOA_EV_DONE;
+    if (x->cb && !x->cb(x->ctx, r, &e)) x->canceled = true;
+    return !x->canceled;
+}
+
+/* A failed node takes its fallback's text where it has one. A canceled run has no use for it. */
+static void node_fail(exec_state *x, moa_run *r, int i, int rc, const moa_err *err) {
+    moa_agent_node *n = &r->node[i];
+    n->rc = rc;
+    n->state = MOA_NODE_FAILED;
+    moa_node_note(r, n, "failed: %s", err->text[0] ? err->text : moa_strerror(rc));
+    moa_err e2 = {0};
+    if (n->fallback && rc != MOA_ECANCELED && n->fallback(r, n, &e2) >= 0) n->state = MOA_NODE_DONE;
+    if (n->state == MOA_NODE_FAILED && i == r->answer) r->rc = rc, r->err = *err;
+    emit(x, r, i, MOA_EV_DONE, NULL, 0);
+}
+
+/* 1: all inputs have ended and enough of them worked; 0: not yet; -1: can never run. */
+static int inputs(const moa_run *r, const moa_agent_node *n) {
+    int done = 0, need = n->need ? n->need : n->n_in > 0;
+    for (int i = 0; i < n->n_in; i++) {
+        int s = r->node[n->in[i]].state;
+        if (s != MOA_NODE_DONE && s != MOA_NODE_FAILED) return 0;
+        done += s == MOA_NODE_DONE;
+    }
+    return done >= need ? 1 : -1;
+}
+
+static void note_missing(moa_run *r, int i) {
+    moa_agent_node *n = &r->node[i];
+    for (int k = 0; k < n->n_in; k++)
+        if (r->node[n->in[k]].state == MOA_NODE_FAILED) moa_node_note(r, n, "left out %s, which failed", r->node[n->in[k]].name);
+}
+
+static int batch_add(exec_state *x, moa_run *r, int i, moa_err *err) {
+    if (x->n == x->cap) {
+        int cap = x->cap ? 2 * x->cap : 64;
+        moa_call *c = realloc(x->call, (size_t)cap * sizeof *c);
+        if (c) x->call = c;
+        slot *s = realloc(x->slot, (size_t)cap * sizeof *s);
+        if (s) x->slot = s;
+        if (!c || !s) return moa_fail(err, MOA_ENOMEM, "a batch of %d calls", cap);
+        x->cap = cap;
+    }
+    moa_agent_node *n = &r->node[i];
+    x->call[x->n] = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens};
+    x->slot[x->n++] = (slot){r, i};
+    return 0;
+}
+
+static int compose_plain(moa_run *r, moa_agent_node *n, moa_err *err) {
+    n->msg = moa_arena_alloc(r->arena, (size_t)r->n_conv * sizeof *n->msg);
+    if (!n->msg) return moa_fail(err, MOA_ENOMEM, "messages of %s", n->name);
+    memcpy(n->msg, r->conv, (size_t)r->n_conv * sizeof *n->msg);
+    n->n_msg = r->n_conv;
+    return 0;
+}
+
+/* Take node i of r as far as it gets without a backend. True when its state changed. */
+static bool settle_node(exec_state *x, moa_run *r, int i) {
+    moa_agent_node *n = &r->node[i];
+    if (n->state != MOA_NODE_WAITING) return false;
+    int ready = inputs(r, n), rc = 0;
+    if (ready == 0) return false;
+    moa_err err = {0};
+    if (ready < 0) {
+        rc = moa_fail(&err, MOA_EINVAL, "%s: too few of its %d inputs worked", n->name, n->n_in);
+        for (int k = 0; k < n->n_in; k++)
+            if (r->node[n->in[k]].rc < 0) { /* the cause says more than the consequence */
+                rc = moa_fail(&err, r->node[n->in[k]].rc, "%s: too few of its %d inputs worked; %s %s", n->name, n->n_in,
+                              r->node[n->in[k]].name, r->node[n->in[k]].note ? r->node[n->in[k]].note : "failed");
+                break;
+            }
+        node_fail(x, r, i, rc, &err);
+        return true;
+    }
+    note_missing(r, i);
+    if (!n->backend) {
+        emit(x, r, i, MOA_EV_START, NULL, 0);
+        double t0 = moa_now();
+        rc = n->reduce(r, n, &err);
+        n = &r->node[i];
+        n->seconds = moa_now() - t0;
+        if (rc < 0) return node_fail(x, r, i, rc, &err), true;
+        n->state = MOA_NODE_DONE;
+        emit(x, r, i, MOA_EV_DONE, NULL, 0);
+        return true;
+    }
+    rc = n->compose ? n->compose(r, n, &err) : compose_plain(r, n, &err);
+    n = &r->node[i];
+    if (rc < 0) return node_fail(x, r, i, rc, &err), true;
+    n->state = MOA_NODE_RUNNING; /* composed, waits for its backend's turn */
+    return true;
+}
+
+static void settle(exec_state *x) {
+    for (int k = 0; k < x->n_run; k++) {
+        moa_run *r = x->run[k];
+        for (bool again = true; again;) {
+            again = false;
+            for (int i = 0; i < r->n_node; i++) again |= settle_node(x, r, i);
+        }
+    }
+}
+
+/* All composed nodes of the backend that the first of them has. */
+static int collect(exec_state *x, moa_backend **b, moa_err *err) {
+    x->n = 0;
+    *b = NULL;
+    for (int k = 0; k < x->n_run; k++)
+        for (int i = 0; i < x->run[k]->n_node; i++) {
+            moa_agent_node *n = &x->run[k]->node[i];
+            if (n->state != MOA_NODE_RUNNING) continue;
+            if (!*b) *b = n->backend;
+            if (n->backend == *b) MOA_TRY(batch_add(x, x->run[k], i, err));
+        }
+    return x->n;
+}
+
+static bool on_text(void *ctx, int call, const char *text, size_t n) {
+    exec_state *x = ctx;
+    return emit(x, x->slot[call].r, x->slot[call].node, MOA_EV_TEXT, text, n);
+}
+
+static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
+    n->prompt_tokens = c->res.n_prompt;
+    n->completion_tokens = c->res.n_ids;
+    n->reused_tokens = c->res.n_reused;
+    n->seconds = c->res.seconds;
+    n->share_s = c->share_s;
+    n->why = c->res.why;
+    n->sum_logprob = c->res.sum_logprob;
+    r->usage.calls++;
+    r->usage.prompt_tokens += n->prompt_tokens;
+    r->usage.completion_tokens += n->completion_tokens;
+    r->usage.reused_prefix_tokens += n->reused_tokens;
+    r->usage.total_tokens = r->usage.prompt_tokens + r->usage.completion_tokens;
+}
+
+static void finish_call(exec_state *x, int k) {
+    moa_call *c = &x->call[k];
+    moa_run *r = x->slot[k].r;
+    int i = x->slot[k].node;
+    moa_agent_node *n = &r->node[i];
+    account(r, n, c);
+    n->text = moa_arena_strndup(r->arena, c->res.text ? c->res.text : "", c->res.text ? c->res.text_len : 0);
+    n->text_len = n->text ? strlen(n->text) : 0;
+    if (c->rc >= 0 && !n->text) c->rc = moa_fail(&c->err, MOA_ENOMEM, "text of %s", n->name);
+    bool canceled = c->rc >= 0 && c->res.why == MOA_STOP_CANCELED;
+    if (canceled) c->rc = moa_fail(&c->err, MOA_ECANCELED, "%s was canceled", n->name);
+    moa_gen_res_deinit(&c->res);
+    if (c->rc < 0) {
+        node_fail(x, r, i, c->rc, &c->err);
+        return;
+    }
+    n->state = MOA_NODE_DONE;
+    emit(x, r, i, MOA_EV_DONE, NULL, 0);
+}
+
+static int round_of_calls(exec_state *x, moa_err *err) {
+    settle(x);
+    if (x->canceled) return 0;
+    moa_backend *b;
+    int n = collect(x, &b, err);
+    if (n <= 0) return n;
+    for (int k = 0; k < n; k++) emit(x, x->slot[k].r, x->slot[k].node, MOA_EV_START, NULL, 0);
+    if (x->canceled) return 0;
+    moa_err e = {0};
+    moa_backend_complete(b, x->call, n, on_text, x, &e);
+    for (int k = 0; k < n; k++) finish_call(x, k);
+    for (int k = 0; k < n; k++) x->slot[k].r->seconds = moa_now() - x->t0;
+    return n;
+}
+
+static void conclude(exec_state *x, moa_run *r) {
+    const moa_agent_node *a = &r->node[r->answer];
+    if (a->state == MOA_NODE_DONE) {
+        r->rc = 0;
+    } else if (x->canceled) {
+        r->rc = moa_fail(&r->err, MOA_ECANCELED, "the run was canceled");
+    } else if (r->rc == 0) {
+        r->rc = moa_fail(&r->err, MOA_EINVAL, "the answer's node %s never became ready", a->name);
+    }
+}
+
+int moa_run_execute_many(moa_run **r, int n, moa_event_cb cb, void *ctx, moa_err *err) {
+    exec_state x = {.run = r, .n_run = n, .cb = cb, .ctx = ctx, .t0 = moa_now()};
+    int rc;
+    while ((rc = round_of_calls(&x, err)) > 0 && !x.canceled) {}
+    for (int k = 0; k < n; k++) conclude(&x, r[k]);
+    free(x.call);
+    free(x.slot);
+    if (rc < 0) return rc;
+    return x.canceled ? moa_fail(err, MOA_ECANCELED, "canceled") : 0;
+}
+
+int moa_run_execute(moa_run *r, moa_event_cb cb, void *ctx, moa_err *err) {
+    int rc = moa_run_execute_many(&r, 1, cb, ctx, err);
+    if (rc >= 0 && r->rc < 0) {
+        if (err) *err = r->err;
+        rc = r->rc;
+    }
+    return rc;
+}

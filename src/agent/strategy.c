@@ -1,0 +1,63 @@
+/* strategy.c - the registry of strategies and the nodes they are made of.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/strategy.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define STRATEGY(x) extern const moa_strategy moa_strategy_##x;
+#include "agent/strategies.def"
+#undef STRATEGY
+
+static const moa_strategy *const table[] = {
+#define STRATEGY(x) &moa_strategy_##x,
+#include "agent/strategies.def"
+#undef STRATEGY
+};
+
+const moa_strategy *const *moa_strategies(int *n) {
+    *n = (int)(sizeof table / sizeof *table);
+    return table;
+}
+
+const moa_strategy *moa_strategy_find(const char *name) {
+    for (size_t i = 0; name && i < sizeof table / sizeof *table; i++)
+        if (!strcmp(table[i]->name, name)) return table[i];
+    return NULL;
+}
+
+/* Self-MoA's numbers (arXiv 2502.00674): six samples at 0.7. The aggregator is greedy: it should merge what is there
+ * rather than draw once more, and its result then depends on the samples alone. */
+moa_mix_cfg moa_mix_defaults(const char *strategy) {
+    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .layers = 1, .window = 6, .repeat_best = 2, .max_tokens = 256};
+    c.propose = c.aggregate = moa_sampling_defaults();
+    c.propose.temperature = 0.7f;
+    c.aggregate.temperature = 0;
+    return c;
+}
+
+int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *prefix, int n, const int *in, int n_in, moa_err *err) {
+    for (int i = 0; i < n; i++) {
+        char name[48];
+        snprintf(name, sizeof name, "%s%d", prefix, i + 1);
+        moa_agent_node node = {.name = name, .role = "proposer", .backend = c->proposer[i % c->n_proposer],
+                               .sampling = c->propose, .max_tokens = c->max_tokens, .in = in, .n_in = n_in,
+                               .compose = n_in ? moa_compose_aggregate : moa_compose_proposer};
+        int id = moa_run_add(r, &node, err);
+        if (id < 0) return id;
+        out[i] = id;
+    }
+    return 0;
+}
+
+int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
+    moa_agent_node node = {.name = name, .role = "aggregator", .backend = c->aggregator ? c->aggregator : c->proposer[0],
+                           .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
+                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .fallback = moa_reduce_vote};
+    return moa_run_add(r, &node, err);
+}
+
+int moa_add_vote(moa_run *r, const char *name, const int *in, int n_in, moa_err *err) {
+    moa_agent_node node = {.name = name, .role = "vote", .in = in, .n_in = n_in, .reduce = moa_reduce_vote};
+    return moa_run_add(r, &node, err);
+}

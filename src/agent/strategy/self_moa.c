@@ -1,0 +1,16 @@
+/* self_moa.c - Self-MoA (Li et al., "Rethinking Mixture-of-Agents", arXiv 2502.00674): one model drafts n times, then reads
+ * its drafts and writes the answer. n + 1 calls, two rounds; the drafts are one batch over one shared prompt.
+ * strategies.def: STRATEGY(self_moa)
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/strategy.h"
+
+static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
+    int n = c->n ? c->n : 6;
+    int *draft = moa_arena_alloc(r->arena, (size_t)n * sizeof *draft);
+    if (!draft) return moa_fail(err, MOA_ENOMEM, "%d drafts", n);
+    MOA_TRY(moa_add_proposers(draft, r, c, "p", n, NULL, 0, err));
+    return moa_add_aggregator(r, c, "agg", draft, n, err);
+}
+
+const moa_strategy moa_strategy_self_moa = {
+    .name = "self-moa", .help = "one model drafts n replies, then merges them into one", .build = build};

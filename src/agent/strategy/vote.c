@@ -1,0 +1,16 @@
+/* vote.c - self-consistency (Wang et al., arXiv 2203.11171): n samples, the answer most of them end with wins; the text
+ * kept is that of the winner the model finds most probable. No aggregator call.
+ * strategies.def: STRATEGY(vote)
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/strategy.h"
+
+static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
+    int n = c->n ? c->n : 6;
+    int *id = moa_arena_alloc(r->arena, (size_t)n * sizeof *id);
+    if (!id) return moa_fail(err, MOA_ENOMEM, "%d samples", n);
+    MOA_TRY(moa_add_proposers(id, r, c, "p", n, NULL, 0, err));
+    return moa_add_vote(r, "vote", id, n, err);
+}
+
+const moa_strategy moa_strategy_vote = {
+    .name = "vote", .help = "n samples, the most frequent answer wins", .build = build};

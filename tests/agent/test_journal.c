@@ -1,0 +1,183 @@
+/* test_journal.c - finished calls are found again: across mixes, inside a batch, after a kill.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "support/scripted.h"
+
+#include "agent/mix.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const moa_message question[] = {{"user", "What is 2 + 2?"}};
+
+/* A function of the call alone, as a real model is. */
+static int by_seed(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    (void)s, (void)i;
+    snprintf(out, n, "t%d \"\\\n\xC3\xA4 %llu", (int)(c->sampling.temperature * 10), (unsigned long long)c->sampling.seed);
+    return 0;
+}
+
+static void run_mix(char *answer, size_t size, moa_backend *b, const char *strategy, int n) {
+    moa_mix_cfg cfg = moa_mix_defaults(strategy);
+    cfg.n = n;
+    cfg.proposer = &b;
+    cfg.n_proposer = 1;
+    moa_run *r;
+    moa_err err = {0};
+    if (moa_run_new(&r, &cfg, question, 1, 9, &err) < 0 || moa_run_execute(r, NULL, NULL, &err) < 0) fail_msg("%s", err.text);
+    snprintf(answer, size, "%s", moa_run_answer(r));
+    assert_true(r->usage.calls >= n);
+    assert_true(r->usage.prompt_tokens > 0);
+    moa_run_free(r);
+}
+
+static moa_journal *open_at(const char *path) {
+    moa_journal *j;
+    moa_err err = {0};
+    if (moa_journal_open(&j, path, &err) < 0) fail_msg("%s", err.text);
+    return j;
+}
+
+static void test_shared_samples(void **state) {
+    (void)state;
+    scripted s;
+    char a[256];
+    scripted_init(&s, "m", by_seed);
+    moa_journal *j = open_at(NULL);
+    moa_backend *b;
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    run_mix(a, sizeof a, b, "vote", 6);
+    assert_int_equal(s.calls, 6);
+    run_mix(a, sizeof a, b, "self-moa", 4); /* four known samples, one new aggregation */
+    assert_int_equal(s.calls, 7);
+    run_mix(a, sizeof a, b, "self-moa", 6);
+    assert_int_equal(s.calls, 8);
+    run_mix(a, sizeof a, b, "single", 1);
+    assert_int_equal(s.calls, 8);
+    int64_t computed, found;
+    moa_journal_stats(j, &computed, &found);
+    assert_int_equal(computed, 8);
+    assert_int_equal(found, 4 + 6 + 1);
+    moa_backend_close(b);
+    moa_journal_close(j);
+    scripted_deinit(&s);
+}
+
+/* Equal calls in one batch are one call; greedy calls do not depend on the seed. */
+static void test_inside_a_batch(void **state) {
+    (void)state;
+    scripted s;
+    scripted_init(&s, "m", by_seed);
+    moa_journal *j = open_at(NULL);
+    moa_backend *b;
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    moa_sampling hot = moa_sampling_defaults(), cold = hot;
+    cold.temperature = 0;
+    moa_call c[6] = {0};
+    for (int i = 0; i < 6; i++) c[i] = (moa_call){.msg = question, .n_msg = 1, .max_tokens = 5, .sampling = i < 3 ? hot : cold};
+    c[1].sampling.seed = 2;
+    c[4].sampling.seed = 3;
+    c[5].max_tokens = 6;
+    assert_int_equal(moa_backend_complete(b, c, 6, NULL, NULL, NULL), 0);
+    assert_int_equal(s.calls, 4); /* 0 and 2, 1, 3 and 4, 5 */
+    assert_string_equal(c[0].res.text, c[2].res.text);
+    assert_string_equal(c[3].res.text, c[4].res.text);
+    assert_string_not_equal(c[0].res.text, c[1].res.text);
+    for (int i = 0; i < 6; i++) moa_gen_res_deinit(&c[i].res);
+    moa_backend_close(b);
+    moa_journal_close(j);
+    scripted_deinit(&s);
+}
+
+static void test_resume(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-journal-XXXXXX", a[256], again[256];
+    close(mkstemp(path));
+    scripted s;
+    scripted_init(&s, "m", by_seed);
+    moa_journal *j = open_at(path), *j2;
+    moa_backend *b;
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    run_mix(a, sizeof a, b, "self-moa", 5);
+    assert_int_equal(s.calls, 6);
+    assert_true(moa_journal_open(&j2, path, NULL) < 0); /* one writer */
+    moa_backend_close(b);
+    moa_journal_close(j);
+    /* The process died in the middle of a seventh line. */
+    FILE *f = fopen(path, "a");
+    fputs("{\"key\":\"0123", f);
+    fclose(f);
+    j = open_at(path);
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    run_mix(again, sizeof again, b, "self-moa", 5);
+    assert_string_equal(again, a);
+    assert_int_equal(s.calls, 6); /* nothing computed twice */
+    run_mix(again, sizeof again, b, "vote", 6);
+    assert_int_equal(s.calls, 7);
+    moa_backend_close(b);
+    moa_journal_close(j);
+    j = open_at(path);
+    moa_journal_close(j);
+    /* Another model has other replies. */
+    s.base.fingerprint++;
+    j = open_at(path);
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    run_mix(again, sizeof again, b, "single", 1);
+    assert_int_equal(s.calls, 8);
+    moa_backend_close(b);
+    moa_journal_close(j);
+    unlink(path);
+    scripted_deinit(&s);
+}
+
+static void test_foreign_file(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-journal-XXXXXX";
+    int fd = mkstemp(path);
+    static const char text[] = "{\"key\":\"xyz\",\"text\":\"a\"}\n";
+    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    close(fd);
+    moa_journal *j = NULL;
+    moa_err err = {0};
+    assert_int_equal(moa_journal_open(&j, path, &err), MOA_EFORMAT);
+    assert_non_null(strstr(err.text, ":1"));
+    assert_null(j);
+    unlink(path);
+}
+
+/* A failed call is not remembered. */
+static int fails_once(scripted *s, int i, const moa_call *c, char *out, size_t n) { return i == 0 ? MOA_EIO : by_seed(s, i, c, out, n); }
+
+static void test_failures_are_asked_again(void **state) {
+    (void)state;
+    scripted s;
+    scripted_init(&s, "m", fails_once);
+    moa_journal *j = open_at(NULL);
+    moa_backend *b;
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    moa_call c[2] = {{.msg = question, .n_msg = 1, .max_tokens = 5, .sampling = moa_sampling_defaults()}};
+    c[1] = c[0];
+    assert_int_equal(moa_backend_complete(b, c, 2, NULL, NULL, NULL), 0);
+    assert_true(c[0].rc < 0 && c[1].rc < 0);
+    moa_call d = {.msg = question, .n_msg = 1, .max_tokens = 5, .sampling = moa_sampling_defaults()};
+    assert_int_equal(moa_backend_complete(b, &d, 1, NULL, NULL, NULL), 0);
+    assert_int_equal(d.rc, 0);
+    assert_int_equal(s.calls, 2);
+    moa_gen_res_deinit(&d.res);
+    moa_backend_close(b);
+    moa_journal_close(j);
+    scripted_deinit(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shared_samples), cmocka_unit_test(test_inside_a_batch), cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_foreign_file),   cmocka_unit_test(test_failures_are_asked_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,109 @@
+/* test_mix.c - mixes by name and parameters. SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "support/scripted.h"
+
+#include "agent/mix.h"
+#include "base/nearest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void test_names(void **state) {
+    (void)state;
+    int n;
+    const moa_mix_row *row = moa_mixes(&n);
+    for (int i = 0; i < n; i++) {
+        moa_mix_spec s = {0};
+        assert_int_equal(moa_mix_spec_parse(&s, row[i].name, NULL), 0);
+        assert_non_null(moa_strategy_find(s.cfg.strategy));
+        assert_int_equal(s.cfg.n, row[i].n);
+        moa_mix_spec_deinit(&s);
+    }
+    moa_mix_spec s = {0};
+    moa_err err = {0};
+    assert_int_equal(moa_mix_spec_parse(&s, "slef-moa", &err), MOA_EUSAGE);
+    assert_non_null(strstr(err.text, "self-moa-seq"));
+    assert_non_null(strstr(err.hint, "'self-moa'"));
+    assert_int_equal(moa_mix_spec_parse(&s, "", &err), MOA_EUSAGE);
+}
+
+static void test_parameters(void **state) {
+    (void)state;
+    moa_mix_spec s = {0};
+    assert_int_equal(moa_mix_spec_parse(&s, "self-moa:n=4,temperature=0.9,max_tokens=50,aggregate-temperature=0.2", NULL), 0);
+    assert_int_equal(s.cfg.n, 4);
+    assert_true(s.cfg.propose.temperature == 0.9f);
+    assert_true(s.cfg.aggregate.temperature == 0.2f);
+    assert_int_equal(s.cfg.max_tokens, 50);
+    assert_string_equal(s.label, "self-moa:n=4,temperature=0.9,max_tokens=50,aggregate-temperature=0.2");
+    moa_mix_spec_deinit(&s);
+    assert_int_equal(moa_mix_spec_parse(&s, "moa:proposers=a.gguf+b.gguf,layers=1,aggregator=c", NULL), 0);
+    assert_int_equal(s.n_proposer_name, 2);
+    assert_string_equal(s.proposer_name[1], "b.gguf");
+    assert_string_equal(s.aggregator_name, "c");
+    moa_mix_spec_deinit(&s);
+    static const char *const bad[] = {"self-moa:n=0", "self-moa:n=1.5", "self-moa:n=", "self-moa:n", "self-moa:layers=2", "single:n=3",
+                                      "vote:aggregator=x", "vote:aggregate-temperature=1", "moa:proposers=a++b", "moa:temperature=nan",
+                                      "self-moa:tempreature=1", "self-moa-seq:window=1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        moa_err err = {0};
+        assert_int_equal(moa_mix_spec_parse(&s, bad[i], &err), MOA_EUSAGE);
+        assert_true(err.text[0] != 0);
+        assert_null(s.label);
+    }
+}
+
+typedef struct opener { scripted s[3]; int n; } opener;
+static int by_name(scripted *s, int i, const moa_call *c, char *out, size_t n) { (void)i, (void)c; return snprintf(out, n, "%s", s->base.id) < 0; }
+static int open_scripted(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    opener *o = ctx;
+    if (name && !strcmp(name, "none")) return moa_fail(err, MOA_ENOTFOUND, "none");
+    scripted_init(&o->s[o->n], name ? name : "default", by_name);
+    *out = &o->s[o->n++].base;
+    return 0;
+}
+
+static void test_bind(void **state) {
+    (void)state;
+    opener o = {0};
+    moa_pool *p;
+    assert_int_equal(moa_pool_new(&p, open_scripted, &o, NULL), 0);
+    moa_mix_spec s = {0}, t = {0};
+    assert_int_equal(moa_mix_spec_parse(&s, "moa:proposers=a+b+a,aggregator=b", NULL), 0);
+    assert_int_equal(moa_mix_spec_bind(&s, p, NULL, NULL), 0);
+    assert_int_equal(o.n, 2); /* each model once */
+    assert_ptr_equal(s.cfg.proposer[0], s.cfg.proposer[2]);
+    assert_ptr_equal(s.cfg.aggregator, s.cfg.proposer[1]);
+    assert_int_equal(moa_mix_spec_parse(&t, "self-moa", NULL), 0);
+    assert_int_equal(moa_mix_spec_bind(&t, p, NULL, NULL), 0);
+    assert_string_equal(t.cfg.proposer[0]->id, "default");
+    moa_mix_spec_deinit(&t);
+    assert_int_equal(moa_mix_spec_parse(&t, "self-moa:proposers=a+b", NULL), 0);
+    assert_int_equal(moa_mix_spec_bind(&t, p, NULL, NULL), MOA_EUSAGE);
+    moa_mix_spec_deinit(&t);
+    assert_int_equal(moa_mix_spec_parse(&t, "self-moa:proposers=none", NULL), 0);
+    assert_int_equal(moa_mix_spec_bind(&t, p, NULL, NULL), MOA_ENOTFOUND);
+    moa_mix_spec_deinit(&t);
+    moa_mix_spec_deinit(&s);
+    moa_pool_free(p);
+    for (int i = 0; i < o.n; i++) scripted_deinit(&o.s[i]);
+}
+
+static void test_nearest(void **state) {
+    (void)state;
+    static const char *const names[] = {"--mix", "--model", "--max-tokens", "--json"};
+    assert_string_equal(moa_nearest("--mxi", names, 4), "--mix");
+    assert_string_equal(moa_nearest("--modle", names, 4), "--model");
+    assert_string_equal(moa_nearest("--max-token", names, 4), "--max-tokens");
+    assert_null(moa_nearest("--completely-different", names, 4));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_parameters), cmocka_unit_test(test_bind),
+                                       cmocka_unit_test(test_nearest)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

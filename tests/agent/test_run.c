@@ -1,0 +1,267 @@
+/* test_run.c - the executor with a scripted backend: order, batches, seeds, usage, failures, cancel.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "support/scripted.h"
+
+#include "agent/mix.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const moa_message question[] = {{"user", "What is 2 + 2?"}};
+
+static int by_index(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    (void)s, (void)c;
+    snprintf(out, n, "Reply %d. Answer: %d", i, i % 2);
+    return 0;
+}
+
+static moa_run *new_run(moa_mix_cfg *cfg, const char *strategy, moa_backend *const *b, int n_b, uint64_t seed) {
+    static moa_run *r;
+    moa_err err = {0};
+    if (!cfg->strategy) *cfg = moa_mix_defaults(strategy);
+    cfg->proposer = b;
+    cfg->n_proposer = n_b;
+    int rc = moa_run_new(&r, cfg, question, 1, seed, &err);
+    if (rc < 0) fail_msg("%s", err.text);
+    return r;
+}
+
+typedef struct trace { moa_buf b; int stop_at, seen; } trace;
+static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
+    trace *t = ctx;
+    static const char kind[] = "STD";
+    moa_buf_addf(&t->b, "%c%s ", kind[e->kind], r->node[e->node].name);
+    return !t->stop_at || ++t->seen < t->stop_at;
+}
+
+static void test_order(void **state) {
+    (void)state;
+    scripted s;
+    scripted_init(&s, "m", by_index);
+    moa_backend *b = &s.base;
+    moa_mix_cfg cfg = {0};
+    cfg = moa_mix_defaults("self-moa");
+    cfg.n = 3;
+    moa_run *r = new_run(&cfg, "self-moa", &b, 1, 1);
+    trace t = {0};
+    moa_buf_init(&t.b, 10000);
+    assert_int_equal(moa_run_execute(r, on_event, &t, NULL), 0);
+    assert_string_equal(moa_buf_str(&t.b), "Sp1 Sp2 Sp3 Tp1 Tp2 Tp3 Dp1 Dp2 Dp3 Sagg Tagg Dagg ");
+    assert_string_equal(moa_run_answer(r), "Reply 3. Answer: 1");
+    assert_int_equal(s.batches, 2);
+    assert_int_equal(s.largest, 3);
+    assert_int_equal(r->usage.calls, 4);
+    int64_t prompt = 0, done = 0, reused = 0;
+    for (int i = 0; i < r->n_node; i++) {
+        prompt += scripted_words(r->node[i].msg, r->node[i].n_msg);
+        reused += scripted_words(r->node[i].msg, r->node[i].n_msg) / 2;
+        done += 4;
+    }
+    assert_int_equal(r->usage.prompt_tokens, prompt);
+    assert_int_equal(r->usage.completion_tokens, done);
+    assert_int_equal(r->usage.total_tokens, prompt + done);
+    assert_int_equal(r->usage.reused_prefix_tokens, reused);
+    moa_buf_deinit(&t.b);
+    moa_run_free(r);
+    scripted_deinit(&s);
+}
+
+/* Sample i has the same seed whatever n and strategy; other run seeds give other ones; no two samples share one. */
+static void test_seeds(void **state) {
+    (void)state;
+    scripted s;
+    scripted_init(&s, "m", by_index);
+    moa_backend *b = &s.base;
+    uint64_t want[6];
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+    cfg.n = 6;
+    moa_run *r = new_run(&cfg, NULL, &b, 1, 42);
+    for (int i = 0; i < 6; i++) want[i] = r->node[i].sampling.seed;
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < i; j++) assert_true(want[i] != want[j]);
+    moa_run_free(r);
+    static const char *const names[] = {"self-moa", "vote", "self-moa-seq", "moa", "single"};
+    static const int n[] = {2, 4, 6, 3, 1};
+    for (int k = 0; k < 5; k++) {
+        cfg = moa_mix_defaults(names[k]);
+        cfg.n = n[k];
+        r = new_run(&cfg, NULL, &b, 1, 42);
+        for (int i = 0; i < n[k]; i++) assert_true(r->node[i].sampling.seed == want[i]);
+        moa_run_free(r);
+        r = new_run(&cfg, NULL, &b, 1, 43);
+        assert_true(r->node[0].sampling.seed != want[0]);
+        moa_run_free(r);
+    }
+    scripted_deinit(&s);
+}
+
+static int fails_at(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    const char *mask = s->base.id; /* 'x' at index i: call i fails */
+    if (i < (int)strlen(mask) && mask[i] == 'x') return MOA_EIO;
+    return by_index(s, i, c, out, n);
+}
+
+static moa_run *run_with(scripted *s, const char *mask, const char *strategy, int *rc) {
+    scripted_init(s, mask, fails_at);
+    static moa_backend *b;
+    static moa_mix_cfg cfg;
+    b = &s->base;
+    cfg = moa_mix_defaults(strategy);
+    cfg.n = 3;
+    moa_run *r = new_run(&cfg, NULL, &b, 1, 1);
+    *rc = moa_run_execute(r, NULL, NULL, NULL);
+    return r;
+}
+
+static void test_failures(void **state) {
+    (void)state;
+    scripted s;
+    int rc;
+    /* One proposer fails: left out, and the aggregator says so. */
+    moa_run *r = run_with(&s, "-x-", "self-moa", &rc);
+    assert_int_equal(rc, 0);
+    assert_int_equal(r->node[1].state, MOA_NODE_FAILED);
+    assert_int_equal(r->node[1].rc, MOA_EIO);
+    assert_non_null(strstr(r->node[3].note, "p2"));
+    assert_null(strstr(r->node[3].msg[0].content, "Reply 1"));
+    assert_non_null(strstr(r->node[3].msg[0].content, "Reply 2"));
+    assert_int_equal(r->usage.calls, 4);
+    moa_run_free(r);
+    scripted_deinit(&s);
+    /* The aggregator fails: the largest cluster answers (replies 0 and 2 agree), and the note tells. */
+    r = run_with(&s, "---x", "self-moa", &rc);
+    assert_int_equal(rc, 0);
+    assert_string_equal(moa_run_answer(r), "Reply 0. Answer: 0");
+    assert_int_equal(r->node[3].state, MOA_NODE_DONE);
+    assert_int_equal(r->node[3].rc, MOA_EIO);
+    assert_non_null(strstr(r->node[3].note, "failed"));
+    assert_non_null(strstr(r->node[3].note, "2 of 3"));
+    moa_run_free(r);
+    scripted_deinit(&s);
+    /* All proposers fail: so does the run, with their cause. */
+    r = run_with(&s, "xxx", "self-moa", &rc);
+    assert_int_equal(rc, MOA_EIO);
+    assert_non_null(strstr(r->err.text, "the script says no"));
+    assert_string_equal(moa_run_answer(r), "");
+    assert_int_equal(s.calls, 3);
+    moa_run_free(r);
+    scripted_deinit(&s);
+    r = run_with(&s, "x", "single", &rc);
+    assert_int_equal(rc, MOA_EIO);
+    moa_run_free(r);
+    scripted_deinit(&s);
+}
+
+/* Several backends in one layer; one is dead as a whole. */
+static void test_dead_backend(void **state) {
+    (void)state;
+    scripted s[2];
+    scripted_init(&s[0], "alive", by_index);
+    scripted_init(&s[1], "dead", by_index);
+    s[1].dead = MOA_EIO;
+    moa_backend *b[2] = {&s[0].base, &s[1].base};
+    moa_mix_cfg cfg = moa_mix_defaults("moa");
+    cfg.layers = 2;
+    moa_run *r = new_run(&cfg, NULL, b, 2, 1);
+    assert_int_equal(r->n_node, 5);
+    assert_int_equal(moa_run_execute(r, NULL, NULL, NULL), 0);
+    assert_int_equal(r->node[1].state, MOA_NODE_FAILED);
+    assert_int_equal(r->node[3].state, MOA_NODE_FAILED);
+    assert_int_equal(s[0].calls, 3);
+    moa_run_free(r);
+    scripted_deinit(&s[0]);
+    scripted_deinit(&s[1]);
+}
+
+static void test_cancel(void **state) {
+    (void)state;
+    for (int stop = 1; stop <= 12; stop++) {
+        scripted s;
+        scripted_init(&s, "m", by_index);
+        moa_backend *b = &s.base;
+        moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+        cfg.n = 3;
+        moa_run *r = new_run(&cfg, NULL, &b, 1, 1);
+        trace t = {.stop_at = stop};
+        moa_buf_init(&t.b, 10000);
+        int rc = moa_run_execute(r, on_event, &t, NULL);
+        /* The 12th event is the aggregator's end: nothing is left to cancel, the answer stands. */
+        assert_int_equal(rc, MOA_ECANCELED);
+        assert_int_equal(r->rc, stop == 12 ? 0 : MOA_ECANCELED);
+        assert_true(s.calls == (stop <= 3 ? 0 : stop <= 10 ? 3 : 4));
+        moa_buf_deinit(&t.b);
+        moa_run_free(r);
+        scripted_deinit(&s);
+    }
+}
+
+/* Runs advance together: one batch a round; a failing run does not stop the others. */
+static int fails_for_two(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    if (strstr(c->msg[0].content, "bad")) return MOA_ELIMIT;
+    return by_index(s, i, c, out, n);
+}
+
+static void test_many(void **state) {
+    (void)state;
+    scripted s;
+    scripted_init(&s, "m", fails_for_two);
+    moa_backend *b = &s.base;
+    static const moa_message conv[3] = {{"user", "one"}, {"user", "bad"}, {"user", "three"}};
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+    cfg.n = 4;
+    cfg.proposer = &b;
+    cfg.n_proposer = 1;
+    moa_run *r[3];
+    for (int i = 0; i < 3; i++) assert_int_equal(moa_run_new(&r[i], &cfg, &conv[i], 1, 5, NULL), 0);
+    assert_int_equal(moa_run_execute_many(r, 3, NULL, NULL, NULL), 0);
+    assert_int_equal(s.batches, 2);
+    assert_int_equal(s.largest, 12);
+    assert_int_equal(r[0]->rc, 0);
+    assert_int_equal(r[1]->rc, MOA_ELIMIT);
+    assert_int_equal(r[2]->rc, 0);
+    for (int i = 0; i < 3; i++) moa_run_free(r[i]);
+    scripted_deinit(&s);
+}
+
+static void test_bad_graphs(void **state) {
+    (void)state;
+    scripted s;
+    scripted_init(&s, "m", by_index);
+    moa_backend *b = &s.base;
+    moa_mix_cfg cfg = moa_mix_defaults("single");
+    moa_err err = {0};
+    moa_run *r;
+    assert_int_equal(moa_run_new(&r, &cfg, question, 1, 1, &err), MOA_EINVAL); /* no model */
+    cfg.proposer = &b;
+    cfg.n_proposer = 1;
+    static const moa_message half[] = {{"user", "a"}, {"assistant", "b"}};
+    assert_int_equal(moa_run_new(&r, &cfg, half, 2, 1, &err), MOA_EINVAL);
+    cfg.strategy = "selfmoa";
+    assert_int_equal(moa_run_new(&r, &cfg, question, 1, 1, &err), MOA_ENOTFOUND);
+    cfg.strategy = "single";
+    cfg.propose.temperature = -1;
+    assert_true(moa_run_new(&r, &cfg, question, 1, 1, &err) < 0);
+    cfg.propose.temperature = 1;
+    assert_int_equal(moa_run_new(&r, &cfg, question, 1, 1, &err), 0);
+    int later = 1;
+    moa_agent_node n = {.name = "x", .role = "x", .backend = b, .in = &later, .n_in = 1};
+    assert_int_equal(moa_run_add(r, &n, &err), MOA_EINVAL);
+    n = (moa_agent_node){.name = "x", .role = "x"};
+    assert_int_equal(moa_run_add(r, &n, &err), MOA_EINVAL);
+    moa_run_free(r);
+    scripted_deinit(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order),        cmocka_unit_test(test_seeds),  cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_dead_backend), cmocka_unit_test(test_cancel), cmocka_unit_test(test_many),
+        cmocka_unit_test(test_bad_graphs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

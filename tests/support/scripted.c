@@ -1,0 +1,65 @@
+/* scripted.c - see scripted.h. SPDX-License-Identifier: Apache-2.0 */
+#include "support/scripted.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t words(const char *s) {
+    int64_t n = 0;
+    for (; *s; n++) {
+        s += strspn(s, " \n");
+        if (!*s) break;
+        s += strcspn(s, " \n");
+    }
+    return n;
+}
+
+int64_t scripted_words(const moa_message *msg, int n_msg) {
+    int64_t n = 0;
+    for (int i = 0; i < n_msg; i++) n += words(msg[i].content);
+    return n;
+}
+
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+    (void)b, (void)err;
+    return scripted_words(msg, n_msg);
+}
+
+static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
+    scripted *s = (scripted *)base;
+    s->batches++;
+    if (n > s->largest) s->largest = n;
+    if (s->dead) return moa_fail(err, s->dead, "%s is dead", base->id);
+    bool go = true;
+    for (int i = 0; i < n; i++) {
+        moa_call *c = &call[i];
+        char text[4096] = {0};
+        for (int m = 0; m < c->n_msg; m++) moa_buf_addf(&s->log, "%s: %s\n", c->msg[m].role, c->msg[m].content);
+        moa_buf_adds(&s->log, "---\n");
+        c->rc = s->reply(s, s->calls++, c, text, sizeof text);
+        c->res.n_prompt = scripted_words(c->msg, c->n_msg);
+        if (c->rc < 0) {
+            moa_fail(&c->err, c->rc, "the script says no");
+            continue;
+        }
+        c->res.text = strdup(text);
+        c->res.text_len = strlen(text);
+        c->res.n_ids = (int)words(text);
+        c->res.n_reused = c->res.n_prompt / 2;
+        c->res.sum_logprob = s->logprob;
+        c->res.why = MOA_STOP_EOS;
+        if (go && cb && !cb(ctx, i, text, strlen(text))) go = false;
+        if (!go) c->res.why = MOA_STOP_CANCELED;
+    }
+    return go ? 0 : moa_fail(err, MOA_ECANCELED, "canceled");
+}
+
+static void no_close(moa_backend *b) { (void)b; }
+
+void scripted_init(scripted *s, const char *id, scripted_fn reply) {
+    static const moa_backend_ops ops = {.name = "scripted", .help = "", .complete = complete, .close = no_close, .measure = measure};
+    *s = (scripted){.base = {.ops = &ops, .id = id, .fingerprint = 77}, .reply = reply};
+    moa_buf_init(&s->log, 1 << 22);
+}
+
+void scripted_deinit(scripted *s) { moa_buf_deinit(&s->log); }
