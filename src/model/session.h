@@ -3,7 +3,7 @@
  * KV is kept in blocks of MOA_KV_BLOCK positions with reference counts: a forked sequence shares its parent's
  * blocks (n samples of one prompt pay one prefill) and copies only a half-filled last one when it writes.
  * A step is one forward pass over rows of any sequences; a row's logits are bit-equal alone and in any
- * batch, for any thread count. After the first step of the largest size, a step makes no heap call.
+ * batch, for any thread count. After two steps of the largest size, a step makes no heap call.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_MODEL_SESSION_H
 #define MOA_MODEL_SESSION_H
@@ -34,6 +34,7 @@ void moa_seq_free(moa_session *s, int seq);
 int64_t moa_seq_len(const moa_session *s, int seq);
 void moa_seq_truncate(moa_session *s, int seq, int64_t n_keep);
 int64_t moa_session_free_positions(const moa_session *s);            /* room left, in positions (whole blocks) */
+int64_t moa_session_max_len(const moa_session *s);                   /* most positions of one sequence: model context or KV */
 
 typedef struct moa_row { int seq; int32_t token; bool want_logits; } moa_row; /* position: the sequence's length, counting up */
 /* Rows of one sequence must be in order; n <= n_batch. On MOA_ELIMIT (KV is full) nothing has changed. */

@@ -1,0 +1,210 @@
+/* sampler.c - logits -> token, without heap calls.
+ *
+ * Order: repetition penalty, temperature, top-k, top-p, min-p, draw (as in llama.cpp's chain and the HF library; the
+ * penalty is CTRL's, arXiv:1909.05858). With probabilities p sorted by (p descending, id ascending) each cut keeps a
+ * prefix: top-k its first k; top-p the shortest whose sum reaches top_p of what top-k left; min-p those with
+ * p >= min_p * p_first (arXiv:2407.01082). Candidates come out of a heap one by one, so no full sort of the
+ * vocabulary is made: cuts usually keep few.
+ *
+ * Odd logits: NaN and -inf are never chosen; +inf counts as the largest finite number, so several +inf are equally likely.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model/sampler.h"
+#include "base/err.h"
+#include "base/rng.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct moa_sampler {
+    moa_sampling cfg;
+    moa_rng rng;
+    int n_vocab;
+    float *p;           /* [n_vocab] penalised logits, then weights exp((l - max) / T) */
+    int32_t *heap;      /* [n_vocab] ids */
+    int32_t *recent;    /* [MOA_REPEAT_MAX] ring */
+    int64_t n_recent;   /* ever accepted */
+    uint64_t *seen;     /* bitset over the vocabulary, 0 between calls */
+};
+
+moa_sampling moa_sampling_defaults(void) {
+    return (moa_sampling){.temperature = 0.7f, .top_p = 1.0f, .repeat_penalty = 1.0f, .repeat_last = 64, .seed = 1};
+}
+
+static int range(const char *field, double v, double lo, double hi, moa_err *err) {
+    if (v >= lo && v <= hi) return 0; /* false for NaN */
+    return moa_fail(err, MOA_EINVAL, "sampling: %s = %g, expected %g to %g", field, v, lo, hi);
+}
+
+int moa_sampling_check(const moa_sampling *s, moa_err *err) {
+    MOA_TRY(range("temperature", s->temperature, 0, 100, err));
+    MOA_TRY(range("top_k", s->top_k, 0, 1 << 24, err));
+    if (!(s->top_p > 0)) return moa_fail(err, MOA_EINVAL, "sampling: top_p = %g, expected more than 0, at most 1", (double)s->top_p);
+    MOA_TRY(range("top_p", s->top_p, 0, 1, err));
+    MOA_TRY(range("min_p", s->min_p, 0, 1, err));
+    if (!(s->repeat_penalty > 0))
+        return moa_fail(err, MOA_EINVAL, "sampling: repeat_penalty = %g, expected more than 0, at most 10", (double)s->repeat_penalty);
+    MOA_TRY(range("repeat_penalty", s->repeat_penalty, 0, 10, err));
+    return range("repeat_last", s->repeat_last, 0, MOA_REPEAT_MAX, err);
+}
+
+int moa_sampler_new(moa_sampler **out, const moa_sampling *cfg, int n_vocab, moa_err *err) {
+    MOA_TRY(moa_sampling_check(cfg, err));
+    if (n_vocab < 1) return moa_fail(err, MOA_EINVAL, "sampler: vocabulary of %d tokens", n_vocab);
+    moa_sampler *s = calloc(1, sizeof *s);
+    const size_t n = (size_t)n_vocab;
+    if (s) {
+        s->n_vocab = n_vocab;
+        s->p = malloc(n * sizeof *s->p);
+        s->heap = malloc(n * sizeof *s->heap);
+        s->recent = malloc(MOA_REPEAT_MAX * sizeof *s->recent);
+        s->seen = calloc(n / 64 + 1, sizeof *s->seen);
+    }
+    if (!s || !s->p || !s->heap || !s->recent || !s->seen) {
+        moa_sampler_free(s);
+        return moa_fail(err, MOA_ENOMEM, "sampler: no memory for %d tokens", n_vocab);
+    }
+    moa_sampler_reset(s, cfg);
+    *out = s;
+    return 0;
+}
+
+void moa_sampler_free(moa_sampler *s) {
+    if (!s) return;
+    free(s->p);
+    free(s->heap);
+    free(s->recent);
+    free(s->seen);
+    free(s);
+}
+
+void moa_sampler_reset(moa_sampler *s, const moa_sampling *cfg) {
+    s->cfg = *cfg;
+    s->n_recent = 0;
+    moa_rng_seed(&s->rng, cfg->seed);
+}
+
+void moa_sampler_accept(moa_sampler *s, int32_t token) {
+    if (token < 0 || token >= s->n_vocab) return;
+    s->recent[s->n_recent++ % MOA_REPEAT_MAX] = token;
+}
+
+/* Once for each distinct token of the window. */
+static void penalise(moa_sampler *s) {
+    int64_t n = s->cfg.repeat_last < s->n_recent ? s->cfg.repeat_last : s->n_recent;
+    if (s->cfg.repeat_penalty == 1.0f) n = 0;
+    for (int64_t i = s->n_recent - n; i < s->n_recent; i++) {
+        const int32_t t = s->recent[i % MOA_REPEAT_MAX];
+        if (s->seen[t / 64] >> (t % 64) & 1) continue;
+        s->seen[t / 64] |= 1ull << (t % 64);
+        s->p[t] = s->p[t] > 0 ? s->p[t] / s->cfg.repeat_penalty : s->p[t] * s->cfg.repeat_penalty;
+    }
+    for (int64_t i = s->n_recent - n; i < s->n_recent; i++) s->seen[s->recent[i % MOA_REPEAT_MAX] / 64] = 0;
+}
+
+static float clean(float l) {
+    if (isnan(l)) return -INFINITY;
+    return l > FLT_MAX ? FLT_MAX : l;
+}
+
+/* Highest, the lower id on ties; -1 when nothing can be chosen. */
+static int32_t best(const float *l, int n) {
+    int32_t b = -1;
+    for (int i = 0; i < n; i++)
+        if (l[i] > (b < 0 ? -INFINITY : l[b])) b = i;
+    return b;
+}
+
+static bool before(const float *p, int32_t a, int32_t b) { return p[a] > p[b] || (p[a] == p[b] && a < b); }
+
+static void sift(int32_t *h, const float *p, int64_t n, int64_t i) {
+    const int32_t v = h[i];
+    for (int64_t c; (c = 2 * i + 1) < n; i = c) {
+        if (c + 1 < n && before(p, h[c + 1], h[c])) c++;
+        if (before(p, v, h[c])) break;
+        h[i] = h[c];
+    }
+    h[i] = v;
+}
+
+/* The next of the sorted order moves to the end of the heap's array: kept candidates fill it from the back. */
+static int32_t pop(int32_t *h, const float *p, int64_t *n) {
+    const int32_t top = h[0];
+    h[0] = h[--*n];
+    h[*n] = top;
+    sift(h, p, *n, 0);
+    return top;
+}
+
+/* Weights of all of p -> how many of the sorted order stay; they lie at heap[n - 1], heap[n - 2] ... */
+static int64_t cut(moa_sampler *s, double total) {
+    const int64_t n = s->n_vocab;
+    int64_t left = n, k = s->cfg.top_k > 0 && s->cfg.top_k < n ? s->cfg.top_k : n, kept = 0;
+    for (int64_t i = 0; i < n; i++) s->heap[i] = (int32_t)i;
+    for (int64_t i = n / 2 - 1; i >= 0; i--) sift(s->heap, s->p, n, i);
+    const float least = s->cfg.min_p * s->p[s->heap[0]];
+    if (k < n) {
+        for (total = 0; kept < k; kept++) total += s->p[pop(s->heap, s->p, &left)];
+        const int64_t in_k = kept;
+        double sum = 0;
+        for (kept = 0; kept < in_k; kept++) {
+            const float w = s->p[s->heap[n - 1 - kept]];
+            if (kept && (sum >= s->cfg.top_p * total || w < least)) break;
+            sum += w;
+        }
+        return kept;
+    }
+    for (double sum = 0; kept < n; kept++) {
+        const float w = s->p[s->heap[0]];
+        if (kept && ((s->cfg.top_p < 1 && sum >= s->cfg.top_p * total) || w < least)) break;
+        sum += s->p[pop(s->heap, s->p, &left)];
+    }
+    return kept;
+}
+
+static int32_t draw(moa_sampler *s, double total) {
+    const bool cuts = s->cfg.top_k > 0 || s->cfg.top_p < 1 || s->cfg.min_p > 0;
+    const int64_t n = s->n_vocab, kept = cuts ? cut(s, total) : n;
+    int32_t last = -1;
+    double sum = total;
+    if (cuts) {
+        sum = 0;
+        for (int64_t i = 0; i < kept; i++) sum += s->p[s->heap[n - 1 - i]];
+    }
+    double u = moa_rng_f64(&s->rng) * sum;
+    for (int64_t i = 0; i < kept; i++) {
+        const int32_t t = cuts ? s->heap[n - 1 - i] : (int32_t)i;
+        if (s->p[t] <= 0) continue;
+        last = t; /* rounding of the sum may leave u beyond the end */
+        if ((u -= s->p[t]) < 0) break;
+    }
+    return last;
+}
+
+static float log_prob(const float *l, int n, int32_t t) {
+    float max = -INFINITY;
+    for (int i = 0; i < n; i++) max = clean(l[i]) > max ? clean(l[i]) : max;
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += expf(clean(l[i]) - max);
+    return (float)(clean(l[t]) - max - log(sum));
+}
+
+int32_t moa_sampler_next(moa_sampler *s, const float *logits, float *logprob) {
+    const int n = s->n_vocab;
+    for (int i = 0; i < n; i++) s->p[i] = clean(logits[i]);
+    penalise(s);
+    int32_t t = best(s->p, n);
+    if (t < 0) {
+        if (logprob) *logprob = -INFINITY;
+        return -1;
+    }
+    if (s->cfg.temperature > 0) {
+        const float max = s->p[t], inv = fminf(1.0f / s->cfg.temperature, FLT_MAX); /* 0 * inf would be NaN */
+        double total = 0;
+        for (int i = 0; i < n; i++) total += s->p[i] = expf((s->p[i] - max) * inv);
+        t = draw(s, total);
+    }
+    if (logprob) *logprob = log_prob(logits, n, t);
+    return t;
+}

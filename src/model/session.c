@@ -1,0 +1,225 @@
+/* session.c - sequences and steps over the paged KV.
+ *
+ * A step first plans and takes every block that it will write, so that a full cache is found before anything has
+ * changed; then one forward pass; then lengths move on. Scratch is an arena that keeps its memory.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model/session.h"
+#include "base/err.h"
+#include "model/attend.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_BATCH = 1 << 16, MAX_SEQ = 1 << 16, MAX_THREADS = 1024 };
+
+struct moa_session {
+    const moa_model *m;
+    moa_exec x;
+    moa_kv kv;
+    int n_batch;
+    int64_t max_len;          /* of a sequence */
+    int32_t *add, *touched;   /* [n_seq] positions that this step adds; the sequences that get some */
+    int n_touched;
+    int32_t *row_seq, *order, *logit_row; /* [n_batch]; logit_row: row of logits, -1: not wanted */
+    moa_attend_rows rows;
+    const moa_tensor *logits; /* of the last step, in the arena */
+    int n_row;
+};
+
+moa_session_cfg moa_session_defaults(void) { return (moa_session_cfg){.isa = MOA_ISA_COUNT, .kv_type = MOA_F32}; }
+
+static int in_range(const char *what, int v, int hi, moa_err *err) {
+    return v >= 0 && v <= hi ? 0 : moa_fail(err, MOA_EINVAL, "session: %s = %d, expected 0 to %d", what, v, hi);
+}
+
+static int check_cfg(const moa_session_cfg *c, moa_err *err) {
+    MOA_TRY(in_range("n_ctx", c->n_ctx, 1 << 28, err));
+    MOA_TRY(in_range("n_batch", c->n_batch, MAX_BATCH, err));
+    MOA_TRY(in_range("n_seq", c->n_seq, MAX_SEQ, err));
+    MOA_TRY(in_range("n_threads", c->n_threads, MAX_THREADS, err));
+    if (c->kv_type != MOA_F32 && c->kv_type != MOA_F16)
+        return moa_fail(err, MOA_EINVAL, "session: KV type %d, expected F32 or F16", (int)c->kv_type);
+    return 0;
+}
+
+static int init_step(moa_session *s, int n_seq, moa_err *err) {
+    const size_t nb = (size_t)s->n_batch, floats = moa_attend_scratch(&s->m->h);
+    s->add = calloc((size_t)n_seq, sizeof *s->add);
+    s->touched = calloc((size_t)n_seq, sizeof *s->touched);
+    s->row_seq = calloc(nb, sizeof *s->row_seq);
+    s->order = calloc(nb, sizeof *s->order);
+    s->logit_row = calloc(nb, sizeof *s->logit_row);
+    s->rows = (moa_attend_rows){.kv = &s->kv, .seq = s->row_seq, .order = s->order, .scratch_floats = floats};
+    s->rows.scratch = aligned_alloc(64, floats * (size_t)s->x.n_threads * sizeof(float));
+    s->x.arena = moa_arena_new(0, 0);
+    if (!s->add || !s->touched || !s->row_seq || !s->order || !s->logit_row || !s->rows.scratch || !s->x.arena)
+        return moa_fail(err, MOA_ENOMEM, "session: no memory for steps of %d rows", s->n_batch);
+    return 0;
+}
+
+int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err) {
+    const moa_session_cfg none = moa_session_defaults(), *c = cfg ? cfg : &none;
+    MOA_TRY(check_cfg(c, err));
+    moa_session *s = calloc(1, sizeof *s);
+    if (!s) return moa_fail(err, MOA_ENOMEM, "session: no memory");
+    s->m = m;
+    s->n_batch = c->n_batch ? c->n_batch : 256;
+    s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : omp_get_max_threads(), .compute = MOA_F32, .exact = c->exact};
+    const int n_block = ((c->n_ctx ? c->n_ctx : m->h.n_ctx) + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK, n_seq = c->n_seq ? c->n_seq : 32;
+    const int64_t room = (int64_t)n_block * MOA_KV_BLOCK;
+    s->max_len = room < m->h.n_ctx ? room : m->h.n_ctx;
+    const int max_block = (int)((s->max_len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK);
+    int rc = c->isa == MOA_ISA_COUNT ? moa_kernels_default(&s->x.k, err) : moa_kernels_get(&s->x.k, c->isa, err);
+    if (rc >= 0) rc = moa_kv_init(&s->kv, &m->h, c->kv_type, n_block, n_seq, max_block, err);
+    if (rc >= 0) rc = init_step(s, n_seq, err);
+    if (rc < 0) {
+        moa_session_free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+void moa_session_free(moa_session *s) {
+    if (!s) return;
+    moa_kv_deinit(&s->kv);
+    moa_arena_free(s->x.arena);
+    free(s->add);
+    free(s->touched);
+    free(s->row_seq);
+    free(s->order);
+    free(s->logit_row);
+    free(s->rows.scratch);
+    free(s);
+}
+
+/* ---- sequences ---- */
+
+static bool is_live(const moa_session *s, int seq) { return seq >= 0 && seq < s->kv.n_seq && s->kv.seq[seq].live; }
+
+int moa_seq_new(moa_session *s, moa_err *err) {
+    for (int i = 0; i < s->kv.n_seq; i++)
+        if (!s->kv.seq[i].live) {
+            s->kv.seq[i].live = true;
+            s->kv.seq[i].len = 0;
+            s->kv.seq[i].n_block = 0;
+            return i;
+        }
+    return moa_fail(err, MOA_ELIMIT, "session: all %d sequences are in use", s->kv.n_seq);
+}
+
+int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err) {
+    if (!is_live(s, seq)) return moa_fail(err, MOA_EINVAL, "session: fork of sequence %d, which does not exist", seq);
+    const moa_kv_seq *from = &s->kv.seq[seq];
+    if (n_keep < 0 || n_keep > from->len)
+        return moa_fail(err, MOA_EINVAL, "session: fork of %lld positions, sequence %d has %lld", (long long)n_keep, seq, (long long)from->len);
+    const int id = moa_seq_new(s, err);
+    if (id < 0) return id;
+    moa_kv_seq *to = &s->kv.seq[id];
+    to->len = n_keep;
+    to->n_block = (int)((n_keep + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK);
+    for (int i = 0; i < to->n_block; i++) s->kv.ref[to->block[i] = from->block[i]]++;
+    return id;
+}
+
+void moa_seq_free(moa_session *s, int seq) {
+    if (!is_live(s, seq)) return;
+    moa_kv_truncate(&s->kv, seq, 0);
+    s->kv.seq[seq].live = false;
+}
+
+int64_t moa_seq_len(const moa_session *s, int seq) { return is_live(s, seq) ? s->kv.seq[seq].len : 0; }
+
+void moa_seq_truncate(moa_session *s, int seq, int64_t n_keep) {
+    if (is_live(s, seq) && n_keep >= 0 && n_keep < s->kv.seq[seq].len) moa_kv_truncate(&s->kv, seq, n_keep);
+}
+
+int64_t moa_session_free_positions(const moa_session *s) { return (int64_t)s->kv.n_spare * MOA_KV_BLOCK; }
+int64_t moa_session_max_len(const moa_session *s) { return s->max_len; }
+const moa_model *moa_session_model(const moa_session *s) { return s->m; }
+size_t moa_session_kv_bytes(const moa_session *s) { return s->kv.bytes; }
+
+/* ---- steps ---- */
+
+static void forget_plan(moa_session *s) {
+    for (int i = 0; i < s->n_touched; i++) s->add[s->touched[i]] = 0;
+    s->n_touched = 0;
+}
+
+static int check_row(const moa_session *s, const moa_row *r, int i, moa_err *err) {
+    if (!is_live(s, r->seq)) return moa_fail(err, MOA_EINVAL, "step: row %d: sequence %d does not exist", i, r->seq);
+    if (r->token < 0 || r->token >= s->m->h.n_vocab)
+        return moa_fail(err, MOA_EINVAL, "step: row %d: token %d, expected 0 to %d", i, r->token, s->m->h.n_vocab - 1);
+    const int64_t len = s->kv.seq[r->seq].len + s->add[r->seq] + 1;
+    if (len > s->max_len)
+        return moa_fail(err, MOA_ELIMIT, "step: sequence %d reaches %lld positions, the context is %lld", r->seq, (long long)len,
+                        (long long)s->max_len);
+    return 0;
+}
+
+/* Count, check, and take blocks. */
+static int plan(moa_session *s, const moa_row *row, int n, moa_err *err) {
+    for (int i = 0; i < n; i++) {
+        MOA_TRY(check_row(s, &row[i], i, err));
+        if (!s->add[row[i].seq]++) s->touched[s->n_touched++] = row[i].seq;
+    }
+    const int need = moa_kv_plan(&s->kv, s->touched, s->n_touched, s->add);
+    if (need > s->kv.n_spare)
+        return moa_fail(err, MOA_ELIMIT, "KV cache is full: the step needs %d blocks of %d positions, %d of %d are free", need,
+                        MOA_KV_BLOCK, s->kv.n_spare, s->kv.n_block);
+    for (int i = 0; i < s->n_touched; i++) moa_kv_reserve(&s->kv, s->touched[i], s->add[s->touched[i]]);
+    return 0;
+}
+
+static int forward(moa_session *s, const moa_row *row, int n) {
+    moa_exec *x = &s->x;
+    int64_t n_out = 0;
+    for (int i = 0; i < n; i++) s->logit_row[i] = row[i].want_logits ? (int32_t)n_out++ : -1;
+    moa_tensor *ids = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n}), *pos = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n});
+    moa_tensor *out = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n_out ? n_out : 1});
+    if (!ids || !pos || !out) return x->err.code;
+    for (int i = 0; i < s->n_touched; i++) s->add[s->touched[i]] = 0;
+    for (int i = 0; i < n; i++) {
+        const int q = s->row_seq[i] = row[i].seq;
+        ((int32_t *)ids->data)[i] = row[i].token;
+        ((int32_t *)pos->data)[i] = (int32_t)(s->kv.seq[q].len + s->add[q]++);
+        if (row[i].want_logits) ((int32_t *)out->data)[s->logit_row[i]] = i;
+    }
+    if (!n_out) ((int32_t *)out->data)[0] = n - 1; /* a prefill chunk: KV is all that matters */
+    s->rows.pos = pos->data;
+    moa_attend_order(s->order, &s->rows, n);
+    const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = out, .attend = moa_attend_paged, .attend_ctx = &s->rows};
+    s->logits = moa_model_forward(x, s->m, &in);
+    return x->err.code;
+}
+
+int moa_session_step(moa_session *s, const moa_row *row, int n, moa_err *err) {
+    if (n < 1 || n > s->n_batch) return moa_fail(err, MOA_EINVAL, "step: %d rows, expected 1 to %d", n, s->n_batch);
+    int rc = plan(s, row, n, err);
+    if (rc < 0) {
+        forget_plan(s);
+        return rc;
+    }
+    moa_arena_reset(s->x.arena);
+    s->logits = NULL;
+    s->n_row = n;
+    s->x.err = (moa_err){0};
+    rc = forward(s, row, n);
+    for (int i = 0; i < s->n_touched; i++) {
+        moa_kv_seq *q = &s->kv.seq[s->touched[i]];
+        if (rc < 0) moa_kv_truncate(&s->kv, s->touched[i], q->len); /* give back what was taken */
+        else q->len += s->add[s->touched[i]];
+    }
+    forget_plan(s);
+    if (rc < 0) {
+        s->n_row = 0;
+        if (err) *err = s->x.err;
+    }
+    return rc;
+}
+
+const float *moa_session_logits(const moa_session *s, int i) {
+    if (!s->logits || i < 0 || i >= s->n_row || s->logit_row[i] < 0) return NULL;
+    return (const float *)s->logits->data + (int64_t)s->logit_row[i] * s->m->h.n_vocab;
+}
