@@ -1,0 +1,173 @@
+/* llama.c - SentencePiece's BPE as LLaMA uses it: no pre-tokenizer; neighbours are joined while the text they make
+ * is a token, best score first; what is left and is no token is written as byte tokens <0xNN>
+ * (Kudo and Richardson 2018; scores and types as GGUF stores them).
+ *
+ * The vocabulary writes a space as U+2581; pieces are kept with real spaces, and the text is brought to the same
+ * form (a U+2581 in it counts as a space, as in SentencePiece). Only normal and user-defined tokens take part in
+ * joins, so no text can turn into a control token.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
+#include "base/utf8.h"
+#include "format/tokenizer/merge.h"
+#include "format/tokenizer/vocab.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct spm {
+    moa_strtab by_piece;
+    uint32_t *rank; /* [n_vocab] order of scores: smaller is better; equal scores have equal ranks */
+    size_t longest; /* bytes of the longest piece */
+} spm;
+
+static const char MARK[3] = {'\xe2', '\x96', '\x81'};
+static bool is_mark(const char *p, size_t n) { return n >= 3 && memcmp(p, MARK, 3) == 0; }
+
+/* ---- open ---- */
+
+static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+
+/* "<0xNN>" -> NN, -1 for any other text */
+static int byte_token(moa_str s) {
+    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>' || hex(s.p[3]) < 0 || hex(s.p[4]) < 0) return -1;
+    return hex(s.p[3]) << 4 | hex(s.p[4]);
+}
+
+static int make_pieces(moa_tokenizer *t, spm *m, moa_err *err) {
+    for (int i = 0; i < t->n_vocab; i++) {
+        moa_str s = t->text[i];
+        bool byte = t->type[i] == MOA_TOKEN_BYTE, word = t->type[i] == MOA_TOKEN_NORMAL || t->type[i] == MOA_TOKEN_USER;
+        if (!byte && !word) continue;
+        char *p = moa_arena_alloc(t->arena, s.n);
+        if (!p) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the vocabulary", t->path);
+        size_t n = 0;
+        if (byte) {
+            int b = byte_token(s);
+            if (b < 0)
+                return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.tokens[%d] is '%.*s', expected <0xNN> for a byte token", t->path,
+                                i, s.n < 48 ? (int)s.n : 48, s.p);
+            p[n++] = (char)b;
+            if (t->byte_id[b] < 0) t->byte_id[b] = i;
+        } else {
+            for (size_t k = 0; k < s.n; n++) {
+                bool mark = is_mark(s.p + k, s.n - k);
+                p[n] = mark ? ' ' : s.p[k];
+                k += mark ? 3 : 1;
+            }
+            if (n && t->type[i] == MOA_TOKEN_NORMAL) moa_strtab_add(&m->by_piece, p, n, i);
+            if (n > m->longest) m->longest = n;
+        }
+        t->piece[i] = (moa_str){p, n};
+    }
+    /* User-defined pieces join too, but never hide a normal one of the same bytes. */
+    for (int i = 0; i < t->n_vocab; i++)
+        if (t->type[i] == MOA_TOKEN_USER && t->piece[i].n) moa_strtab_add(&m->by_piece, t->piece[i].p, t->piece[i].n, i);
+    return 0;
+}
+
+/* A float as a number that grows as the score falls. */
+static uint32_t rank_of(float score) {
+    union { float f; uint32_t u; } v = {score == 0 ? 0.0f : score}; /* -0 is 0 */
+    uint32_t up = v.u >> 31 ? ~v.u : v.u | 0x80000000u;
+    return ~up;
+}
+
+static int read_scores(moa_tokenizer *t, spm *m, const moa_gguf *g, moa_err *err) {
+    const moa_gguf_kv *kv = moa_gguf_find(g, "tokenizer.ggml.scores");
+    if (!kv) return moa_fail(err, MOA_ENOTFOUND, "%s: key 'tokenizer.ggml.scores' is missing", t->path);
+    if (kv->type != MOA_GGUF_ARR || kv->elem != MOA_GGUF_F32 || kv->count != (uint64_t)t->n_vocab)
+        return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.scores: %llu %s, expected %d f32", t->path,
+                        (unsigned long long)kv->count, moa_gguf_type_name(kv->elem), t->n_vocab);
+    m->rank = malloc((size_t)t->n_vocab * sizeof *m->rank);
+    if (!m->rank) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the scores", t->path);
+    for (int i = 0; i < t->n_vocab; i++) {
+        float s = moa_gguf_arr_f32(kv, (uint64_t)i);
+        if (isnan(s)) return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.scores[%d] is not a number", t->path, i);
+        m->rank[i] = rank_of(s);
+    }
+    return 0;
+}
+
+static int open_spm(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    spm *m = t->own = calloc(1, sizeof *m);
+    if (!m || moa_strtab_init(&m->by_piece, (uint64_t)t->n_vocab) < 0)
+        return moa_fail(err, MOA_ENOMEM, "%s: no memory for the tokenizer", t->path);
+    MOA_TRY(read_scores(t, m, g, err));
+    MOA_TRY(make_pieces(t, m, err));
+    t->space_prefix = true;
+    return moa_gguf_bool(&t->space_prefix, g, "tokenizer.ggml.add_space_prefix", true, err);
+}
+
+static void close_spm(moa_tokenizer *t) {
+    spm *m = t->own;
+    if (!m) return;
+    moa_strtab_deinit(&m->by_piece);
+    free(m->rank);
+    free(m);
+}
+
+/* ---- encode ---- */
+
+static bool find_pair(uint32_t *rank, int32_t *id, const void *ctx, const char *text, const moa_sym *a, const moa_sym *b) {
+    const spm *m = ctx;
+    size_t n = (size_t)a->n + b->n;
+    if (n > m->longest) return false;
+    int32_t found = moa_strtab_find(&m->by_piece, text + a->at, n);
+    if (found < 0) return false;
+    *rank = m->rank[found];
+    *id = found;
+    return true;
+}
+
+/* The text as the pieces write it, cut into characters; returns how many. */
+static size_t characters(moa_merger *mg, const spm *m, char *out, const char *p, size_t n, bool space) {
+    size_t k = 0, c = 0;
+    if (space) {
+        mg->sym[c++] = (moa_sym){0, 0, 0, 0, 1};
+        out[k++] = ' ';
+    }
+    for (size_t i = 0; i < n; c++) {
+        uint32_t cp;
+        size_t w = (size_t)moa_utf8_next(&cp, p + i, n - i);
+        if (is_mark(p + i, w)) {
+            out[k] = ' ';
+            mg->sym[c] = (moa_sym){0, 0, 0, (uint32_t)k++, 1};
+        } else {
+            memcpy(out + k, p + i, w);
+            mg->sym[c] = (moa_sym){0, 0, 0, (uint32_t)k, (uint32_t)w};
+            k += w;
+        }
+        i += w;
+    }
+    for (size_t i = 0; i < c; i++) mg->sym[i].id = moa_strtab_find(&m->by_piece, out + mg->sym[i].at, mg->sym[i].n);
+    return c;
+}
+
+static int emit(moa_ids *ids, const moa_tokenizer *t, const moa_sym *s, const char *text, moa_err *err) {
+    if (s->id >= 0) return moa_ids_add(ids, s->id) < 0 ? moa_fail(err, MOA_ENOMEM, "no memory for token ids") : 0;
+    for (uint32_t i = 0; i < s->n; i++) MOA_TRY(moa_tok_byte(ids, t, (uint8_t)text[s->at + i], err));
+    return 0;
+}
+
+static int encode_spm(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool start, moa_err *err) {
+    const spm *m = t->own;
+    if (n > INT32_MAX / 4) return moa_fail(err, MOA_ELIMIT, "text of %zu bytes in one piece", n);
+    moa_merger mg = {0};
+    char *text = malloc(n + 1);
+    int rc = text ? moa_merger_reserve(&mg, n + 1) : MOA_ENOMEM;
+    if (rc == 0) {
+        size_t c = characters(&mg, m, text, p, n, start && t->space_prefix);
+        rc = moa_merger_run(&mg, c, text, find_pair, m);
+    }
+    if (rc < 0) moa_fail(err, rc, "no memory to tokenize %zu bytes", n);
+    for (int32_t i = 0; rc == 0 && i >= 0; i = mg.sym[i].next) rc = emit(ids, t, &mg.sym[i], text, err);
+    free(text);
+    moa_merger_deinit(&mg);
+    return rc;
+}
+
+const moa_tokenizer_model moa_tokenizer_model_llama = {
+    .name = "llama", .help = "SentencePiece BPE with scores and byte fall-back", .add_bos = true, .bos = 1, .eos = 2, .unk = 0,
+    .open = open_spm, .close = close_spm, .encode = encode_spm,
+};

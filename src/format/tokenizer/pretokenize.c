@@ -1,0 +1,207 @@
+/* pretokenize.c - rules of the published byte-level tokenizers as regular expressions for PCRE2 (UTF, UCP, JIT).
+ *
+ * A rule is a list of expressions applied one after the other: each cuts the pieces that the one before left into
+ * matches and what lies between them. The expressions are those of the models' own tokenizer.json files. Two are
+ * written differently with the same meaning: (?i:'s) as ['sS], since case folding must not take U+017F for an s, and
+ * \s+$ as (?<!\s)\s+$, which does not try every start inside a long run of spaces (quadratic).
+ *
+ * PCRE2 never sees invalid UTF-8: such bytes are cut out first, so each match call can skip its own check of the
+ * whole text, which would make the loop quadratic.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "format/tokenizer/pretokenize.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/utf8.h"
+
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WHOLE = 1, BOS = 2, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, JIT_STACK_MOST = 4 << 20 };
+
+/* Parts that several rules share. */
+#define SHORT_FORMS "'s|'t|'re|'ve|'m|'ll|'d"
+#define SHORT_FORMS_ANY_CASE "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
+#define GPT2_RE SHORT_FORMS "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define SPACES_RE "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define MODERN_RE(number) SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES_RE
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASED_RE(tail, number)                                                                                            \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" tail "|" number            \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES_RE
+
+typedef enum rule_id {
+    DEFAULT, MOA, GPT2, DIGIT_GPT2, FALCON, LLAMA3, QWEN2, QWEN35, BAILING, SEED_CODER, DEEPSEEK_LLM, DEEPSEEK_CODER, DEEPSEEK_V3,
+    TEKKEN, O200K, BLOOM, VIKING
+} rule_id;
+
+static const char *const RULES[][MAX_STAGE] = {
+    [DEFAULT] = {"[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2_RE, "\\p{N}+", "[0-9][0-9][0-9]"},
+    /* moa's own: a word with the space before it, digits one by one without it (so that equal digits are equal tokens
+     * wherever they stand), each other sign apart, line ends apart from spaces. */
+    [MOA] = {" ?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]|[\\r\\n]+|[^\\S\\r\\n]+(?!\\S)|\\s"},
+    [GPT2] = {GPT2_RE},
+    [DIGIT_GPT2] = {"\\p{N}", GPT2_RE},
+    [FALCON] = {"[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2_RE, "[0-9][0-9][0-9]"},
+    [LLAMA3] = {MODERN_RE("\\p{N}{1,3}")},
+    [QWEN2] = {MODERN_RE("\\p{N}")},
+    [QWEN35] = {SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES_RE},
+    [BAILING] = {SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|"
+                                      "\\s+"},
+    [SEED_CODER] = {SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACES_RE},
+    [DEEPSEEK_LLM] = {"[\\r\\n]",
+                      "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ί"
+                      "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+                      "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "(?<!\\s)\\s+$", "[一-龥ࠀ-一가-퟿]+", "\\p{N}+"},
+    [DEEPSEEK_CODER] = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+", "\\p{N}"},
+    [DEEPSEEK_V3] = {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
+                     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
+                     " ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES_RE},
+    [TEKKEN] = {CASED_RE("", "\\p{N}")},
+    [O200K] = {CASED_RE("(?:" SHORT_FORMS_ANY_CASE ")?", "\\p{N}{1,3}")},
+    [BLOOM] = {" ?[^(\\s|.,!?…。，、।۔،)]+"},
+    [VIKING] = {" ?[^(\\s|.,!?…。，、।۔،)]+", "\\p{N}"},
+};
+
+static const struct { const char *name; rule_id rule; int flags; } NAMES[] = {
+#define PRE(name, rule, flags) {name, rule, flags},
+#include "format/tokenizer/pretokenizers.def"
+#undef PRE
+};
+enum { N_NAMES = sizeof NAMES / sizeof *NAMES };
+
+struct moa_pre {
+    int flags, n_stage;
+    pcre2_code *code[MAX_STAGE];
+};
+
+static int unknown_name(const char *name, size_t n, moa_err *err) {
+    moa_buf b;
+    moa_buf_init(&b, 4096);
+    const char *sep = "known: ";
+    for (int i = 0; i < N_NAMES; i++) {
+        bool alias = false; /* one name a rule is enough for a hint */
+        for (int j = 0; j < i; j++) alias = alias || NAMES[j].rule == NAMES[i].rule;
+        if (alias) continue;
+        moa_buf_addf(&b, "%s%s", sep, NAMES[i].name);
+        sep = ", ";
+    }
+    moa_fail(err, MOA_EUNSUPPORTED, "tokenizer.ggml.pre '%.*s' is not known", n < 64 ? (int)n : 64, name);
+    moa_hint(err, MOA_EUNSUPPORTED, "%s; and %d other names for these rules", moa_buf_str(&b), N_NAMES - (int)(sizeof RULES / sizeof *RULES));
+    moa_buf_deinit(&b);
+    return MOA_EUNSUPPORTED;
+}
+
+static int compile(moa_pre *p, const char *re, moa_err *err) {
+    int rc;
+    PCRE2_SIZE at;
+    pcre2_code *c = pcre2_compile((PCRE2_SPTR)re, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &rc, &at, NULL);
+    if (!c) return moa_fail(err, MOA_ENOMEM, "regular expression '%.40s': PCRE2 error %d at %zu", re, rc, (size_t)at);
+    (void)pcre2_jit_compile(c, PCRE2_JIT_COMPLETE); /* where there is no JIT, the interpreter does the same */
+    p->code[p->n_stage++] = c;
+    return 0;
+}
+
+int moa_pre_open(moa_pre **out, const char *name, size_t n, moa_err *err) {
+    *out = NULL;
+    int row = 0;
+    while (row < N_NAMES && (strlen(NAMES[row].name) != n || memcmp(NAMES[row].name, name, n) != 0)) row++;
+    if (row == N_NAMES) return unknown_name(name, n, err);
+    moa_pre *p = calloc(1, sizeof *p);
+    if (!p) return moa_fail(err, MOA_ENOMEM, "no memory for the pre-tokenizer");
+    p->flags = NAMES[row].flags;
+    const char *const *re = RULES[NAMES[row].rule];
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < MAX_STAGE && re[i]; i++) rc = compile(p, re[i], err);
+    if (rc < 0) moa_pre_close(p);
+    else *out = p;
+    return rc;
+}
+
+void moa_pre_close(moa_pre *p) {
+    if (!p) return;
+    for (int i = 0; i < p->n_stage; i++) pcre2_code_free(p->code[i]);
+    free(p);
+}
+
+bool moa_pre_whole(const moa_pre *p) { return p->flags & WHOLE; }
+bool moa_pre_bos(const moa_pre *p) { return p->flags & BOS; }
+
+typedef struct splitter {
+    const moa_pre *p;
+    pcre2_match_data *match[MAX_STAGE];
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack;
+    moa_word_fn word;
+    void *ctx;
+    moa_err *err;
+} splitter;
+
+/* Pieces of stage s go to stage s + 1, pieces of the last one are words. */
+static int stage(splitter *s, int i, const char *text, size_t n) {
+    if (n == 0) return 0;
+    if (i == s->p->n_stage) return s->word(s->ctx, text, n);
+    size_t at = 0;
+    while (at < n) {
+        int rc = pcre2_match(s->p->code[i], (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, s->match[i], s->context);
+        if (rc == PCRE2_ERROR_NOMATCH) break;
+        if (rc < 0) return moa_fail(s->err, MOA_ELIMIT, "cutting text of %zu bytes into words: PCRE2 error %d", n, rc);
+        const PCRE2_SIZE *v = pcre2_get_ovector_pointer(s->match[i]);
+        size_t from = v[0], to = v[1];
+        MOA_TRY(stage(s, i + 1, text + at, from - at));
+        MOA_TRY(stage(s, i + 1, text + from, to - from));
+        at = to;
+    }
+    return stage(s, i + 1, text + at, n - at);
+}
+
+static int splitter_init(splitter *s) {
+    s->context = pcre2_match_context_create(NULL);
+    s->stack = pcre2_jit_stack_create(JIT_STACK_FIRST, JIT_STACK_MOST, NULL);
+    bool ok = s->context && s->stack;
+    if (ok) pcre2_jit_stack_assign(s->context, NULL, s->stack);
+    for (int i = 0; ok && i < s->p->n_stage; i++)
+        ok = (s->match[i] = pcre2_match_data_create_from_pattern(s->p->code[i], NULL)) != NULL;
+    return ok ? 0 : moa_fail(s->err, MOA_ENOMEM, "no memory to cut text into words");
+}
+
+static void splitter_deinit(splitter *s) {
+    for (int i = 0; i < s->p->n_stage; i++) pcre2_match_data_free(s->match[i]);
+    pcre2_match_context_free(s->context);
+    pcre2_jit_stack_free(s->stack);
+}
+
+/* End of the run of characters, or of bytes that are none, that begins at i. */
+static size_t run_end(const char *text, size_t n, size_t i, bool *valid) {
+    *valid = true;
+    for (bool first = true; i < n; first = false) {
+        if ((uint8_t)text[i] < 0x80) {
+            if (!*valid) return i;
+            i++;
+            continue;
+        }
+        uint32_t cp;
+        int w = moa_utf8_next(&cp, text + i, n - i);
+        bool ok = w > 1;
+        if (first) *valid = ok;
+        else if (ok != *valid) return i;
+        i += (size_t)w;
+    }
+    return i;
+}
+
+int moa_pre_split(const moa_pre *p, const char *text, size_t n, moa_word_fn word, void *ctx, moa_err *err) {
+    splitter s = {.p = p, .word = word, .ctx = ctx, .err = err};
+    int rc = splitter_init(&s);
+    for (size_t at = 0; rc >= 0 && at < n;) {
+        bool valid;
+        size_t end = run_end(text, n, at, &valid);
+        rc = valid ? stage(&s, 0, text + at, end - at) : word(ctx, text + at, end - at);
+        at = end;
+    }
+    splitter_deinit(&s);
+    return rc < 0 ? rc : 0;
+}

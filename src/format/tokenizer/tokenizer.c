@@ -1,0 +1,306 @@
+/* tokenizer.c - what all kinds share: reading the token table out of a GGUF file, cutting special tokens out of a
+ * text, bos, the tokens that end a generation, and the way back from ids to bytes. The kinds (tokenizers.def)
+ * only turn plain text into ids.
+ *
+ * Safety: a control token comes out of text only where the caller says that the text is trusted
+ * (MOA_TOK_SPECIAL); user-defined tokens are ordinary words and come out always.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
+#include "base/err.h"
+#include "format/tokenizer/vocab.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define TOKENIZER(x) extern const moa_tokenizer_model moa_tokenizer_model_##x;
+#include "format/tokenizer/tokenizers.def"
+#undef TOKENIZER
+
+static const moa_tokenizer_model *const MODELS[] = {
+#define TOKENIZER(x) &moa_tokenizer_model_##x,
+#include "format/tokenizer/tokenizers.def"
+#undef TOKENIZER
+};
+enum { N_MODELS = sizeof MODELS / sizeof *MODELS };
+
+const moa_tokenizer_model *const *moa_tokenizer_models(int *n) {
+    *n = N_MODELS;
+    return MODELS;
+}
+
+/* ---- ids ---- */
+
+void moa_ids_deinit(moa_ids *ids) {
+    free(ids->v);
+    *ids = (moa_ids){0};
+}
+
+int moa_ids_add(moa_ids *ids, int32_t id) {
+    if (ids->n == ids->cap) {
+        int64_t cap = ids->cap ? ids->cap * 2 : 64;
+        void *p = realloc(ids->v, (size_t)cap * sizeof *ids->v);
+        if (!p) return MOA_ENOMEM;
+        ids->v = p;
+        ids->cap = cap;
+    }
+    ids->v[ids->n++] = id;
+    return 0;
+}
+
+/* ---- open ---- */
+
+static int find_model(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    moa_str name;
+    if (!moa_gguf_find(g, "tokenizer.ggml.model"))
+        return moa_fail(err, MOA_ENOTFOUND, "%s: key 'tokenizer.ggml.model' is missing: the file has no tokenizer", t->path);
+    MOA_TRY(moa_gguf_str(&name, g, "tokenizer.ggml.model", NULL, err));
+    for (int i = 0; i < N_MODELS; i++)
+        if (strlen(MODELS[i]->name) == name.n && memcmp(MODELS[i]->name, name.p, name.n) == 0) t->model = MODELS[i];
+    if (t->model) return 0;
+    moa_buf b;
+    moa_buf_init(&b, 256);
+    for (int i = 0; i < N_MODELS; i++) moa_buf_addf(&b, "%s%s", i ? ", " : "known: ", MODELS[i]->name);
+    moa_fail(err, MOA_EUNSUPPORTED, "%s: tokenizer.ggml.model '%.*s' is not supported", t->path, name.n < 64 ? (int)name.n : 64, name.p);
+    moa_hint(err, MOA_EUNSUPPORTED, "%s", moa_buf_str(&b));
+    moa_buf_deinit(&b);
+    return MOA_EUNSUPPORTED;
+}
+
+static int read_types(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    const moa_gguf_kv *kv = moa_gguf_find(g, "tokenizer.ggml.token_type");
+    memset(t->type, MOA_TOKEN_NORMAL, (size_t)t->n_vocab);
+    if (!kv) return 0;
+    bool ints = kv->type == MOA_GGUF_ARR && (kv->elem == MOA_GGUF_I32 || kv->elem == MOA_GGUF_U32);
+    if (!ints || kv->count != (uint64_t)t->n_vocab)
+        return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.token_type: %llu %s, expected %d i32", t->path,
+                        (unsigned long long)kv->count, moa_gguf_type_name(kv->elem), t->n_vocab);
+    for (int i = 0; i < t->n_vocab; i++) {
+        int64_t v = moa_gguf_arr_int(kv, (uint64_t)i);
+        if (v < MOA_TOKEN_NORMAL || v > MOA_TOKEN_BYTE)
+            return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.token_type[%d] is %lld, expected 1 to 6", t->path, i, (long long)v);
+        t->type[i] = (uint8_t)v;
+    }
+    return 0;
+}
+
+/* Texts are unique, except of unused tokens, which converters fill up with anything. */
+static int read_token(moa_tokenizer *t, int i, moa_err *err) {
+    moa_str s = t->text[i];
+    if (s.n > MOA_TOKEN_MAX)
+        return moa_fail(err, MOA_ELIMIT, "%s: tokenizer.ggml.tokens[%d] has %zu bytes, at most %d are allowed", t->path, i, s.n,
+                        MOA_TOKEN_MAX);
+    t->piece[i] = s;
+    if (s.n == 0) return 0;
+    int32_t old = moa_strtab_add(&t->by_text, s.p, s.n, i);
+    if (old >= 0 && t->type[i] != MOA_TOKEN_UNUSED)
+        return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.tokens[%d] '%.*s' is the text of token %d too", t->path, i,
+                        s.n < 48 ? (int)s.n : 48, s.p, old);
+    return 0;
+}
+
+static int read_tokens(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    const moa_gguf_kv *kv = moa_gguf_find(g, "tokenizer.ggml.tokens");
+    if (!kv) return moa_fail(err, MOA_ENOTFOUND, "%s: key 'tokenizer.ggml.tokens' is missing", t->path);
+    if (kv->type != MOA_GGUF_ARR || kv->elem != MOA_GGUF_STR || kv->count == 0 || kv->count > INT_MAX / 2)
+        return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.tokens: %llu %s, expected an array of strings", t->path,
+                        (unsigned long long)kv->count, moa_gguf_type_name(kv->elem));
+    size_t n = (size_t)kv->count;
+    t->n_vocab = (int)n;
+    t->text = calloc(n, sizeof *t->text);
+    t->piece = calloc(n, sizeof *t->piece);
+    t->type = calloc(n, 1);
+    t->flag = calloc(n, 1);
+    t->arena = moa_arena_new(0, 0);
+    if (!t->text || !t->piece || !t->type || !t->flag || !t->arena || moa_strtab_init(&t->by_text, n) < 0)
+        return moa_fail(err, MOA_ENOMEM, "%s: no memory for %zu tokens", t->path, n);
+    MOA_TRY(read_types(t, g, err));
+    /* Used tokens first, so that an unused double never hides one. */
+    for (size_t i = 0; i < n; i++) t->text[i] = moa_gguf_arr_str(kv, i);
+    for (int i = 0; i < t->n_vocab; i++)
+        if (t->type[i] != MOA_TOKEN_UNUSED) MOA_TRY(read_token(t, i, err));
+    for (int i = 0; i < t->n_vocab; i++)
+        if (t->type[i] == MOA_TOKEN_UNUSED) MOA_TRY(read_token(t, i, err));
+    return 0;
+}
+
+/* An id of the vocabulary; 2^32 - 1 is how some converters write "none". */
+static int read_id(int32_t *id, const moa_tokenizer *t, const moa_gguf *g, const char *key, int32_t dflt, moa_err *err) {
+    *id = dflt >= 0 && dflt < t->n_vocab ? dflt : -1;
+    const moa_gguf_kv *kv = moa_gguf_find(g, key);
+    if (!kv) return 0;
+    if (kv->type == MOA_GGUF_I32 && moa_gguf_arr_int(kv, 0) == -1) return *id = -1, 0;
+    uint32_t v;
+    MOA_TRY(moa_gguf_u32(&v, g, key, 0, err));
+    if (v == UINT32_MAX) return *id = -1, 0;
+    if (v >= (uint32_t)t->n_vocab)
+        return moa_fail(err, MOA_EFORMAT, "%s: %s is %u, the vocabulary has %d tokens", t->path, key, v, t->n_vocab);
+    *id = (int32_t)v;
+    return 0;
+}
+
+/* How published models spell the ends of a turn or a text. */
+static const char *const ENDS[] = {
+    "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|return|>", "<|call|>", "<|eot|>",
+    "<end_of_turn>", "<|end_of_turn|>", "<|END_OF_TURN_TOKEN|>", "<EOT>", "_<EOT>", "< EOT >", "<｜end▁of▁sentence｜>",
+};
+
+static int mark_ends(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    static const char *const KEYS[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    if (t->eos >= 0) t->flag[t->eos] |= MOA_TOKEN_EOG;
+    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
+        int32_t id;
+        MOA_TRY(read_id(&id, t, g, KEYS[i], -1, err));
+        if (id >= 0) t->flag[id] |= MOA_TOKEN_EOG;
+    }
+    for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
+        int32_t id = moa_tokenizer_find(t, ENDS[i]);
+        if (id < 0 || (t->type[id] != MOA_TOKEN_CONTROL && t->type[id] != MOA_TOKEN_USER)) continue;
+        t->type[id] = MOA_TOKEN_CONTROL; /* some files call them user-defined: then users could end a turn */
+        t->flag[id] |= MOA_TOKEN_EOG;
+    }
+    return 0;
+}
+
+static bool contains(moa_str s, const char *word) {
+    size_t n = strlen(word);
+    for (size_t i = 0; i + n <= s.n; i++)
+        if (strncasecmp(s.p + i, word, n) == 0) return true;
+    return false;
+}
+
+/* Phi-3's special tokens swallow the white space behind them (its tokenizer says rstrip; GGUF has no key for it). */
+static int mark_rstrip(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    static const char *const NOT[] = {"<unk>", "<s>", "<|endoftext|>"};
+    moa_str name;
+    MOA_TRY(moa_gguf_str(&name, g, "general.name", "", err));
+    if (!contains(name, "phi-3") && !contains(name, "phi3")) return 0;
+    for (int i = 0; i < t->all.n; i++) t->flag[t->all.v[i].id] |= MOA_TOKEN_RSTRIP;
+    for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++) {
+        int32_t id = moa_tokenizer_find(t, NOT[i]);
+        if (id >= 0) t->flag[id] &= (uint8_t)~MOA_TOKEN_RSTRIP;
+    }
+    return 0;
+}
+
+static int collect_specials(moa_tokenizer *t, moa_err *err) {
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < t->n_vocab; i++) {
+        bool user = t->type[i] == MOA_TOKEN_USER;
+        if (!t->text[i].n || !(user || t->type[i] == MOA_TOKEN_CONTROL || t->type[i] == MOA_TOKEN_UNKNOWN)) continue;
+        rc = moa_specials_add(&t->all, t->text[i], i);
+        if (rc == 0 && user) rc = moa_specials_add(&t->user, t->text[i], i);
+    }
+    moa_specials_sort(&t->all);
+    moa_specials_sort(&t->user);
+    return rc < 0 ? moa_fail(err, rc, "%s: no memory for the special tokens", t->path) : 0;
+}
+
+static int read_all(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    MOA_TRY(find_model(t, g, err));
+    MOA_TRY(read_tokens(t, g, err));
+    t->add_bos = t->model->add_bos;
+    memset(t->byte_id, -1, sizeof t->byte_id);
+    MOA_TRY(read_id(&t->bos, t, g, "tokenizer.ggml.bos_token_id", t->model->bos, err));
+    MOA_TRY(read_id(&t->eos, t, g, "tokenizer.ggml.eos_token_id", t->model->eos, err));
+    MOA_TRY(read_id(&t->unk, t, g, "tokenizer.ggml.unknown_token_id", t->model->unk, err));
+    MOA_TRY(mark_ends(t, g, err)); /* before the kind looks at types */
+    MOA_TRY(t->model->open(t, g, err));
+    bool add_bos = t->add_bos;
+    MOA_TRY(moa_gguf_bool(&t->add_bos, g, "tokenizer.ggml.add_bos_token", add_bos, err));
+    MOA_TRY(collect_specials(t, err));
+    return mark_rstrip(t, g, err);
+}
+
+int moa_tokenizer_open(moa_tokenizer **out, const moa_gguf *g, moa_err *err) {
+    *out = NULL;
+    moa_tokenizer *t = calloc(1, sizeof *t);
+    if (!t) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the tokenizer", moa_gguf_path(g));
+    t->path = moa_gguf_path(g);
+    int rc = read_all(t, g, err);
+    if (rc < 0) moa_tokenizer_close(t);
+    else *out = t;
+    return rc;
+}
+
+void moa_tokenizer_close(moa_tokenizer *t) {
+    if (!t) return;
+    if (t->model) t->model->close(t);
+    moa_specials_deinit(&t->all);
+    moa_specials_deinit(&t->user);
+    moa_strtab_deinit(&t->by_text);
+    free(t->text);
+    free(t->piece);
+    free(t->type);
+    free(t->flag);
+    moa_arena_free(t->arena);
+    free(t);
+}
+
+/* ---- text to ids ---- */
+
+static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t n, int flags, moa_err *err) {
+    const moa_specials *set = flags & MOA_TOK_SPECIAL ? &t->all : &t->user;
+    int64_t first = ids->n;
+    bool bos = flags & MOA_TOK_BOS && t->add_bos && t->bos >= 0, start = true;
+    if (bos && moa_ids_add(ids, t->bos) < 0) return moa_fail(err, MOA_ENOMEM, "no memory for token ids");
+    for (size_t at = 0; at < n;) {
+        int32_t id = -1;
+        size_t len = 0, to = moa_specials_next(&id, &len, set, text, n, at);
+        if (to > at) {
+            MOA_TRY(t->model->encode(ids, t, text + at, to - at, start, err));
+            start = false;
+        }
+        at = to + len;
+        if (id < 0) break;
+        start = true;
+        if (t->flag[id] & MOA_TOKEN_RSTRIP)
+            while (at < n && is_space(text[at])) at++;
+        if (bos && id == t->bos && ids->n == first + 1) continue; /* the text brought its own */
+        if (moa_ids_add(ids, id) < 0) return moa_fail(err, MOA_ENOMEM, "no memory for token ids");
+    }
+    return 0;
+}
+
+/* ---- ids to text ---- */
+
+static bool known(const moa_tokenizer *t, int32_t id) { return id >= 0 && id < t->n_vocab; }
+
+moa_str moa_token_bytes(const moa_tokenizer *t, int32_t id, bool special) {
+    if (!known(t, id)) return (moa_str){"", 0};
+    bool hidden = t->type[id] == MOA_TOKEN_CONTROL || t->type[id] == MOA_TOKEN_UNKNOWN;
+    return hidden && !special ? (moa_str){"", 0} : t->piece[id];
+}
+
+int moa_detokenize(char **out, size_t *len, const moa_tokenizer *t, const int32_t *ids, int64_t n, bool special, moa_err *err) {
+    moa_buf b;
+    moa_buf_init(&b, SIZE_MAX / 2);
+    bool first = t->space_prefix; /* nothing but control tokens so far: a space here is the tokenizer's own */
+    for (int64_t i = 0; i < n; i++) {
+        moa_str s = moa_token_bytes(t, ids[i], special);
+        if (first && known(t, ids[i]) && t->type[ids[i]] != MOA_TOKEN_CONTROL) {
+            first = false;
+            if (s.n && *s.p == ' ') s.p++, s.n--;
+        }
+        if (s.n) moa_buf_add(&b, s.p, s.n);
+    }
+    if (len) *len = b.len;
+    *out = moa_buf_take(&b);
+    moa_buf_deinit(&b);
+    return *out ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for the text of %lld tokens", (long long)n);
+}
+
+/* ---- questions ---- */
+
+int moa_tokenizer_n_vocab(const moa_tokenizer *t) { return t->n_vocab; }
+int32_t moa_tokenizer_bos(const moa_tokenizer *t) { return t->bos; }
+int32_t moa_tokenizer_eos(const moa_tokenizer *t) { return t->eos; }
+bool moa_tokenizer_is_eog(const moa_tokenizer *t, int32_t id) { return known(t, id) && t->flag[id] & MOA_TOKEN_EOG; }
+bool moa_tokenizer_is_control(const moa_tokenizer *t, int32_t id) { return known(t, id) && t->type[id] == MOA_TOKEN_CONTROL; }
+
+int32_t moa_tokenizer_find(const moa_tokenizer *t, const char *token_text) {
+    return moa_strtab_find(&t->by_text, token_text, strlen(token_text));
+}
