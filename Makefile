@@ -17,7 +17,7 @@ SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-r
 # Contraction of a*b+c would make results depend on the compiler's mood: every FMA in moa is written out.
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -DMOA_DATADIR='"$(PREFIX)/share/moa"' -Iinclude -Isrc -fPIC -fvisibility=hidden \
              -ffp-contract=off -fopenmp -MMD -MP $(WARN) $(SANF) $(CFLAGS) $(ISA)
-LIBS    := -ldnnl -ljansson -lcyaml -lpcre2-8 -lutf8proc -lm
+LIBS    := -ldnnl -ljansson -lcyaml -lyaml -lpcre2-8 -lutf8proc -lm
 LDALL    = -fopenmp $(SANF) $(LDFLAGS)
 VERSION := $(shell sed -nE 's/^\#define MOA_VERSION "(.*)"/\1/p' include/moa.h)
 MSG     ?= Tom has 12 apples. He buys 9 more and gives 4 to Anna. How many apples does Tom have now?

@@ -1,0 +1,375 @@
+/* data.c - the sources of a stage and the drawing among them.
+ *
+ * Document i: a stream of random numbers seeded by (seed, stage, i) draws the source by weight, then the source draws
+ * family, level and item, or chunk, or candidates. Task items come from the train split only.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "train/data.h"
+
+#include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "train/samples.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DRAWS_MAX = 256, FILE_MAX = 1 << 30 };
+
+typedef struct source {
+    const moa_recipe_data *cfg;
+    const moa_family **family; /* [n_family] */
+    int n_family;
+    moa_ids text;              /* a text file, tokenised */
+    json_t **chat;             /* [n_chat] messages arrays of a .jsonl file */
+    int64_t n_chat;
+    moa_samples *samples;
+} source;
+
+struct moa_data {
+    const moa_recipe_stage *stage;
+    uint64_t seed;
+    source *src; /* [n_src] */
+    int n_src;
+    double weight;
+    moa_render render;
+    moa_item item;
+    moa_buf prompt;
+    int64_t dropped;
+};
+
+void moa_samples_path(char *out, size_t n, const char *dir, const char *name) { snprintf(out, n, "%s/samples-%s.jsonl", dir, name); }
+
+/* ---- families ---- */
+static int find_families(const moa_family ***out, int *n, const char *name, moa_err *err) {
+    int total;
+    const moa_family *const *all = moa_families(&total);
+    bool every = !strcmp(name, "all"), talk = !strcmp(name, "talk") && !moa_family_find("talk");
+    *n = 0;
+    *out = calloc((size_t)total + 1, sizeof **out);
+    if (!*out) return moa_fail(err, MOA_ENOMEM, "no memory for families");
+    for (int i = 0; i < total; i++)
+        if (every ? all[i]->scored : talk ? !all[i]->scored : !strcmp(all[i]->name, name)) (*out)[(*n)++] = all[i];
+    if (*n) return 0;
+    free(*out);
+    *out = NULL;
+    return moa_fail(err, MOA_ENOTFOUND, "family '%s' has no members", name);
+}
+
+static int draw_item(moa_item *it, const moa_family *const *f, int n_family, const moa_recipe_data *cfg, uint64_t seed, uint64_t index,
+                     moa_rng *rng, moa_err *err) {
+    const moa_family *fam = f[moa_rng_below(rng, (uint32_t)n_family)];
+    int level = cfg->levels_count ? cfg->levels[moa_rng_below(rng, cfg->levels_count)] : 0;
+    if (level > fam->n_level) level = fam->n_level;
+    return moa_item_make(it, fam, MOA_TRAIN, seed, index, level, err);
+}
+
+static uint64_t stage_seed(const moa_recipe *r, int stage) { return moa_mix64(r->seed * 0x9e3779b97f4a7c15ull + (uint64_t)stage + 1); }
+
+static int pick(const moa_recipe_data *d, unsigned n, double total, moa_rng *rng) {
+    double x = moa_rng_f64(rng) * total;
+    int last = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (!(d[i].weight > 0)) continue;
+        last = (int)i;
+        if ((x -= d[i].weight) < 0) break;
+    }
+    return last;
+}
+
+static double weight_sum(const moa_recipe_stage *s) {
+    double w = 0;
+    for (unsigned i = 0; i < s->data_count; i++) w += s->data[i].weight;
+    return w;
+}
+
+int moa_data_item(moa_item *it, const moa_recipe *r, int stage, uint64_t index, moa_err *err) {
+    const moa_recipe_stage *s = &r->stages[stage];
+    moa_rng rng;
+    moa_rng_seed2(&rng, stage_seed(r, stage), index);
+    const moa_recipe_data *d = &s->data[pick(s->data, s->data_count, weight_sum(s), &rng)];
+    const moa_family **f;
+    int n;
+    MOA_TRY(find_families(&f, &n, d->family, err));
+    int rc = draw_item(it, f, n, d, stage_seed(r, stage), index, &rng, err);
+    free(f);
+    return rc;
+}
+
+/* ---- files ---- */
+static bool is_jsonl(const char *path) {
+    size_t n = strlen(path);
+    return n > 6 && !strcmp(path + n - 6, ".jsonl");
+}
+
+static int check_messages(const json_t *m, const char *path, size_t line, moa_err *err) {
+    size_t n = json_array_size(m);
+    bool said = false;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *o = json_array_get(m, i);
+        const char *role = json_string_value(json_object_get(o, "role"));
+        if (!role || !json_is_string(json_object_get(o, "content"))) n = 0;
+        else if (!strcmp(role, "assistant")) said = true;
+    }
+    if (n == 0 || n > 1024 || !said)
+        return moa_fail(err, MOA_EFORMAT, "%s:%zu: expected {\"messages\": [{\"role\", \"content\"}, ...]} with an assistant's turn", path, line);
+    return 0;
+}
+
+static int load_chat(source *s, const char *path, moa_err *err) {
+    moa_jsonl r;
+    int64_t cap = 0;
+    int rc;
+    MOA_TRY(moa_jsonl_open(&r, path, FILE_MAX, err));
+    for (json_t *o; (rc = moa_jsonl_next(&o, &r, err)) > 0;) {
+        json_t *m = json_incref(json_object_get(o, "messages"));
+        json_decref(o);
+        rc = check_messages(m, path, r.line, err);
+        if (rc == 0 && s->n_chat == cap) {
+            cap = cap ? cap * 2 : 256;
+            json_t **p = realloc(s->chat, (size_t)cap * sizeof *p);
+            if (p) s->chat = p;
+            else rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
+        }
+        if (rc < 0) {
+            json_decref(m);
+            break;
+        }
+        s->chat[s->n_chat++] = m;
+    }
+    moa_jsonl_close(&r);
+    if (rc == 0 && s->n_chat == 0) rc = moa_fail(err, MOA_EFORMAT, "%s: no conversations in it", path);
+    return rc;
+}
+
+static int load_text(source *s, moa_data *d, const char *path, moa_err *err) {
+    char *text;
+    size_t n;
+    MOA_TRY(moa_read_file(&text, &n, path, FILE_MAX, err));
+    int rc = moa_tokenize(&s->text, d->render.tok, text, n, 0, err);
+    free(text);
+    if (rc == 0 && s->text.n < 2) rc = moa_fail(err, MOA_EFORMAT, "%s: too short to learn from", path);
+    return rc;
+}
+
+/* ---- opening ---- */
+static int open_source(source *s, moa_data *d, const moa_recipe_data *cfg, const char *dir, moa_err *err) {
+    s->cfg = cfg;
+    if (cfg->family) return find_families(&s->family, &s->n_family, cfg->family, err);
+    if (cfg->file) return is_jsonl(cfg->file) ? load_chat(s, cfg->file, err) : load_text(s, d, cfg->file, err);
+    char path[4096];
+    bool is_path = strchr(cfg->aggregate, '/') || is_jsonl(cfg->aggregate);
+    if (is_path) snprintf(path, sizeof path, "%s", cfg->aggregate);
+    else moa_samples_path(path, sizeof path, dir, cfg->aggregate);
+    return moa_samples_load(&s->samples, path, err);
+}
+
+int moa_data_open(moa_data **out, const moa_recipe *r, int stage, const moa_tokenizer *tok, const moa_chat_template *chat,
+                  const char *dir, moa_err *err) {
+    *out = NULL;
+    const moa_recipe_stage *st = &r->stages[stage];
+    moa_data *d = calloc(1, sizeof *d);
+    if (!d) return moa_fail(err, MOA_ENOMEM, "no memory for the data");
+    d->stage = st;
+    d->seed = stage_seed(r, stage);
+    d->weight = weight_sum(st);
+    moa_item_init(&d->item);
+    moa_buf_init(&d->prompt, 1 << 24);
+    d->src = calloc(st->data_count, sizeof *d->src);
+    int rc = d->src ? moa_render_init(&d->render, tok, chat, err) : moa_fail(err, MOA_ENOMEM, "no memory for the data");
+    for (unsigned i = 0; rc == 0 && i < st->data_count; i++) {
+        d->n_src++;
+        rc = open_source(&d->src[i], d, &st->data[i], dir, err);
+        if (rc < 0) rc = moa_wrap(err, rc, "%s:%d", r->path, st->data[i].line);
+    }
+    if (rc < 0) {
+        moa_data_close(d);
+        return rc;
+    }
+    *out = d;
+    return 0;
+}
+
+void moa_data_close(moa_data *d) {
+    if (!d) return;
+    for (int i = 0; i < d->n_src; i++) {
+        free(d->src[i].family);
+        moa_ids_deinit(&d->src[i].text);
+        for (int64_t j = 0; j < d->src[i].n_chat; j++) json_decref(d->src[i].chat[j]);
+        free(d->src[i].chat);
+        moa_samples_free(d->src[i].samples);
+    }
+    free(d->src);
+    moa_render_deinit(&d->render);
+    moa_item_deinit(&d->item);
+    moa_buf_deinit(&d->prompt);
+    free(d);
+}
+
+int64_t moa_data_dropped(const moa_data *d) { return d->dropped; }
+
+/* ---- one document ---- */
+static int two_turns(moa_doc *doc, moa_data *d, const char *user, const char *assistant, moa_err *err) {
+    const moa_message m[] = {{"user", user}, {"assistant", assistant}};
+    return moa_render_conversation(doc, &d->render, m, 2, err);
+}
+
+static int doc_family(moa_doc *doc, moa_data *d, const source *s, uint64_t index, moa_rng *rng, moa_err *err) {
+    MOA_TRY(draw_item(&d->item, s->family, s->n_family, s->cfg, d->seed, index, rng, err));
+    return two_turns(doc, d, moa_buf_str(&d->item.question), moa_buf_str(&d->item.solution), err);
+}
+
+static int doc_text(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {
+    int64_t len = d->stage->seq_len + 1, room = s->text.n > len ? s->text.n - len : 0;
+    int64_t at = room ? (int64_t)(moa_rng_f64(rng) * (double)(room + 1)) : 0;
+    moa_doc_clear(doc);
+    return moa_doc_add_ids(doc, s->text.v + at, s->text.n - at < len ? s->text.n - at : len, err);
+}
+
+static int doc_chat(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {
+    const json_t *m = s->chat[moa_rng_below(rng, (uint32_t)s->n_chat)];
+    size_t n = json_array_size(m);
+    moa_message *msg = malloc(n * sizeof *msg);
+    if (!msg) return moa_fail(err, MOA_ENOMEM, "no memory for a conversation");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *o = json_array_get(m, i);
+        msg[i] = (moa_message){json_string_value(json_object_get(o, "role")), json_string_value(json_object_get(o, "content"))};
+    }
+    int rc = moa_render_conversation(doc, &d->render, msg, (int)n, err);
+    free(msg);
+    return rc;
+}
+
+static const char *last_line(const char *s) {
+    size_t n = strlen(s);
+    while (n && s[n - 1] == '\n') n--;
+    while (n && s[n - 1] != '\n') n--;
+    return s + n;
+}
+
+/* What to answer, given the candidates in the order shown. The first correct one is the rule that is easiest to learn:
+ * where to copy from follows from which answers are right, and from nothing else. */
+static const char *agg_target(const moa_sampled *it, const int *order, int k, moa_agg_target want) {
+    for (int i = 0; i < k && want != MOA_AGG_SOLUTION; i++)
+        if (it->correct[order[i]]) return want == MOA_AGG_ANSWER ? last_line(it->cand[order[i]]) : it->cand[order[i]];
+    return want == MOA_AGG_ANSWER ? last_line(it->solution) : it->solution;
+}
+
+static int doc_aggregate(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {
+    const moa_samples *a = s->samples;
+    bool mixed = a->n_mixed && moa_rng_f64(rng) < s->cfg->mixed;
+    const moa_sampled *it = &a->item[mixed ? a->mixed[moa_rng_below(rng, (uint32_t)a->n_mixed)] : moa_rng_below(rng, (uint32_t)a->n)];
+    int order[MOA_CANDIDATES_MAX];
+    for (int i = 0; i < it->n; i++) order[i] = i;
+    for (int i = it->n - 1; i > 0; i--) {
+        int j = (int)moa_rng_below(rng, (uint32_t)i + 1), t = order[i];
+        order[i] = order[j];
+        order[j] = t;
+    }
+    int k = moa_rng_range(rng, s->cfg->k_min, s->cfg->k_max), k_min = s->cfg->k_min;
+    if (k > it->n) k = it->n;
+    if (k_min > k) k_min = k;
+    for (;; k--) {
+        const char *cand[MOA_CANDIDATES_MAX];
+        for (int i = 0; i < k; i++) cand[i] = it->cand[order[i]];
+        moa_buf_clear(&d->prompt);
+        int rc = moa_aggregate_prompt(&d->prompt, it->question, cand, k);
+        if (rc < 0) return moa_fail(err, rc, "cannot build an aggregation prompt of %d candidates", k);
+        MOA_TRY(two_turns(doc, d, moa_buf_str(&d->prompt), agg_target(it, order, k, s->cfg->target), err));
+        if (doc->n <= d->stage->seq_len + 1 || k <= k_min) return 0;
+    }
+}
+
+/* After the last learned token nothing is predicted: it need not be computed. */
+static void trim(moa_doc *doc) {
+    while (doc->n && !doc->learn[doc->n - 1]) doc->n--;
+}
+
+int moa_data_doc(moa_doc *doc, moa_data *d, uint64_t index, moa_err *err) {
+    moa_rng rng;
+    moa_rng_seed2(&rng, d->seed, index);
+    for (int draw = 0; draw < DRAWS_MAX; draw++) {
+        const source *s = &d->src[pick(d->stage->data, d->stage->data_count, d->weight, &rng)];
+        uint64_t number = index * DRAWS_MAX + (uint64_t)draw;
+        int rc = s->family ? doc_family(doc, d, s, number, &rng, err)
+                 : s->samples ? doc_aggregate(doc, d, s, &rng, err)
+                 : s->chat    ? doc_chat(doc, d, s, &rng, err)
+                              : doc_text(doc, d, s, &rng, err);
+        if (rc < 0) return moa_wrap(err, rc, "stage '%s', document %llu", d->stage->name, (unsigned long long)index);
+        trim(doc);
+        if (doc->n >= 2 && doc->n <= d->stage->seq_len + 1) return 0;
+        d->dropped++;
+    }
+    moa_fail(err, MOA_ELIMIT, "stage '%s': %d documents in a row do not fit into seq_len %d", d->stage->name, DRAWS_MAX, d->stage->seq_len);
+    return moa_hint(err, MOA_ELIMIT, "raise seq_len, or lower k_max of aggregates or the levels");
+}
+
+/* ---- texts for a tokenizer ---- */
+typedef struct texts {
+    int (*add)(void *ctx, const char *text, size_t n);
+    void *ctx;
+    moa_buf buf;
+} texts;
+
+static int add_turn_text(texts *t, const char *role, const char *text) {
+    moa_buf_clear(&t->buf);
+    moa_buf_addf(&t->buf, "%s\n%s\n", role, text);
+    return t->buf.failed ? t->buf.failed : t->add(t->ctx, moa_buf_str(&t->buf), t->buf.len);
+}
+
+static int item_texts(texts *t, const moa_item *it, bool aggregate, moa_err *err) {
+    const char *sol = moa_buf_str(&it->solution);
+    moa_buf p;
+    moa_buf_init(&p, 1 << 20);
+    int rc = aggregate ? moa_aggregate_prompt(&p, moa_buf_str(&it->question), &sol, 1) : moa_buf_adds(&p, moa_buf_str(&it->question));
+    if (rc == 0) rc = add_turn_text(t, "user", moa_buf_str(&p));
+    if (rc == 0) rc = add_turn_text(t, "assistant", sol);
+    moa_buf_deinit(&p);
+    return rc < 0 ? moa_fail(err, rc, "cannot collect texts for the tokenizer") : 0;
+}
+
+static int family_texts(texts *t, const moa_recipe *r, int stage, const moa_recipe_data *d, int items, moa_err *err) {
+    const moa_family **f;
+    int n, rc = 0;
+    MOA_TRY(find_families(&f, &n, d->family, err));
+    moa_item it;
+    moa_item_init(&it);
+    for (int i = 0; i < items && rc == 0; i++) {
+        moa_rng rng;
+        moa_rng_seed2(&rng, stage_seed(r, stage) ^ 0x746f6bu, (uint64_t)i);
+        rc = draw_item(&it, f, n, d, stage_seed(r, stage), (uint64_t)i, &rng, err);
+        if (rc == 0) rc = item_texts(t, &it, i % 32 == 0, err);
+    }
+    moa_item_deinit(&it);
+    free(f);
+    return rc;
+}
+
+static int file_texts(texts *t, const char *path, moa_err *err) {
+    char *text;
+    size_t n;
+    MOA_TRY(moa_read_file(&text, &n, path, FILE_MAX, err));
+    int rc = t->add(t->ctx, text, n);
+    free(text);
+    return rc < 0 ? moa_fail(err, rc, "%s: cannot collect texts for the tokenizer", path) : 0;
+}
+
+int moa_data_texts(const moa_recipe *r, int items, int (*add)(void *ctx, const char *text, size_t n), void *ctx, moa_err *err) {
+    texts t = {.add = add, .ctx = ctx};
+    moa_buf_init(&t.buf, 1 << 24);
+    double total = 0;
+    for (unsigned i = 0; i < r->stages_count; i++)
+        for (unsigned j = 0; j < r->stages[i].data_count; j++)
+            if (r->stages[i].kind == MOA_STAGE_TRAIN && r->stages[i].data[j].family) total += r->stages[i].data[j].weight;
+    int rc = 0;
+    for (unsigned i = 0; i < r->stages_count && rc == 0; i++)
+        for (unsigned j = 0; j < r->stages[i].data_count && rc == 0; j++) {
+            const moa_recipe_data *d = &r->stages[i].data[j];
+            if (r->stages[i].kind != MOA_STAGE_TRAIN || !(d->weight > 0)) continue;
+            if (d->family) rc = family_texts(&t, r, (int)i, d, 1 + (int)(items * d->weight / total), err);
+            else if (d->file) rc = file_texts(&t, d->file, err);
+        }
+    moa_buf_deinit(&t.buf);
+    return rc;
+}

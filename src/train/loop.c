@@ -1,0 +1,223 @@
+/* loop.c - a run from its first stage to the exported model; where checkpoints are written and read.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "train/trainer.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- checkpoints ---- */
+static int save(moa_trainer *t, moa_err *err) {
+    moa_progress p;
+    moa_log_sync(t);
+    p = t->at;
+    p.seconds += moa_now() - t->t0;
+    return moa_checkpoint_save(t->dir, t->r, &p, t->param, t->m->n_param, err);
+}
+
+/* In the middle of a run a full disk is no reason to throw away hours: the old checkpoint is whole, and there may be
+ * room at the next one. */
+static void save_or_warn(moa_trainer *t) {
+    moa_err e = {0};
+    if (save(t, &e) < 0) moa_trainer_say(t, MOA_TRAIN_WARN, "%s; training goes on, the checkpoint before is whole", e.text);
+    else moa_trainer_say(t, MOA_TRAIN_NOTE, "checkpoint at step %lld", (long long)t->at.total_step);
+}
+
+static int stopped(moa_trainer *t, moa_err *err) {
+    MOA_TRY(save(t, err));
+    moa_fail(err, MOA_ECANCELED, "stopped at step %lld of stage '%s'; the checkpoint is in %s", (long long)t->at.step,
+             t->r->stages[t->at.stage].name, t->dir);
+    return moa_hint(err, MOA_ECANCELED, "moa train %s --resume goes on from here", t->r->path);
+}
+
+/* ---- one stage of training ---- */
+static void report_step(moa_trainer *t, const moa_recipe_stage *s, const moa_step_stats *st) {
+    if (!t->cfg->report) return;
+    double left = (double)moa_recipe_total_tokens(t->r) - (double)t->at.tokens;
+    moa_train_event e = {.kind = MOA_TRAIN_STEP, .recipe = t->r, .stage = (int)t->at.stage, .step = t->at.step, .n_step = s->steps,
+                         .loss = st->loss, .loss_avg = t->at.loss_avg, .lr = st->lr, .grad_norm = st->grad_norm, .tokens_per_s = t->rate,
+                         .eta = t->rate > 0 ? left / t->rate : -1, .done = (double)t->at.step / (double)s->steps};
+    t->cfg->report(t->cfg->ctx, &e);
+}
+
+static int count_step(moa_trainer *t, const moa_recipe_stage *s, const moa_step_stats *st, const moa_train_batch *b, double seconds, moa_err *err) {
+    moa_progress *a = &t->at;
+    a->step++;
+    a->total_step++;
+    a->tokens += b->n;
+    a->learned += b->n_learned;
+    a->pack = b->after;
+    double rate = (double)b->n / (seconds > 1e-9 ? seconds : 1e-9);
+    t->rate = t->rate > 0 ? 0.9 * t->rate + 0.1 * rate : rate;
+    if (!st->skipped) a->loss_avg = a->loss_avg > 0 ? 0.95 * a->loss_avg + 0.05 * st->loss : st->loss;
+    a->skipped += st->skipped;
+    a->skipped_in_row = st->skipped ? a->skipped_in_row + 1 : 0;
+    moa_log_step(t, s, st, b);
+    report_step(t, s, st);
+    if (!st->skipped) return 0;
+    moa_trainer_say(t, MOA_TRAIN_WARN, "step %lld skipped: loss %g, gradient norm %g", (long long)a->total_step, st->loss, st->grad_norm);
+    if (a->skipped_in_row < MOA_SKIPS_MAX) return 0;
+    moa_fail(err, MOA_ELIMIT, "stage '%s', step %lld: %d steps in a row without a finite loss and gradient", s->name, (long long)a->step,
+             MOA_SKIPS_MAX);
+    return moa_hint(err, MOA_ELIMIT, "lower lr or clip, or lengthen warmup, and train again");
+}
+
+/* Models of this stage at given shares of it: NAME-STAGE-PERCENT.gguf. */
+static int snapshots(moa_trainer *t, const moa_recipe_stage *s, moa_err *err) {
+    for (unsigned i = 0; i < s->snapshots_count; i++) {
+        int64_t at = (int64_t)llround(s->snapshots[i] * (double)s->steps);
+        if ((at < 1 ? 1 : at) != t->at.step) continue;
+        char path[1300];
+        snprintf(path, sizeof path, "%s/%s-%s-%g.gguf", t->dir, t->r->name, s->name, s->snapshots[i] * 100);
+        MOA_TRY(moa_trainer_export(t, path, err));
+        moa_trainer_say(t, MOA_TRAIN_NOTE, "model at %g %% of '%s': %s", s->snapshots[i] * 100, s->name, path);
+    }
+    return 0;
+}
+
+static bool checkpoint_due(const moa_trainer *t, double last) {
+    if (t->r->checkpoint.steps > 0 && t->at.total_step % t->r->checkpoint.steps == 0) return true;
+    return moa_now() - last >= t->r->checkpoint.minutes * 60;
+}
+
+static int train_steps(moa_trainer *t, const moa_recipe_stage *s, moa_feed *feed, moa_err *err) {
+    double last = moa_now();
+    while (t->at.step < s->steps) {
+        if (moa_trainer_stopped(t)) return stopped(t, err);
+        const moa_train_batch *b;
+        moa_step_stats st;
+        double from = moa_now();
+        MOA_TRY(moa_feed_take(&b, feed, err));
+        MOA_TRY(moa_trainer_step(&st, t, s, b, err));
+        MOA_TRY(count_step(t, s, &st, b, moa_now() - from, err));
+        MOA_TRY(snapshots(t, s, err));
+        if (t->at.step < s->steps && checkpoint_due(t, last)) {
+            save_or_warn(t);
+            last = moa_now();
+        }
+    }
+    return 0;
+}
+
+static int train_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *err) {
+    moa_data *d = NULL;
+    moa_feed *feed = NULL;
+    int rc = moa_data_open(&d, t->r, (int)t->at.stage, t->m->tok, t->m->chat, t->dir, err);
+    if (rc == 0) rc = moa_feed_start(&feed, d, s, &t->at.pack, s->steps - t->at.step, err);
+    if (rc == 0) rc = train_steps(t, s, feed, err);
+    moa_feed_stop(feed);
+    moa_data_close(d);
+    return rc;
+}
+
+/* ---- the run ---- */
+static int run_stages(moa_trainer *t, moa_err *err) {
+    while (t->at.stage < t->r->stages_count) {
+        const moa_recipe_stage *s = &t->r->stages[t->at.stage];
+        moa_train_event e = {.kind = MOA_TRAIN_STAGE, .recipe = t->r, .stage = (int)t->at.stage, .step = t->at.step,
+                             .n_step = s->kind == MOA_STAGE_TRAIN ? s->steps : s->items, .eta = -1};
+        if (t->cfg->report) t->cfg->report(t->cfg->ctx, &e);
+        bool train = s->kind == MOA_STAGE_TRAIN;
+        if (train && t->at.step == 0) MOA_TRY(moa_trainer_begin_stage(t, s, err));
+        if (train)
+            for (int i = 0; i < t->m->n_param; i++) moa_optim_refresh_half(t->param[i].w, t->n_threads);
+        int rc = train ? train_stage(t, s, err) : moa_trainer_sample(t, (int)t->at.stage, err);
+        if (rc == MOA_ECANCELED && !train) rc = stopped(t, err);
+        MOA_TRY(rc);
+        t->at.stage++;
+        t->at.step = t->at.updates = t->at.skipped_in_row = 0;
+        t->at.loss_avg = t->at.stage < t->r->stages_count && train ? 0 : t->at.loss_avg;
+        t->at.pack = (moa_pack_state){0};
+        if (t->at.stage < t->r->stages_count) save_or_warn(t);
+    }
+    return 0;
+}
+
+static int begin(moa_trainer *t, moa_err *err) {
+    moa_progress p;
+    moa_err none = {0}, warn = {0};
+    int rc = moa_checkpoint_peek(&p, t->dir, t->r, &none, &warn);
+    if (t->cfg->resume) {
+        if (rc < 0) {
+            if (err) *err = none;
+            return rc == MOA_ENOTFOUND ? moa_hint(err, rc, "leave out --resume to start this run") : rc;
+        }
+        if (warn.code) moa_trainer_say(t, MOA_TRAIN_WARN, "%s; going on from the checkpoint before it", warn.text);
+        t->at = p;
+        if (p.stage > t->r->stages_count) return moa_fail(err, MOA_EFORMAT, "%s: checkpoint of stage %lld", t->dir, (long long)p.stage);
+        return 0;
+    }
+    if (rc == 0 && !t->cfg->fresh && p.stage < t->r->stages_count) {
+        moa_fail(err, MOA_EUSAGE, "%s holds an unfinished run of this recipe (stage '%s', step %lld)", t->dir, t->r->stages[p.stage].name,
+                 (long long)p.step);
+        return moa_hint(err, MOA_EUSAGE, "--resume goes on with it, --fresh starts over");
+    }
+    if (rc == MOA_EINVAL && !t->cfg->fresh) {
+        if (err) *err = none;
+        return rc;
+    }
+    moa_checkpoint_remove(t->dir);
+    for (unsigned i = 0; i < t->r->stages_count; i++) {
+        char path[1200];
+        moa_samples_path(path, sizeof path, t->dir, t->r->stages[i].name);
+        if (t->r->stages[i].kind == MOA_STAGE_SAMPLE) unlink(path);
+    }
+    return 0;
+}
+
+/* The optimiser's states are as many as the stage in work needs; then the file fills weights and states. */
+static int resume(moa_trainer *t, moa_err *err) {
+    if (t->at.stage < t->r->stages_count && t->at.step > 0)
+        MOA_TRY(moa_trainer_begin_stage(t, &t->r->stages[t->at.stage], err));
+    return moa_checkpoint_load(&t->at, t->dir, t->r, t->param, t->m->n_param, err);
+}
+
+static int finish(moa_trainer *t, moa_err *err) {
+    char path[1300];
+    moa_err e = {0};
+    if (t->r->output.path) snprintf(path, sizeof path, "%s", t->r->output.path);
+    else snprintf(path, sizeof path, "%s/%s.gguf", t->dir, t->r->name);
+    MOA_TRY(moa_trainer_export(t, path, err));
+    MOA_TRY(save(t, err));
+    if (moa_log_plot(t, &e) < 0) moa_trainer_say(t, MOA_TRAIN_WARN, "%s", e.text);
+    moa_trainer_say(t, MOA_TRAIN_NOTE, "model: %s", path);
+    return 0;
+}
+
+static int run(moa_trainer *t, moa_err *err) {
+    MOA_TRY(moa_mkdirs(t->dir, err));
+    MOA_TRY(begin(t, err));
+    MOA_TRY(moa_trainer_init(t, err));
+    if (t->cfg->resume) MOA_TRY(resume(t, err));
+    MOA_TRY(moa_log_open(t, err));
+    if (t->cfg->resume) moa_trainer_say(t, MOA_TRAIN_BEGIN, "going on after step %lld", (long long)t->at.total_step);
+    else moa_trainer_say(t, MOA_TRAIN_BEGIN, "new run in %s", t->dir);
+    t->t0 = moa_now();
+    MOA_TRY(run_stages(t, err));
+    MOA_TRY(finish(t, err));
+    moa_trainer_say(t, MOA_TRAIN_END, "done");
+    return 0;
+}
+
+int moa_train_run(moa_train_result *res, const moa_recipe *r, const moa_train_cfg *cfg, moa_err *err) {
+    moa_trainer t = {.r = r, .cfg = cfg, .res = res};
+    *res = (moa_train_result){0};
+    if (cfg->resume && cfg->fresh) return moa_fail(err, MOA_EUSAGE, "resume and fresh exclude each other");
+    int n = cfg->dir ? snprintf(t.dir, sizeof t.dir, "%s", cfg->dir) : snprintf(t.dir, sizeof t.dir, "runs/%s", r->name);
+    if (n < 0 || (size_t)n >= sizeof t.dir) return moa_fail(err, MOA_ELIMIT, "the name of the run folder is too long");
+    while (n > 1 && t.dir[n - 1] == '/') t.dir[--n] = 0;
+    t.n_threads = cfg->n_threads > 0 ? cfg->n_threads : omp_get_num_procs();
+    t.t0 = moa_now();
+    int rc = run(&t, err);
+    res->steps = t.at.total_step;
+    res->tokens = t.at.tokens;
+    res->skipped = t.at.skipped;
+    res->loss = t.at.loss_avg;
+    res->seconds = t.at.seconds + moa_now() - t.t0;
+    moa_trainer_deinit(&t);
+    return rc;
+}

@@ -1,0 +1,54 @@
+/* trainer.h - what the files of a run share (loop.c, setup.c, step.c, sample.c, report.c). Not for other folders.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_TRAIN_TRAINER_H
+#define MOA_TRAIN_TRAINER_H
+
+#include "train/checkpoint.h"
+#include "train/train.h"
+
+#include <stdio.h>
+
+enum { MOA_SKIPS_MAX = 20 }; /* steps in a row without a finite gradient: the run has failed */
+
+typedef struct moa_trainer {
+    const moa_recipe *r;
+    const moa_train_cfg *cfg;
+    char dir[1024];
+    int n_threads;
+    moa_gguf *meta;            /* tokenizer and chat template */
+    moa_model *m;
+    moa_optim_param *param;    /* [m->n_param] */
+    float *states;             /* of this stage, one block */
+    uint16_t *halves;          /* bf16 copies, one block; NULL when the stage computes in f32 */
+    moa_tensor *half;          /* [m->n_param] their tensors */
+    moa_exec x;                /* training graph */
+    moa_exec scratch;          /* optimiser's products, without a tape */
+    moa_progress at;
+    FILE *log;
+    double t0, rate;           /* start of this call; smoothed tokens/s */
+    moa_train_result *res;
+} moa_trainer;
+
+/* setup.c */
+int moa_trainer_init(moa_trainer *t, moa_err *err);
+void moa_trainer_deinit(moa_trainer *t);
+int moa_trainer_begin_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *err); /* states to zero, bf16 copies made */
+int moa_trainer_export(moa_trainer *t, const char *path, moa_err *err);
+
+/* step.c: forward, backward, clip, update of one batch */
+typedef struct moa_step_stats { double loss, grad_norm, lr; bool skipped; } moa_step_stats;
+int moa_trainer_step(moa_step_stats *out, moa_trainer *t, const moa_recipe_stage *s, const moa_train_batch *b, moa_err *err);
+
+/* sample.c */
+int moa_trainer_sample(moa_trainer *t, int stage, moa_err *err);
+
+/* report.c */
+int moa_log_open(moa_trainer *t, moa_err *err);   /* cut to what belongs to t->at */
+void moa_log_step(moa_trainer *t, const moa_recipe_stage *s, const moa_step_stats *st, const moa_train_batch *b);
+void moa_log_line(moa_trainer *t, const char *line);
+void moa_log_sync(moa_trainer *t);                /* sets at.log_bytes */
+int moa_log_plot(moa_trainer *t, moa_err *err);   /* loss.svg from the log */
+void moa_trainer_say(moa_trainer *t, moa_train_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static inline bool moa_trainer_stopped(const moa_trainer *t) { return t->cfg->stop && *t->cfg->stop; }
+
+#endif
