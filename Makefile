@@ -46,8 +46,10 @@ $(BUILD)/libmoa.so: $(LIB_OBJ)
 
 # ---- objects ----------------------------------------------------------------------------------------------------
 # The flags of an instruction set belong to its folder.
-$(BUILD)/src/tensor/kernels/avx2/%.o:   ISA := -mavx2 -mfma -mf16c
-$(BUILD)/src/tensor/kernels/avx512/%.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
+$(BUILD)/src/tensor/kernels/ref/%.o:    ISA := -O3
+$(BUILD)/src/tensor/kernels/avx2/%.o:   ISA := -O3 -mavx2 -mfma -mf16c
+$(BUILD)/src/tensor/kernels/avx512/%.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c \
+                                               -O3 -mprefer-vector-width=512
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/deps
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<

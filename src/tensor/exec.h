@@ -78,8 +78,8 @@ const uint16_t *moa_grad_out_half(const moa_node *n);      /* the same as bf16 w
  * element must be written. NULL with a sticky error when memory ends. Only when moa_grad_wanted. */
 float *moa_grad_in(moa_exec *x, moa_node *n, int i, bool *add);
 float *moa_grad_in_zeroed(moa_exec *x, moa_node *n, int i); /* always to add to */
-/* The op that made in[i] is its only reader's concern and takes bf16: write that instead (half the memory traffic).
- * NULL: not possible, use moa_grad_in. */
+/* Where this gradient is the only one that in[i] gets and the op that made it reads bf16 (half_grad): write that, with
+ * half the memory traffic. NULL: not so, use moa_grad_in. */
 uint16_t *moa_grad_in_half(moa_exec *x, moa_node *n, int i);
 /* d in[i] is d out itself: shares the buffer where that is possible, else copies or adds. */
 void moa_grad_pass(moa_exec *x, moa_node *n, int i);
