@@ -1,8 +1,9 @@
 /* task.h - microworld: families of small tasks with checkable answers, in plain English, made by seed.
  * One file a family in family/, registry families.def.
  *
- * Splits: an item belongs to held-out when moa_hash64(question) % 8 == 0, else to train; so the two can never
- * meet, whatever seed makes them. (The fixed world's facts are the same in both; its *questions* are split.)
+ * Splits: an item's key is what it asks, stripped of wording ("47 + 85", not "How much is 47 plus 85?"). An item
+ * belongs to held-out when moa_hash64(key) % 8 == 0, else to train; so the two can never meet, whatever seed or
+ * wording makes them. (The fixed world's facts are the same in both; its *questions* are split.)
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_TASK_TASK_H
 #define MOA_TASK_TASK_H
@@ -16,9 +17,10 @@ typedef enum moa_split { MOA_TRAIN, MOA_HELDOUT } moa_split;
 typedef struct moa_item {
     moa_buf question;  /* what the user asks */
     moa_buf solution;  /* a worked reply to learn from; its last line gives the answer ("Answer: 42") */
-    moa_buf answer;    /* canonical, what the checker compares */
+    moa_buf answer;    /* canonical, what the checker compares; empty in families that are not scored */
+    moa_buf key;       /* what is asked, without the wording; the same question always has the same key */
     int level;         /* 1 (easy) .. n_level */
-    uint64_t id;       /* hash of the question */
+    uint64_t id;       /* hash of the key: decides the split */
     const struct moa_family *family;
 } moa_item;
 void moa_item_init(moa_item *it);
@@ -28,7 +30,9 @@ typedef struct moa_family {
     const char *name, *help;
     int n_level;
     bool scored;       /* false: talk to learn from (greetings, what moa is), no part of the task set "microworld" */
-    /* Fill question, solution, answer. Same rng state, same item. Solutions should vary in wording and in the order of steps. */
+    /* Fill question, solution, answer (as written, made canonical by the caller) and key. Same rng state, same item.
+     * Solutions vary in method, wording and order of steps, so that several samples of a model do not all err alike.
+     * Returns 0, or MOA_EINVAL when this draw made no good item (too long, a dull answer): the caller draws again. */
     int (*make)(moa_item *it, int level, moa_rng *r);
 } moa_family;
 const moa_family *const *moa_families(int *n);
@@ -37,13 +41,23 @@ const moa_family *moa_family_find(const char *name);
 /* Item number `index` of a seed in a split; level 0: drawn by the seed. Deterministic, independent of other indices. */
 int moa_item_make(moa_item *it, const moa_family *f, moa_split split, uint64_t seed, uint64_t index, int level, moa_err *err);
 
-/* The answer in a reply, canonical (after the last "Answer:", trimmed, lower case, spaces folded, "1,000" = "1000");
- * false when there is none. Works on any text; votes cluster by it. */
+/* The answer in a reply, canonical: what follows the last "Answer:" on its line (or on the next one that is not blank),
+ * lower case, spaces folded, quotes and a last full stop taken off, commas of a list as spaces, numbers in one form
+ * ("1,000", "+1000" and "1000.0" are "1000"), a choice as its letter ("B)", "(b) the baker" are "b").
+ * false when there is none, when it is empty or longer than MOA_ANSWER_MAX. Works on any bytes; votes cluster by it. */
+enum { MOA_ANSWER_MAX = 1024 };
 bool moa_answer_extract(moa_buf *out, const char *reply, size_t n);
+/* The same canonical form of an answer alone. false: empty or too long. */
+bool moa_answer_canon(moa_buf *out, const char *answer, size_t n);
 bool moa_item_check(const moa_item *it, const char *reply, size_t n);
 
 /* The aggregator's user turn: the question first and unchanged (so that its KV is shared with the proposals),
- * then the candidate answers, then what to do with them. Used by training (second form) and by agent/. */
+ * then the candidate answers, then what to do with them. Used by training (second form) and by agent/.
+ * Borders are lines "== 1 ==" .. "== end =="; a line of a candidate that begins with "==" (after blanks) is written
+ * with "> " before it, so that no candidate can end itself or begin another. Control characters become spaces.
+ * A candidate longer than MOA_CAND_MAX bytes keeps its head and its tail (where the answer is), cut on UTF-8
+ * borders, with " [...] " between. NULL or blank: "(no reply)". */
+enum { MOA_CAND_MAX = 1200, MOA_CAND_TAIL = 400 };
 int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand);
 
 #endif

@@ -1,0 +1,23 @@
+/* taskset.h - named sets of items to measure with: the built-in set "microworld", or a file of one's own.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_TASK_TASKSET_H
+#define MOA_TASK_TASKSET_H
+
+#include "task/task.h"
+
+typedef struct moa_taskset moa_taskset;
+
+/* name: "microworld" (all scored families), "microworld/FAMILY" or "microworld/FAMILY/LEVEL", or the path of a JSONL
+ * file with one object a line: {"question": "...", "answer": "..."} and, if wanted, "family": "..." to group by.
+ * Generated sets hold n_per_family held-out items of each family, levels in turn, no question twice; the same
+ * (name, seed, n) is the same set. A file gives its items in order; n_per_family and seed are not used. */
+int moa_taskset_open(moa_taskset **out, const char *name, uint64_t seed, int n_per_family, moa_err *err);
+void moa_taskset_free(moa_taskset *t);
+
+int moa_taskset_count(const moa_taskset *t);
+const moa_item *moa_taskset_item(const moa_taskset *t, int i); /* lives as long as t; family is NULL for a file's items */
+int moa_taskset_group_count(const moa_taskset *t);             /* families, or the groups of a file */
+const char *moa_taskset_group_name(const moa_taskset *t, int g);
+int moa_taskset_group(const moa_taskset *t, int i);            /* of item i */
+
+#endif
