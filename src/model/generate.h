@@ -18,10 +18,10 @@ typedef struct moa_gen_req {
 } moa_gen_req;
 
 typedef struct moa_gen_res {
-    char *text; size_t text_len;       /* free with moa_gen_res_deinit */
+    char *text; size_t text_len;       /* free with moa_gen_res_deinit; an unfinished last character is left out */
     int32_t *ids; int n_ids;           /* generated, without the end token */
     int64_t n_prompt, n_reused;        /* prompt tokens; of these, not computed again */
-    double sum_logprob;                /* of the chosen tokens */
+    double sum_logprob;                /* of ids, under the model itself (temperature 1, no cuts) */
     double seconds;                    /* from the call's start to this one's end */
     moa_stop why;
 } moa_gen_res;
@@ -36,8 +36,8 @@ moa_session *moa_generator_session(moa_generator *g);
 typedef bool (*moa_gen_cb)(void *ctx, int req, const char *text, size_t n);
 
 /* Runs all n requests to their end. res[i] is filled for each, also on failure (then empty or partial).
- * A prompt longer than the context: MOA_ELIMIT naming both numbers. More requests than sequences or KV
- * allows run in waves. Result of a request does not depend on the others. */
+ * A prompt longer than the context: MOA_ELIMIT naming both numbers, before any work. More requests than sequences or KV
+ * allows run in waves. Result of a request does not depend on the others. Canceled: MOA_ECANCELED with partial results. */
 int moa_generate(moa_generator *g, moa_gen_res *res, const moa_gen_req *req, int n, moa_gen_cb cb, void *ctx, moa_err *err);
 
 #endif
