@@ -65,7 +65,7 @@ static int draw_item(moa_item *it, const moa_family *const *f, int n_family, con
     return moa_item_make(it, fam, MOA_TRAIN, seed, index, level, err);
 }
 
-static uint64_t stage_seed(const moa_recipe *r, int stage) { return moa_mix64(r->seed * 0x9e3779b97f4a7c15ull + (uint64_t)stage + 1); }
+static uint64_t stage_seed(const moa_recipe *r, int stage) { return moa_mix64((uint64_t)r->seed * 0x9e3779b97f4a7c15ull + (uint64_t)stage + 1); }
 
 static int pick(const moa_recipe_data *d, unsigned n, double total, moa_rng *rng) {
     double x = moa_rng_f64(rng) * total;

@@ -61,7 +61,7 @@ static const cyaml_schema_field_t f_ckpt[] = {NUM(moa_recipe_checkpoint, minutes
 static const cyaml_schema_field_t f_out[] = {STR(moa_recipe_output, path), STR(moa_recipe_output, type), CYAML_FIELD_END};
 static const cyaml_schema_field_t f_recipe[] = {
     STR(moa_recipe, name), STR(moa_recipe, about), STR(moa_recipe, license),
-    CYAML_FIELD_UINT("seed", OPT, moa_recipe, seed),
+    CYAML_FIELD_INT("seed", OPT, moa_recipe, seed),
     CYAML_FIELD_MAPPING("model", OPT, moa_recipe, model, f_model),
     CYAML_FIELD_MAPPING("init", OPT, moa_recipe, init, f_init),
     CYAML_FIELD_MAPPING("tokenizer", OPT, moa_recipe, tokenizer, f_tok),
@@ -128,7 +128,7 @@ static int hash_recipe(moa_recipe *r, moa_err *err) {
     moa_buf b;
     moa_buf_init(&b, 1 << 22);
     const moa_recipe_model *m = &r->model;
-    moa_buf_addf(&b, "%llu,%s,%d,%d,%d,%d,%d,%d,%d,%a,%a,%d", (unsigned long long)r->seed, m->arch, m->n_layer, m->d_model, m->n_head,
+    moa_buf_addf(&b, "%lld,%s,%d,%d,%d,%d,%d,%d,%d,%a,%a,%d", (long long)r->seed, m->arch, m->n_layer, m->d_model, m->n_head,
                  m->n_kv, m->head_dim, m->d_ff, m->n_ctx, m->rope_base, m->norm_eps, m->tied);
     moa_buf_addf(&b, "|%s,%s|%s,%d,%d", r->init.gguf ? r->init.gguf : "", r->init.run ? r->init.run : "",
                  r->tokenizer.gguf ? r->tokenizer.gguf : "", r->tokenizer.n_vocab, r->tokenizer.items);

@@ -76,7 +76,7 @@ typedef struct moa_recipe_output { char *path, *type; } moa_recipe_output;
 
 typedef struct moa_recipe {
     char *name, *about, *license;
-    uint64_t seed;
+    int64_t seed;
     moa_recipe_model model;
     moa_recipe_init init;
     moa_recipe_tokenizer tokenizer;

@@ -60,6 +60,7 @@ static const rule data_rules[] = {
     RN(moa_recipe_data, weight, 1, 0, 1e9), RI(moa_recipe_data, k_min, 2, 1, 64), RI(moa_recipe_data, k_max, 10, 1, 64),
     RN(moa_recipe_data, mixed, 0.5, 0, 1),
 };
+static const rule recipe_rules[] = {RL(moa_recipe, seed, 1, 0, 9e18)};
 static const rule ckpt_rules[] = {
     RN(moa_recipe_checkpoint, minutes, 3, 0.01, 1e6), RI(moa_recipe_checkpoint, steps, 0, 0, 1e9),
 };
@@ -240,7 +241,7 @@ static int check_stage(const ctx *c, moa_recipe *r, unsigned i) {
 
 int moa_recipe_check(moa_recipe *r, const moa_recipe_lines *l, const char *name, moa_err *err) {
     ctx c = {l, name, err};
-    if (!moa_recipe_line(l, "seed")) r->seed = 1;
+    MOA_TRY(apply_rules(&c, r, "", RULES(recipe_rules)));
     MOA_TRY(check_name(&c, r->name, "the recipe", moa_recipe_line(l, "name")));
     MOA_TRY(check_model(&c, r));
     MOA_TRY(apply_rules(&c, &r->tokenizer, "tokenizer.", RULES(tok_rules)));

@@ -28,7 +28,7 @@ typedef struct level {
     int index;                  /* in a sequence: the next element */
     size_t path_len;            /* of the container itself */
     const cyaml_schema_value_t *schema; /* NULL: below a value of the wrong type; libcyaml will say so */
-    const char *what;           /* "recipe", "stage": for messages */
+    const char *what;           /* "recipe", "stage": for messages; never the event's text, which is gone soon */
 } level;
 
 typedef struct walk {
@@ -61,7 +61,7 @@ static int add_key(walk *w, const char *key, int line, moa_err *err) {
     if (k < 0 || (size_t)k >= sizeof w->path - v->path_len)
         return moa_fail(err, MOA_EFORMAT, "%s:%d: key too long in %s", w->name, line, v->what);
     w->next = NULL;
-    w->next_what = singular(key);
+    w->next_what = "a value of the wrong type";
     if (v->schema && v->schema->type == CYAML_MAPPING) {
         const cyaml_schema_field_t *f = v->schema->mapping.fields;
         while (f->key && strcmp(f->key, key) != 0) f++;
@@ -71,6 +71,7 @@ static int add_key(walk *w, const char *key, int line, moa_err *err) {
             return moa_fail(err, MOA_EFORMAT, "%s:%d: unknown key '%.64s' in %s (known: %s)", w->name, line, key, v->what, known);
         }
         w->next = &f->value;
+        w->next_what = singular(f->key);
     }
     for (int i = 0; i < w->l->n; i++)
         if (!strcmp(w->l->key[i].path, w->path))

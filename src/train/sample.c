@@ -38,9 +38,8 @@ static int count_lines(int64_t *n, const char *path, moa_err *err) {
     moa_map m;
     int64_t end = 0;
     *n = 0;
-    int rc = moa_map_open(&m, path, err);
-    if (rc == MOA_ENOTFOUND) return 0;
-    MOA_TRY(rc);
+    if (access(path, F_OK) != 0) return 0;
+    MOA_TRY(moa_map_open(&m, path, err));
     for (size_t i = 0; i < m.size; i++)
         if (m.data[i] == '\n') end = (int64_t)i + 1, ++*n;
     bool cut = (size_t)end != m.size;
@@ -68,7 +67,7 @@ static void make_requests(sampler_run *q, int i, uint64_t index) {
         moa_sampling sm = moa_sampling_defaults();
         sm.temperature = (float)q->s->temperature;
         sm.top_p = (float)q->s->top_p;
-        sm.seed = moa_mix64(moa_mix64(q->t->r->seed ^ 0x73616d70u) + index * MOA_CANDIDATES_MAX + (uint64_t)j);
+        sm.seed = moa_mix64(moa_mix64((uint64_t)q->t->r->seed ^ 0x73616d70u) + index * MOA_CANDIDATES_MAX + (uint64_t)j);
         q->req[i * q->s->samples + j] = (moa_gen_req){.prompt = q->prompt[i].v, .n_prompt = q->prompt[i].n, .sampling = sm,
                                                       .max_tokens = q->s->max_tokens};
     }

@@ -166,7 +166,7 @@ static int make_model(moa_trainer *t, moa_err *err) {
         h = from->h;
         arch = from->arch->name;
     }
-    int rc = moa_model_make(&t->m, arch, &h, t->meta, t->r->seed, err);
+    int rc = moa_model_make(&t->m, arch, &h, t->meta, (uint64_t)t->r->seed, err);
     if (rc == 0 && from) rc = copy_weights(t->m, from, err);
     moa_model_close(from);
     for (unsigned i = 0; rc == 0 && i < t->r->stages_count; i++)
