@@ -23,7 +23,11 @@ static float call(int f, float x) {
 
 static void accuracy(void **state) {
     (void)state;
-    static const struct { double lo, hi, bound; double (*f)(double); const char *name; } row[] = {
+    static const struct {
+        double lo, hi, bound;
+        double (*f)(double);
+        const char *name;
+    } row[] = {
         {-87.3, 88.7, 1.2e-7, exp, "exp"},
         {0x1p-126, 3e38, 1.5e-7, log, "log"},
         {-12, 12, 3e-7, tanh, "tanh"},

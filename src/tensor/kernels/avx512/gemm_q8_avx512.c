@@ -1,0 +1,58 @@
+/* gemm_q8_avx512.c - gemm_q8.h for 16 lanes: VNNI multiplies 4 unsigned by 4 signed bytes and adds them to a lane
+ * without saturation; the activations are its broadcast memory operand.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#define LANES 16
+#define ISA_LEVEL MOA_ISA_AVX512
+#define MOA_ROW(name) moa_kernel_##name##_avx512
+#define MOA_NAME(name) #name "_avx512"
+typedef __m512i VI;
+typedef __m512 VF;
+#define STEP 1
+#define SIGNED_BYTES 0
+#define vi_flip_signs(v) (v)
+#define vi_set1 _mm512_set1_epi32
+#define vi_to_float _mm512_cvtepi32_ps
+#define vf_set1 _mm512_set1_ps
+#define vf_mul _mm512_mul_ps
+#define vf_fma _mm512_fmadd_ps
+
+static inline void vf_store_first(float *y, VF v, int n) { _mm512_mask_storeu_ps(y, (__mmask16)((1u << n) - 1), v); }
+
+static inline VI dot_quads(VI s, const VI *w, const int8_t *x, int top) {
+    (void)top;
+    int32_t quad;
+    memcpy(&quad, x, 4);
+    return _mm512_dpbusd_epi32(s, *w, _mm512_set1_epi32(quad));
+}
+
+/* 16 rows of 8 words, stride bytes apart, to 8 vectors: out[j] lane r = word j of row r.
+ * Pairs of rows 4 apart share a register; two rounds of unpacking turn 4 x 4 words inside each 128-bit part, and one
+ * round of 128-bit moves brings the parts together. */
+static inline __attribute__((always_inline)) VI two_rows(const uint8_t *p, size_t stride, int r) {
+    const __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)(p + (size_t)r * stride));
+    const __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(p + (size_t)(r + 4) * stride));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+}
+static inline __attribute__((always_inline)) void to_lanes(VI out[8], const uint8_t *p, size_t stride) {
+    const VI a0 = two_rows(p, stride, 0), a1 = two_rows(p, stride, 1), a2 = two_rows(p, stride, 2), a3 = two_rows(p, stride, 3);
+    const VI b0 = two_rows(p, stride, 8), b1 = two_rows(p, stride, 9), b2 = two_rows(p, stride, 10), b3 = two_rows(p, stride, 11);
+    const VI c0 = _mm512_unpacklo_epi32(a0, a1), c1 = _mm512_unpackhi_epi32(a0, a1), c2 = _mm512_unpacklo_epi32(a2, a3),
+             c3 = _mm512_unpackhi_epi32(a2, a3);
+    const VI d0 = _mm512_unpacklo_epi32(b0, b1), d1 = _mm512_unpackhi_epi32(b0, b1), d2 = _mm512_unpacklo_epi32(b2, b3),
+             d3 = _mm512_unpackhi_epi32(b2, b3);
+    /* e: words 0..3 (parts 0 and 2) and 4..7 (parts 1 and 3) of rows 0-3 and 4-7; f: of rows 8-11 and 12-15 */
+    const VI e0 = _mm512_unpacklo_epi64(c0, c2), e1 = _mm512_unpackhi_epi64(c0, c2), e2 = _mm512_unpacklo_epi64(c1, c3),
+             e3 = _mm512_unpackhi_epi64(c1, c3);
+    const VI f0 = _mm512_unpacklo_epi64(d0, d2), f1 = _mm512_unpackhi_epi64(d0, d2), f2 = _mm512_unpacklo_epi64(d1, d3),
+             f3 = _mm512_unpackhi_epi64(d1, d3);
+    out[0] = _mm512_shuffle_i64x2(e0, f0, 0x88), out[4] = _mm512_shuffle_i64x2(e0, f0, 0xdd);
+    out[1] = _mm512_shuffle_i64x2(e1, f1, 0x88), out[5] = _mm512_shuffle_i64x2(e1, f1, 0xdd);
+    out[2] = _mm512_shuffle_i64x2(e2, f2, 0x88), out[6] = _mm512_shuffle_i64x2(e2, f2, 0xdd);
+    out[3] = _mm512_shuffle_i64x2(e3, f3, 0x88), out[7] = _mm512_shuffle_i64x2(e3, f3, 0xdd);
+}
+
+#include "tensor/kernels/gemm_q8.h"

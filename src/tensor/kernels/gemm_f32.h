@@ -1,0 +1,211 @@
+/* gemm_f32.h - products with f32 activations, for the vectors of avx2/simd.h or avx512/simd.h.
+ *
+ * One output is VN partial sums, lane l over the k with k % VN == l, each one chain of fused adds in the order of k,
+ * and then one fixed tree over the lanes. Tiles of T rows of x times R rows of w differ only in how many such chains
+ * run side by side, so y[i][o] has the same bits in all of them. T = 1 takes 8 rows of w to hide the latency of the
+ * add; a larger T reuses each loaded weight T times.
+ *
+ * 16-bit weights are widened while they are loaded (exact), or, from WIDEN rows of x on, once per 4 rows of w into a
+ * scratch tile. Block formats are dequantised into the same tile, CHUNK elements at a time: this is the exact path
+ * ("reference mode"), the fast one is gemm_q8.h.
+ *
+ * The including file includes simd.h of its ISA first.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tensor/kernel.h"
+#include "tensor/kernels/types.h"
+#include "tensor/quant/block.h"
+
+enum { CHUNK = 512, ROWS = 4, WIDEN = 12, BATCH = 24 }; /* BATCH: rows of x that one scratch tile serves */
+_Static_assert(CHUNK % MOA_QK == 0 && CHUNK % VN == 0, "chunks end where blocks and vectors end");
+
+/* y[0..3] = sums of the lanes of a[0..3]. */
+MOA_INLINE __m128 sum4(const VF *a) {
+    const __m128 p = vf_fold4(a[0]), q = vf_fold4(a[1]), r = vf_fold4(a[2]), s = vf_fold4(a[3]);
+    const __m128 pq = _mm_add_ps(_mm_unpacklo_ps(p, q), _mm_unpackhi_ps(p, q)); /* p0+p2 q0+q2 p1+p3 q1+q3 */
+    const __m128 rs = _mm_add_ps(_mm_unpacklo_ps(r, s), _mm_unpackhi_ps(r, s));
+    return _mm_add_ps(_mm_movelh_ps(pq, rs), _mm_movehl_ps(rs, pq));
+}
+MOA_INLINE void store_sums(float *y, const VF *a, int n) {
+    float v[4];
+    _mm_storeu_ps(v, sum4(a));
+    for (int r = 0; r < n; r++) y[r] = v[r];
+}
+
+/* Weights: pointers to 4 (or 8) rows and how to read them. */
+#define LOAD_f32(p, k) vf_load((const float *)(p) + (k))
+#define LOAD_f32_first(p, k, n) vf_load_first((const float *)(p) + (k), n)
+#define LOAD_bf16(p, k) vf_load_bf16((const uint16_t *)(p) + (k))
+#define LOAD_bf16_first(p, k, n) vf_load_bf16_first((const uint16_t *)(p) + (k), n)
+#define LOAD_f16(p, k) vf_load_f16((const uint16_t *)(p) + (k))
+#define LOAD_f16_first(p, k, n) vf_load_f16_first((const uint16_t *)(p) + (k), n)
+
+/* acc[t * R + r] += x[t] . w[r] over n elements. Named variables stay in registers where arrays do not. */
+#define R4(M, t, ...) M(t, 0, __VA_ARGS__) M(t, 1, __VA_ARGS__) M(t, 2, __VA_ARGS__) M(t, 3, __VA_ARGS__)
+#define R8(M, t, ...)                                                                                                            \
+    R4(M, t, __VA_ARGS__)                                                                                                        \
+    M(t, 4, __VA_ARGS__) M(t, 5, __VA_ARGS__) M(t, 6, __VA_ARGS__) M(t, 7, __VA_ARGS__)
+#define T1(M, R, ...) M(0, R, __VA_ARGS__)
+#define T2(M, R, ...) T1(M, R, __VA_ARGS__) M(1, R, __VA_ARGS__)
+#define T3(M, R, ...) T2(M, R, __VA_ARGS__) M(2, R, __VA_ARGS__)
+#define T4(M, R, ...) T3(M, R, __VA_ARGS__) M(3, R, __VA_ARGS__)
+#define T6(M, R, ...) T4(M, R, __VA_ARGS__) M(4, R, __VA_ARGS__) M(5, R, __VA_ARGS__)
+
+#define ACC_IN(t, r, NR) VF a##t##_##r = acc[t * NR + r];
+#define ACC_OUT(t, r, NR) acc[t * NR + r] = a##t##_##r;
+#define W_PTR(t, r, ...) const char *const w##r = w[r];
+#define W_LOAD(t, r, LOAD) const VF v##r = LOAD(w##r, k);
+#define W_LOAD_FIRST(t, r, LOAD) const VF v##r = LOAD##_first(w##r, k, (int)(n - k));
+#define FMA(t, r, ...) a##t##_##r = vf_fma(xt, v##r, a##t##_##r);
+#define ROW_IN(t, R, NR) R(ACC_IN, t, NR)
+#define ROW_OUT(t, R, NR) R(ACC_OUT, t, NR)
+#define ROW_FMA(t, R, ...)                                                                                                       \
+    {                                                                                                                            \
+        const VF xt = vf_load(x + t * ldx + k);                                                                                  \
+        R(FMA, t, 0)                                                                                                             \
+    }
+#define ROW_FMA_FIRST(t, R, ...)                                                                                                 \
+    {                                                                                                                            \
+        const VF xt = vf_load_first(x + t * ldx + k, (int)(n - k));                                                              \
+        R(FMA, t, 0)                                                                                                             \
+    }
+
+#define TILE(NT, NR, type)                                                                                                       \
+    static void tile_##NT##x##NR##_##type(VF *acc, const float *x, int64_t ldx, const char *const *w, int64_t n) {               \
+        R##NR(W_PTR, 0, 0) T##NT(ROW_IN, R##NR, NR) int64_t k = 0;                                                               \
+        for (; k + VN <= n; k += VN) {                                                                                           \
+            R##NR(W_LOAD, 0, LOAD_##type) T##NT(ROW_FMA, R##NR, 0)                                                               \
+        }                                                                                                                        \
+        if (k < n) {                                                                                                             \
+            R##NR(W_LOAD_FIRST, 0, LOAD_##type) T##NT(ROW_FMA_FIRST, R##NR, 0)                                                   \
+        }                                                                                                                        \
+        T##NT(ROW_OUT, R##NR, NR)                                                                                                \
+    }
+#if VN == 16 /* 32 registers */
+#define TILES(type) TILE(1, 8, type) TILE(1, 4, type) TILE(2, 4, type) TILE(4, 4, type) TILE(6, 4, type)
+#else /* 16 registers */
+#define TILES(type) TILE(1, 8, type) TILE(1, 4, type) TILE(2, 4, type) TILE(3, 4, type)
+#endif
+TILES(f32)
+TILES(bf16)
+TILES(f16)
+
+/* acc[n_tok][4] += x . w for any n_tok. */
+#if VN == 16
+#define ALL_TOKENS(type)                                                                                                         \
+    MOA_INLINE void all_tokens_##type(VF *acc, const float *x, int64_t ldx, const char *const *w, int64_t n_tok, int64_t n) {    \
+        int64_t i = 0;                                                                                                           \
+        for (; n_tok - i >= 6 && n_tok - i != 8; i += 6) tile_6x4_##type(acc + 4 * i, x + i * ldx, ldx, w, n);                   \
+        for (; n_tok - i >= 4; i += 4) tile_4x4_##type(acc + 4 * i, x + i * ldx, ldx, w, n);                                     \
+        if (n_tok - i >= 2) tile_2x4_##type(acc + 4 * i, x + i * ldx, ldx, w, n), i += 2;                                        \
+        if (n_tok - i >= 1) tile_1x4_##type(acc + 4 * i, x + i * ldx, ldx, w, n);                                                \
+    }
+#else
+#define ALL_TOKENS(type)                                                                                                         \
+    MOA_INLINE void all_tokens_##type(VF *acc, const float *x, int64_t ldx, const char *const *w, int64_t n_tok, int64_t n) {    \
+        int64_t i = 0;                                                                                                           \
+        for (; n_tok - i >= 3 && n_tok - i != 4; i += 3) tile_3x4_##type(acc + 4 * i, x + i * ldx, ldx, w, n);                   \
+        for (; n_tok - i >= 2; i += 2) tile_2x4_##type(acc + 4 * i, x + i * ldx, ldx, w, n);                                     \
+        if (n_tok - i >= 1) tile_1x4_##type(acc + 4 * i, x + i * ldx, ldx, w, n);                                                \
+    }
+#endif
+ALL_TOKENS(f32)
+ALL_TOKENS(bf16)
+ALL_TOKENS(f16)
+
+/* Rows o .. o + n_row - 1 of w; pointers past the end repeat the last row, whose sums are dropped. */
+MOA_INLINE void row_pointers(const char **row, int n, const void *w, size_t stride, int64_t o, int64_t o1) {
+    for (int r = 0; r < n; r++) row[r] = (const char *)w + (size_t)(o + r < o1 ? o + r : o1 - 1) * stride;
+}
+
+#define DIRECT(type)                                                                                                             \
+    static void direct_##type(float *y, int64_t ldy, const float *x, int64_t ldx, const void *w, size_t stride, int64_t n_tok,   \
+                              int64_t o0, int64_t o1, int64_t n) {                                                               \
+        const char *row[8];                                                                                                      \
+        VF acc[BATCH * ROWS];                                                                                                    \
+        for (int64_t o = o0; o < o1 && n_tok == 1; o += 8) {                                                                     \
+            row_pointers(row, 8, w, stride, o, o1);                                                                              \
+            for (int r = 0; r < 8; r++) acc[r] = vf_zero();                                                                      \
+            tile_1x8_##type(acc, x, ldx, row, n);                                                                                \
+            store_sums(y + o, acc, o1 - o < 4 ? (int)(o1 - o) : 4);                                                              \
+            if (o1 - o > 4) store_sums(y + o + 4, acc + 4, o1 - o < 8 ? (int)(o1 - o) - 4 : 4);                                  \
+        }                                                                                                                        \
+        for (int64_t o = o0; o < o1 && n_tok != 1; o += ROWS) {                                                                  \
+            const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;                                                              \
+            row_pointers(row, ROWS, w, stride, o, o1);                                                                           \
+            for (int64_t i = 0; i < n_tok; i += BATCH) {                                                                         \
+                const int64_t nt = n_tok - i < BATCH ? n_tok - i : BATCH;                                                        \
+                for (int64_t t = 0; t < nt * ROWS; t++) acc[t] = vf_zero();                                                      \
+                all_tokens_##type(acc, x + i * ldx, ldx, row, nt, n);                                                            \
+                for (int64_t t = 0; t < nt; t++) store_sums(y + (i + t) * ldy + o, acc + ROWS * t, n_row);                       \
+            }                                                                                                                    \
+        }                                                                                                                        \
+    }
+DIRECT(f32)
+DIRECT(bf16)
+DIRECT(f16)
+
+/* Elements [k, k + n) of a row to f32; k is a multiple of CHUNK. */
+typedef void widen_fn(float *dst, const char *row, int64_t k, int64_t n);
+#define WIDEN_ROW(type)                                                                                                          \
+    static void widen_##type(float *dst, const char *row, int64_t k, int64_t n) {                                                \
+        int64_t j = 0;                                                                                                           \
+        for (; j + VN <= n; j += VN) vf_store(dst + j, LOAD_##type(row, k + j));                                                 \
+        if (j < n) vf_store_first(dst + j, LOAD_##type##_first(row, k + j, (int)(n - j)), (int)(n - j));                         \
+    }
+WIDEN_ROW(bf16)
+WIDEN_ROW(f16)
+
+MOA_INLINE void through_tile(widen_fn *widen, float *y, int64_t ldy, const float *x, int64_t ldx, const void *w, size_t stride,
+                             int64_t n_tok, int64_t o0, int64_t o1, int64_t n_in) {
+    _Alignas(64) float tile[ROWS][CHUNK];
+    const char *row[ROWS], *tile_row[ROWS];
+    VF acc[BATCH * ROWS];
+    for (int r = 0; r < ROWS; r++) tile_row[r] = (const char *)tile[r];
+    for (int64_t o = o0; o < o1; o += ROWS) {
+        const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;
+        row_pointers(row, ROWS, w, stride, o, o1);
+        for (int64_t i = 0; i < n_tok; i += BATCH) {
+            const int64_t nt = n_tok - i < BATCH ? n_tok - i : BATCH;
+            for (int64_t t = 0; t < nt * ROWS; t++) acc[t] = vf_zero();
+            for (int64_t k = 0; k < n_in; k += CHUNK) {
+                const int64_t n = n_in - k < CHUNK ? n_in - k : CHUNK;
+                for (int r = 0; r < ROWS; r++) widen(tile[r], row[r], k, n);
+                all_tokens_f32(acc, x + i * ldx + k, ldx, tile_row, nt, n);
+            }
+            for (int64_t t = 0; t < nt; t++) store_sums(y + (i + t) * ldy + o, acc + ROWS * t, n_row);
+        }
+    }
+}
+
+#define GEMM_ROW(NAME, type, text)                                                                                               \
+    const moa_kernel MOA_ROW(gemm_f32_##type) = {.name = MOA_NAME(gemm_f32_##type),                                              \
+                                                 .help = text,                                                                   \
+                                                 .op = MOA_K_GEMM,                                                               \
+                                                 .dtype = MOA_##NAME,                                                            \
+                                                 .isa = ISA_LEVEL,                                                               \
+                                                 .tol = 1e-5f,                                                                   \
+                                                 .fn.gemm_f32 = gemm_f32_##type};
+#define ARGS                                                                                                                     \
+    float *y, int64_t ldy, const float *x, int64_t ldx, const void *w, size_t w_stride, int64_t n_tok, int64_t o0, int64_t o1,   \
+        int64_t n_in
+static void gemm_f32_f32(ARGS) { direct_f32(y, ldy, x, ldx, w, w_stride, n_tok, o0, o1, n_in); }
+#define GEMM_16(type)                                                                                                            \
+    static void gemm_f32_##type(ARGS) {                                                                                          \
+        if (n_tok < WIDEN)                                                                                                       \
+            direct_##type(y, ldy, x, ldx, w, w_stride, n_tok, o0, o1, n_in);                                                     \
+        else                                                                                                                     \
+            through_tile(widen_##type, y, ldy, x, ldx, w, w_stride, n_tok, o0, o1, n_in);                                        \
+    }
+GEMM_16(bf16)
+GEMM_16(f16)
+GEMM_ROW(F32, f32, "tiles of rows of x and w")
+GEMM_ROW(BF16, bf16, "tiles of rows of x and w, weights widened")
+GEMM_ROW(F16, f16, "tiles of rows of x and w, weights widened")
+
+#define GEMM_BLOCK(NAME, type)                                                                                                   \
+    static void widen_##type(float *dst, const char *row, int64_t k, int64_t n) {                                                \
+        moa_type_##type.dequantize(dst, row + k / moa_type_##type.block * moa_type_##type.bytes, n);                             \
+    }                                                                                                                            \
+    static void gemm_f32_##type(ARGS) { through_tile(widen_##type, y, ldy, x, ldx, w, w_stride, n_tok, o0, o1, n_in); }          \
+    GEMM_ROW(NAME, type, "weights dequantised into a tile, exact path")
+MOA_BLOCK_TYPES(GEMM_BLOCK)

@@ -1,0 +1,181 @@
+/* gemm_q8.h - products of block formats with int8 activations, for x86 with vectors of LANES 32-bit integers.
+ *
+ * One lane is one row of w. LANES rows are unpacked together (unpack.h) into a panel in which a vector holds the
+ * same 4 elements of all rows; an instruction multiplies them with 4 activations that are broadcast, so a run of
+ * 32 elements is 8 products and then one conversion, one scaling and one fused add for all rows. Nothing is ever
+ * added across lanes. What that gives:
+ *   - y[i][o] is one chain in the order of k whatever the tile: the result cannot depend on n_tok or on [o0, o1),
+ *     and it is the chain of gemm_ref.c, so that every ISA gives the same bits.
+ *   - the cost of unpacking and of turning rows into lanes is paid once for all rows of the batch: decoding 6
+ *     sequences together costs about as much as 2 alone.
+ * The idea of rows in lanes is that of the repacked types of llama.cpp and ik_llama.cpp; here the weights stay as
+ * they are in the file, and the panel (4 KiB for 16 rows) lives in the first-level cache.
+ * Rejected: lanes along k (half the work for one row, but three times as much for a batch, and a different order
+ * of the sums for every tile shape).
+ *
+ * The including file defines LANES, VI, VF and operations on them, see gemm_q8_avx512.c. SIGNED_BYTES: bytes that need
+ * all 8 bits go into the panel signed, without an offset (AVX2 has no product that could take them unsigned).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tensor/kernel.h"
+#include "tensor/kernels/types.h"
+#include "tensor/kernels/unpack.h"
+
+enum { TOKENS = 64 }; /* rows of x for which one panel is used: their accumulators take 4 KiB */
+
+/* What differs between formats, constant in every instance. */
+typedef struct format {
+    void (*unpack)(unpacked *u, const void *src, int n_run);
+    int block, bytes; /* elements and bytes of a block */
+    int offset;       /* unsigned byte = value + offset */
+    int top;          /* largest unsigned byte */
+    bool has_min, run16;
+} format;
+
+typedef struct panel {
+    VI q[8][8];      /* [run of 32][quad]: lane r holds elements 4 quad .. 4 quad + 3 of row r */
+    VF d[16], m[16]; /* of each run of 32, or of 16: lane r is row r */
+} panel;
+
+MOA_INLINE void fill_panel(panel *p, const uint8_t *const row[LANES], size_t at, int n_run, const format f) {
+    unpacked u[LANES];
+    for (int r = 0; r < LANES; r++) f.unpack(&u[r], row[r] + at, n_run);
+    for (int b = 0; b < n_run; b++) {
+        to_lanes(p->q[b], u[0].q + 32 * b, sizeof u[0]);
+        if (SIGNED_BYTES && f.top > 127)
+            for (int j = 0; j < 8; j++) p->q[b][j] = vi_flip_signs(p->q[b][j]);
+    }
+    to_lanes((VI *)(void *)p->d, (const uint8_t *)u[0].d, sizeof u[0]);
+    if (f.has_min) to_lanes((VI *)(void *)p->m, (const uint8_t *)u[0].m, sizeof u[0]);
+    if (!f.run16) return;
+    to_lanes((VI *)(void *)(p->d + 8), (const uint8_t *)(u[0].d + 8), sizeof u[0]);
+    if (f.has_min) to_lanes((VI *)(void *)(p->m + 8), (const uint8_t *)(u[0].m + 8), sizeof u[0]);
+}
+
+/* One row of x at one run of 32. */
+typedef struct cursor {
+    const int8_t *q;
+    const float *scale;
+    const int16_t *sum;
+} cursor;
+MOA_INLINE cursor cursor_at(const moa_q8_act *x, int64_t i, int64_t k) {
+    const int64_t at = i * x->n + k;
+    return (cursor){x->q + at, x->scale + at / MOA_QB, x->sum + at / 16};
+}
+
+/* The end of a run: integer sums to the chain. */
+MOA_INLINE VF add_run(VF y, VI s, VF d, VF m, float scale, int total, const format f) {
+    y = vf_fma(vi_to_float(s), vf_mul(d, vf_set1(scale)), y);
+    if (f.has_min) y = vf_fma(vf_set1(scale * (float)total), m, y);
+    return y;
+}
+
+/* EACH(M) applies M to the token numbers of a tile; accumulators are named variables, which compilers keep in
+ * registers where they leave arrays in memory. */
+#define EACH1(M) M(0)
+#define EACH2(M) M(0) M(1)
+#define EACH4(M) M(0) M(1) M(2) M(3)
+
+#define DECLARE(t)                                                                                                               \
+    cursor x##t = cursor_at(x, i + t, k);                                                                                        \
+    VF y##t = acc[t];
+#define BEGIN32(t)                                                                                                               \
+    const int n##t = x##t.sum[0] + x##t.sum[1];                                                                                  \
+    VI s##t = vi_set1(-f.offset * n##t);
+#define BEGIN16(t)                                                                                                               \
+    const int n##t = x##t.sum[half16];                                                                                           \
+    VI s##t = vi_set1(-f.offset * n##t);
+#define QUADS(t) s##t = dot_quads(s##t, w, x##t.q + 4 * j, f.top);
+#define END32(t)                                                                                                                 \
+    y##t = add_run(y##t, s##t, p->d[b], p->m[b], *x##t.scale, n##t, f);                                                          \
+    x##t.q += 32, x##t.scale++, x##t.sum += 2;
+#define END16(t) y##t = add_run(y##t, s##t, p->d[2 * b + half16], p->m[2 * b + half16], *x##t.scale, n##t, f);
+#define NEXT16(t) x##t.q += 32, x##t.scale++, x##t.sum += 2;
+#define KEEP(t) acc[t] = y##t;
+
+#define TILE(T, EACH)                                                                                                            \
+    MOA_INLINE void tile##T(VF *acc, const panel *p, const moa_q8_act *x, int64_t i, int64_t k, int n_run, const format f) {     \
+        EACH(DECLARE)                                                                                                            \
+        for (int b = 0; b < n_run; b++) {                                                                                        \
+            if (!f.run16) {                                                                                                      \
+                EACH(BEGIN32)                                                                                                    \
+                _Pragma("GCC unroll 8") for (int j = 0; j < 8; j += STEP) {                                                      \
+                    const VI *w = &p->q[b][j];                                                                                   \
+                    EACH(QUADS)                                                                                                  \
+                }                                                                                                                \
+                EACH(END32)                                                                                                      \
+            } else {                                                                                                             \
+                _Pragma("GCC unroll 2") for (int half16 = 0; half16 < 2; half16++) {                                             \
+                    EACH(BEGIN16)                                                                                                \
+                    _Pragma("GCC unroll 4") for (int j = 4 * half16; j < 4 * half16 + 4; j += STEP) {                            \
+                        const VI *w = &p->q[b][j];                                                                               \
+                        EACH(QUADS)                                                                                              \
+                    }                                                                                                            \
+                    EACH(END16)                                                                                                  \
+                }                                                                                                                \
+                EACH(NEXT16)                                                                                                     \
+            }                                                                                                                    \
+        }                                                                                                                        \
+        EACH(KEEP)                                                                                                               \
+    }
+TILE(1, EACH1)
+TILE(2, EACH2)
+TILE(4, EACH4)
+
+/* LANES columns of y for at most TOKENS rows of x from i0 on. */
+MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok,
+                              const uint8_t *const row[LANES], int n_row, const format f) {
+    VF acc[TOKENS];
+    panel p;
+    for (int64_t i = 0; i < n_tok; i++) acc[i] = vf_set1(0);
+    for (int64_t k = 0; k < x->n; k += MOA_QK) {
+        const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;
+        fill_panel(&p, row, (size_t)(k / f.block) * (size_t)f.bytes, n_run, f);
+        int64_t i = 0;
+        for (; i + 4 <= n_tok; i += 4) tile4(acc + i, &p, x, i0 + i, k, n_run, f);
+        if (i + 2 <= n_tok) tile2(acc + i, &p, x, i0 + i, k, n_run, f), i += 2;
+        if (i < n_tok) tile1(acc + i, &p, x, i0 + i, k, n_run, f);
+    }
+    for (int64_t i = 0; i < n_tok; i++) vf_store_first(y + (i0 + i) * ldy, acc[i], n_row);
+}
+
+MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1,
+                        const format f) {
+    for (int64_t o = o0; o < o1; o += LANES) {
+        const int n_row = o1 - o < LANES ? (int)(o1 - o) : LANES;
+        const uint8_t *row[LANES]; /* lanes without a row repeat the last one; their sums are dropped */
+        for (int r = 0; r < LANES; r++) row[r] = (const uint8_t *)w + (size_t)(o + (r < n_row ? r : n_row - 1)) * w_stride;
+        for (int64_t i = 0; i < x->n_tok; i += TOKENS)
+            block_of_rows(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, row, n_row, f);
+    }
+}
+
+#define FORMAT(NAME, type, offset_, top_, min_, run16_)                                                                          \
+    static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,           \
+                               int64_t o1) {                                                                                     \
+        const format f = {.unpack = unpack_##type,                                                                               \
+                          .block = run16_ || sizeof(moa_block_##type) > 34 ? MOA_QK : MOA_QB,                                    \
+                          .bytes = sizeof(moa_block_##type),                                                                     \
+                          .offset = SIGNED_BYTES && top_ > 127 ? 0 : offset_,                                                    \
+                          .top = top_,                                                                                           \
+                          .has_min = min_,                                                                                       \
+                          .run16 = run16_};                                                                                      \
+        gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);                                                                              \
+    }                                                                                                                            \
+    const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
+                                                .help = "rows in lanes, exact, bits of ref",                                     \
+                                                .op = MOA_K_GEMM_Q8,                                                             \
+                                                .dtype = MOA_##NAME,                                                             \
+                                                .isa = ISA_LEVEL,                                                                \
+                                                .fn.gemm_q8 = gemm_q8_##type};
+FORMAT(Q4_0, q4_0, 8, 15, false, false)
+FORMAT(Q4_1, q4_1, 0, 15, true, false)
+FORMAT(Q5_0, q5_0, 16, 31, false, false)
+FORMAT(Q5_1, q5_1, 0, 31, true, false)
+FORMAT(Q8_0, q8_0, 128, 255, false, false)
+FORMAT(Q2_K, q2_k, 0, 3, true, true)
+FORMAT(Q3_K, q3_k, 4, 7, false, true)
+FORMAT(Q4_K, q4_k, 0, 15, true, false)
+FORMAT(Q5_K, q5_k, 0, 31, true, false)
+FORMAT(Q6_K, q6_k, 32, 63, false, true)
+FORMAT(IQ4_NL, iq4_nl, 128, 255, false, false)
+FORMAT(IQ4_XS, iq4_xs, 128, 255, false, false)

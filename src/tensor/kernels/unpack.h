@@ -1,0 +1,185 @@
+/* unpack.h - rows of every block format to unsigned bytes and scales, with 256-bit vectors: the first half of
+ * gemm_q8 on x86 (gemm_q8.h), built for AVX2 and again for AVX-512.
+ *
+ * unpack_<type>(u, src, n_block): at most 8 runs of 32 elements become
+ *     u->q  bytes, the value plus the OFFSET of the type, so that the product instructions get their unsigned side
+ *     u->d  scale of each run of 32, or of 16 (Q2_K, Q3_K, Q6_K); u->m the minimum with its sign, where there is one.
+ * The numbers are those of moa_type.unpack bit for bit; the layouts are described in quant/.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_TENSOR_KERNELS_UNPACK_H
+#define MOA_TENSOR_KERNELS_UNPACK_H
+
+#include "tensor/quant/block.h"
+
+#include <immintrin.h>
+#include <string.h>
+
+typedef struct unpacked {
+    _Alignas(64) uint8_t q[MOA_QK];
+    float d[16], m[16];
+} unpacked;
+
+#define MOA_INLINE static inline __attribute__((always_inline))
+
+MOA_INLINE float half(uint16_t h) { return _cvtsh_ss(h); }
+MOA_INLINE __m256i load32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+MOA_INLINE void store32(void *p, __m256i v) { _mm256_storeu_si256((__m256i *)p, v); }
+
+/* 16 bytes of nibbles -> 32 bytes: low nibbles, then high ones. */
+MOA_INLINE __m256i nibbles16(const uint8_t *s) {
+    const __m128i v = _mm_loadu_si128((const __m128i *)s);
+    const __m256i w = _mm256_inserti128_si256(_mm256_castsi128_si256(v), _mm_srli_epi16(v, 4), 1);
+    return _mm256_and_si256(w, _mm256_set1_epi8(15));
+}
+MOA_INLINE __m256i low4(__m256i v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+MOA_INLINE __m256i high4(__m256i v) { return low4(_mm256_srli_epi16(v, 4)); }
+
+/* v where bit number `bit` of each byte of h is set, else 0. */
+MOA_INLINE __m256i where_bit(__m256i h, int bit, int v) {
+    const __m256i b = _mm256_set1_epi8((char)(1 << bit));
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(h, b), b), _mm256_set1_epi8((char)v));
+}
+
+/* 32 bits -> 32 bytes of 16 or 0. */
+MOA_INLINE __m256i fifth_bits(const uint8_t *h) {
+    int32_t word;
+    memcpy(&word, h, 4);
+    const __m256i spread =
+        _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ULL);
+    const __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), spread), bit);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
+}
+
+MOA_INLINE __m256i level_bytes(__m256i nibble) { /* IQ4 levels + 128 */
+    const __m256i table = _mm256_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141, (char)153, (char)166, (char)181,
+                                           (char)197, (char)217, (char)241, 1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141,
+                                           (char)153, (char)166, (char)181, (char)197, (char)217, (char)241);
+    return _mm256_shuffle_epi8(table, nibble);
+}
+
+/* The loop over small blocks: BODY sees b (block), i (its number). */
+#define SMALL(type, BODY)                                                                                                        \
+    MOA_INLINE void unpack_##type(unpacked *u, const void *src, int n_run) {                                                     \
+        const moa_block_##type *b = src;                                                                                         \
+        for (int i = 0; i < n_run; i++, b++) {                                                                                   \
+            __m256i v;                                                                                                           \
+            BODY;                                                                                                                \
+            store32(u->q + 32 * i, v);                                                                                           \
+            u->d[i] = half(b->d);                                                                                                \
+        }                                                                                                                        \
+    }
+SMALL(q4_0, v = nibbles16(b->q))
+SMALL(q4_1, (v = nibbles16(b->q), u->m[i] = half(b->m)))
+SMALL(q5_0, v = _mm256_or_si256(nibbles16(b->q), fifth_bits(b->h)))
+SMALL(q5_1, (v = _mm256_or_si256(nibbles16(b->q), fifth_bits(b->h)), u->m[i] = half(b->m)))
+SMALL(q8_0, v = _mm256_xor_si256(load32(b->q), _mm256_set1_epi8((char)0x80)))
+SMALL(iq4_nl, v = level_bytes(nibbles16(b->q)))
+
+MOA_INLINE __m256 scale8(uint64_t bytes, float unit) { /* 8 unsigned levels times a unit */
+    const __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes)));
+    return _mm256_mul_ps(_mm256_set1_ps(unit), f);
+}
+
+/* Scales and minima of Q4_K and Q5_K, four at a time in 32-bit words (block.h has them one by one). */
+MOA_INLINE void k4_scales(unpacked *u, const uint8_t s[12], uint16_t d, uint16_t dmin) {
+    uint32_t a, b, c;
+    memcpy(&a, s, 4), memcpy(&b, s + 4, 4), memcpy(&c, s + 8, 4);
+    const uint32_t sc_hi = (c & 0x0f0f0f0fu) | ((a >> 6 & 0x03030303u) << 4);
+    const uint32_t mn_hi = (c >> 4 & 0x0f0f0f0fu) | ((b >> 6 & 0x03030303u) << 4);
+    _mm256_storeu_ps(u->d, scale8((a & 0x3f3f3f3fu) | (uint64_t)sc_hi << 32, half(d)));
+    const __m256 m = scale8((b & 0x3f3f3f3fu) | (uint64_t)mn_hi << 32, half(dmin));
+    _mm256_storeu_ps(u->m, _mm256_xor_ps(m, _mm256_set1_ps(-0.0f)));
+}
+
+MOA_INLINE void unpack_q4_k(unpacked *u, const void *src, int n_run) {
+    (void)n_run;
+    const moa_block_q4_k *b = src;
+    k4_scales(u, b->scale, b->d, b->dmin);
+    for (int p = 0; p < 4; p++) {
+        const __m256i v = load32(b->q + 32 * p);
+        store32(u->q + 64 * p, low4(v));
+        store32(u->q + 64 * p + 32, high4(v));
+    }
+}
+
+MOA_INLINE void unpack_q5_k(unpacked *u, const void *src, int n_run) {
+    (void)n_run;
+    const moa_block_q5_k *b = src;
+    k4_scales(u, b->scale, b->d, b->dmin);
+    const __m256i h = load32(b->h);
+    for (int p = 0; p < 4; p++) {
+        const __m256i v = load32(b->q + 32 * p);
+        store32(u->q + 64 * p, _mm256_or_si256(low4(v), where_bit(h, 2 * p, 16)));
+        store32(u->q + 64 * p + 32, _mm256_or_si256(high4(v), where_bit(h, 2 * p + 1, 16)));
+    }
+}
+
+/* The two bits at 2 s of every byte, moved to bits 0 and 1. */
+MOA_INLINE __m256i two_bits(__m256i v, int s) {
+    return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(2 * s)), _mm256_set1_epi8(3));
+}
+
+MOA_INLINE void signed_scales(float *d, const int8_t s[16], float unit) {
+    for (int j = 0; j < 16; j += 8) {
+        const __m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(s + j)));
+        _mm256_storeu_ps(d + j, _mm256_mul_ps(_mm256_set1_ps(unit), _mm256_cvtepi32_ps(v)));
+    }
+}
+
+MOA_INLINE void unpack_q6_k(unpacked *u, const void *src, int n_run) {
+    (void)n_run;
+    const moa_block_q6_k *b = src;
+    signed_scales(u->d, b->scale, half(b->d));
+    for (int h = 0; h < 2; h++) {
+        const __m256i a = load32(b->lo + 64 * h), c = load32(b->lo + 64 * h + 32), hi = load32(b->hi + 32 * h);
+        uint8_t *q = u->q + 128 * h;
+        store32(q, _mm256_or_si256(low4(a), _mm256_slli_epi16(two_bits(hi, 0), 4)));
+        store32(q + 32, _mm256_or_si256(low4(c), _mm256_slli_epi16(two_bits(hi, 1), 4)));
+        store32(q + 64, _mm256_or_si256(high4(a), _mm256_slli_epi16(two_bits(hi, 2), 4)));
+        store32(q + 96, _mm256_or_si256(high4(c), _mm256_slli_epi16(two_bits(hi, 3), 4)));
+    }
+}
+
+MOA_INLINE void unpack_q2_k(unpacked *u, const void *src, int n_run) {
+    (void)n_run;
+    const moa_block_q2_k *b = src;
+    const __m128i s = _mm_loadu_si128((const __m128i *)(const void *)b->scale), low = _mm_set1_epi8(15);
+    uint64_t sc[2], mn[2];
+    _mm_storeu_si128((__m128i *)(void *)sc, _mm_and_si128(s, low));
+    _mm_storeu_si128((__m128i *)(void *)mn, _mm_and_si128(_mm_srli_epi16(s, 4), low));
+    for (int j = 0; j < 2; j++) {
+        _mm256_storeu_ps(u->d + 8 * j, scale8(sc[j], half(b->d)));
+        _mm256_storeu_ps(u->m + 8 * j, _mm256_xor_ps(scale8(mn[j], half(b->dmin)), _mm256_set1_ps(-0.0f)));
+    }
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 4; k++) store32(u->q + 128 * h + 32 * k, two_bits(load32(b->q + 32 * h), k));
+}
+
+MOA_INLINE void unpack_q3_k(unpacked *u, const void *src, int n_run) {
+    (void)n_run;
+    const moa_block_q3_k *b = src;
+    int8_t s[16];
+    for (int j = 0; j < 16; j++) {
+        const int lo = (b->scale[j % 8] >> (j / 8 * 4)) & 15, hi = (b->scale[8 + j % 4] >> (j / 4 * 2)) & 3;
+        s[j] = (int8_t)((lo | hi << 4) - 32);
+    }
+    signed_scales(u->d, s, half(b->d));
+    const __m256i bits = load32(b->h);
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 4; k++)
+            store32(u->q + 128 * h + 32 * k, _mm256_or_si256(two_bits(load32(b->q + 32 * h), k), where_bit(bits, 4 * h + k, 4)));
+}
+
+MOA_INLINE void unpack_iq4_xs(unpacked *u, const void *src, int n_run) {
+    (void)n_run;
+    const moa_block_iq4_xs *b = src;
+    const float d = half(b->d);
+    for (int j = 0; j < 8; j++) {
+        const int lo = (b->scale_lo[j / 2] >> (j % 2 * 4)) & 15, hi = (b->scale_hi >> (2 * j)) & 3;
+        u->d[j] = d * (float)((lo | hi << 4) - 32);
+        store32(u->q + 32 * j, level_bytes(nibbles16(b->q + 16 * j)));
+    }
+}
+
+#endif

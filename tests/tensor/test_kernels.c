@@ -1,0 +1,431 @@
+/* test_kernels.c - conformance of the whole kernel registry: each row against plain C within its stated tolerance,
+ * over odd sizes, unaligned pointers, nothing at all; and the contract of products, bit by bit: an output depends on
+ * its row of x and its row of w only, not on how many rows there are nor on how they are split.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/rng.h"
+#include "tensor/kernel.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const moa_kernel *const *list;
+static int n_list;
+
+static bool runs_here(const moa_kernel *k) { return k->isa <= moa_isa_best() && (!k->usable || k->usable()); }
+static const moa_kernel *ref_of(const moa_kernel *k) {
+    for (int i = 0; i < n_list; i++)
+        if (list[i]->op == k->op && list[i]->dtype == k->dtype && list[i]->isa == MOA_ISA_REF) return list[i];
+    return NULL;
+}
+
+static void normals(float *x, int64_t n, uint64_t seed) {
+    moa_rng r;
+    moa_rng_seed(&r, seed);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)moa_rng_normal(&r);
+}
+
+/* Random bytes are weights of any block type, once the 16-bit scales are made ordinary numbers. */
+static void random_weights(uint8_t *w, moa_dtype dtype, int64_t n, uint64_t seed) {
+    const moa_type *t = moa_type_get(dtype);
+    moa_rng r;
+    moa_rng_seed(&r, seed);
+    if (t->block == 1) {
+        float *x = malloc((size_t)n * sizeof *x);
+        normals(x, n, seed);
+        t->quantize(w, x, NULL, n);
+        free(x);
+        return;
+    }
+    static const struct {
+        moa_dtype id;
+        int at[2];
+    } scale_at[] = {{MOA_Q4_0, {0, -1}}, {MOA_Q4_1, {0, 2}},    {MOA_Q5_0, {0, -1}},   {MOA_Q5_1, {0, 2}},
+                    {MOA_Q8_0, {0, -1}}, {MOA_Q2_K, {80, 82}},  {MOA_Q3_K, {108, -1}}, {MOA_Q4_K, {0, 2}},
+                    {MOA_Q5_K, {0, 2}},  {MOA_Q6_K, {208, -1}}, {MOA_IQ4_NL, {0, -1}}, {MOA_IQ4_XS, {0, -1}}};
+    for (int64_t i = 0; i < n / t->block * t->bytes; i++) w[i] = (uint8_t)moa_rng_u64(&r);
+    for (size_t s = 0; s < sizeof scale_at / sizeof *scale_at; s++)
+        for (int64_t b = 0; scale_at[s].id == dtype && b < n / t->block; b++)
+            for (int j = 0; j < 2 && scale_at[s].at[j] >= 0; j++) {
+                const uint16_t h = moa_f32_to_f16((float)moa_rng_normal(&r) * 0.01f);
+                memcpy(w + b * t->bytes + scale_at[s].at[j], &h, 2);
+            }
+}
+
+typedef struct problem { /* y [n_tok, n_out] = x [n_tok, n_in] w [n_out, n_in]^T, everything at odd addresses */
+    int64_t n_tok, n_out, n_in, ldx, ldy;
+    float *x, *y;
+    uint8_t *w;
+    size_t stride;
+    moa_q8_act act;
+    void *mem[6];
+} problem;
+
+static void make_problem(problem *p, moa_dtype dtype, int64_t n_tok, int64_t n_out, int64_t n_in) {
+    *p = (problem){.n_tok = n_tok, .n_out = n_out, .n_in = n_in, .ldx = n_in + 3, .ldy = n_out + 5};
+    p->stride = moa_row_bytes(dtype, n_in) + (moa_type_get(dtype)->block == 1 ? 8 : 6);
+    const size_t odd = moa_type_get(dtype)->block == 1 ? 4 : 1; /* plain types: aligned to their element */
+    p->mem[0] = malloc((size_t)(n_tok * p->ldx + 1) * 4), p->x = (float *)p->mem[0] + 1;
+    p->mem[1] = malloc((size_t)(n_tok * p->ldy + 1) * 4), p->y = (float *)p->mem[1] + 1;
+    p->mem[2] = malloc((size_t)n_out * p->stride + odd), p->w = (uint8_t *)p->mem[2] + odd;
+    normals(p->x, n_tok * p->ldx, 1);
+    for (int64_t i = 0; i < n_tok * p->ldy; i++) p->y[i] = 77;
+    for (int64_t o = 0; o < n_out; o++) random_weights(p->w + (size_t)o * p->stride, dtype, n_in, 100 + (uint64_t)o);
+    p->act = (moa_q8_act){.n_tok = n_tok, .n = n_in};
+    p->mem[3] = p->act.q = malloc((size_t)(n_tok * n_in + 1));
+    p->mem[4] = p->act.scale = malloc((size_t)(n_tok * n_in / 32 + 1) * 4);
+    p->mem[5] = p->act.sum = malloc((size_t)(n_tok * n_in / 16 + 1) * 2);
+}
+static void free_problem(problem *p) {
+    for (int i = 0; i < 6; i++) free(p->mem[i]);
+}
+static void quantise(problem *p) {
+    if (p->n_in % 32) return;
+    for (int i = 0; i < n_list; i++)
+        if (list[i]->op == MOA_K_QUANT_Q8 && list[i]->isa == MOA_ISA_REF)
+            list[i]->fn.quant_q8(&p->act, p->x, p->ldx, 0, p->n_tok);
+}
+static moa_q8_act act_rows(const moa_q8_act *a, int64_t i, int64_t n) {
+    return (moa_q8_act){
+        .n_tok = n, .n = a->n, .q = a->q + i * a->n, .scale = a->scale + i * a->n / 32, .sum = a->sum + i * a->n / 16};
+}
+static void multiply(const moa_kernel *k, const problem *p, float *y, int64_t i, int64_t n, int64_t o0, int64_t o1) {
+    if (k->op == MOA_K_GEMM)
+        k->fn.gemm_f32(y + i * p->ldy, p->ldy, p->x + i * p->ldx, p->ldx, p->w, p->stride, n, o0, o1, p->n_in);
+    else {
+        const moa_q8_act a = act_rows(&p->act, i, n);
+        k->fn.gemm_q8(y + i * p->ldy, p->ldy, &a, p->w, p->stride, o0, o1);
+    }
+}
+
+/* Difference in units of the size of the sum's terms: sqrt(n_in) * rms(x) * rms(w) or so. */
+static double difference(const problem *p, const float *a, const float *b) {
+    double worst = 0, square = 0;
+    for (int64_t i = 0; i < p->n_tok; i++)
+        for (int64_t o = 0; o < p->n_out; o++) {
+            const double d = fabs((double)a[i * p->ldy + o] - (double)b[i * p->ldy + o]);
+            assert_true(d == d);
+            worst = d > worst ? d : worst;
+            square += (double)b[i * p->ldy + o] * (double)b[i * p->ldy + o];
+        }
+    const double rms = sqrt(square / (double)(p->n_tok * p->n_out));
+    return rms > 0 ? worst / rms : worst;
+}
+
+static const struct {
+    int64_t tok, out, in;
+} shapes[] = {{1, 1, 256}, {1, 17, 512},  {3, 5, 768}, {6, 33, 256}, {7, 16, 1024}, {17, 9, 256}, {70, 19, 512}, {1, 3, 32},
+              {2, 40, 96}, {13, 18, 288}, {5, 7, 1},   {4, 6, 15},   {26, 4, 33},   {1, 9, 17},   {3, 4, 0}};
+
+static bool fits(const moa_kernel *k, int64_t n_in) {
+    return n_in % moa_type_get(k->dtype)->block == 0 && (k->op == MOA_K_GEMM || n_in % 32 == 0);
+}
+
+static void products_agree_with_ref(void **state) {
+    (void)state;
+    int done = 0;
+    for (int i = 0; i < n_list; i++) {
+        const moa_kernel *k = list[i], *r;
+        if ((k->op != MOA_K_GEMM && k->op != MOA_K_GEMM_Q8) || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
+        assert_non_null(r = ref_of(k));
+        double worst = 0;
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            if (!fits(k, shapes[s].in)) continue;
+            problem p;
+            make_problem(&p, k->dtype, shapes[s].tok, shapes[s].out, shapes[s].in);
+            quantise(&p);
+            float *want = malloc((size_t)(p.n_tok * p.ldy) * 4);
+            memcpy(want, p.y, (size_t)(p.n_tok * p.ldy) * 4); /* the padding must stay as it was */
+            multiply(r, &p, want, 0, p.n_tok, 0, p.n_out);
+            multiply(k, &p, p.y, 0, p.n_tok, 0, p.n_out);
+            const double d = difference(&p, p.y, want);
+            worst = d > worst ? d : worst;
+            for (int64_t t = 0; t < p.n_tok; t++)
+                for (int64_t o = p.n_out; o < p.ldy; o++) assert_true(p.y[t * p.ldy + o] == 77);
+            free(want);
+            free_problem(&p);
+        }
+        if (worst > (double)k->tol) printf("%s: difference %.3g, tolerance %.3g\n", k->name, worst, (double)k->tol);
+        assert_true(worst <= (double)k->tol);
+        done++;
+    }
+    printf("%d product kernels agree with plain C\n", done);
+}
+
+/* Every row count from 1 to 17 and random splits of the columns give the bits of one row, one column at a time. */
+static void products_do_not_depend_on_the_batch(void **state) {
+    (void)state;
+    moa_rng rng;
+    moa_rng_seed(&rng, 5);
+    for (int i = 0; i < n_list; i++) {
+        const moa_kernel *k = list[i];
+        if ((k->op != MOA_K_GEMM && k->op != MOA_K_GEMM_Q8) || !runs_here(k)) continue;
+        for (int shape = 0; shape < 2; shape++) {
+            const int64_t n_in = shape                                                       ? 1280
+                                 : moa_type_get(k->dtype)->block == 256                      ? 256
+                                 : k->op == MOA_K_GEMM && moa_type_get(k->dtype)->block == 1 ? 77
+                                                                                             : 96;
+            problem p;
+            make_problem(&p, k->dtype, 70, 37, n_in);
+            quantise(&p);
+            float *want = malloc((size_t)(p.n_tok * p.ldy) * 4);
+            memcpy(want, p.y, (size_t)(p.n_tok * p.ldy) * 4);
+            for (int64_t t = 0; t < p.n_tok; t++)
+                for (int64_t o = 0; o < p.n_out; o++) multiply(k, &p, want, t, 1, o, o + 1);
+            for (int round = 0; round < 20; round++) {
+                const int64_t n = round < 17 ? round + 1 : round == 17 ? 70 : round == 18 ? 67 : 29;
+                const int64_t from = moa_rng_below(&rng, (uint32_t)(p.n_tok - n) + 1);
+                const int64_t cut = moa_rng_below(&rng, (uint32_t)p.n_out + 1);
+                for (int64_t t = 0; t < p.n_tok * p.ldy; t++) p.y[t] = 77;
+                multiply(k, &p, p.y, from, n, 0, cut); /* may be empty */
+                multiply(k, &p, p.y, from, n, cut, p.n_out);
+                if (memcmp(p.y + from * p.ldy, want + from * p.ldy, (size_t)(n * p.ldy) * 4))
+                    printf("%s: %d rows\n", k->name, (int)n);
+                assert_memory_equal(p.y + from * p.ldy, want + from * p.ldy, (size_t)(n * p.ldy) * 4);
+            }
+            free(want);
+            free_problem(&p);
+        }
+    }
+}
+
+/* The largest integers there are: nothing may saturate. */
+static void no_product_saturates(void **state) {
+    (void)state;
+    for (int i = 0; i < n_list; i++) {
+        const moa_kernel *k = list[i];
+        if (k->op != MOA_K_GEMM_Q8 || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
+        for (int pattern = 0; pattern < 4; pattern++) {
+            problem p;
+            make_problem(&p, k->dtype, 2, 16, 256);
+            for (int64_t b = 0; b < p.n_tok * p.n_in; b++) p.x[b / 256 * p.ldx + b % 256] = pattern & 1 && b % 2 ? -5 : 5;
+            const moa_type *t = moa_type_get(k->dtype);
+            for (int64_t o = 0; o < p.n_out; o++)
+                for (int b = 0; b < 256 / t->block; b++) { /* keep the scales, fill the rest */
+                    uint8_t *at = p.w + (size_t)o * p.stride + b * t->bytes;
+                    uint8_t keep[210];
+                    memcpy(keep, at, (size_t)t->bytes);
+                    memset(at, pattern & 2 ? 0x80 : 0xff, (size_t)t->bytes);
+                    const bool tail = k->dtype == MOA_Q2_K || k->dtype == MOA_Q3_K || k->dtype == MOA_Q6_K;
+                    const int n_keep =
+                        k->dtype == MOA_Q2_K                                                                           ? 4
+                        : k->dtype == MOA_Q4_1 || k->dtype == MOA_Q5_1 || k->dtype == MOA_Q4_K || k->dtype == MOA_Q5_K ? 4
+                                                                                                                       : 2;
+                    if (tail)
+                        memcpy(at + t->bytes - n_keep, keep + t->bytes - n_keep, (size_t)n_keep);
+                    else
+                        memcpy(at, keep, (size_t)n_keep);
+                }
+            quantise(&p);
+            float want[2 * 21];
+            multiply(ref_of(k), &p, want, 0, 2, 0, 16);
+            multiply(k, &p, p.y, 0, 2, 0, 16);
+            for (int t2 = 0; t2 < 2; t2++)
+                for (int o = 0; o < 16; o++) assert_true(p.y[t2 * p.ldy + o] == want[t2 * p.ldy + o]);
+            free_problem(&p);
+        }
+    }
+}
+
+/* A broken activation reaches every output; the other rows stay clean. */
+static void broken_rows_stay_alone(void **state) {
+    (void)state;
+    for (int i = 0; i < n_list; i++) {
+        const moa_kernel *k = list[i];
+        if ((k->op != MOA_K_GEMM && k->op != MOA_K_GEMM_Q8) || !runs_here(k)) continue;
+        problem p;
+        make_problem(&p, k->dtype, 6, 20, 256);
+        p.x[2 * p.ldx + 100] = NAN;
+        p.x[4 * p.ldx + 100] = INFINITY;
+        quantise(&p);
+        multiply(k, &p, p.y, 0, 6, 0, 20);
+        for (int t = 0; t < 6; t++)
+            for (int o = 0; o < 20; o++) {
+                const float v = p.y[t * p.ldy + o];
+                if (t == 2 || (t == 4 && k->op == MOA_K_GEMM_Q8))
+                    assert_true(isnan(v));
+                else if (t != 4)
+                    assert_true(isfinite(v));
+            }
+        free_problem(&p);
+    }
+}
+
+enum { LONGEST = 1100 };
+static const int lengths[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 129, 255, 512, 777, LONGEST};
+
+/* Runs a vector kernel from buffer b (3 inputs of LONGEST + 1) into out; returns how many floats it gave. */
+static int run_vector(const moa_kernel *k, float *out, const float *b, int n) {
+    const float *x = b + 1, *y = b + LONGEST + 2, *w = b + 2 * LONGEST + 3;
+    memcpy(out, x, (size_t)n * 4);
+    switch (k->op) {
+    case MOA_K_DOT: out[0] = k->fn.dot(x, y, n); return 1;
+    case MOA_K_AXPY: k->fn.axpy(out, 0.37f, y, n); return n;
+    case MOA_K_RMS_NORM:
+        if (n) k->fn.rms_norm(out, x, n % 2 ? w : NULL, n, 1e-5f);
+        return n;
+    case MOA_K_SOFTMAX: k->fn.softmax(out, n); return n;
+    case MOA_K_SILU_MUL: k->fn.silu_mul(out, x, y, n); return n;
+    case MOA_K_EXP: k->fn.expv(out, x, n); return n;
+    default: return -1;
+    }
+}
+
+static void vectors_agree_with_ref(void **state) {
+    (void)state;
+    static float in[3 * (LONGEST + 1) + 1], a[LONGEST + 16], b[LONGEST + 16];
+    for (int scale = 0; scale < 3; scale++) {
+        normals(in, 3 * (LONGEST + 1) + 1, 9);
+        const float f = scale == 0 ? 1.0f : scale == 1 ? 30.0f : 1e-20f;
+        for (size_t i = 0; i < sizeof in / sizeof *in; i++) in[i] *= f;
+        for (int i = 0; i < n_list; i++) {
+            const moa_kernel *k = list[i], *r = ref_of(k);
+            if (k->isa == MOA_ISA_REF || !runs_here(k) || run_vector(r, a, in, 0) < 0) continue;
+            for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+                const int n = lengths[l];
+                for (int j = 0; j < LONGEST + 16; j++) a[j] = b[j] = 5;
+                const int n_out = run_vector(r, b, in, n);
+                run_vector(k, a, in, n);
+                double top = 0, size = 1e-38; /* sums: relative to the size of their terms */
+                for (int j = 0; k->op == MOA_K_DOT && j < n; j++) size += fabs((double)in[1 + j] * (double)in[LONGEST + 2 + j]);
+                for (int j = 0; j < n_out; j++) {
+                    const double bound = k->op == MOA_K_DOT ? size : fabs((double)b[j]) + 1e-38;
+                    const double d = fabs((double)a[j] - (double)b[j]) / bound;
+                    assert_true((a[j] == b[j]) || d == d);
+                    top = a[j] == b[j] ? top : d > top ? d : top;
+                }
+                if (top > (double)k->tol)
+                    printf("%s: n %d scale %g: difference %.3g, tolerance %.3g\n", k->name, n, (double)f, top, (double)k->tol);
+                assert_true(top <= (double)k->tol);
+                for (int j = n > 1 ? n : 1; j < LONGEST + 16; j++) assert_true(a[j] == 5); /* nothing past the end */
+            }
+        }
+    }
+}
+
+static void vectors_at_the_limits(void **state) {
+    (void)state;
+    for (int i = 0; i < n_list; i++) {
+        const moa_kernel *k = list[i];
+        if (!runs_here(k)) continue;
+        float x[19], y[19];
+        for (int j = 0; j < 19; j++) x[j] = -INFINITY;
+        if (k->op == MOA_K_SOFTMAX) { /* masked entries; one that is far above; a NaN shows */
+            x[3] = 1, x[17] = 1;
+            k->fn.softmax(x, 19);
+            for (int j = 0; j < 19; j++) assert_true(x[j] == (j == 3 || j == 17 ? 0.5f : 0.0f));
+            for (int j = 0; j < 19; j++) x[j] = j == 5 ? 3e38f : -3e38f;
+            k->fn.softmax(x, 19);
+            for (int j = 0; j < 19; j++) assert_true(x[j] == (j == 5 ? 1.0f : 0.0f));
+            for (int at = 0; at < 19; at++) {
+                for (int j = 0; j < 19; j++) x[j] = j == at ? NAN : 0;
+                k->fn.softmax(x, 19);
+                for (int j = 0; j < 19; j++) assert_true(isnan(x[j]));
+            }
+        }
+        if (k->op == MOA_K_EXP) {
+            for (int j = 0; j < 19; j++) x[j] = j % 3 == 0 ? INFINITY : j % 3 == 1 ? -INFINITY : NAN;
+            k->fn.expv(y, x, 19);
+            for (int j = 0; j < 19; j++) assert_true(j % 3 == 0 ? y[j] == INFINITY : j % 3 == 1 ? y[j] == 0 : isnan(y[j]));
+        }
+        if (k->op == MOA_K_SILU_MUL) {
+            for (int j = 0; j < 19; j++) x[j] = j % 2 ? -200.0f : 200.0f, y[j] = 2;
+            k->fn.silu_mul(x, x, y, 19); /* in place */
+            for (int j = 0; j < 19; j++) assert_true(j % 2 ? fabsf(x[j]) < 1e-30f : x[j] == 400.0f);
+        }
+        if (k->op == MOA_K_RMS_NORM) {
+            for (int j = 0; j < 19; j++) x[j] = 0;
+            k->fn.rms_norm(x, x, NULL, 19, 1e-6f);
+            for (int j = 0; j < 19; j++) assert_true(x[j] == 0);
+        }
+    }
+}
+
+static void quantised_activations(void **state) {
+    (void)state;
+    enum { ROWS = 5, N = 160 };
+    for (int i = 0; i < n_list; i++) {
+        const moa_kernel *k = list[i];
+        if (k->op != MOA_K_QUANT_Q8 || !runs_here(k)) continue;
+        float x[ROWS * N + 1];
+        normals(x, ROWS * N + 1, 3);
+        for (int j = 0; j < 32; j++) x[1 + N + j] = 0, x[1 + N + 32 + j] *= 1e-36f, x[1 + N + 64 + j] *= 1e37f;
+        x[1 + 2 * N + 40] = NAN, x[1 + 3 * N + 70] = -INFINITY;
+        for (int j = 0; j < 32; j++) x[1 + 4 * N + j] = (float)j + 0.5f; /* halves: ties */
+        x[1 + 4 * N] = 127;
+        int8_t q[2][ROWS * N];
+        float s[2][ROWS * N / 32];
+        int16_t sum[2][ROWS * N / 16];
+        for (int v = 0; v < 2; v++) {
+            moa_q8_act a = {.n_tok = ROWS, .n = N, .q = q[v], .scale = s[v], .sum = sum[v]};
+            (v ? ref_of(k) : k)->fn.quant_q8(&a, x + 1, N, 0, 2);
+            (v ? ref_of(k) : k)->fn.quant_q8(&a, x + 1, N, 2, ROWS);
+        }
+        assert_memory_equal(q[0], q[1], sizeof q[0]);
+        assert_memory_equal(s[0], s[1], sizeof s[0]);
+        assert_memory_equal(sum[0], sum[1], sizeof sum[0]);
+        for (int b = 0; b < ROWS * N / 32; b++) {
+            const bool broken = b == 2 * N / 32 + 1 || b == 3 * N / 32 + 2;
+            assert_true(isnan(s[0][b]) == broken);
+            for (int j = 0; j < 32 && !broken; j++) {
+                const float v = x[1 + b * 32 + j], back = s[0][b] * (float)q[0][b * 32 + j];
+                assert_true(fabsf(v - back) <= s[0][b] * 0.501f + 1e-30f);
+            }
+        }
+    }
+}
+
+static void tables(void **state) {
+    (void)state;
+    moa_err err = {0};
+    const moa_kernels *t;
+    for (int isa = 0; isa <= (int)moa_isa_best(); isa++) {
+        assert_int_equal(moa_kernels_get(&t, (moa_isa)isa, &err), MOA_OK);
+        for (int op = 0; op < MOA_K_COUNT; op++)
+            for (int d = 0; d < MOA_DTYPE_MAX; d++) assert_true(!t->slot[op][d] || (int)t->slot[op][d]->isa <= isa);
+        assert_non_null(t->slot[MOA_K_GEMM][MOA_F32]);
+        assert_non_null(t->slot[MOA_K_GEMM_Q8][MOA_IQ4_XS]);
+        assert_null(t->slot[MOA_K_GEMM_Q8][MOA_F32]);
+    }
+    for (int i = 0; i < n_list; i++) { /* plain C is complete */
+        assert_non_null(ref_of(list[i]));
+        assert_true(strlen(list[i]->name) > 0 && strlen(list[i]->help) > 0);
+    }
+    if (moa_isa_best() < MOA_ISA_AMX) {
+        assert_int_equal(moa_kernels_get(&t, MOA_ISA_AMX, &err), MOA_EUNSUPPORTED);
+        assert_non_null(strstr(err.text, "lacks"));
+    }
+    moa_isa isa;
+    assert_int_equal(moa_isa_parse(&isa, "AVX2", &err), MOA_OK);
+    assert_int_equal(isa, MOA_ISA_AVX2);
+    assert_int_equal(moa_isa_parse(&isa, "sse9", &err), MOA_EUSAGE);
+    assert_non_null(strstr(err.hint, "avx2"));
+    setenv("MOA_ISA", "ref", 1);
+    assert_int_equal(moa_kernels_default(&t, &err), MOA_OK);
+    assert_int_equal(t->isa, MOA_ISA_REF);
+    setenv("MOA_ISA", "quick", 1);
+    assert_int_equal(moa_kernels_default(&t, &err), MOA_EUSAGE);
+    assert_non_null(strstr(err.text, "MOA_ISA"));
+    unsetenv("MOA_ISA");
+}
+
+int main(void) {
+    list = moa_kernel_list(&n_list);
+    printf("instruction set of this machine: %s\n", moa_isa_name(moa_isa_best()));
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables),
+        cmocka_unit_test(products_agree_with_ref),
+        cmocka_unit_test(products_do_not_depend_on_the_batch),
+        cmocka_unit_test(no_product_saturates),
+        cmocka_unit_test(broken_rows_stay_alone),
+        cmocka_unit_test(vectors_agree_with_ref),
+        cmocka_unit_test(vectors_at_the_limits),
+        cmocka_unit_test(quantised_activations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
