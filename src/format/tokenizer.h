@@ -17,10 +17,11 @@ int moa_tokenizer_open(moa_tokenizer **out, const moa_gguf *g, moa_err *err); /*
 void moa_tokenizer_close(moa_tokenizer *t);
 
 enum {
-    MOA_TOK_BOS = 1,     /* put BOS first where the model asks for it */
+    MOA_TOK_BOS = 1,     /* put BOS first where the model asks for it (once: a BOS that a trusted text begins with counts) */
     MOA_TOK_SPECIAL = 2  /* text of control tokens ("<|im_end|>") becomes their id; without it, plain text (user input) */
 };
-/* Appends to ids. Any bytes are valid input. Thread-safe on one tokenizer. */
+/* Appends to ids (on failure too, up to where it came). Any bytes are valid input, and moa_detokenize gives them back; only
+ * a byte that the vocabulary cannot express at all (no token of that byte, no unknown token) is MOA_EFORMAT. Thread-safe. */
 int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t n, int flags, moa_err *err);
 
 /* Bytes of one token, in the tokenizer's memory (whatever the neighbours; SPM word marks already turned into
@@ -38,9 +39,9 @@ bool moa_tokenizer_is_control(const moa_tokenizer *t, int32_t id);
 
 /* ---- training a byte-level BPE ---- */
 typedef struct moa_bpe_train {
-    int n_vocab;                 /* total, incl. 256 bytes and specials */
+    int n_vocab;                 /* total, incl. 256 bytes and specials; fewer come out when no pair is left that occurs twice */
     const char *pre;             /* pre-tokeniser name written to the file; "moa": words with their space, single digits */
-    const char *const *special;  /* control tokens, first ids after nothing: placed at the front */
+    const char *const *special;  /* control tokens; they get ids 0, 1, ... and are cut out of the texts */
     int n_special;
     int bos, eos, pad;           /* indices into special, -1: none */
 } moa_bpe_train;

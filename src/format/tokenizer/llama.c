@@ -19,6 +19,8 @@ typedef struct spm {
     moa_strtab by_piece;
     uint32_t *rank; /* [n_vocab] order of scores: smaller is better; equal scores have equal ranks */
     size_t longest; /* bytes of the longest piece */
+    bool inner[256]; /* bytes that some piece has before a space. Behind any other byte a space begins a part of the
+                      * text that nothing can be joined across, so parts go one by one: small heaps, near memory. */
 } spm;
 
 static const char MARK[3] = {'\xe2', '\x96', '\x81'};
@@ -57,6 +59,8 @@ static int make_pieces(moa_tokenizer *t, spm *m, moa_err *err) {
             }
             if (n && t->type[i] == MOA_TOKEN_NORMAL) moa_strtab_add(&m->by_piece, p, n, i);
             if (n > m->longest) m->longest = n;
+            for (size_t k = 1; k < n; k++)
+                if (p[k] == ' ') m->inner[(uint8_t)p[k - 1]] = true;
         }
         t->piece[i] = (moa_str){p, n};
     }
@@ -120,27 +124,26 @@ static bool find_pair(uint32_t *rank, int32_t *id, const void *ctx, const char *
     return true;
 }
 
-/* The text as the pieces write it, cut into characters; returns how many. */
-static size_t characters(moa_merger *mg, const spm *m, char *out, const char *p, size_t n, bool space) {
-    size_t k = 0, c = 0;
-    if (space) {
-        mg->sym[c++] = (moa_sym){0, 0, 0, 0, 1};
-        out[k++] = ' ';
+/* The text as the pieces write it; returns its length. */
+static size_t normal_form(char *out, const char *p, size_t n, bool space) {
+    size_t k = 0;
+    if (space) out[k++] = ' ';
+    for (size_t i = 0; i < n;) {
+        bool mark = is_mark(p + i, n - i);
+        out[k++] = mark ? ' ' : p[i];
+        i += mark ? 3 : 1;
     }
+    return k;
+}
+
+static size_t characters(moa_merger *mg, const spm *m, const char *p, size_t n) {
+    size_t c = 0;
     for (size_t i = 0; i < n; c++) {
         uint32_t cp;
         size_t w = (size_t)moa_utf8_next(&cp, p + i, n - i);
-        if (is_mark(p + i, w)) {
-            out[k] = ' ';
-            mg->sym[c] = (moa_sym){0, 0, 0, (uint32_t)k++, 1};
-        } else {
-            memcpy(out + k, p + i, w);
-            mg->sym[c] = (moa_sym){0, 0, 0, (uint32_t)k, (uint32_t)w};
-            k += w;
-        }
+        mg->sym[c] = (moa_sym){0, 0, moa_strtab_find(&m->by_piece, p + i, w), (uint32_t)i, (uint32_t)w};
         i += w;
     }
-    for (size_t i = 0; i < c; i++) mg->sym[i].id = moa_strtab_find(&m->by_piece, out + mg->sym[i].at, mg->sym[i].n);
     return c;
 }
 
@@ -150,18 +153,27 @@ static int emit(moa_ids *ids, const moa_tokenizer *t, const moa_sym *s, const ch
     return 0;
 }
 
+static int no_memory(moa_err *err, size_t n) { return moa_fail(err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n); }
+
+static int encode_part(moa_ids *ids, const moa_tokenizer *t, moa_merger *mg, const char *p, size_t n, moa_err *err) {
+    const spm *m = t->own;
+    if (moa_merger_reserve(mg, n) < 0 || moa_merger_run(mg, characters(mg, m, p, n), p, find_pair, m) < 0) return no_memory(err, n);
+    for (int32_t i = 0; i >= 0; i = mg->sym[i].next) MOA_TRY(emit(ids, t, &mg->sym[i], p, err));
+    return 0;
+}
+
 static int encode_spm(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool start, moa_err *err) {
     const spm *m = t->own;
     if (n > INT32_MAX / 4) return moa_fail(err, MOA_ELIMIT, "text of %zu bytes in one piece", n);
-    moa_merger mg = {0};
     char *text = malloc(n + 1);
-    int rc = text ? moa_merger_reserve(&mg, n + 1) : MOA_ENOMEM;
-    if (rc == 0) {
-        size_t c = characters(&mg, m, text, p, n, start && t->space_prefix);
-        rc = moa_merger_run(&mg, c, text, find_pair, m);
+    if (!text) return no_memory(err, n);
+    moa_merger mg = {0};
+    int rc = 0;
+    size_t all = normal_form(text, p, n, start && t->space_prefix);
+    for (size_t at = 0, end; rc == 0 && at < all; at = end) {
+        for (end = at + 1; end < all && !(text[end] == ' ' && !m->inner[(uint8_t)text[end - 1]]);) end++;
+        rc = encode_part(ids, t, &mg, text + at, end - at, err);
     }
-    if (rc < 0) moa_fail(err, rc, "no memory to tokenize %zu bytes", n);
-    for (int32_t i = 0; rc == 0 && i >= 0; i = mg.sym[i].next) rc = emit(ids, t, &mg.sym[i], text, err);
     free(text);
     moa_merger_deinit(&mg);
     return rc;
