@@ -54,6 +54,55 @@ typedef struct moa_err {
 
 const char *moa_strerror(int code); /* static text; "unknown error" for a foreign code */
 
+/* ---- 2. one answer ------------------------------------------------------------------------------ */
+
+/* Ask a mix one question. model: path of a GGUF file. mix: as in section 4; NULL is "self-moa". *answer is the
+ * caller's: free() it. Opens and closes the model; for more than one question use section 4.
+ *
+ *     char *a;
+ *     moa_err err;
+ *     if (moa_answer(&a, "moa-tiny.gguf", NULL, "What is 17 + 25?", &err) < 0) puts(err.text); else puts(a), free(a); */
+int moa_answer(char **answer, const char *model, const char *mix, const char *question, moa_err *err);
+
+/* ---- 4. mixtures -------------------------------------------------------------------------------- */
+
+typedef struct moa_message {
+    const char *role;    /* "system", "user", "assistant" */
+    const char *content; /* UTF-8 */
+} moa_message;
+
+/* A mix that is ready to answer: its strategy, its numbers, its models. One owner thread. */
+typedef struct moa_mix moa_mix;
+
+/* spec: "NAME" or "NAME:KEY=VALUE,..." with NAME one of single, greedy, self-moa, moa, self-moa-seq, vote and KEY one of
+ * n, layers, window, repeat, temperature, top-k, top-p, min-p, repeat-penalty, max-tokens, aggregate-temperature,
+ * aggregate-max-tokens, proposers (paths joined by '+'), aggregator (a path). A wrong one is MOA_EUSAGE and says what
+ * there is. model: the GGUF file of every role that the spec names no model for. n_threads 0: all cores. */
+int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threads, moa_err *err);
+void moa_mix_close(moa_mix *m);
+
+/* What happens while a mix works. A call is one completion of one model; the calls of a mix are numbered from 0. */
+typedef struct moa_mix_event {
+    enum { MOA_MIX_CALL_START, MOA_MIX_CALL_TEXT, MOA_MIX_CALL_END } kind;
+    int call;
+    const char *name, *role;   /* "p3", "proposer"; "agg", "aggregator" */
+    bool is_answer;            /* this call's text is the answer's */
+    const char *text; size_t n; /* MOA_MIX_CALL_TEXT: n bytes of whole UTF-8 characters, not 0-terminated */
+} moa_mix_event;
+typedef bool (*moa_mix_cb)(void *ctx, const moa_mix_event *e); /* false stops the mix: MOA_ECANCELED */
+
+typedef struct moa_mix_usage {
+    int calls;
+    int64_t prompt_tokens, completion_tokens;
+    int64_t reused_prefix_tokens; /* of the prompt tokens: found in the KV cache, not computed again */
+    double seconds;
+} moa_mix_usage;
+
+/* Answer a conversation that ends with the user's turn. Equal seeds give equal answers. cb, ctx and usage may be
+ * NULL. *answer is the caller's: free() it. */
+int moa_mix_reply(char **answer, moa_mix *m, const moa_message *msg, int n_msg, uint64_t seed, moa_mix_cb cb, void *ctx,
+                  moa_mix_usage *usage, moa_err *err);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -6,10 +6,7 @@
 
 #include "moa.h"
 
-typedef struct moa_message {
-    const char *role;    /* "system", "user", "assistant" */
-    const char *content; /* UTF-8 */
-} moa_message;
+#include <jansson.h>
 
 typedef struct moa_chat_template moa_chat_template;
 
@@ -18,5 +15,8 @@ void moa_chat_template_free(moa_chat_template *t);
 /* free(*out). bos/eos: text of those tokens ("" for none). add_generation_prompt opens the assistant's turn. */
 int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
                     const char *bos, const char *eos, bool add_generation_prompt, moa_err *err);
+/* The same with every variable given: an object with messages, tools, bos_token, ... (for tools, parts of content, and
+ * settings of one template such as enable_thinking). */
+int moa_chat_render_vars(char **out, size_t *len, const moa_chat_template *t, const json_t *vars, moa_err *err);
 
 #endif

@@ -1,0 +1,83 @@
+/* api.c - the public way in to mixtures (moa.h, sections 2 and 4): a mix with its models behind one handle.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/mix.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct moa_mix {
+    moa_mix_spec spec;
+    moa_pool *pool;
+    int n_threads;
+};
+
+static int open_path(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    const moa_mix *m = ctx;
+    if (!name) return moa_fail(err, MOA_EINVAL, "no model is named");
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_threads = m->n_threads;
+    return moa_backend_local_open(out, name, &cfg, err);
+}
+
+int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threads, moa_err *err) {
+    *out = NULL;
+    if (n_threads < 0 || n_threads > 1024) return moa_fail(err, MOA_EINVAL, "n_threads %d: expected 0 to 1024", n_threads);
+    moa_mix *m = calloc(1, sizeof *m);
+    if (!m) return moa_fail(err, MOA_ENOMEM, "a mix");
+    m->n_threads = n_threads;
+    int rc = moa_pool_new(&m->pool, open_path, m, err);
+    if (rc >= 0) rc = moa_mix_spec_parse(&m->spec, spec ? spec : "self-moa", err);
+    if (rc >= 0) rc = moa_mix_spec_bind(&m->spec, m->pool, model, err);
+    if (rc < 0) {
+        moa_mix_close(m);
+        return rc;
+    }
+    *out = m;
+    return 0;
+}
+
+void moa_mix_close(moa_mix *m) {
+    if (!m) return;
+    moa_mix_spec_deinit(&m->spec);
+    moa_pool_free(m->pool);
+    free(m);
+}
+
+typedef struct relay { moa_mix_cb cb; void *ctx; } relay;
+
+static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
+    const relay *t = ctx;
+    const moa_agent_node *n = &r->node[e->node];
+    moa_mix_event m = {.call = e->node, .name = n->name, .role = n->role, .is_answer = e->node == r->answer, .text = e->text, .n = e->n};
+    if (e->kind == MOA_EV_START) m.kind = MOA_MIX_CALL_START;
+    else if (e->kind == MOA_EV_TEXT) m.kind = MOA_MIX_CALL_TEXT;
+    else m.kind = MOA_MIX_CALL_END;
+    return t->cb(t->ctx, &m);
+}
+
+int moa_mix_reply(char **answer, moa_mix *m, const moa_message *msg, int n_msg, uint64_t seed, moa_mix_cb cb, void *ctx,
+                  moa_mix_usage *usage, moa_err *err) {
+    *answer = NULL;
+    for (int i = 0; i < n_msg; i++)
+        if (!msg[i].role || !msg[i].content) return moa_fail(err, MOA_EINVAL, "message %d has no role or no content", i);
+    moa_run *r;
+    MOA_TRY(moa_run_new(&r, &m->spec.cfg, msg, n_msg, seed, err));
+    relay t = {cb, ctx};
+    int rc = moa_run_execute(r, cb ? on_event : NULL, &t, err);
+    if (usage)
+        *usage = (moa_mix_usage){r->usage.calls, r->usage.prompt_tokens, r->usage.completion_tokens, r->usage.reused_prefix_tokens, r->seconds};
+    if (rc >= 0 && !(*answer = strdup(moa_run_answer(r)))) rc = moa_fail(err, MOA_ENOMEM, "the answer");
+    moa_run_free(r);
+    return rc;
+}
+
+int moa_answer(char **answer, const char *model, const char *mix, const char *question, moa_err *err) {
+    *answer = NULL;
+    if (!model || !question) return moa_fail(err, MOA_EINVAL, "moa_answer needs a model and a question");
+    moa_mix *m;
+    MOA_TRY(moa_mix_open(&m, mix, model, 0, err));
+    const moa_message msg = {"user", question};
+    int rc = moa_mix_reply(answer, m, &msg, 1, 1, NULL, NULL, NULL, err);
+    moa_mix_close(m);
+    return rc;
+}

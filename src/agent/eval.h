@@ -1,0 +1,42 @@
+/* eval.h - mixes against items with known answers. All mixes see the same items with the same seeds, in the same batches:
+ * differences are paired, and with a journal backend equal calls are computed once.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_AGENT_EVAL_H
+#define MOA_AGENT_EVAL_H
+
+#include "agent/mix.h"
+#include "task/taskset.h"
+
+/* Sums of one mix over one item (all seeds). */
+typedef struct moa_eval_cell {
+    int runs, correct, failed;
+    int64_t calls, prompt_tokens, completion_tokens, reused_tokens;
+    double seconds;              /* shares of the batches' wall time: adds up */
+    /* Of the first proposals of runs that have at least two: */
+    int proposal_runs;
+    double quality;              /* share of right proposals */
+    double distinct;             /* different answers / proposals; a reply without an answer counts as different */
+    double disagreement;         /* pairs of proposals that differ / pairs */
+    int any_right;               /* runs with at least one right proposal: what a perfect aggregator could reach */
+} moa_eval_cell;
+
+typedef struct moa_eval {
+    const moa_taskset *tasks;
+    moa_mix_spec *mix; int n_mix; /* bound */
+    int n_seed;                   /* runs of one item and mix */
+    uint64_t seed;
+    int chunk;                    /* items whose runs advance together; 0: 16 */
+    moa_eval_cell *cell;          /* [n_mix][n_item]; owned */
+    int done;                     /* items finished */
+    moa_err first_error;          /* of a run that failed; code 0: none */
+} moa_eval;
+/* Called after every chunk and for every event; false stops (MOA_ECANCELED, cells of finished chunks stay). */
+typedef bool (*moa_eval_cb)(void *ctx, const moa_eval *e, bool chunk_done);
+int moa_eval_run(moa_eval *e, moa_eval_cb cb, void *ctx, moa_err *err);
+void moa_eval_deinit(moa_eval *e);
+
+/* Sums over the items of a group (-1: all) that are done. score (may be NULL) receives each item's share of right runs;
+ * returns the number of items. */
+int moa_eval_sum(moa_eval_cell *sum, double *score, const moa_eval *e, int mix, int group);
+
+#endif

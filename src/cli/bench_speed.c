@@ -1,0 +1,260 @@
+/* bench_speed.c - what a model costs on this machine: prefill, decode, batched decode over one shared prefix, and a whole
+ * self-moa answer against a single one.
+ *
+ * Decode is bound by reading the weights once a step; n rows of one step read them once for all, so n samples cost far
+ * less than n answers. `cost` is the time of a step with n rows over that of a step with one. The self-moa part runs the
+ * real executor on real questions: drafts of their own length, aggregator prompt, prefix reuse and all.
+ * Every figure is the median of several runs. Peak memory is taken before the bandwidth test, whose array is not moa's.
+ * benches.def: BENCH(speed)
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/mix.h"
+#include "agent/stats.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "cli/bench.h"
+#include "cli/mixopt.h"
+#include "task/task.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+enum { MAX_RUNS = 101, N_BATCH = 7, N_QUESTION = 4, SAMPLES = 6 };
+static const int batch_n[N_BATCH] = {1, 2, 4, 6, 8, 16, 32};
+
+typedef struct speed {
+    double prefill_tps, tps[N_BATCH], cost[N_BATCH];
+    int prompt, n_batch; /* tokens of the prefilled prompt; batch sizes that fit */
+    double single_s, mixed_s, samples_s;
+    double peak_rss_mb, model_mb, kv_mb, read_gbps;
+    int threads;
+    const char *type, *isa;
+} speed;
+
+/* ---- prefill and decode, on the session itself ---- */
+
+typedef struct bench { moa_session *s; int n_vocab, n_ctx, runs; moa_rng rng; moa_row *row; } bench;
+
+static int32_t some_token(bench *b) { return (int32_t)moa_rng_below(&b->rng, (uint32_t)b->n_vocab); }
+
+/* A new sequence of n tokens, in steps of `step` rows. */
+static int prefill(bench *b, int n, int step, moa_err *err) {
+    int seq = moa_seq_new(b->s, err);
+    for (int at = 0; seq >= 0 && at < n; at += step) {
+        int m = n - at < step ? n - at : step;
+        for (int i = 0; i < m; i++) b->row[i] = (moa_row){seq, some_token(b), at + i == n - 1};
+        int rc = moa_session_step(b->s, b->row, m, err);
+        if (rc < 0) return moa_seq_free(b->s, seq), rc;
+    }
+    return seq;
+}
+
+static int measure_prefill(speed *o, bench *b, int step, moa_err *err) {
+    double t[MAX_RUNS];
+    for (int i = -1; i < b->runs; i++) { /* run -1 warms up */
+        double t0 = moa_now();
+        int seq = prefill(b, o->prompt, step, err);
+        if (seq < 0) return seq;
+        if (i >= 0) t[i] = moa_now() - t0;
+        moa_seq_free(b->s, seq);
+    }
+    o->prefill_tps = o->prompt / moa_median(t, b->runs);
+    return 0;
+}
+
+/* Seconds of one step with n rows, each the next token of a fork of `parent`. */
+static int decode(double *step_s, bench *b, int parent, int n, moa_err *err) {
+    enum { STEPS = 16 };
+    double t[MAX_RUNS];
+    int seq[64], rc = 0;
+    for (int i = -1; rc >= 0 && i < b->runs; i++) {
+        int have = 0;
+        for (; rc >= 0 && have < n; have++)
+            if ((seq[have] = moa_seq_fork(b->s, parent, moa_seq_len(b->s, parent), err)) < 0) {
+                rc = seq[have];
+                break;
+            }
+        double t0 = moa_now();
+        for (int k = 0; rc >= 0 && k < STEPS; k++) {
+            for (int j = 0; j < n; j++) b->row[j] = (moa_row){seq[j], some_token(b), true};
+            rc = moa_session_step(b->s, b->row, n, err);
+        }
+        if (i >= 0) t[i] = (moa_now() - t0) / STEPS;
+        for (int j = 0; j < have; j++) moa_seq_free(b->s, seq[j]);
+    }
+    if (rc >= 0) *step_s = moa_median(t, b->runs);
+    return rc;
+}
+
+static int measure_session(speed *o, const moa_model *m, const moa_session_cfg *base, int runs, moa_err *err) {
+    bench b = {.n_vocab = m->h.n_vocab, .runs = runs};
+    moa_rng_seed(&b.rng, 7);
+    o->prompt = m->h.n_ctx / 2 < 512 ? m->h.n_ctx / 2 : 512;
+    if (o->prompt < 1) return moa_fail(err, MOA_EUNSUPPORTED, "a context of %d tokens is too short to measure", m->h.n_ctx);
+    moa_session_cfg cfg = *base;
+    cfg.n_ctx = o->prompt + 40 * 2 * MOA_KV_BLOCK;
+    cfg.n_seq = 40;
+    cfg.n_batch = 512;
+    int rc = moa_session_new(&b.s, m, &cfg, err), parent = -1;
+    if (rc >= 0 && !(b.row = calloc(512, sizeof *b.row))) rc = moa_fail(err, MOA_ENOMEM, "rows");
+    if (rc >= 0) rc = measure_prefill(o, &b, 512, err);
+    if (rc >= 0) rc = parent = prefill(&b, o->prompt, 512, err);
+    double one = 0;
+    for (int i = 0; rc >= 0 && i < N_BATCH; i++) {
+        double step = 0;
+        rc = decode(&step, &b, parent, batch_n[i], err);
+        if (i == 0) one = step;
+        if (rc >= 0) o->tps[i] = batch_n[i] / step, o->cost[i] = step / one, o->n_batch = i + 1;
+    }
+    moa_session_free(b.s);
+    free(b.row);
+    return rc;
+}
+
+/* ---- one answer, mixed and single ---- */
+
+static int answer_seconds(double *all, double *drafts, const moa_mix_cfg *cfg, const char *question, uint64_t seed, moa_err *err) {
+    moa_message msg = {"user", question};
+    moa_run *r;
+    MOA_TRY(moa_run_new(&r, cfg, &msg, 1, seed, err));
+    int rc = moa_run_execute(r, NULL, NULL, err);
+    *all += r->seconds;
+    double last = 0;
+    for (int i = 0; i < r->n_node; i++)
+        if (!strcmp(r->node[i].role, "proposer") && r->node[i].seconds > last) last = r->node[i].seconds;
+    *drafts += last;
+    moa_run_free(r);
+    return rc;
+}
+
+/* One pass over all questions; pass -1 warms up. The same seeds: the single reply is the first draft. */
+static int one_pass(double *single, double *mixed, double *drafts, moa_backend *be, const moa_item *item, uint64_t seed, moa_err *err) {
+    moa_mix_cfg one = moa_mix_defaults("single"), many = moa_mix_defaults("self-moa");
+    one.proposer = many.proposer = &be;
+    one.n_proposer = many.n_proposer = 1;
+    one.max_tokens = many.max_tokens = 96;
+    many.n = SAMPLES;
+    double unused = 0;
+    *single = *mixed = *drafts = 0;
+    for (int q = 0; q < N_QUESTION; q++) {
+        MOA_TRY(answer_seconds(single, &unused, &one, moa_buf_str(&item[q].question), seed, err));
+        MOA_TRY(answer_seconds(mixed, drafts, &many, moa_buf_str(&item[q].question), seed, err));
+    }
+    return 0;
+}
+
+static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
+    moa_item item[N_QUESTION];
+    int n_family, rc = 0;
+    const moa_family *const *f = moa_families(&n_family);
+    for (int i = 0; i < N_QUESTION; i++) moa_item_init(&item[i]);
+    for (int i = 0, k = 0; rc >= 0 && i < N_QUESTION; k++)
+        if (f[k % n_family]->scored) rc = moa_item_make(&item[i++], f[k % n_family], MOA_HELDOUT, 1, (uint64_t)k, 0, err);
+    double s[MAX_RUNS], m[MAX_RUNS], d[MAX_RUNS], warm[3];
+    if (rc >= 0) rc = one_pass(&warm[0], &warm[1], &warm[2], be, item, 1, err);
+    for (int i = 0; rc >= 0 && i < runs; i++) rc = one_pass(&s[i], &m[i], &d[i], be, item, (uint64_t)i + 2, err);
+    for (int i = 0; i < N_QUESTION; i++) moa_item_deinit(&item[i]);
+    if (rc < 0) return rc;
+    o->single_s = moa_median(s, runs) / N_QUESTION;
+    o->mixed_s = moa_median(m, runs) / N_QUESTION;
+    o->samples_s = moa_median(d, runs) / N_QUESTION;
+    return 0;
+}
+
+/* ---- the machine ---- */
+
+static double read_bandwidth(int threads, int runs) {
+    const size_t n = (size_t)256 << 20;
+    uint64_t *p = malloc(n);
+    double t[MAX_RUNS];
+    if (!p) return 0;
+    memset(p, 1, n);
+    uint64_t seen = 0;
+    for (int k = 0; k < runs; k++) {
+        double t0 = moa_now();
+        uint64_t sum = 0;
+#pragma omp parallel for reduction(+ : sum) num_threads(threads) schedule(static)
+        for (size_t i = 0; i < n / 8; i++) sum += p[i];
+        seen |= sum;
+        t[k] = moa_now() - t0;
+    }
+    free(p);
+    return seen ? (double)n / 1e9 / moa_median(t, runs) : 0; /* the sum is used, so it is computed */
+}
+
+/* The type that most of the weights' bytes have. */
+static const char *weight_type(const moa_model *m) {
+    size_t bytes[MOA_DTYPE_MAX] = {0};
+    int best = m->n_param ? (int)m->param[0]->dtype : 0;
+    for (int i = 0; i < m->n_param; i++) bytes[m->param[i]->dtype] += moa_tensor_bytes(m->param[i]);
+    for (int d = 0; d < MOA_DTYPE_MAX; d++)
+        if (bytes[d] > bytes[best]) best = d;
+    return moa_type_get((moa_dtype)best)->name;
+}
+
+static void print_json(const speed *o, const char *model) {
+    moa_buf b;
+    moa_buf_init(&b, 1 << 16);
+    moa_buf_adds(&b, "{\"model\":");
+    moa_json_add_str(&b, model, strlen(model));
+    moa_buf_addf(&b, ",\"type\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"prompt_tokens\":%d,\"prefill_tps\":%.2f,\"decode_tps\":%.2f,\"batch\":[", o->type,
+                 o->threads, o->isa, o->prompt, o->prefill_tps, o->tps[0]);
+    for (int i = 0; i < o->n_batch; i++)
+        moa_buf_addf(&b, "%s{\"n\":%d,\"tps\":%.2f,\"cost\":%.3f}", i ? "," : "", batch_n[i], o->tps[i], o->cost[i]);
+    moa_buf_addf(&b, "],\"self_moa\":{\"n\":%d,\"single_s\":%.5f,\"mixed_s\":%.5f,\"ratio\":%.3f,\"samples_ratio\":%.3f},\"peak_rss_mb\":%.1f,"
+                 "\"model_mb\":%.1f,\"kv_mb\":%.1f,\"read_gbps\":%.2f}\n", SAMPLES, o->single_s, o->mixed_s, o->mixed_s / o->single_s,
+                 o->samples_s / o->single_s, o->peak_rss_mb, o->model_mb, o->kv_mb, o->read_gbps);
+    fwrite(moa_buf_str(&b), 1, b.len, stdout);
+    moa_buf_deinit(&b);
+}
+
+static void print_text(const speed *o, const char *model) {
+    printf("%s  %s  %d threads  %s\n", model, o->type, o->threads, o->isa);
+    printf("  prefill        %10.1f tokens/s   (%d tokens)\n", o->prefill_tps, o->prompt);
+    printf("  decode         %10.1f tokens/s\n", o->tps[0]);
+    printf("  batched decode over one shared prefix\n");
+    for (int i = 0; i < o->n_batch; i++)
+        printf("    n = %-2d       %10.1f tokens/s   a step costs %.2f of one\n", batch_n[i], o->tps[i], o->cost[i]);
+    printf("  self-moa       %10.3f s for %d drafts and the merge, one reply %.3f s: %.2f times (drafts alone %.2f)\n", o->mixed_s, SAMPLES, o->single_s,
+           o->mixed_s / o->single_s, o->samples_s / o->single_s);
+    printf("  memory         %10.1f MB at most: model %.1f MB, KV %.1f MB\n", o->peak_rss_mb, o->model_mb, o->kv_mb);
+    printf("  machine reads  %10.2f GB/s\n", o->read_gbps);
+}
+
+static int run(const moa_bench_opt *opt, moa_err *err) {
+    char path[4096];
+    moa_backend *be;
+    speed o = {.threads = opt->threads ? opt->threads : omp_get_max_threads()};
+    int runs = opt->runs ? opt->runs < MAX_RUNS ? opt->runs : MAX_RUNS : 5;
+    MOA_TRY(moa_cli_model_path(path, sizeof path, opt->model, err));
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_threads = opt->threads;
+    MOA_TRY(moa_backend_local_open(&be, path, &cfg, err));
+    moa_session *s = moa_generator_session(moa_backend_local_generator(be));
+    const moa_model *m = moa_session_model(s);
+    const moa_kernels *k;
+    int rc = moa_kernels_default(&k, err);
+    if (rc >= 0) rc = measure_session(&o, m, &cfg, runs, err);
+    if (rc >= 0) rc = measure_mix(&o, be, runs, err);
+    if (rc >= 0) {
+        struct rusage u;
+        struct stat st;
+        getrusage(RUSAGE_SELF, &u);
+        o.peak_rss_mb = (double)u.ru_maxrss / 1000 * 1.024;
+        o.model_mb = stat(path, &st) == 0 ? (double)st.st_size / 1e6 : 0;
+        o.kv_mb = (double)moa_session_kv_bytes(s) / 1e6;
+        o.type = weight_type(m);
+        o.isa = moa_isa_name(k->isa);
+        o.read_gbps = read_bandwidth(o.threads, runs);
+        if (opt->json) print_json(&o, be->id);
+        else print_text(&o, be->id);
+    }
+    moa_backend_close(be);
+    return rc;
+}
+
+const moa_bench moa_bench_speed = {
+    .name = "speed", .help = "prefill, decode, batched decode, a self-moa answer; memory", .run = run};

@@ -1,0 +1,191 @@
+/* cmd_eval.c - moa eval: accuracy, tokens and time of mixes on a set of tasks.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/file.h"
+#include "cli/evalreport.h"
+#include "cli/live.h"
+#include "cli/mixopt.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_MIX = 64 };
+enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_THREADS, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
+static const moa_opt opts[] = {
+    {"--model", "-m", MOA_OPT_STR, "MODEL", "model file or name (default: the bundled one)", 0, 0},
+    {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
+    {"-n", NULL, MOA_OPT_INT, "ITEMS", "items of each family (default 20)", 1, 100000},
+    {"--seeds", NULL, MOA_OPT_INT, "K", "runs of every item with other seeds (default 1)", 1, 1000},
+    {"--seed", NULL, MOA_OPT_INT, "S", "of items and samples (default 1)", 0, 9.2e18},
+    {"--max-tokens", NULL, MOA_OPT_INT, "N", "most tokens of one reply, in all mixes", 1, 1000000},
+    {"--threads", "-t", MOA_OPT_INT, "T", "threads (default: all cores)", 1, 1024},
+    {"--journal", NULL, MOA_OPT_STR, "FILE", "remember finished calls: a killed evaluation resumes", 0, 0},
+    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout", 0, 0},
+    {"--plot", NULL, MOA_OPT_STR, "FILE.svg", "chart of accuracy against n; FILE.diversity.svg: of proposals", 0, 0},
+    {"--table", NULL, MOA_OPT_STR, "FILE.md", "results as a Markdown table", 0, 0},
+    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0},
+    {NULL, NULL, 0, NULL, NULL, 0, 0},
+};
+
+static int run(int argc, char **argv);
+const moa_command moa_command_eval = {
+    .name = "eval",
+    .usage = "TASKS [-m MODEL] [--mix NAME ...] [-n ITEMS] [--seeds K] [--json]",
+    .help = "measure mixes on tasks with known answers",
+    .more = "TASKS: microworld, microworld/FAMILY[/LEVEL] (moa list tasks), or a JSONL file of {\"question\", \"answer\"[, \"family\"]}.\n"
+            "Every mix sees the same items and the same samples: differences are paired, equal calls are computed once.\n"
+            "Seconds are each mix's share of the batches' time.\n"
+            "example: moa eval microworld -n 50 --mix single --mix vote:n=6 --mix self-moa:n=6 --journal run.jsonl",
+    .opts = opts,
+    .run = run,
+};
+
+/* ---- progress ---- */
+
+typedef struct progress { double t0, last; int shown; bool tty, quiet; } progress;
+
+static void show(progress *p, const moa_eval *e) {
+    int total = moa_taskset_count(e->tasks);
+    double t = moa_now() - p->t0, eta = e->done ? t / e->done * (total - e->done) : 0;
+    fprintf(stderr, "%s%d/%d items  %.0f s", p->tty ? "\r\x1b[K" : "", e->done, total, t);
+    if (e->done && e->done < total) fprintf(stderr, ", %d:%02d left", (int)eta / 60, (int)eta % 60);
+    for (int m = 0; m < e->n_mix && m < 4 && e->done; m++) {
+        moa_eval_cell c;
+        moa_eval_sum(&c, NULL, e, m, -1);
+        fprintf(stderr, "  %.20s %.1f %%", e->mix[m].label, 100.0 * c.correct / (c.runs ? c.runs : 1));
+    }
+    if (!p->tty) fputs("\n", stderr);
+    fflush(stderr);
+    p->last = moa_now();
+}
+
+static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
+    progress *p = ctx;
+    if (!p->quiet && ((chunk_done && (p->tty || e->done * 10 / moa_taskset_count(e->tasks) > p->shown)) || (p->tty && moa_now() - p->last > 0.5))) {
+        p->shown = e->done * 10 / moa_taskset_count(e->tasks);
+        show(p, e);
+    }
+    return !moa_interrupted();
+}
+
+/* ---- models behind the journal ---- */
+
+typedef struct opener { int threads; moa_pool *real; moa_journal *journal; } opener;
+
+static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    opener *o = ctx;
+    moa_backend *inner;
+    MOA_TRY(moa_pool_get(&inner, o->real, name, err));
+    return moa_backend_journal_open(out, o->journal, inner, err);
+}
+
+/* ---- output ---- */
+
+static int save(const char *path, moa_buf *b, moa_err *err) {
+    moa_writer *w;
+    MOA_TRY(moa_writer_open(&w, path, err));
+    moa_writer_add(w, moa_buf_str(b), b->len);
+    return moa_writer_commit(w, err);
+}
+
+static int write_files(const moa_eval *e, const moa_optval *v, const char *set, moa_err *err) {
+    moa_buf b;
+    moa_buf_init(&b, 64 << 20);
+    int rc = 0;
+    if (v[O_TABLE].set) {
+        rc = moa_eval_markdown(&b, e, set, err);
+        if (rc >= 0) rc = save(v[O_TABLE].s, &b, err);
+    }
+    if (rc >= 0 && v[O_PLOT].set) {
+        char second[4096];
+        const char *path = v[O_PLOT].s, *dot = strrchr(path, '.');
+        int stem = dot && !strcmp(dot, ".svg") ? (int)(dot - path) : (int)strlen(path);
+        snprintf(second, sizeof second, "%.*s.diversity.svg", stem, path);
+        moa_buf_clear(&b);
+        rc = moa_eval_plot_n(&b, e, set, err);
+        if (rc >= 0) rc = save(path, &b, err);
+        moa_buf_clear(&b);
+        if (rc >= 0) rc = moa_eval_plot_diversity(&b, e, set, err);
+        if (rc >= 0) rc = save(second, &b, err);
+    }
+    moa_buf_deinit(&b);
+    return rc;
+}
+
+static int report(const moa_eval *e, const moa_optval *v, const char *set, double wall, moa_err *err) {
+    moa_buf b;
+    moa_buf_init(&b, 64 << 20);
+    int rc = v[O_JSON].set ? moa_eval_json(&b, e, set, wall, err) : moa_eval_text(&b, e, set, err);
+    if (rc >= 0) fwrite(moa_buf_str(&b), 1, b.len, stdout);
+    moa_buf_deinit(&b);
+    return rc < 0 ? rc : write_files(e, v, set, err);
+}
+
+static int all_failed(const moa_eval *e) {
+    moa_eval_cell c;
+    int runs = 0, failed = 0;
+    for (int m = 0; m < e->n_mix; m++) {
+        moa_eval_sum(&c, NULL, e, m, -1);
+        runs += c.runs, failed += c.failed;
+    }
+    return runs > 0 && runs == failed;
+}
+
+static int measure(moa_eval *e, const moa_optval *v, const char *set, const moa_journal *j, moa_err *err) {
+    progress p = {.t0 = moa_now(), .tty = isatty(STDERR_FILENO), .quiet = v[O_QUIET].set};
+    moa_interrupt_catch();
+    int rc = moa_eval_run(e, on_progress, &p, err);
+    if (p.tty && !p.quiet) fputs("\n", stderr);
+    if (rc < 0) return rc == MOA_ECANCELED && v[O_JOURNAL].set ? moa_hint(err, rc, "the same command goes on from %s", v[O_JOURNAL].s) : rc;
+    if (all_failed(e)) {
+        *err = e->first_error;
+        return e->first_error.code;
+    }
+    if (e->first_error.code) fprintf(stderr, "moa: some runs failed and count as wrong; the first: %s\n", e->first_error.text);
+    int64_t computed, found;
+    moa_journal_stats(j, &computed, &found);
+    if (!p.quiet) fprintf(stderr, "%lld calls computed, %lld found again\n", (long long)computed, (long long)found);
+    return report(e, v, set, moa_now() - p.t0, err);
+}
+
+static int specs(moa_eval *e, const moa_optval *v, moa_err *err) {
+    static const char *const dflt[] = {"single", "self-moa"};
+    int n = v[O_MIX].n_list ? v[O_MIX].n_list : 2;
+    const char *const *name = v[O_MIX].n_list ? v[O_MIX].list : dflt;
+    for (int i = 0; i < n && i < MAX_MIX; i++) {
+        MOA_TRY(moa_mix_spec_parse(&e->mix[i], name[i], err));
+        e->n_mix++;
+        if (v[O_MAX].set) MOA_TRY(moa_mix_spec_set(&e->mix[i], "max-tokens", v[O_MAX].s, err));
+    }
+    return 0;
+}
+
+static int run(int argc, char **argv) {
+    moa_optval v[sizeof opts / sizeof *opts];
+    const char *set = NULL;
+    int n_pos, rc = moa_opt_parse(&moa_command_eval, argc, argv, v, &set, 1, &n_pos);
+    if (rc) return rc < 0 ? 2 : 0;
+    if (!n_pos) return moa_cli_usage(&moa_command_eval, "the tasks are missing (microworld, a family, a JSONL file)");
+    static moa_mix_spec mix[MAX_MIX];
+    moa_err err = {0};
+    moa_taskset *tasks = NULL;
+    moa_pool *pool = NULL;
+    opener o = {.threads = (int)v[O_THREADS].i};
+    moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
+    rc = specs(&e, v, &err);
+    if (rc >= 0) rc = moa_taskset_open(&tasks, set, e.seed, v[O_N].set ? (int)v[O_N].i : 20, &err);
+    e.tasks = tasks;
+    if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);
+    if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_open_model, &o.threads, &err);
+    if (rc >= 0) rc = moa_pool_new(&pool, open_remembered, &o, &err);
+    for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], pool, v[O_MODEL].s, &err);
+    if (rc >= 0) rc = measure(&e, v, set, o.journal, &err);
+    moa_eval_deinit(&e);
+    for (int i = 0; i < e.n_mix; i++) moa_mix_spec_deinit(&mix[i]);
+    moa_pool_free(pool);
+    moa_pool_free(o.real);
+    moa_journal_close(o.journal);
+    moa_taskset_free(tasks);
+    return rc < 0 ? moa_cli_fail(&err) : 0;
+}

@@ -1,0 +1,137 @@
+/* cmd_list.c - moa list KIND: what is built in, read from the registries themselves.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/mix.h"
+#include "base/err.h"
+#include "base/nearest.h"
+#include "cli/cli.h"
+#include "mix/route.h"
+#include "model/model.h"
+#include "task/task.h"
+#include "tensor/exec.h"
+#include "train/optim.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void line(const char *name, const char *help) { printf("%-24s %s\n", name, help ? help : ""); }
+
+/* A registry whose rows have a name and a help text. */
+#define LIST(fn, type, get)                                                                                                       \
+    static void fn(void) {                                                                                                         \
+        int n;                                                                                                                     \
+        const type *const *row = get(&n);                                                                                          \
+        for (int i = 0; i < n; i++) line(row[i]->name, row[i]->help);                                                              \
+    }
+LIST(list_strategies, moa_strategy, moa_strategies)
+LIST(list_routers, moa_router, moa_routers)
+LIST(list_combiners, moa_combiner, moa_combiners)
+LIST(list_archs, moa_arch, moa_archs)
+LIST(list_ops, moa_op, moa_ops)
+LIST(list_optimizers, moa_optimizer, moa_optimizers)
+LIST(list_backends, moa_backend_ops, moa_backends)
+LIST(list_commands, moa_command, moa_commands)
+
+static void list_mixes(void) {
+    int n;
+    const moa_mix_row *row = moa_mixes(&n);
+    for (int i = 0; i < n; i++) line(row[i].name, row[i].help);
+}
+
+static void list_types(void) {
+    int n;
+    const moa_type *const *t = moa_types(&n);
+    for (int i = 0; i < n; i++)
+        printf("%-10s %6.3f bits  %s\n", t[i]->name, 8.0 * t[i]->bytes / t[i]->block, t[i]->help ? t[i]->help : "");
+}
+
+static void list_kernels(void) {
+    int n;
+    const moa_kernel *const *k = moa_kernel_list(&n);
+    moa_isa best = moa_isa_best();
+    for (int i = 0; i < n; i++) {
+        bool ok = k[i]->isa <= best && (!k[i]->usable || k[i]->usable());
+        printf("%-32s %-7s %s%s\n", k[i]->name, moa_isa_name(k[i]->isa), k[i]->help ? k[i]->help : "", ok ? "" : "  (not on this CPU)");
+    }
+}
+
+static void list_tasks(void) {
+    int n;
+    const moa_family *const *f = moa_families(&n);
+    line("microworld", "all families below that are scored");
+    for (int i = 0; i < n; i++) {
+        char name[64];
+        if (!f[i]->scored) continue;
+        snprintf(name, sizeof name, "microworld/%s", f[i]->name);
+        printf("%-24s %s (%d levels)\n", name, f[i]->help, f[i]->n_level);
+    }
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+static int is_gguf(const struct dirent *d) {
+    size_t n = strlen(d->d_name);
+    return n > 5 && !strcmp(d->d_name + n - 5, ".gguf");
+}
+
+static void list_models(void) {
+    char dir[8][4096];
+    int n_dir = moa_cli_model_dirs(dir, 8), total = 0;
+    for (int i = 0; i < n_dir; i++) {
+        struct dirent **e;
+        int n = scandir(dir[i], &e, is_gguf, by_name);
+        for (int k = 0; k < n; k++) {
+            char *path = NULL;
+            struct stat st;
+            if (asprintf(&path, "%s/%s", dir[i], e[k]->d_name) > 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+                printf("%-28.*s %9.1f MB  %s\n", (int)strlen(e[k]->d_name) - 5, e[k]->d_name, (double)st.st_size / 1e6, path);
+                total++;
+            }
+            free(path);
+            free(e[k]);
+        }
+        if (n >= 0) free(e);
+    }
+    if (total) return;
+    fputs("no models; looked in", stderr);
+    for (int i = 0; i < n_dir; i++) fprintf(stderr, "%s %s", i ? "," : "", dir[i]);
+    fputs("\n  hint: make the bundled one with: moa train recipes/moa-tiny.yaml\n", stderr);
+}
+
+static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
+    {"models", "model files in the folders that are searched", list_models},
+    {"mixes", "ways to answer with several calls, by name", list_mixes},
+    {"strategies", "builders of call graphs behind the mixes", list_strategies},
+    {"backends", "places that answer calls", list_backends},
+    {"routers", "who works on a token", list_routers},
+    {"combiners", "how expert outputs become one", list_combiners},
+    {"archs", "model architectures", list_archs},
+    {"types", "element types and block formats, bits per weight", list_types},
+    {"kernels", "inner loops by instruction set", list_kernels},
+    {"ops", "operations with gradients", list_ops},
+    {"optimizers", "for training", list_optimizers},
+    {"tasks", "what moa eval measures with", list_tasks},
+    {"commands", "of this program", list_commands},
+};
+enum { N_KIND = sizeof kinds / sizeof *kinds };
+
+static int run(int argc, char **argv);
+static const moa_opt opts[] = {{NULL, NULL, 0, NULL, NULL, 0, 0}};
+const moa_command moa_command_list = {
+    .name = "list", .usage = "KIND", .help = "list models, mixes and everything else that is built in",
+    .more = "KIND: models mixes strategies backends routers combiners archs types kernels ops optimizers tasks commands", .opts = opts, .run = run};
+
+static int run(int argc, char **argv) {
+    moa_optval v[1];
+    const char *kind = NULL, *names[N_KIND];
+    int n_pos, rc = moa_opt_parse(&moa_command_list, argc, argv, v, &kind, 1, &n_pos);
+    if (rc) return rc < 0 ? 2 : 0;
+    for (int i = 0; i < N_KIND; i++) {
+        names[i] = kinds[i].name;
+        if (n_pos && !strcmp(kinds[i].name, kind)) return kinds[i].list(), 0;
+        if (!n_pos) line(kinds[i].name, kinds[i].help);
+    }
+    if (!n_pos) return 0;
+    const char *near = moa_nearest(kind, names, N_KIND);
+    return moa_cli_usage(&moa_command_list, "no list '%s'%s%s%s", kind, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+}

@@ -1,0 +1,264 @@
+/* evalreport.c - see evalreport.h. Every figure comes from `row_of`: table, JSON and charts cannot differ.
+ *
+ * Intervals are percentile bootstraps over items; seeds of one item are averaged first. Differences between mixes are
+ * paired by item: both have seen the same question and the same samples, so most of the noise cancels.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/evalreport.h"
+
+#include "agent/stats.h"
+#include "base/json.h"
+#include "base/plot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BOOT_SEED = 20240602 };
+
+typedef struct row {
+    moa_eval_cell c;
+    int n_item;
+    double acc, ci[2];
+    double quality, distinct, disagreement, oracle; /* of proposals; has_proposals */
+    bool has_proposals;
+} row;
+
+static int row_of(row *r, double *score, const moa_eval *e, int mix, int group) {
+    *r = (row){0};
+    r->n_item = moa_eval_sum(&r->c, score, e, mix, group);
+    r->acc = moa_mean(score, r->n_item);
+    moa_bootstrap_ci(r->ci, score, r->n_item, BOOT_SEED);
+    r->has_proposals = r->c.proposal_runs > 0;
+    double k = r->has_proposals ? r->c.proposal_runs : 1;
+    r->quality = r->c.quality / k, r->distinct = r->c.distinct / k;
+    r->disagreement = r->c.disagreement / k, r->oracle = r->c.any_right / k;
+    return r->n_item;
+}
+
+typedef struct diff { double mean, ci[2]; } diff;
+/* score[n] of two mixes, paired; a is overwritten. */
+static diff difference(double *a, const double *b, int n) {
+    diff d;
+    for (int i = 0; i < n; i++) a[i] -= b[i];
+    d.mean = moa_mean(a, n);
+    moa_bootstrap_ci(d.ci, a, n, BOOT_SEED);
+    return d;
+}
+
+static double *scratch(const moa_eval *e, moa_err *err) {
+    double *s = malloc(2 * ((size_t)moa_taskset_count(e->tasks) + 1) * sizeof *s);
+    if (!s) moa_fail(err, MOA_ENOMEM, "the evaluation's report");
+    return s;
+}
+
+static int finish(const moa_buf *b, moa_err *err) { return b->failed ? moa_fail(err, b->failed, "the evaluation's report") : 0; }
+
+typedef struct plane { double a, b, c, r2; int n; bool ok; } plane;
+static plane fit(double *s, const moa_eval *e) {
+    double q[64], d[64], t[64];
+    plane p = {0};
+    for (int m = 0; m < e->n_mix && p.n < 64; m++) {
+        row r;
+        row_of(&r, s, e, m, -1);
+        if (!r.has_proposals) continue;
+        q[p.n] = r.quality, d[p.n] = r.disagreement, t[p.n++] = r.acc;
+    }
+    p.ok = moa_fit_plane(&p.a, &p.b, &p.c, &p.r2, q, d, t, p.n);
+    return p;
+}
+
+/* ---- text and Markdown ---- */
+
+static int label_width(const moa_eval *e) {
+    int w = 3;
+    for (int m = 0; m < e->n_mix; m++) w = (int)strlen(e->mix[m].label) > w ? (int)strlen(e->mix[m].label) : w;
+    return w < 48 ? w : 48;
+}
+
+static void text_group(moa_buf *b, double *s, const moa_eval *e, int group, const char *name) {
+    int w = label_width(e);
+    moa_buf_addf(b, "\n%s\n  %-*s  accuracy   95 %% interval      right/runs   calls   tokens  seconds\n", name, w, "mix");
+    for (int m = 0; m < e->n_mix; m++) {
+        row r;
+        row_of(&r, s, e, m, group);
+        moa_buf_addf(b, "  %-*s   %5.1f %%   %5.1f .. %5.1f   %10d/%-6d %5lld %8lld %8.2f\n", w, e->mix[m].label, 100 * r.acc, 100 * r.ci[0],
+                     100 * r.ci[1], r.c.correct, r.c.runs, (long long)r.c.calls, (long long)r.c.completion_tokens, r.c.seconds);
+    }
+}
+
+static void text_proposals(moa_buf *b, double *s, const moa_eval *e) {
+    int w = label_width(e);
+    bool any = false;
+    for (int m = 0; m < e->n_mix; m++) {
+        row r;
+        row_of(&r, s, e, m, -1);
+        if (!r.has_proposals) continue;
+        if (!any) moa_buf_addf(b, "\nproposals\n  %-*s  quality   any right   distinct/n   disagreement   prefix reused\n", w, "mix");
+        any = true;
+        moa_buf_addf(b, "  %-*s  %5.1f %%   %7.1f %%   %10.2f   %12.2f   %11.1f %%\n", w, e->mix[m].label, 100 * r.quality, 100 * r.oracle, r.distinct,
+                     r.disagreement, r.c.prompt_tokens ? 100.0 * (double)r.c.reused_tokens / (double)r.c.prompt_tokens : 0);
+    }
+    plane p = fit(s, e);
+    if (p.ok) moa_buf_addf(b, "  accuracy = %.3f quality + %.3f disagreement %+.3f   (R2 %.3f over %d mixes)\n", p.a, p.b, p.c, p.r2, p.n);
+}
+
+int moa_eval_text(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
+    double *s = scratch(e, err), *s2 = s ? s + moa_taskset_count(e->tasks) + 1 : NULL;
+    if (!s) return MOA_ENOMEM;
+    int n_group = moa_taskset_group_count(e->tasks);
+    for (int g = 0; n_group > 1 && g < n_group; g++) text_group(b, s, e, g, moa_taskset_group_name(e->tasks, g));
+    text_group(b, s, e, -1, set);
+    for (int m = 1; m < e->n_mix; m++) {
+        row r;
+        int n = row_of(&r, s2, e, 0, -1);
+        row_of(&r, s, e, m, -1);
+        diff d = difference(s, s2, n);
+        moa_buf_addf(b, "%s  %s - %s: %+.1f points, 95 %% interval %+.1f .. %+.1f (paired over %d items)\n", m == 1 ? "\n" : "", e->mix[m].label,
+                     e->mix[0].label, 100 * d.mean, 100 * d.ci[0], 100 * d.ci[1], n);
+    }
+    text_proposals(b, s, e);
+    free(s);
+    return finish(b, err);
+}
+
+int moa_eval_markdown(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
+    double *s = scratch(e, err);
+    if (!s) return MOA_ENOMEM;
+    int n_group = moa_taskset_group_count(e->tasks);
+    moa_buf_adds(b, "| task | mix | accuracy | 95 % interval | runs | calls | tokens | seconds |\n|---|---|---|---|---|---|---|---|\n");
+    for (int g = n_group > 1 ? 0 : n_group; g <= n_group; g++)
+        for (int m = 0; m < e->n_mix; m++) {
+            row r;
+            row_of(&r, s, e, m, g < n_group ? g : -1);
+            moa_buf_addf(b, "| %s | %s | %.1f %% | %.1f to %.1f | %d | %lld | %lld | %.2f |\n", g < n_group ? moa_taskset_group_name(e->tasks, g) : set,
+                         e->mix[m].label, 100 * r.acc, 100 * r.ci[0], 100 * r.ci[1], r.c.runs, (long long)r.c.calls,
+                         (long long)r.c.completion_tokens, r.c.seconds);
+        }
+    free(s);
+    return finish(b, err);
+}
+
+/* ---- JSON ---- */
+
+static void str(moa_buf *b, const char *key, const char *v) {
+    moa_buf_addf(b, "\"%s\":", key);
+    moa_json_add_str(b, v, strlen(v));
+}
+
+static void json_row(moa_buf *b, const row *r, const char *mix, const char *task) {
+    moa_buf_adds(b, "{");
+    str(b, "mix", mix);
+    moa_buf_adds(b, ",");
+    str(b, "task", task);
+    moa_buf_addf(b, ",\"items\":%d,\"n\":%d,\"correct\":%d,\"failed\":%d,\"accuracy\":%.6f,\"ci95\":[%.6f,%.6f],\"calls\":%lld,\"prompt_tokens\":%lld,"
+                 "\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"seconds\":%.6f", r->n_item, r->c.runs, r->c.correct, r->c.failed, r->acc,
+                 r->ci[0], r->ci[1], (long long)r->c.calls, (long long)r->c.prompt_tokens, (long long)r->c.completion_tokens,
+                 (long long)r->c.reused_tokens, r->c.seconds);
+    if (r->has_proposals)
+        moa_buf_addf(b, ",\"proposals\":{\"quality\":%.6f,\"any_right\":%.6f,\"distinct\":%.6f,\"disagreement\":%.6f}", r->quality, r->oracle,
+                     r->distinct, r->disagreement);
+    moa_buf_adds(b, "}");
+}
+
+static void json_differences(moa_buf *b, double *s, const moa_eval *e, const char *set) {
+    double *s2 = s + moa_taskset_count(e->tasks) + 1;
+    for (int m = 1; m < e->n_mix; m++) {
+        row r;
+        int n = row_of(&r, s2, e, 0, -1);
+        row_of(&r, s, e, m, -1);
+        diff d = difference(s, s2, n);
+        moa_buf_adds(b, m > 1 ? ",{" : "{");
+        str(b, "mix", e->mix[m].label);
+        moa_buf_adds(b, ",");
+        str(b, "against", e->mix[0].label);
+        moa_buf_adds(b, ",");
+        str(b, "task", set);
+        moa_buf_addf(b, ",\"difference\":%.6f,\"ci95\":[%.6f,%.6f]}", d.mean, d.ci[0], d.ci[1]);
+    }
+}
+
+int moa_eval_json(moa_buf *b, const moa_eval *e, const char *set, double wall_s, moa_err *err) {
+    double *s = scratch(e, err);
+    if (!s) return MOA_ENOMEM;
+    int n_group = moa_taskset_group_count(e->tasks), first = n_group > 1 ? 0 : n_group;
+    moa_buf_adds(b, "{\"tasks\":[");
+    moa_json_add_str(b, set, strlen(set));
+    for (int g = first; g < n_group; g++) {
+        const char *name = moa_taskset_group_name(e->tasks, g);
+        moa_buf_adds(b, ",");
+        moa_json_add_str(b, name, strlen(name));
+    }
+    moa_buf_adds(b, "],\"results\":[");
+    for (int m = 0; m < e->n_mix; m++)
+        for (int g = -1; g < n_group; g++) {
+            if (g >= 0 && n_group < 2) continue;
+            row r;
+            row_of(&r, s, e, m, g);
+            if (m || g >= 0) moa_buf_adds(b, ",");
+            json_row(b, &r, e->mix[m].label, g < 0 ? set : moa_taskset_group_name(e->tasks, g));
+        }
+    moa_buf_adds(b, "],\"differences\":[");
+    json_differences(b, s, e, set);
+    moa_buf_adds(b, "]");
+    plane p = fit(s, e);
+    if (p.ok) moa_buf_addf(b, ",\"fit\":{\"quality\":%.6f,\"diversity\":%.6f,\"constant\":%.6f,\"r2\":%.6f,\"mixes\":%d}", p.a, p.b, p.c, p.r2, p.n);
+    moa_buf_addf(b, ",\"seeds\":%d,\"wall_seconds\":%.3f}\n", e->n_seed, wall_s);
+    free(s);
+    return finish(b, err);
+}
+
+/* ---- charts ---- */
+
+static int samples_of(const moa_mix_spec *m) { return m->cfg.n > 0 ? m->cfg.n : 1; }
+
+int moa_eval_plot_n(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
+    double *s = scratch(e, err);
+    moa_plot_series series[64] = {0};
+    moa_plot_point *pt = calloc((size_t)e->n_mix + 1, sizeof *pt);
+    int n_series = 0, used = 0, rc = s && pt ? 0 : moa_fail(err, MOA_ENOMEM, "a chart");
+    for (int m = 0; rc >= 0 && m < e->n_mix; m++) {
+        bool known = false; /* one series a mix name, its points by n */
+        for (int k = 0; k < m; k++) known |= e->mix[k].row == e->mix[m].row;
+        if (known || n_series == 64) continue;
+        series[n_series] = (moa_plot_series){.name = e->mix[m].row->name, .point = pt + used};
+        for (int want = 1; want <= 256; want++)
+            for (int k = m; k < e->n_mix; k++) {
+                if (e->mix[k].row != e->mix[m].row || samples_of(&e->mix[k]) != want) continue;
+                row r;
+                row_of(&r, s, e, k, -1);
+                pt[used++] = (moa_plot_point){.x = want, .y = 100 * r.acc, .lo = 100 * r.ci[0], .hi = 100 * r.ci[1]};
+                series[n_series].n_point++;
+            }
+        n_series++;
+    }
+    char title[160];
+    snprintf(title, sizeof title, "%.100s: accuracy and samples", set);
+    moa_plot p = {.title = title, .x_label = "samples n", .y_label = "accuracy, % (bars: 95 % interval over items)", .series = series, .n_series = n_series};
+    if (rc >= 0) rc = moa_plot_svg(b, &p);
+    free(s);
+    free(pt);
+    return rc < 0 ? moa_fail(err, rc, "the chart of accuracies") : 0;
+}
+
+int moa_eval_plot_diversity(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
+    double *s = scratch(e, err);
+    moa_plot_point *pt = calloc((size_t)e->n_mix + 1, sizeof *pt);
+    char (*label)[64] = calloc((size_t)e->n_mix + 1, sizeof *label);
+    int n = 0, rc = s && pt && label ? 0 : moa_fail(err, MOA_ENOMEM, "a chart");
+    for (int m = 0; rc >= 0 && m < e->n_mix; m++) {
+        row r;
+        row_of(&r, s, e, m, -1);
+        if (!r.has_proposals) continue;
+        snprintf(label[n], sizeof *label, "%.40s: %.1f %%", e->mix[m].label, 100 * r.acc);
+        pt[n] = (moa_plot_point){.x = r.disagreement, .y = 100 * r.quality, .label = label[n]};
+        n++;
+    }
+    char title[160];
+    snprintf(title, sizeof title, "%.100s: proposals (labels: accuracy of the mix)", set);
+    moa_plot_series series = {.point = pt, .n_point = (size_t)n, .no_line = true};
+    moa_plot p = {.title = title, .x_label = "diversity: share of pairs that disagree", .y_label = "quality: right proposals, %", .series = &series, .n_series = 1};
+    if (rc >= 0) rc = moa_plot_svg(b, &p);
+    free(s);
+    free(pt);
+    free(label);
+    return rc < 0 ? moa_fail(err, rc, "the chart of proposals") : 0;
+}

@@ -1,0 +1,14 @@
+/* evalreport.h - a finished evaluation as a table, JSON, Markdown and charts. SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_CLI_EVALREPORT_H
+#define MOA_CLI_EVALREPORT_H
+
+#include "agent/eval.h"
+#include "base/buf.h"
+
+int moa_eval_text(moa_buf *out, const moa_eval *e, const char *set, moa_err *err);
+int moa_eval_json(moa_buf *out, const moa_eval *e, const char *set, double wall_s, moa_err *err);
+int moa_eval_markdown(moa_buf *out, const moa_eval *e, const char *set, moa_err *err);
+int moa_eval_plot_n(moa_buf *out, const moa_eval *e, const char *set, moa_err *err);         /* accuracy against samples */
+int moa_eval_plot_diversity(moa_buf *out, const moa_eval *e, const char *set, moa_err *err); /* proposals: quality against diversity */
+
+#endif

@@ -1,0 +1,26 @@
+/* mixopt.c - see mixopt.h. Options become parameters of the mix's text form, so that ranges and "mix single has no
+ * parameter n" are said in one place (agent/mix.c).
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/mixopt.h"
+
+int moa_cli_open_model(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    char path[4096];
+    MOA_TRY(moa_cli_model_path(path, sizeof path, name, err));
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_threads = *(const int *)ctx;
+    return moa_backend_local_open(out, path, &cfg, err);
+}
+
+int moa_mixopt_spec(moa_mix_spec *s, const moa_optval *v, const char *dflt, moa_err *err) {
+    static const struct { int opt; const char *key; } map[] = {
+        {MIXO_N, "n"}, {MIXO_LAYERS, "layers"}, {MIXO_WINDOW, "window"}, {MIXO_TEMP, "temperature"},
+        {MIXO_AGG_TEMP, "aggregate-temperature"}, {MIXO_MAX, "max-tokens"}, {MIXO_AGG, "aggregator"},
+    };
+    MOA_TRY(moa_mix_spec_parse(s, v[MIXO_MIX].set ? v[MIXO_MIX].s : dflt, err));
+    int rc = 0;
+    for (size_t i = 0; rc >= 0 && i < sizeof map / sizeof *map; i++)
+        if (v[map[i].opt].set) rc = moa_mix_spec_set(s, map[i].key, v[map[i].opt].s, err);
+    for (int i = 0; rc >= 0 && i < v[MIXO_PROPOSER].n_list; i++) rc = moa_mix_spec_set(s, "proposer", v[MIXO_PROPOSER].list[i], err);
+    if (rc < 0) moa_mix_spec_deinit(s);
+    return rc;
+}
