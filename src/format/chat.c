@@ -1,0 +1,82 @@
+/* chat.c - see chat.h. The template sees what Hugging Face's apply_chat_template gives it: messages, bos_token, eos_token,
+ * add_generation_prompt, and tools and documents that are none.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "format/chat.h"
+
+#include "base/err.h"
+#include "base/utf8.h"
+#include "format/jinja.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct moa_chat_template { moa_jinja *jinja; };
+
+int moa_chat_template_parse(moa_chat_template **out, const char *text, size_t n, moa_err *err) {
+    *out = NULL;
+    moa_chat_template *t = calloc(1, sizeof *t);
+    if (!t) return moa_fail(err, MOA_ENOMEM, "chat template: no memory");
+    int rc = moa_jinja_parse(&t->jinja, text, n, "chat template", err);
+    if (rc < 0) {
+        free(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+void moa_chat_template_free(moa_chat_template *t) {
+    if (!t) return;
+    moa_jinja_free(t->jinja);
+    free(t);
+}
+
+/* A JSON string of any bytes: bad UTF-8 becomes U+FFFD. NULL: no memory. */
+static json_t *text_value(const char *s) {
+    size_t n = strlen(s);
+    json_t *v = json_stringn(s, n);
+    if (v || n > SIZE_MAX / 4) return v;
+    moa_buf b;
+    moa_buf_init(&b, n * 3);
+    if (moa_utf8_add_clean(&b, s, n) == 0) v = json_stringn(moa_buf_str(&b), b.len);
+    moa_buf_deinit(&b);
+    return v;
+}
+
+/* The _new functions take over the value and fail on NULL: one check covers a chain of them. */
+static json_t *message_value(const moa_message *m) {
+    json_t *o = json_object();
+    if (json_object_set_new(o, "role", text_value(m->role)) == 0 && json_object_set_new(o, "content", text_value(m->content)) == 0) return o;
+    json_decref(o);
+    return NULL;
+}
+
+static json_t *context(const moa_message *msg, int n_msg, const char *bos, const char *eos, bool prompt) {
+    json_t *o = json_object(), *list = json_array();
+    bool ok = o && list;
+    for (int i = 0; i < n_msg && ok; i++) ok = json_array_append_new(list, message_value(&msg[i])) == 0;
+    ok = ok && json_object_set(o, "messages", list) == 0 && json_object_set_new(o, "bos_token", text_value(bos ? bos : "")) == 0 &&
+         json_object_set_new(o, "eos_token", text_value(eos ? eos : "")) == 0 &&
+         json_object_set_new(o, "add_generation_prompt", json_boolean(prompt)) == 0 && json_object_set_new(o, "tools", json_null()) == 0 &&
+         json_object_set_new(o, "documents", json_null()) == 0;
+    json_decref(list);
+    if (ok) return o;
+    json_decref(o);
+    return NULL;
+}
+
+int moa_chat_render_vars(char **out, size_t *len, const moa_chat_template *t, const json_t *vars, moa_err *err) {
+    return moa_jinja_render(out, len, t->jinja, vars, NULL, err);
+}
+
+int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
+                    const char *bos, const char *eos, bool add_generation_prompt, moa_err *err) {
+    *out = NULL;
+    for (int i = 0; i < n_msg; i++)
+        if (!msg[i].role || !msg[i].content) return moa_fail(err, MOA_EINVAL, "message %d has no %s", i, msg[i].role ? "content" : "role");
+    json_t *vars = context(msg, n_msg, bos, eos, add_generation_prompt);
+    if (!vars) return moa_fail(err, MOA_ENOMEM, "chat template: no memory for the conversation");
+    int rc = moa_chat_render_vars(out, len, t, vars, err);
+    json_decref(vars);
+    return rc;
+}
