@@ -92,7 +92,9 @@ static int check_inputs(const moa_node *n, moa_err *err) {
     for (int i = 0; i < n->n_in; i++) {
         const moa_tensor *t = n->in[i];
         if (!t) continue;
-        if (moa_cols(t) <= 0) return moa_fail(err, MOA_EINVAL, "%s: input %d has rows of 0 elements", n->op->name, i);
+        if (t->n_dim < 1 || t->n_dim > MOA_MAX_DIM || !moa_type_get(t->dtype))
+            return moa_fail(err, MOA_EINVAL, "%s: input %d is no tensor: %d axes, element type %d", n->op->name, i, t->n_dim, (int)t->dtype);
+        if (moa_cols(t) < (t->n_dim > 1)) return moa_fail(err, MOA_EINVAL, "%s: input %d has rows of 0 elements", n->op->name, i);
         if (!moa_tensor_contiguous(t)) return moa_fail(err, MOA_EINVAL, "%s: input %d is not contiguous", n->op->name, i);
     }
     return MOA_OK;

@@ -71,7 +71,7 @@ int64_t moa_tensor_count(const moa_tensor *t);        /* elements */
 size_t moa_tensor_bytes(const moa_tensor *t);         /* of a contiguous tensor */
 bool moa_tensor_contiguous(const moa_tensor *t);
 static inline int64_t moa_cols(const moa_tensor *t) { return t->shape[t->n_dim - 1]; }
-static inline int64_t moa_rows(const moa_tensor *t) { return moa_tensor_count(t) / moa_cols(t); }
+static inline int64_t moa_rows(const moa_tensor *t) { return moa_cols(t) ? moa_tensor_count(t) / moa_cols(t) : 0; }
 
 /* bf16 and f16 <-> f32, round to nearest even. */
 static inline float moa_bf16_to_f32(uint16_t h) {
