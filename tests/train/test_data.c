@@ -1,0 +1,352 @@
+/* test_data.c - documents and batches: what is learned is exactly what the assistant says, nothing is cut, lost or seen by a
+ * neighbour, and everything follows from counters.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "train/pack.h"
+#include "train/samples.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char dir[64];
+static moa_gguf *meta;
+static moa_tokenizer *tok;
+static moa_chat_template *chat;
+
+static const char recipe_text[] =
+    "name: t\n"
+    "stages:\n"
+    " - name: a\n   steps: 4\n   batch_tokens: 4096\n   seq_len: 512\n   accumulate: 2\n   data: [{family: all, weight: 3}, {family: talk}]\n"
+    " - name: s\n   kind: sample\n   items: 4\n   data: [{family: all}]\n"
+    " - name: g\n   steps: 4\n   batch_tokens: 2048\n   seq_len: 1024\n   data: [{aggregate: s, k_min: 2, k_max: 4, mixed: 1}]\n";
+
+static moa_recipe *recipe(void) {
+    moa_err err = {0};
+    moa_recipe *r;
+    if (moa_recipe_parse(&r, recipe_text, sizeof recipe_text - 1, "t.yaml", &err) < 0) fail_msg("%s", err.text);
+    return r;
+}
+
+typedef struct corpus { char *text[4000]; size_t len[4000]; int64_t n; } corpus;
+static int add(void *ctx, const char *text, size_t n) {
+    corpus *c = ctx;
+    if (c->n == 4000) return 0;
+    c->text[c->n] = strndup(text, n);
+    c->len[c->n++] = n;
+    return 0;
+}
+
+static int setup(void **state) {
+    (void)state;
+    static corpus c;
+    static const char *const special[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+    const moa_bpe_train cfg = {.n_vocab = 400, .pre = "moa", .special = special, .n_special = 3, .bos = -1, .eos = 2, .pad = 0};
+    char path[128];
+    moa_err err = {0};
+    moa_recipe *r = recipe();
+    snprintf(dir, sizeof dir, "/tmp/moa-test-XXXXXX");
+    if (!mkdtemp(dir)) return -1;
+    snprintf(path, sizeof path, "%s/tok.gguf", dir);
+    moa_gguf_out *o = moa_gguf_out_new();
+    int rc = moa_data_texts(r, 500, add, &c, &err);
+    if (rc == 0) rc = moa_bpe_train_run(o, &cfg, (const char *const *)c.text, c.len, c.n, &err);
+    if (rc == 0) rc = moa_gguf_write(o, path, &err);
+    if (rc == 0) rc = moa_gguf_open(&meta, path, &err);
+    if (rc == 0) rc = moa_tokenizer_open(&tok, meta, &err);
+    if (rc == 0) rc = moa_chat_template_parse(&chat, moa_recipe_chat_template, strlen(moa_recipe_chat_template), &err);
+    if (rc < 0) fprintf(stderr, "%s\n", err.text);
+    moa_gguf_out_free(o);
+    for (int64_t i = 0; i < c.n; i++) free(c.text[i]);
+    moa_recipe_free(r);
+    unlink(path);
+    return rc;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    moa_chat_template_free(chat);
+    moa_tokenizer_close(tok);
+    moa_gguf_close(meta);
+    rmdir(dir);
+    return 0;
+}
+
+static char *text_of(const int32_t *id, int64_t n) {
+    char *s;
+    size_t len;
+    assert_int_equal(moa_detokenize(&s, &len, tok, id, n, true, NULL), 0);
+    return s;
+}
+
+/* Text of the tokens of d whose mark is `learn`. */
+static char *part(const moa_doc *d, int learn) {
+    int32_t *id = malloc((size_t)d->n * sizeof *id);
+    int64_t m = 0;
+    for (int64_t i = 0; i < d->n; i++)
+        if (d->learn[i] == learn) id[m++] = d->id[i];
+    char *s = text_of(id, m);
+    free(id);
+    return s;
+}
+
+static void test_mask(void **state) {
+    (void)state;
+    const moa_message msg[] = {{"system", "Be brief."}, {"user", "How are you?"}, {"assistant", "Well. And you?"},
+                               {"user", "Fine."},       {"assistant", "Good."}};
+    moa_render r;
+    moa_doc d = {0};
+    moa_err err = {0};
+    assert_int_equal(moa_render_init(&r, tok, chat, &err), 0);
+    if (moa_render_conversation(&d, &r, msg, 5, &err) < 0) fail_msg("%s", err.text);
+    char *learned = part(&d, 1), *given = part(&d, 0);
+    assert_string_equal(learned, "Well. And you?<|im_end|>Good.<|im_end|>");
+    assert_string_equal(given, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n"
+                               "\n<|im_start|>user\nFine.<|im_end|>\n<|im_start|>assistant\n\n");
+    free(learned);
+    free(given);
+    moa_doc_deinit(&d);
+    moa_render_deinit(&r);
+}
+
+static moa_data *open_stage(moa_recipe *r, int stage) {
+    moa_data *d;
+    moa_err err = {0};
+    if (moa_data_open(&d, r, stage, tok, chat, dir, &err) < 0) fail_msg("%s", err.text);
+    return d;
+}
+
+/* Document `number` as a text of what is learned; the batch must hold the same. */
+static void check_rows(const moa_train_batch *b, const moa_recipe_stage *s, moa_data *d, uint64_t n_doc) {
+    int64_t part_len = b->n / s->accumulate, learned = 0, docs = 0, used = 0;
+    for (int64_t i = 0; i < b->n; i++) {
+        int64_t start = i / part_len * part_len + b->doc_start[i];
+        assert_true(start <= i && start / s->seq_len == i / s->seq_len); /* within its row */
+        assert_int_equal(b->pos[i], b->weight[i] > 0 || b->pos[i] ? i - start : 0);
+        learned += b->weight[i] > 0;
+        if (i + 1 < b->n && b->pos[i + 1] == b->pos[i] + 1) assert_int_equal(b->target[i], b->id[i + 1]);
+    }
+    assert_int_equal(learned, b->n_learned);
+    moa_doc doc = {0};
+    for (uint64_t k = 0; k < n_doc; k++) { /* each document stands whole in one row, or waits */
+        bool waits = false;
+        for (uint64_t j = 0; j < b->after.n_waiting; j++) waits |= b->after.waiting[j] == k;
+        if (waits) continue;
+        assert_int_equal(moa_data_doc(&doc, d, k, NULL), 0);
+        docs++;
+        used += doc.n - 1;
+        bool found = false;
+        for (int64_t i = 0; i + doc.n - 1 <= b->n && !found; i++) {
+            if (b->pos[i] != 0 || memcmp(b->id + i, doc.id, (size_t)(doc.n - 1) * 4) != 0) continue;
+            found = b->target[i + doc.n - 2] == doc.id[doc.n - 1] && b->pos[i + doc.n - 2] == doc.n - 2;
+            for (int64_t j = 0; j + 1 < doc.n && found; j++) found = (b->weight[i + j] > 0) == doc.learn[j + 1];
+        }
+        if (!found) fail_msg("document %llu is not in the batch", (unsigned long long)k);
+    }
+    assert_int_equal(docs, b->n_doc);
+    assert_int_equal(used, b->n_used);
+    moa_doc_deinit(&doc);
+}
+
+static void test_packing(void **state) {
+    (void)state;
+    moa_recipe *r = recipe();
+    moa_data *d = open_stage(r, 0);
+    moa_train_batch b;
+    moa_doc doc = {0};
+    moa_err err = {0};
+    assert_int_equal(moa_batch_init(&b, &r->stages[0], &err), 0);
+    moa_pack_state st = {0};
+    if (moa_batch_fill(&b, &doc, d, &r->stages[0], &st, &err) < 0) fail_msg("%s", err.text);
+    check_rows(&b, &r->stages[0], d, b.after.next);
+    assert_true((double)b.n_used > 0.9 * (double)b.n);
+    assert_true(b.n_learned > 0 && b.n_learned < b.n_used);
+    moa_batch_deinit(&b);
+    moa_doc_deinit(&doc);
+    moa_data_close(d);
+    moa_recipe_free(r);
+}
+
+static void test_counters(void **state) {
+    (void)state;
+    moa_recipe *r = recipe();
+    const moa_recipe_stage *s = &r->stages[0];
+    moa_data *d = open_stage(r, 0), *d2 = open_stage(r, 0);
+    moa_err err = {0};
+    moa_doc doc = {0};
+    moa_train_batch b;
+    moa_feed *f, *f2 = NULL;
+    int64_t docs = 0;
+    assert_int_equal(moa_batch_init(&b, s, &err), 0);
+    moa_pack_state st = {0};
+    assert_int_equal(moa_feed_start(&f, d2, s, &st, 6, &err), 0);
+    for (int i = 0; i < 6; i++) { /* alone, through the thread, and through a thread that starts in the middle */
+        const moa_train_batch *t;
+        assert_int_equal(moa_batch_fill(&b, &doc, d, s, &st, &err), 0);
+        if (i == 3) {
+            moa_feed_stop(f);
+            assert_int_equal(moa_feed_start(&f2, d2, s, &st, 3, &err), 0);
+        }
+        assert_int_equal(moa_feed_take(&t, i < 3 ? f : f2, &err), 0);
+        assert_memory_equal(t->id, b.id, (size_t)b.n * 4);
+        assert_memory_equal(t->target, b.target, (size_t)b.n * 4);
+        assert_memory_equal(t->weight, b.weight, (size_t)b.n * 4);
+        assert_memory_equal(&t->after, &b.after, sizeof b.after);
+        st = b.after;
+        docs += b.n_doc;
+        assert_int_equal(docs + (int64_t)st.n_waiting, (int64_t)st.next); /* none lost, none twice */
+    }
+    moa_feed_stop(f2);
+    moa_batch_deinit(&b);
+    moa_doc_deinit(&doc);
+    moa_data_close(d);
+    moa_data_close(d2);
+    moa_recipe_free(r);
+}
+
+/* The split: an item that is made for training must not be one of the held-out. */
+static void test_train_split(void **state) {
+    (void)state;
+    moa_recipe *r = recipe();
+    moa_item it;
+    moa_item_init(&it);
+    for (uint64_t i = 0; i < 200; i++) {
+        moa_err err = {0};
+        if (moa_data_item(&it, r, 1, i, &err) < 0) fail_msg("%s", err.text);
+        assert_true(it.id % 8 != 0); /* what hashes to 0 is held out */
+    }
+    moa_item_deinit(&it);
+    moa_recipe_free(r);
+}
+
+static void write_samples(const char *path, const char *tail) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    moa_item it;
+    moa_buf b;
+    moa_item_init(&it);
+    moa_buf_init(&b, 1 << 20);
+    static const char *const cand[] = {"One.\nAnswer: 1", "Two \"2\".\nAnswer: 2", "It is two.\nAnswer: 2", "Nothing"};
+    static const bool right[] = {false, true, true, false}, none[] = {false, false, false, false};
+    int n;
+    it.family = moa_families(&n)[0];
+    it.level = 1;
+    for (int i = 0; i < 2; i++) {
+        moa_buf_clear(&it.question);
+        moa_buf_adds(&it.question, i ? "Unsolved?" : "What is 1 + 1?");
+        moa_buf_clear(&it.solution);
+        moa_buf_adds(&it.solution, "1 + 1 = 2\nAnswer: 2");
+        assert_int_equal(moa_samples_line(&b, &it, (uint64_t)i, cand, i ? none : right, 4), 0);
+    }
+    fprintf(f, "%s%s", moa_buf_str(&b), tail);
+    fclose(f);
+    moa_buf_deinit(&b);
+    moa_item_deinit(&it);
+}
+
+static void test_aggregate(void **state) {
+    (void)state;
+    char path[128];
+    moa_recipe *r = recipe();
+    snprintf(path, sizeof path, "%s/samples-s.jsonl", dir);
+    write_samples(path, "");
+    moa_data *d = open_stage(r, 2);
+    moa_doc doc = {0};
+    int copied = 0, solved = 0;
+    for (uint64_t i = 0; i < 200; i++) {
+        assert_int_equal(moa_data_doc(&doc, d, i, NULL), 0);
+        char *learned = part(&doc, 1), *given = part(&doc, 0);
+        const char *a = strstr(given, "Two \"2\"."), *b = strstr(given, "It is two.");
+        assert_non_null(strstr(given, "What is 1 + 1?")); /* mixed: 1 takes only items with right and wrong ones */
+        if (!a && !b) assert_string_equal(learned, "1 + 1 = 2\nAnswer: 2<|im_end|>"), solved++;
+        else assert_string_equal(learned, a && (!b || a < b) ? "Two \"2\".\nAnswer: 2<|im_end|>" : "It is two.\nAnswer: 2<|im_end|>"), copied++;
+        free(learned);
+        free(given);
+    }
+    assert_true(copied > 100 && solved > 5);
+    moa_data_close(d);
+    r->stages[2].data[0].target = MOA_AGG_ANSWER;
+    d = open_stage(r, 2);
+    assert_int_equal(moa_data_doc(&doc, d, 0, NULL), 0);
+    char *learned = part(&doc, 1);
+    assert_string_equal(learned, "Answer: 2<|im_end|>");
+    free(learned);
+    moa_data_close(d);
+    moa_doc_deinit(&doc);
+    moa_recipe_free(r);
+    unlink(path);
+}
+
+static void test_bad_samples(void **state) {
+    (void)state;
+    static const struct { const char *tail, *want; } bad[] = {
+        {"{\"question\":\n", ":3"}, {"[]\n", ":3"}, {"{\"question\":\"q\",\"solution\":\"s\",\"candidates\":[\"a\"],\"correct\":[]}\n", ":3"},
+        {"{\"question\":\"q\",\"solution\":\"s\",\"candidates\":[1],\"correct\":[true]}\n", ":3"},
+    };
+    char path[128];
+    snprintf(path, sizeof path, "%s/samples-s.jsonl", dir);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        moa_samples *s;
+        moa_err err = {0};
+        write_samples(path, bad[i].tail);
+        assert_true(moa_samples_load(&s, path, &err) < 0);
+        if (!strstr(err.text, bad[i].want)) fail_msg("case %zu: %s", i, err.text);
+    }
+    unlink(path);
+}
+
+static void test_files(void **state) {
+    (void)state;
+    char txt[128], jl[128], text[1024];
+    snprintf(txt, sizeof txt, "%s/a.txt", dir);
+    snprintf(jl, sizeof jl, "%s/b.jsonl", dir);
+    FILE *f = fopen(txt, "w");
+    for (int i = 0; i < 500; i++) fprintf(f, "Line number %d of a plain text. ", i);
+    fclose(f);
+    f = fopen(jl, "w");
+    fprintf(f, "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Hello there.\"}]}\n");
+    fclose(f);
+    snprintf(text, sizeof text, "name: t\nstages:\n - {name: a, steps: 1, seq_len: 64, batch_tokens: 512, data: [{file: %s}]}\n"
+                                " - {name: b, steps: 1, seq_len: 64, batch_tokens: 512, data: [{file: %s}]}\n", txt, jl);
+    moa_recipe *r;
+    moa_err err = {0};
+    if (moa_recipe_parse(&r, text, strlen(text), "t.yaml", &err) < 0) fail_msg("%s", err.text);
+    moa_doc doc = {0};
+    moa_data *d = open_stage(r, 0);
+    assert_int_equal(moa_data_doc(&doc, d, 5, NULL), 0);
+    assert_int_equal(doc.n, 65); /* 64 inputs */
+    for (int64_t i = 0; i < doc.n; i++) assert_int_equal(doc.learn[i], 1);
+    moa_data_close(d);
+    d = open_stage(r, 1);
+    assert_int_equal(moa_data_doc(&doc, d, 5, NULL), 0);
+    char *learned = part(&doc, 1);
+    assert_string_equal(learned, "Hello there.<|im_end|>");
+    free(learned);
+    moa_data_close(d);
+    moa_doc_deinit(&doc);
+    f = fopen(jl, "a");
+    fprintf(f, "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}\n");
+    fclose(f);
+    assert_true(moa_data_open(&d, r, 1, tok, chat, dir, &err) < 0);
+    assert_non_null(strstr(err.text, "t.yaml:4: "));
+    assert_non_null(strstr(err.text, "b.jsonl:2: "));
+    moa_recipe_free(r);
+    unlink(txt);
+    unlink(jl);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mask),      cmocka_unit_test(test_packing),     cmocka_unit_test(test_counters), cmocka_unit_test(test_train_split),
+        cmocka_unit_test(test_aggregate), cmocka_unit_test(test_bad_samples), cmocka_unit_test(test_files),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
