@@ -15,7 +15,7 @@
 #include "tensor/kernels/types.h"
 #include "tensor/quant/block.h"
 
-enum { CHUNK = 512, ROWS = 4, WIDEN = 12, BATCH = 24 }; /* BATCH: rows of x that one scratch tile serves */
+enum { CHUNK = 512, ROWS = 4, WIDEN = 12, BATCH = 48 }; /* BATCH: rows of x that one scratch tile serves */
 _Static_assert(CHUNK % MOA_QK == 0 && CHUNK % VN == 0, "chunks end where blocks and vectors end");
 
 /* y[0..3] = sums of the lanes of a[0..3]. */
@@ -39,46 +39,45 @@ MOA_INLINE void store_sums(float *y, const VF *a, int n) {
 #define LOAD_f16(p, k) vf_load_f16((const uint16_t *)(p) + (k))
 #define LOAD_f16_first(p, k, n) vf_load_f16_first((const uint16_t *)(p) + (k), n)
 
-/* acc[t * R + r] += x[t] . w[r] over n elements. Named variables stay in registers where arrays do not. */
-#define R4(M, t, ...) M(t, 0, __VA_ARGS__) M(t, 1, __VA_ARGS__) M(t, 2, __VA_ARGS__) M(t, 3, __VA_ARGS__)
-#define R8(M, t, ...)                                                                                                            \
-    R4(M, t, __VA_ARGS__)                                                                                                        \
-    M(t, 4, __VA_ARGS__) M(t, 5, __VA_ARGS__) M(t, 6, __VA_ARGS__) M(t, 7, __VA_ARGS__)
-#define T1(M, R, ...) M(0, R, __VA_ARGS__)
-#define T2(M, R, ...) T1(M, R, __VA_ARGS__) M(1, R, __VA_ARGS__)
-#define T3(M, R, ...) T2(M, R, __VA_ARGS__) M(2, R, __VA_ARGS__)
-#define T4(M, R, ...) T3(M, R, __VA_ARGS__) M(3, R, __VA_ARGS__)
-#define T6(M, R, ...) T4(M, R, __VA_ARGS__) M(4, R, __VA_ARGS__) M(5, R, __VA_ARGS__)
+/* acc[t * NR + r] += x[t] . w[r] over n elements. Named variables stay in registers where arrays do not. The rows of x
+ * are loaded first, then each weight meets all of them: 6 x 4 chains and their operands fit 32 registers, 3 x 4 fit 16. */
+#define R4(M, ...) M(0, __VA_ARGS__) M(1, __VA_ARGS__) M(2, __VA_ARGS__) M(3, __VA_ARGS__)
+#define R8(M, ...) R4(M, __VA_ARGS__) M(4, __VA_ARGS__) M(5, __VA_ARGS__) M(6, __VA_ARGS__) M(7, __VA_ARGS__)
+#define T1(M, ...) M(0, __VA_ARGS__)
+#define T2(M, ...) T1(M, __VA_ARGS__) M(1, __VA_ARGS__)
+#define T3(M, ...) T2(M, __VA_ARGS__) M(2, __VA_ARGS__)
+#define T4(M, ...) T3(M, __VA_ARGS__) M(3, __VA_ARGS__)
+#define T6(M, ...) T4(M, __VA_ARGS__) M(4, __VA_ARGS__) M(5, __VA_ARGS__)
 
 #define ACC_IN(t, r, NR) VF a##t##_##r = acc[t * NR + r];
 #define ACC_OUT(t, r, NR) acc[t * NR + r] = a##t##_##r;
-#define W_PTR(t, r, ...) const char *const w##r = w[r];
-#define W_LOAD(t, r, LOAD) const VF v##r = LOAD(w##r, k);
-#define W_LOAD_FIRST(t, r, LOAD) const VF v##r = LOAD##_first(w##r, k, (int)(n - k));
-#define FMA(t, r, ...) a##t##_##r = vf_fma(xt, v##r, a##t##_##r);
-#define ROW_IN(t, R, NR) R(ACC_IN, t, NR)
-#define ROW_OUT(t, R, NR) R(ACC_OUT, t, NR)
-#define ROW_FMA(t, R, ...)                                                                                                       \
+#define FMA(t, r) a##t##_##r = vf_fma(x##t, v, a##t##_##r);
+#define X_LOAD(t, ...) const VF x##t = vf_load(x + t * ldx + k);
+#define X_LOAD_FIRST(t, ...) const VF x##t = vf_load_first(x + t * ldx + k, (int)(n - k));
+#define W_PTR(r, ...) const char *const w##r = w[r];
+#define W_IN(r, TS, NR) TS(ACC_IN, r, NR)
+#define W_OUT(r, TS, NR) TS(ACC_OUT, r, NR)
+#define W_FMA(r, TS, LOAD)                                                                                                       \
     {                                                                                                                            \
-        const VF xt = vf_load(x + t * ldx + k);                                                                                  \
-        R(FMA, t, 0)                                                                                                             \
+        const VF v = LOAD(w##r, k);                                                                                              \
+        TS(FMA, r)                                                                                                               \
     }
-#define ROW_FMA_FIRST(t, R, ...)                                                                                                 \
+#define W_FMA_FIRST(r, TS, LOAD)                                                                                                 \
     {                                                                                                                            \
-        const VF xt = vf_load_first(x + t * ldx + k, (int)(n - k));                                                              \
-        R(FMA, t, 0)                                                                                                             \
+        const VF v = LOAD##_first(w##r, k, (int)(n - k));                                                                        \
+        TS(FMA, r)                                                                                                               \
     }
 
 #define TILE(NT, NR, type)                                                                                                       \
     static void tile_##NT##x##NR##_##type(VF *acc, const float *x, int64_t ldx, const char *const *w, int64_t n) {               \
-        R##NR(W_PTR, 0, 0) T##NT(ROW_IN, R##NR, NR) int64_t k = 0;                                                               \
+        R##NR(W_PTR, 0) R##NR(W_IN, T##NT, NR) int64_t k = 0;                                                                    \
         for (; k + VN <= n; k += VN) {                                                                                           \
-            R##NR(W_LOAD, 0, LOAD_##type) T##NT(ROW_FMA, R##NR, 0)                                                               \
+            T##NT(X_LOAD, 0) R##NR(W_FMA, T##NT, LOAD_##type)                                                                    \
         }                                                                                                                        \
         if (k < n) {                                                                                                             \
-            R##NR(W_LOAD_FIRST, 0, LOAD_##type) T##NT(ROW_FMA_FIRST, R##NR, 0)                                                   \
+            T##NT(X_LOAD_FIRST, 0) R##NR(W_FMA_FIRST, T##NT, LOAD_##type)                                                        \
         }                                                                                                                        \
-        T##NT(ROW_OUT, R##NR, NR)                                                                                                \
+        R##NR(W_OUT, T##NT, NR)                                                                                                  \
     }
 #if VN == 16 /* 32 registers */
 #define TILES(type) TILE(1, 8, type) TILE(1, 4, type) TILE(2, 4, type) TILE(4, 4, type) TILE(6, 4, type)
@@ -129,11 +128,11 @@ MOA_INLINE void row_pointers(const char **row, int n, const void *w, size_t stri
             store_sums(y + o, acc, o1 - o < 4 ? (int)(o1 - o) : 4);                                                              \
             if (o1 - o > 4) store_sums(y + o + 4, acc + 4, o1 - o < 8 ? (int)(o1 - o) - 4 : 4);                                  \
         }                                                                                                                        \
-        for (int64_t o = o0; o < o1 && n_tok != 1; o += ROWS) {                                                                  \
-            const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;                                                              \
-            row_pointers(row, ROWS, w, stride, o, o1);                                                                           \
-            for (int64_t i = 0; i < n_tok; i += BATCH) {                                                                         \
-                const int64_t nt = n_tok - i < BATCH ? n_tok - i : BATCH;                                                        \
+        for (int64_t i = 0; i < n_tok && n_tok != 1; i += BATCH) { /* this many rows of x stay in the second cache */            \
+            const int64_t nt = n_tok - i < BATCH ? n_tok - i : BATCH;                                                            \
+            for (int64_t o = o0; o < o1; o += ROWS) {                                                                            \
+                const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;                                                          \
+                row_pointers(row, ROWS, w, stride, o, o1);                                                                       \
                 for (int64_t t = 0; t < nt * ROWS; t++) acc[t] = vf_zero();                                                      \
                 all_tokens_##type(acc, x + i * ldx, ldx, row, nt, n);                                                            \
                 for (int64_t t = 0; t < nt; t++) store_sums(y + (i + t) * ldy + o, acc + ROWS * t, n_row);                       \
@@ -161,11 +160,11 @@ MOA_INLINE void through_tile(widen_fn *widen, float *y, int64_t ldy, const float
     const char *row[ROWS], *tile_row[ROWS];
     VF acc[BATCH * ROWS];
     for (int r = 0; r < ROWS; r++) tile_row[r] = (const char *)tile[r];
-    for (int64_t o = o0; o < o1; o += ROWS) {
-        const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;
-        row_pointers(row, ROWS, w, stride, o, o1);
-        for (int64_t i = 0; i < n_tok; i += BATCH) {
-            const int64_t nt = n_tok - i < BATCH ? n_tok - i : BATCH;
+    for (int64_t i = 0; i < n_tok; i += BATCH) {
+        const int64_t nt = n_tok - i < BATCH ? n_tok - i : BATCH;
+        for (int64_t o = o0; o < o1; o += ROWS) {
+            const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;
+            row_pointers(row, ROWS, w, stride, o, o1);
             for (int64_t t = 0; t < nt * ROWS; t++) acc[t] = vf_zero();
             for (int64_t k = 0; k < n_in; k += CHUNK) {
                 const int64_t n = n_in - k < CHUNK ? n_in - k : CHUNK;

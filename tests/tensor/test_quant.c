@@ -1,0 +1,203 @@
+/* test_quant.c - block formats: floats of golden blocks bit for bit, round trips within stated bounds, hostile
+ * inputs, importance weights.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/rng.h"
+#include "tensor/quant/block.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static const moa_type *const *types;
+static int n_types;
+
+/* tests/golden/make_quant.py describes the file. */
+static void golden_blocks(void **state) {
+    (void)state;
+    char *file;
+    size_t len, at = 0;
+    moa_err err = {0};
+    assert_int_equal(moa_read_file(&file, &len, "tests/golden/quant.golden", 1 << 20, &err), MOA_OK);
+    int seen = 0;
+    while (at < len) {
+        char name[9] = {0};
+        uint32_t n, bytes;
+        memcpy(name, file + at, 8), memcpy(&n, file + at + 8, 4), memcpy(&bytes, file + at + 12, 4);
+        const moa_type *t = moa_type_find(name);
+        assert_non_null(t);
+        assert_int_equal(moa_row_bytes(t->id, n), bytes);
+        float *got = malloc(n * sizeof *got);
+        t->dequantize(got, file + at + 16, n);
+        for (uint32_t i = 0; i < n; i++) {
+            float want;
+            memcpy(&want, file + at + 16 + bytes + i * 4, 4);
+            if (memcmp(&want, &got[i], 4)) printf("%s element %u: %.9g, expected %.9g\n", name, i, (double)got[i], (double)want);
+            assert_memory_equal(&want, &got[i], 4);
+        }
+        free(got);
+        at += 16 + bytes + n * 4;
+        seen++;
+    }
+    free(file);
+    for (int i = 0; i < n_types; i++) seen -= types[i]->block > 1;
+    assert_int_equal(seen, 0); /* every block format has its record */
+}
+
+static void normals(float *x, int n, uint64_t seed, float scale) {
+    moa_rng r;
+    moa_rng_seed(&r, seed);
+    for (int i = 0; i < n; i++) x[i] = scale * (float)moa_rng_normal(&r);
+}
+
+/* Relative root mean square error of a round trip, weighted. */
+static double round_trip(const moa_type *t, const float *x, const float *w, int n, bool use) {
+    uint8_t *q = malloc(moa_row_bytes(t->id, n));
+    float *y = malloc((size_t)n * sizeof *y);
+    t->quantize(q, x, use ? w : NULL, n);
+    t->dequantize(y, q, n);
+    double e = 0, s = 0;
+    for (int i = 0; i < n; i++) {
+        assert_true(isfinite(y[i]));
+        const double d = (double)x[i] - (double)y[i], wi = w ? (double)w[i] : 1.0;
+        e += wi * d * d, s += wi * (double)x[i] * (double)x[i];
+    }
+    free(q), free(y);
+    return sqrt(e / s);
+}
+
+/* Bounds for normally distributed weights. An even grid of step s has the error s / sqrt(12). With the largest of 32
+ * normals near 2.1 sigma that is 0.5 / (2^bits - 1) * 4.2 / sqrt(3): 0.081 for 4 bits; the fit gets below it. */
+static const struct {
+    moa_dtype id;
+    double bound;
+} bounds[] = {{MOA_F32, 0},      {MOA_F16, 3e-4},    {MOA_BF16, 2e-3},  {MOA_Q4_0, 0.088}, {MOA_Q4_1, 0.076}, {MOA_Q5_0, 0.044},
+              {MOA_Q5_1, 0.038}, {MOA_Q8_0, 0.0056}, {MOA_Q4_K, 0.078}, {MOA_Q5_K, 0.039}, {MOA_Q6_K, 0.019}};
+
+static void round_trips(void **state) {
+    (void)state;
+    enum { N = 256 * 64 };
+    static float x[N];
+    int checked = 0;
+    for (int i = 0; i < n_types; i++) {
+        const moa_type *t = types[i];
+        if (!t->quantize) continue;
+        double bound = -1;
+        for (size_t b = 0; b < sizeof bounds / sizeof *bounds; b++)
+            if (bounds[b].id == t->id) bound = bounds[b].bound;
+        assert_true(bound >= 0);
+        for (int s = 0; s < 3; s++) {
+            normals(x, N, 7, s == 0 ? 1.0f : s == 1 ? 0.02f : 300.0f);
+            const double e = round_trip(t, x, NULL, N, false);
+            if (s == 0 || e > bound) printf("%-6s round trip error %.5f, bound %.5f\n", t->name, e, bound);
+            assert_true(e <= bound);
+        }
+        checked++;
+    }
+    assert_int_equal(checked, sizeof bounds / sizeof *bounds);
+}
+
+/* Weights where few elements matter: the weighted error must fall when the quantiser is told. */
+static void importance_helps(void **state) {
+    (void)state;
+    enum { N = 256 * 32 };
+    static float x[N], w[N];
+    normals(x, N, 8, 1.0f);
+    for (int i = 0; i < N; i++) w[i] = i % 7 == 0 ? 50.0f : 0.5f;
+    for (int i = 0; i < n_types; i++) {
+        const moa_type *t = types[i];
+        if (!t->quantize || t->block == 1 || t->id == MOA_Q8_0) continue;
+        const double with = round_trip(t, x, w, N, true), without = round_trip(t, x, w, N, false);
+        if (with >= without) printf("%s: weighted error %.5f with importance, %.5f without\n", t->name, with, without);
+        assert_true(with < without);
+    }
+    for (int i = 0; i < N; i++) w[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? -1.0f : 0.0f; /* useless: taken as ones */
+    for (int i = 0; i < n_types; i++)
+        if (types[i]->quantize && types[i]->block > 1) {
+            uint8_t a[256], b[256];
+            const int n = 256 / types[i]->block * types[i]->block, bytes = (int)moa_row_bytes(types[i]->id, n);
+            if (bytes > 256) continue;
+            types[i]->quantize(a, x, w, n);
+            types[i]->quantize(b, x, NULL, n);
+            assert_memory_equal(a, b, (size_t)bytes);
+        }
+}
+
+static void hostile_inputs(void **state) {
+    (void)state;
+    enum { N = 512 };
+    static float x[N], y[N];
+    static uint8_t q[N * 4];
+    static const float specials[] = {0.0f,     -0.0f,     1e-45f, -1e-40f, 1e-38f,   1e-8f,
+                                     65504.0f, -65520.0f, 1e9f,   3e38f,   -FLT_MAX, FLT_MAX};
+    for (int i = 0; i < n_types; i++) {
+        const moa_type *t = types[i];
+        if (!t->quantize) continue;
+        for (size_t s = 0; s < sizeof specials / sizeof *specials; s++)
+            for (int mix = 0; mix < 3; mix++) { /* all equal; alternating signs; one among normals */
+                normals(x, N, s, 1.0f);
+                for (int j = 0; j < N; j++)
+                    if (mix < 2 || j % 100 == 3) x[j] = mix == 1 && j % 2 ? -specials[s] : specials[s];
+                t->quantize(q, x, NULL, N);
+                t->dequantize(y, q, N);
+                for (int j = 0; j < N; j++) assert_true(isfinite(y[j]));
+                for (int j = 0; j < N && mix < 2; j++) {
+                    if (fabsf(x[j]) < 1e-37f) assert_true(fabsf(y[j]) < 1e-37f);
+                    /* A constant block of an ordinary size is kept well: within half a step. */
+                    if (fabsf(x[j]) == 65504.0f) assert_true(fabsf(y[j] - x[j]) < 0.07f * fabsf(x[j]));
+                }
+            }
+        if (t->block == 1) continue;
+        for (int j = 0; j < N; j++) x[j] = j % 5 == 0 ? NAN : j % 5 == 1 ? INFINITY : 1.0f;
+        t->quantize(q, x, NULL, N);
+        t->dequantize(y, q, N);
+        for (int j = 0; j < N; j++) assert_true(isfinite(y[j]));
+        normals(x, N, 4, 1.0f);
+        x[7] = NAN; /* one NaN counts as 0 and does not hurt its neighbours */
+        t->quantize(q, x, NULL, N);
+        t->dequantize(y, q, N);
+        for (int j = 0; j < N; j++) assert_true(j == 7 ? fabsf(y[j]) < 0.2f : fabsf(x[j] - y[j]) < 0.35f);
+    }
+}
+
+/* Random bytes are a legal block of any format: no index may leave its table. Scales may be anything then. */
+static void random_bytes(void **state) {
+    (void)state;
+    uint8_t q[1024 + 1];
+    float y[512], z[512];
+    moa_rng r;
+    moa_rng_seed(&r, 3);
+    for (int round = 0; round < 200; round++)
+        for (int i = 0; i < n_types; i++) {
+            const moa_type *t = types[i];
+            const int n = 512 / t->block * t->block;
+            const size_t bytes = moa_row_bytes(t->id, n);
+            if (t->block == 1) continue;
+            for (size_t b = 0; b < bytes; b++) q[b + 1] = (uint8_t)moa_rng_u64(&r);
+            t->dequantize(y, q + 1, n); /* odd address */
+            moa_ints u;
+            for (int k = 0; k < n; k += 256) {
+                t->unpack(&u, q + 1 + (size_t)(k / t->block * t->bytes), 256);
+                for (int j = 0; j < 256; j++) {
+                    const float v = u.d[j / 16] * u.q[j];
+                    z[k + j] = t->has_min ? v + u.m[j / 16] : v;
+                }
+            }
+            assert_memory_equal(y, z, sizeof y);
+        }
+}
+
+int main(void) {
+    types = moa_types(&n_types);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_blocks),  cmocka_unit_test(round_trips),  cmocka_unit_test(importance_helps),
+        cmocka_unit_test(hostile_inputs), cmocka_unit_test(random_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
