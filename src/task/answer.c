@@ -53,8 +53,8 @@ static bool shell(const char *s, size_t n, size_t *used) {
 static void trim(const char **s, size_t *n) {
     for (size_t before = *n + 1, u; before != *n;) {
         before = *n;
-        while (*n && blank((*s)[*n - 1])) --*n;
-        while (*n && blank(**s)) ++*s, --*n;
+        while (*n && (blank((*s)[*n - 1]) || (*s)[*n - 1] == ',')) --*n;
+        while (*n && (blank(**s) || **s == ',')) ++*s, --*n;
         if (*n > 1 && (*s)[*n - 1] == '.') --*n;
         if (*n && shell(*s, *n, &u)) *s += u, *n -= u;
         if (*n && (shell(*s + *n - 1, 1, &u) || (*n >= 3 && shell(*s + *n - 3, 3, &u) && u == 3))) *n -= u;
@@ -116,14 +116,21 @@ static size_t fold(char *out, const char *s, size_t n) {
     return w;
 }
 
-bool moa_answer_canon(moa_buf *out, const char *answer, size_t n) {
-    char tmp[MOA_ANSWER_MAX + 2];
+static size_t canon_once(char *out, const char *s, size_t n) {
     size_t len = 0;
+    trim(&s, &n);
+    if (n == 0 || n > MOA_ANSWER_MAX) return 0;
+    out[0] = choice(s, n);
+    if (out[0]) return 1;
+    return number(out, &len, s, n) ? len : fold(out, s, n);
+}
+
+/* Taking one shell off may bare another ('"5,".'), so until nothing changes; every turn but the last shortens it or
+ * makes it lower case, so the turns are few. */
+bool moa_answer_canon(moa_buf *out, const char *answer, size_t n) {
+    char a[MOA_ANSWER_MAX + 2], b[MOA_ANSWER_MAX + 2];
     moa_buf_clear(out);
-    trim(&answer, &n);
-    if (n == 0 || n > MOA_ANSWER_MAX) return false;
-    char c = choice(answer, n);
-    if (c) tmp[len++] = c;
-    else if (!number(tmp, &len, answer, n)) len = fold(tmp, answer, n);
-    return len > 0 && moa_buf_add(out, tmp, len) == 0;
+    size_t len = canon_once(a, answer, n);
+    for (size_t m; len && ((m = canon_once(b, a, len)) != len || memcmp(a, b, len) != 0); len = m) memcpy(a, b, m);
+    return len > 0 && moa_buf_add(out, a, len) == 0;
 }

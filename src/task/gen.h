@@ -6,6 +6,8 @@
 #include "base/err.h"
 #include "task/task.h"
 
+/* At most one draw in an argument list or initializer: C does not order them, and items must be the same whatever
+ * compiler built the program. */
 #define MOA_COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 #define MOA_PICK(r, a) ((a)[moa_rng_below((r), (uint32_t)MOA_COUNT(a))])
 

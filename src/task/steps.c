@@ -180,15 +180,16 @@ static void mul_columns(moa_buf *out, int a, int d) {
 }
 
 /* Both of two digits or more: the products of each digit of b, then their sum: "700*8=5600, 20*8=160, so
- * 720*80=57600. 700*4=2800, 20*4=80, so 720*4=2880. 57600+2880=60480." */
-static void mul_long(moa_buf *out, int a, int b, bool up) {
+ * 720*80=57600. 700*4=2800, 20*4=80, so 720*4=2880. 57600+2880=60480."; brief: without the products of single digits. */
+static void mul_long(moa_buf *out, int a, int b, bool up, bool brief) {
     int part[8], unused[8], n = parts(part, b), sum[8];
     for (int k = 0; k < n; k++) {
         int i = up ? n - 1 - k : k, zeros = 1;
         while (part[i] / zeros >= 10) zeros *= 10;
         if (k) moa_buf_adds(out, " ");
-        if (products(out, unused, a, part[i] / zeros) > 1 || zeros > 1) {
-            moa_buf_adds(out, ", so ");
+        int shown = brief ? 0 : products(out, unused, a, part[i] / zeros);
+        if (brief || shown > 1 || zeros > 1) {
+            if (!brief) moa_buf_adds(out, ", so ");
             moa_steps_equation(out, a, '*', part[i], a * part[i]);
         }
         moa_buf_adds(out, ".");
@@ -212,7 +213,7 @@ void moa_steps_mul(moa_buf *out, int a, int b, moa_rng *r) {
         moa_steps_equation(out, a, '*', b, a * b);
         moa_buf_adds(out, ".");
     } else if (length(b) > 1) {
-        mul_long(out, a, b, other);
+        mul_long(out, a, b, other, moa_gen_chance(r, a < 100 ? 20 : 40));
     } else if (other) {
         mul_columns(out, a, b);
     } else {

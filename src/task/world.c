@@ -101,15 +101,19 @@ static void name_person(int i, moa_rng *r) {
     static const char *const middle[] = {"b", "d", "g", "l", "m", "n", "r", "s", "t", "v", "nd", "rm", "lv", "st", "rk"};
     static const char *const woman[] = {"ia", "a", "ea", "ina", "ena", "una"}, *const man[] = {"or", "en", "ik", "us", "an", "il"};
     bool female = i % FAMILY_SIZE < 2;
-    do snprintf(world.person[i], MAX_NAME, "%s%s%s", MOA_PICK(r, first), MOA_PICK(r, middle), female ? MOA_PICK(r, woman) : MOA_PICK(r, man));
-    while (taken(world.person, i));
+    do {
+        const char *a = MOA_PICK(r, first), *b = MOA_PICK(r, middle), *c = female ? MOA_PICK(r, woman) : MOA_PICK(r, man);
+        snprintf(world.person[i], MAX_NAME, "%s%s%s", a, b, c);
+    } while (taken(world.person, i));
 }
 
 static void name_town(int i, moa_rng *r) {
     static const char *const first[] = {"Bran", "Cal", "Dun", "Elm", "Far", "Glen", "Har", "Ives", "Kels", "Lang", "Mar", "Nor", "Oak", "Pen", "Rav", "Stan", "Thorn", "Ulm", "Wes", "Yor"};
     static const char *const second[] = {"ton", "holm", "mere", "wick", "dale", "ford", "stead", "by"};
-    do snprintf(world.town[i], MAX_NAME, "%s%s", MOA_PICK(r, first), MOA_PICK(r, second));
-    while (taken(world.town, i));
+    do {
+        const char *a = MOA_PICK(r, first), *b = MOA_PICK(r, second);
+        snprintf(world.town[i], MAX_NAME, "%s%s", a, b);
+    } while (taken(world.town, i));
 }
 
 /* Sisters stay in a family of two women and two men, so that every person has one and hers is she. */

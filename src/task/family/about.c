@@ -6,6 +6,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "task/gen.h"
 
+#include <string.h>
+
 typedef struct topic {
     int weight;
     const char *ask[16];
@@ -35,7 +37,7 @@ static const topic *draw_topic(moa_rng *r) {
 /* People write as they like: lower case, without the last sign, with a greeting before. */
 static void pose(moa_buf *b, const char *ask, moa_rng *r) {
     size_t at = b->len;
-    if (ask[1] && moa_gen_chance(r, 8)) moa_buf_adds(b, moa_gen_chance(r, 50) ? "Hi, " : "Hello. ");
+    if (ask[strlen(ask) - 1] == '?' && moa_gen_chance(r, 10)) moa_buf_adds(b, moa_gen_chance(r, 50) ? "Hi, " : "Hello. ");
     moa_buf_adds(b, ask);
     bool name = ask[0] == 'I' && ask[1] == ' ';
     if (!name && moa_gen_chance(r, 20) && b->data[at] >= 'A' && b->data[at] <= 'Z') b->data[at] = (char)(b->data[at] - 'A' + 'a');

@@ -40,9 +40,10 @@ static int make_operation(moa_item *it, int level, moa_rng *r) {
         b = t;
     }
     ask_operation(&it->question, a, op, b, r);
-    moa_gen_int(&it->key, a);
+    bool other_way = op != '-' && b > a; /* 3+8 and 8+3 are one item to the split */
+    moa_gen_int(&it->key, other_way ? b : a);
     moa_buf_add(&it->key, &op, 1);
-    moa_gen_int(&it->key, b);
+    moa_gen_int(&it->key, other_way ? a : b);
     if (op == '+') moa_steps_add(&it->solution, a, b, r), c = a + b;
     else if (op == '-') moa_steps_sub(&it->solution, a, b, r), c = a - b;
     else moa_steps_mul(&it->solution, a, b, r), c = a * b;

@@ -26,7 +26,10 @@ static void line(prog *p, int indent, const char *pattern, int n1, int n2, int n
 static int num(prog *p, int lo, int hi) { return moa_rng_range(p->r, lo, hi); }
 
 /* In patterns: $0 x, $1 y, $2 z, $3 list, $4 loop name, $5 $6 $7 numbers. */
-static void line1(prog *p, int indent, const char *pattern) { line(p, indent, pattern, num(p, 2, 9), num(p, 2, 9), num(p, 2, 5)); }
+static void line1(prog *p, int indent, const char *pattern) {
+    int a = num(p, 2, 9), b = num(p, 2, 9), c = num(p, 2, 5); /* one after the other: C does not order arguments */
+    line(p, indent, pattern, a, b, c);
+}
 #define ONE_OF(p, indent, ...)                                                                     \
     do {                                                                                           \
         static const char *const any_[] = {__VA_ARGS__};                                           \
@@ -118,7 +121,8 @@ static void list_steps(prog *p) {
     bool two = moa_gen_chance(p->r, 50);
     if (two) line(p, 0, "$3.append($5)", num(p, 1, 12), 0, 0), n++;
     if (moa_gen_chance(p->r, 50)) {
-        line(p, 0, "$0 = $3[$5] + $3[$6]", num(p, 0, n - 1), num(p, 0, n - 1), 0);
+        int i = num(p, 0, n - 1), j = num(p, 0, n - 1);
+        line(p, 0, "$0 = $3[$5] + $3[$6]", i, j, 0);
         if (moa_gen_chance(p->r, 40)) line1(p, 0, "$3.append($0)");
         ONE_OF(p, 0, "print($0)", "print($0 + $5)", "print($3[0] + $0)", "print($0 * len($3))", "print($3)");
     } else {
@@ -217,10 +221,11 @@ static void pick_names(prog *p, moa_rng *r) {
 static int finish(moa_item *it, moa_rng *r) {
     static const char *const between[] = {". ", "; ", ", ", "\n"};
     static const char *const last[] = {"\nIt prints $0.", "\nSo it prints $0.", "\nThe output is $0.", ""};
-    moa_py_trace t = {.out = &it->solution, .worked = moa_gen_chance(r, 70), .between = MOA_PICK(r, between)};
+    moa_py_trace t = {.out = &it->solution, .worked = moa_gen_chance(r, 70)};
+    t.between = MOA_PICK(r, between);
     MOA_TRY(moa_py_run(&it->answer, moa_buf_str(&it->key), &t, NULL, NULL) < 0 ? MOA_EINVAL : MOA_OK);
     if (it->answer.len) it->answer.data[--it->answer.len] = 0; /* one line: its end is no part of the answer */
-    if (it->answer.len == 0 || it->answer.len > 24 || it->solution.len > 220) return MOA_EINVAL;
+    if (it->answer.len == 0 || it->answer.len > 24 || it->solution.len > 150) return MOA_EINVAL;
     if (it->answer.data[0] == '-' && moa_gen_chance(r, 80)) return MOA_EINVAL;
     if (*t.between != '\n') moa_buf_adds(&it->solution, ".");
     const char *arg[] = {moa_buf_str(&it->answer)};

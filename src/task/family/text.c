@@ -121,7 +121,7 @@ static void sort_words(moa_item *it, int level, moa_rng *r) {
     text_init(&t);
     add_list(&t.b, w, n, moa_gen_chance(r, 50) ? ", " : " ");
     const char *arg[] = {str(&t)};
-    ASK(it, r, arg, "Sort these words alphabetically: $0", "Put the words in alphabetical order: $0", "Sort from a to z: $0", "Which order do $0 have in a dictionary?");
+    ASK(it, r, arg, "Sort these words alphabetically: $0", "Put the words in alphabetical order: $0", "Sort from a to z: $0", "In which order does a dictionary list these words? $0");
     moa_buf_adds(&it->key, "sort ");
     add_list(&it->key, w, n, " ");
     if (moa_gen_chance(r, 60)) {
@@ -360,7 +360,7 @@ static void extreme(moa_item *it, int level, moa_rng *r) {
     moa_buf_addf(&it->key, "%s ", arg[1]);
     add_numbers(&it->key, v, n, " ");
     int run = v[0];
-    moa_buf_addf(&it->solution, "Start with %d.", run);
+    moa_buf_addf(&it->solution, "Begin with %d.", run);
     for (int i = 1; i < n; i++)
         if (small ? v[i] < run : v[i] > run) {
             run = v[i];
@@ -376,6 +376,8 @@ static void extract(moa_item *it, int level, moa_rng *r) {
     static const char *const field[] = {"name", "age", "color", "size", "room", "price", "fruit", "animal"};
     static const char *const colors[] = {"red", "blue", "green", "black", "white", "brown", "grey", "yellow"};
     static const char *const sizes[] = {"small", "large", "medium", "tiny", "huge", "long", "short", "wide"};
+    static const char *const fruits[] = {"apple", "pear", "plum", "cherry", "lemon", "melon", "grape", "peach", "orange", "fig"};
+    static const char *const animals[] = {"cat", "dog", "horse", "goat", "hen", "duck", "rabbit", "mouse", "turtle", "parrot"};
     int n = level + 2, f[MAX_LIST];
     moa_gen_sample(r, f, n, MOA_COUNT(field));
     char value[MAX_LIST][24];
@@ -391,8 +393,8 @@ static void extract(moa_item *it, int level, moa_rng *r) {
         case 0: w = moa_first_names[moa_rng_below(r, (uint32_t)moa_n_first_names)]; break;
         case 2: w = MOA_PICK(r, colors); break;
         case 3: w = MOA_PICK(r, sizes); break;
-        case 6: w = word_of_length(3, 5, r); break;
-        case 7: w = word_of_length(3, 6, r); break;
+        case 6: w = MOA_PICK(r, fruits); break;
+        case 7: w = MOA_PICK(r, animals); break;
         default: w = moa_gen_dec(value[i], moa_rng_range(r, 2, f[i] == 4 ? 400 : 90));
         }
         moa_buf_addf(&t.b, "%s%s%s%s", i ? between : "", field[f[i]], is, w);

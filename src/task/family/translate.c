@@ -134,7 +134,8 @@ static phrase draw_phrase(int level, bool may_count, moa_rng *r) {
 }
 
 static clause draw_clause(int level, moa_rng *r) {
-    clause c = {.verb = draw(MOA_VERB, r), .who = draw_phrase(level, level >= 4, r)};
+    clause c = {.verb = draw(MOA_VERB, r)};
+    c.who = draw_phrase(level, level >= 4, r);
     do c.whom = draw_phrase(level, level >= 4, r);
     while (c.whom.noun == c.who.noun);
     if (level >= 4) {

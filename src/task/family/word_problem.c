@@ -138,7 +138,7 @@ static const story *pick_story(int level, bool *large, moa_rng *r) {
 }
 
 static void cast(scene *c, moa_rng *r) {
-    static const char *const things[] = {"apples", "books", "coins", "marbles", "stamps", "cards", "shells", "pens", "eggs", "cookies", "stones",
+    static const char *const things[] = {"apples", "books", "ribbons", "marbles", "stamps", "cards", "shells", "pens", "eggs", "cookies", "stones",
                                          "flowers", "buttons", "balls", "plums", "candles", "nuts", "toys", "beads", "lemons"};
     int id[3];
     moa_gen_sample(r, id, 3, moa_n_first_names);
