@@ -329,7 +329,7 @@ typedef struct span { uint64_t at, bytes; uint32_t row; } span;
 static int read_tensor(moa_gguf *g, cursor *c, int row, span *sp) {
     moa_tensor *t = &g->tensor[row];
     moa_str name;
-    uint64_t count;
+    uint64_t count = 0;
     size_t at = c->pos;
     int rc = read_str(c, &name, "tensor name");
     if (rc < 0) return moa_wrap(c->err, rc, "tensor %d of %d", row, g->n_tensor);

@@ -17,7 +17,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_FILES = 1024, MAX_BYTES = 1 << 20, RUNS = 3000, SEED = 20 };
+enum { MAX_FILES = 1024, MAX_BYTES = 1 << 20, RUNS = 5000, SEED = 20 };
 
 typedef struct input { char *name, *data; size_t n; } input;
 
@@ -76,22 +76,24 @@ static void put_word(moa_rng *r, char *p, size_t n) {
 static size_t change(moa_rng *r, char *p, size_t n) {
     if (n == 0) return 0;
     size_t at = moa_rng_below(r, (uint32_t)n);
-    switch (moa_rng_below(r, 6)) {
-    case 0: p[at] = (char)(p[at] ^ 1 << moa_rng_below(r, 8)); return n;
-    case 1: p[at] = (char)moa_rng_below(r, 256); return n;
-    case 2: put_word(r, p, n); return n;
-    case 3: return moa_rng_below(r, 8) ? n : at; /* truncations hide what comes behind: seldom */
-    case 4: { /* copy inside */
+    uint32_t kind = moa_rng_below(r, 16); /* what shifts or hides all that follows is seldom: it mostly tests the first check */
+    if (kind < 5) {
+        p[at] = (char)(p[at] ^ 1 << moa_rng_below(r, 8));
+    } else if (kind < 8) {
+        p[at] = (char)moa_rng_below(r, 256);
+    } else if (kind < 11) {
+        put_word(r, p, n);
+    } else if (kind < 14) { /* copy inside */
         size_t from = moa_rng_below(r, (uint32_t)n), most = n - (at > from ? at : from);
         memmove(p + at, p + from, moa_rng_below(r, (uint32_t)(most < 64 ? most : 64) + 1));
-        return n;
-    }
-    default: { /* cut out */
+    } else if (kind == 14) { /* cut out */
         size_t k = moa_rng_below(r, (uint32_t)(n - at < 16 ? n - at : 16) + 1);
         memmove(p + at, p + at + k, n - at - k);
         return n - k;
+    } else {
+        return at;
     }
-    }
+    return n;
 }
 
 static void mutate(uint64_t i) {
@@ -103,13 +105,13 @@ static void mutate(uint64_t i) {
     if (!p) exit(1);
     size_t n = a->n;
     memcpy(p, a->data, n);
-    if (moa_rng_below(&r, 8) == 0 && a->n && b->n) { /* the beginning of one, the end of another */
+    if (moa_rng_below(&r, 16) == 0 && a->n && b->n) { /* the beginning of one, the end of another */
         n = moa_rng_below(&r, (uint32_t)a->n);
         size_t from = moa_rng_below(&r, (uint32_t)b->n);
         memcpy(p + n, b->data + from, b->n - from);
         n += b->n - from;
     }
-    for (uint32_t k = 1 + moa_rng_below(&r, 6); k > 0; k--) n = change(&r, p, n);
+    for (uint32_t k = 1 + moa_rng_below(&r, 4); k > 0; k--) n = change(&r, p, n);
     run(p, n);
     free(p);
 }

@@ -55,8 +55,8 @@ static int decode_pieces(moa_tokenizer *t, moa_err *err) {
 /* A token named by a merge: -1 when there is none, -2 when it can never come out of plain text. */
 static int32_t merge_token(const moa_tokenizer *t, const char *p, size_t n) {
     int32_t id = moa_strtab_find(&t->by_text, p, n);
-    if (id >= 0) return t->type[id] == MOA_TOKEN_NORMAL || t->type[id] == MOA_TOKEN_USER ? id : -2;
-    char raw[MOA_TOKEN_MAX]; /* converters store user-defined tokens as plain text */
+    if (id >= 0) return t->type[id] == MOA_TOKEN_NORMAL ? id : -2;
+    char raw[MOA_TOKEN_MAX]; /* converters store user-defined tokens as plain text; those are cut out before words are merged */
     size_t k;
     if (n > sizeof raw || moa_bytes_of_chars(raw, &k, p, n) < 0) return -1;
     return moa_strtab_find(&t->by_text, raw, k) >= 0 ? -2 : -1;

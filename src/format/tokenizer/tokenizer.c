@@ -259,7 +259,10 @@ int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t 
         start = true;
         if (t->flag[id] & MOA_TOKEN_RSTRIP)
             while (at < n && is_space(text[at])) at++;
-        if (bos && id == t->bos && ids->n == first + 1) continue; /* the text brought its own */
+        if (bos && id == t->bos && ids->n == first + 1) { /* the text brought its own */
+            bos = false;
+            continue;
+        }
         if (moa_ids_add(ids, id) < 0) return moa_fail(err, MOA_ENOMEM, "no memory for token ids");
     }
     return 0;

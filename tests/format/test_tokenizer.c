@@ -1,0 +1,467 @@
+/* test_tokenizer.c - rules that the published vectors do not show: special tokens and trust, bos, ends, words of each
+ * pre-tokenizer, any bytes there and back, long hostile texts in time, hostile vocabularies refused with clear words.
+ * With MOA_CORPUS=FOLDER the vocabularies are written there, as seeds for fuzz_tokenizer.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "format/tokenizer.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "format/tokenizer/pretokenize.h"
+#include "format/tokenizer/vocab.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- small vocabularies ---- */
+
+enum { MAX_TOKENS = 400 };
+
+typedef struct vocab {
+    const char *model, *pre, *name;
+    char text[MAX_TOKENS][24];
+    int32_t type[MAX_TOKENS];
+    float score[MAX_TOKENS];
+    int n, n_type, n_score; /* lengths written, so that they can disagree */
+    const char *merge[32];
+    int n_merge;
+    int64_t bos, eos, unk;  /* -1: key absent */
+    int add_bos;            /* -1: key absent */
+    bool no_tokens, no_merges, no_scores, ints_as_tokens;
+} vocab;
+
+static void token(vocab *v, const char *text, int type, float score) {
+    snprintf(v->text[v->n], sizeof v->text[0], "%s", text);
+    v->type[v->n] = type;
+    v->score[v->n++] = score;
+    v->n_type = v->n_score = v->n;
+}
+
+/* 0..255 bytes; 256 "he", 257 "ll", 258 "hell", 259 " w" (stored as G with a dot), 260.. special */
+static void bpe(vocab *v) {
+    *v = (vocab){.model = "gpt2", .pre = "gpt-2", .bos = 260, .eos = 261, .unk = -1, .add_bos = -1, .no_scores = true};
+    for (int b = 0; b < 256; b++) {
+        char s[3] = {0};
+        moa_byte_char(s, (uint8_t)b);
+        token(v, s, MOA_TOKEN_NORMAL, 0);
+    }
+    token(v, "he", MOA_TOKEN_NORMAL, 0);
+    token(v, "ll", MOA_TOKEN_NORMAL, 0);
+    token(v, "hell", MOA_TOKEN_NORMAL, 0);
+    token(v, "\xc4\xa0w", MOA_TOKEN_NORMAL, 0);
+    token(v, "<|bos|>", MOA_TOKEN_CONTROL, 0);
+    token(v, "<|im_end|>", MOA_TOKEN_CONTROL, 0);
+    token(v, "::", MOA_TOKEN_USER, 0);
+    token(v, ":::", MOA_TOKEN_USER, 0);
+    token(v, "<|im_", MOA_TOKEN_CONTROL, 0);
+    v->merge[0] = "h e", v->merge[1] = "l l", v->merge[2] = "he ll", v->merge[3] = "\xc4\xa0 w";
+    v->n_merge = 4;
+}
+
+/* 0 <unk>, 1 <s>, 2 </s>, 3..258 bytes, then pieces */
+static void spm(vocab *v) {
+    *v = (vocab){.model = "llama", .bos = 1, .eos = 2, .unk = 0, .add_bos = -1, .no_merges = true};
+    token(v, "<unk>", MOA_TOKEN_UNKNOWN, 0);
+    token(v, "<s>", MOA_TOKEN_CONTROL, 0);
+    token(v, "</s>", MOA_TOKEN_CONTROL, 0);
+    for (int b = 0; b < 256; b++) {
+        char s[8];
+        snprintf(s, sizeof s, "<0x%02X>", b);
+        token(v, s, MOA_TOKEN_BYTE, 0);
+    }
+    static const char *const PIECE[] = {"\xe2\x96\x81", "a", "b", "<", "s", ">", "<s", "\xe2\x96\x81""a", "ab", "\xe2\x96\x81""ab", "\xc3\xa9"};
+    for (size_t i = 0; i < sizeof PIECE / sizeof *PIECE; i++) token(v, PIECE[i], MOA_TOKEN_NORMAL, -(float)i);
+}
+
+static void write_vocab(const vocab *v, const char *path) {
+    moa_gguf_out *o = moa_gguf_out_new();
+    moa_str s[MAX_TOKENS];
+    if (v->model) moa_gguf_put_str(o, "tokenizer.ggml.model", v->model, strlen(v->model));
+    if (v->pre) moa_gguf_put_str(o, "tokenizer.ggml.pre", v->pre, strlen(v->pre));
+    if (v->name) moa_gguf_put_str(o, "general.name", v->name, strlen(v->name));
+    for (int i = 0; i < v->n; i++) s[i] = (moa_str){v->text[i], strlen(v->text[i])};
+    if (v->ints_as_tokens) moa_gguf_put_arr(o, "tokenizer.ggml.tokens", MOA_GGUF_I32, v->type, (uint64_t)v->n);
+    else if (!v->no_tokens) moa_gguf_put_strs(o, "tokenizer.ggml.tokens", s, (uint64_t)v->n);
+    moa_gguf_put_arr(o, "tokenizer.ggml.token_type", MOA_GGUF_I32, v->type, (uint64_t)v->n_type);
+    if (!v->no_scores) moa_gguf_put_arr(o, "tokenizer.ggml.scores", MOA_GGUF_F32, v->score, (uint64_t)v->n_score);
+    for (int i = 0; i < v->n_merge; i++) s[i] = (moa_str){v->merge[i], strlen(v->merge[i])};
+    if (!v->no_merges) moa_gguf_put_strs(o, "tokenizer.ggml.merges", s, (uint64_t)v->n_merge);
+    if (v->bos >= 0) moa_gguf_put_u32(o, "tokenizer.ggml.bos_token_id", (uint32_t)v->bos);
+    if (v->eos >= 0) moa_gguf_put_u32(o, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
+    if (v->unk >= 0) moa_gguf_put_u32(o, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unk);
+    if (v->add_bos >= 0) moa_gguf_put_bool(o, "tokenizer.ggml.add_bos_token", v->add_bos);
+    moa_err err = {0};
+    if (moa_gguf_write(o, path, &err) < 0) fail_msg("%s", err.text);
+    moa_gguf_out_free(o);
+}
+
+typedef struct loaded { moa_gguf *g; moa_tokenizer *t; } loaded;
+
+static int try_load(loaded *l, const vocab *v, const char *label, moa_err *err) {
+    char path[300];
+    const char *corpus = getenv("MOA_CORPUS"), *dir = getenv("TMPDIR");
+    if (corpus) snprintf(path, sizeof path, "%s/%s", corpus, label);
+    else snprintf(path, sizeof path, "%s/moa-test-%d.gguf", dir ? dir : "/tmp", (int)getpid());
+    write_vocab(v, path);
+    if (moa_gguf_open(&l->g, path, err) < 0) fail_msg("%s", err->text);
+    if (!corpus) unlink(path);
+    return moa_tokenizer_open(&l->t, l->g, err);
+}
+
+static loaded load(void (*make)(vocab *)) {
+    static vocab v;
+    make(&v);
+    loaded l;
+    moa_err err = {0};
+    if (try_load(&l, &v, make == bpe ? "bpe" : "spm", &err) < 0) fail_msg("%s", err.text);
+    return l;
+}
+
+static void unload(loaded l) {
+    moa_tokenizer_close(l.t);
+    moa_gguf_close(l.g);
+}
+
+static void expect(const moa_tokenizer *t, const char *text, int flags, const int32_t *want, int64_t n) {
+    moa_ids ids = {0};
+    moa_err err = {0};
+    if (moa_tokenize(&ids, t, text, strlen(text), flags, &err) < 0) fail_msg("'%s': %s", text, err.text);
+    if (ids.n != n || (n && memcmp(ids.v, want, (size_t)n * sizeof *want) != 0)) {
+        for (int64_t i = 0; i < ids.n; i++) printf(" %d", ids.v[i]);
+        fail_msg("'%s': got the above", text);
+    }
+    moa_ids_deinit(&ids);
+}
+#define EXPECT(t, text, flags, ...) \
+    expect(t, text, flags, (const int32_t[]){__VA_ARGS__}, (int64_t)(sizeof(const int32_t[]){__VA_ARGS__} / sizeof(int32_t)))
+
+/* ---- rules ---- */
+
+static void bpe_rules(void **state) {
+    (void)state;
+    loaded l = load(bpe);
+    EXPECT(l.t, "hello", 0, 258, 'o');
+    EXPECT(l.t, "hehe wl", 0, 256, 256, 259, 'l');
+    EXPECT(l.t, "<|bos|>", MOA_TOK_SPECIAL, 260);
+    EXPECT(l.t, "<|bos|>", 0, '<', '|', 'b', 'o', 's', '|', '>'); /* a user cannot write control tokens */
+    EXPECT(l.t, "<|im_end|>", MOA_TOK_SPECIAL, 261);              /* the longest one */
+    EXPECT(l.t, "<|im_x", MOA_TOK_SPECIAL, 264, 'x');
+    EXPECT(l.t, "a::::b", 0, 'a', 263, ':', 'b');                  /* user-defined: always, leftmost, longest */
+    EXPECT(l.t, "a:: w", 0, 'a', 262, 259);
+    EXPECT(l.t, "h<|bos|>e", MOA_TOK_SPECIAL, 'h', 260, 'e');
+    EXPECT(l.t, "h", MOA_TOK_BOS, 'h');                            /* gpt2: no bos unless the file asks */
+    expect(l.t, "", MOA_TOK_SPECIAL | MOA_TOK_BOS, NULL, 0);
+    assert_int_equal(moa_tokenizer_find(l.t, "hell"), 258);
+    assert_int_equal(moa_tokenizer_find(l.t, "hel"), -1);
+    assert_true(moa_tokenizer_is_eog(l.t, 261));
+    assert_false(moa_tokenizer_is_eog(l.t, 260));
+    assert_true(moa_tokenizer_is_control(l.t, 260));
+    assert_false(moa_tokenizer_is_eog(l.t, -1));
+    assert_false(moa_tokenizer_is_eog(l.t, 1 << 30));
+    assert_int_equal(moa_token_bytes(l.t, 260, false).n, 0);
+    assert_int_equal(moa_token_bytes(l.t, 260, true).n, 7);
+    assert_int_equal(moa_token_bytes(l.t, 259, false).n, 2);
+    assert_memory_equal(moa_token_bytes(l.t, 259, false).p, " w", 2);
+    assert_int_equal(moa_token_bytes(l.t, 9999, true).n, 0);
+    unload(l);
+}
+
+static void bos_rules(void **state) {
+    (void)state;
+    static vocab v;
+    bpe(&v);
+    v.add_bos = 1;
+    loaded l;
+    moa_err err = {0};
+    assert_int_equal(try_load(&l, &v, "bpe_bos", &err), 0);
+    EXPECT(l.t, "h", MOA_TOK_BOS, 260, 'h');
+    EXPECT(l.t, "", MOA_TOK_BOS, 260);
+    EXPECT(l.t, "h", 0, 'h');
+    EXPECT(l.t, "<|bos|>h", MOA_TOK_BOS | MOA_TOK_SPECIAL, 260, 'h'); /* one is enough */
+    EXPECT(l.t, "<|bos|><|bos|>", MOA_TOK_BOS | MOA_TOK_SPECIAL, 260, 260);
+    unload(l);
+    v.pre = "llama-bpe", v.add_bos = -1; /* a rule that comes with a bos, and takes whole words */
+    v.n_merge = 1;
+    v.merge[0] = "h e";
+    assert_int_equal(try_load(&l, &v, "bpe_whole", &err), 0);
+    EXPECT(l.t, "hell", MOA_TOK_BOS, 260, 258);
+    unload(l);
+    spm(&v);
+    v.add_bos = 0;
+    assert_int_equal(try_load(&l, &v, "spm_no_bos", &err), 0);
+    EXPECT(l.t, "a", MOA_TOK_BOS, 266);
+    unload(l);
+}
+
+static void spm_rules(void **state) {
+    (void)state;
+    enum { SP = 259, A, B, LT, S, GT, LTS, SPA, AB, SPAB, EACUTE };
+    loaded l = load(spm);
+    EXPECT(l.t, "ab", MOA_TOK_BOS, 1, SPAB);
+    EXPECT(l.t, "  ab", 0, SP, SP, SPAB);
+    EXPECT(l.t, "aab", 0, SPA, AB);
+    EXPECT(l.t, "<s>", 0, SP, LTS, GT);                         /* never the control token */
+    EXPECT(l.t, "<s>", MOA_TOK_SPECIAL, 1);
+    EXPECT(l.t, "a<s>a", MOA_TOK_SPECIAL, SPA, 1, SPA);          /* a new beginning behind a special token */
+    EXPECT(l.t, "\xc3\xa9", 0, SP, EACUTE);
+    EXPECT(l.t, "\xe2\x82\xac", 0, SP, 3 + 0xe2, 3 + 0x82, 3 + 0xac); /* bytes of a character without a piece */
+    EXPECT(l.t, "\xff", 0, SP, 3 + 0xff);
+    expect(l.t, "", 0, NULL, 0);
+    assert_true(moa_tokenizer_is_eog(l.t, 2));
+    char *s;
+    size_t n;
+    moa_err err;
+    assert_int_equal(moa_detokenize(&s, &n, l.t, (int32_t[]){1, SPA, SP, B}, 4, false, &err), 0);
+    assert_string_equal(s, "a b");
+    free(s);
+    unload(l);
+}
+
+static void phi3_rule(void **state) {
+    (void)state;
+    static vocab v;
+    bpe(&v);
+    v.name = "Phi-3-mini";
+    loaded l;
+    moa_err err = {0};
+    assert_int_equal(try_load(&l, &v, "bpe_phi3", &err), 0);
+    EXPECT(l.t, "<|im_end|> \n h", MOA_TOK_SPECIAL, 261, 'h');
+    unload(l);
+}
+
+/* ---- words ---- */
+
+typedef struct collected { char s[512]; } collected;
+static int collect(void *ctx, const char *p, size_t n) {
+    collected *c = ctx;
+    size_t k = strlen(c->s);
+    snprintf(c->s + k, sizeof c->s - k, "[%.*s]", (int)n, p);
+    return 0;
+}
+
+static void words(void **state) {
+    (void)state;
+    static const struct { const char *pre, *text, *words; } CASE[] = {
+        {"gpt-2", "I'll say  it's 12345, OK?\n\n x", "[I]['ll][ say][ ][ it]['s][ 12345][,][ OK][?][\n\n][ x]"},
+        {"llama-bpe", "I'LL say  it 12345, OK?\n\n x", "[I]['LL][ say][ ][ it][ ][123][45][,][ OK][?\n\n][ x]"},
+        {"qwen2", "a 12 b\r\n  c", "[a][ ][1][2][ b][\r\n][ ][ c]"},
+        {"starcoder", "a 12 b", "[a][ ][1][2][ b]"},
+        {"falcon", "x=1234 'ok'", "[x][=][123][4][ ]['][ok][']"},
+        {"deepseek-llm", "ab 12\n c  ", "[ab][ ][12][\n][ c][  ]"},
+        {"deepseek-v3", "f(x1234) \xe6\xbc\xa2\xe5\xad\x97", "[f][(x][123][4][)][ ][\xe6\xbc\xa2\xe5\xad\x97]"},
+        {"tekken", "camelCase 12 XML/\n", "[camel][Case][ ][1][2][ XML][/\n]"},
+        {"gpt-4o", "don't HTTPServer 1234", "[don't][ HTTPServer][ ][123][4]"},
+        {"bloom", "a, b(c)", "[a][,][ b][(][c][)]"},
+        {"moa", "What is 12+3?\n\n Yes,  no\n", "[What][ is][ ][1][2][+][3][?][\n\n][ Yes][,][ ][ no][\n]"},
+        {"moa", "x \xff\xfe y", "[x][ ][\xff\xfe][ y]"},
+        {"default", "a=1234 b", "[a][=][123][4][ b]"},
+    };
+    for (size_t i = 0; i < sizeof CASE / sizeof *CASE; i++) {
+        moa_pre *p;
+        moa_err err = {0};
+        collected c = {""};
+        if (moa_pre_open(&p, CASE[i].pre, strlen(CASE[i].pre), &err) < 0) fail_msg("%s", err.text);
+        assert_int_equal(moa_pre_split(p, CASE[i].text, strlen(CASE[i].text), collect, &c, &err), 0);
+        if (strcmp(c.s, CASE[i].words) != 0) fail_msg("%s: got %s expected %s", CASE[i].pre, c.s, CASE[i].words);
+        moa_pre_close(p);
+    }
+}
+
+static void round_trip(const moa_tokenizer *t, const char *p, size_t n, const char *what) {
+    moa_ids ids = {0};
+    moa_err err = {0};
+    char *back;
+    size_t len;
+    if (moa_tokenize(&ids, t, p, n, 0, &err) < 0) fail_msg("%s: %s", what, err.text);
+    assert_int_equal(moa_detokenize(&back, &len, t, ids.v, ids.n, false, &err), 0);
+    if (len != n || memcmp(back, p, n) != 0) fail_msg("%s: %zu bytes became %zu", what, n, len);
+    free(back);
+    moa_ids_deinit(&ids);
+}
+
+/* Bytes, half characters, spaces, letters of many scripts in random order. */
+static size_t random_text(char *out, size_t max, moa_rng *r) {
+    static const char *const PART[] = {" ", "  ", "\n", "\r\n", "\t", "hell", "He", "'s", "12", "\xc3\xa9", "\xe6\xbc\xa2", "\xf0\x9f\xa6\x99", "\xff",
+                                       "\xe6\xbc", "\xc3", "\xed\xa0\x80", "\xf5", "::", "<|im_end|>", "\xe2\x80\xa8", "\xc2\xa0", "\xcc\x81", ".", "\0x"};
+    size_t n = 0;
+    while (n + 16 < max) {
+        if (moa_rng_below(r, 4) == 0) {
+            out[n++] = (char)moa_rng_below(r, 256);
+            continue;
+        }
+        const char *p = PART[moa_rng_below(r, sizeof PART / sizeof *PART)];
+        size_t k = strlen(p) + (*p == 0);
+        memcpy(out + n, p, k);
+        n += k;
+    }
+    return n;
+}
+
+static void any_bytes(void **state) {
+    (void)state;
+    static const char *const PRE[] = {
+#define PRE(name, rule, flags) name,
+#include "format/tokenizer/pretokenizers.def"
+#undef PRE
+    };
+    static vocab v;
+    static char text[4000];
+    for (size_t i = 0; i < sizeof PRE / sizeof *PRE; i++) {
+        bpe(&v);
+        v.pre = PRE[i];
+        loaded l;
+        moa_err err = {0};
+        if (try_load(&l, &v, "bpe_any", &err) < 0) fail_msg("%s", err.text);
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            moa_rng r;
+            moa_rng_seed2(&r, 7, seed);
+            round_trip(l.t, text, random_text(text, sizeof text, &r), PRE[i]);
+        }
+        unload(l);
+    }
+}
+
+static void any_bytes_spm(void **state) {
+    (void)state;
+    loaded l = load(spm);
+    static char text[4000];
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        moa_rng r;
+        moa_rng_seed2(&r, 8, seed);
+        round_trip(l.t, text, random_text(text, sizeof text, &r), "spm");
+    }
+    unload(l);
+}
+
+/* Long texts that have no words, are all spaces, or change kind at each byte: every rule in time. */
+static void long_texts(void **state) {
+    (void)state;
+    static const char *const UNIT[] = {"h", " ", "\n", " \n", "1", "he", "'", ".", "\xff", "\xe6\xbc\xa2", ":", "<|", "a ", "  x"};
+    static const char *const PRE[] = {"gpt-2", "llama-bpe", "deepseek-llm", "deepseek-v3", "falcon", "tekken", "gpt-4o", "moa", "bloom", "default"};
+    enum { N = 1 << 20 };
+    static vocab v;
+    char *text = malloc(N);
+    assert_non_null(text);
+    for (size_t i = 0; i <= sizeof PRE / sizeof *PRE; i++) {
+        if (i < sizeof PRE / sizeof *PRE) bpe(&v), v.pre = PRE[i];
+        else spm(&v);
+        loaded l;
+        moa_err err = {0};
+        assert_int_equal(try_load(&l, &v, "bpe_any", &err), 0);
+        for (size_t u = 0; u < sizeof UNIT / sizeof *UNIT; u++) {
+            size_t k = strlen(UNIT[u]), n = u < 2 ? N : N / 8;
+            for (size_t j = 0; j < n; j++) text[j] = UNIT[u][j % k];
+            text[n - 1] = 'x'; /* so that a run does not end the text */
+            double t0 = moa_now();
+            round_trip(l.t, text, n, v.pre ? v.pre : "spm");
+            if (moa_now() - t0 > 20) fail_msg("%s: much of '%s' took %.1f s", v.pre ? v.pre : "spm", UNIT[u], moa_now() - t0);
+        }
+        unload(l);
+    }
+    free(text);
+}
+
+/* ---- hostile vocabularies ---- */
+
+static void h_no_model(vocab *v) { v->model = NULL; }
+static void h_model(vocab *v) { v->model = "bert"; }
+static void h_pre(vocab *v) { v->pre = "gpt-9"; }
+static void h_no_tokens(vocab *v) { v->no_tokens = true; }
+static void h_int_tokens(vocab *v) { v->ints_as_tokens = true; }
+static void h_zero_tokens(vocab *v) { v->n = v->n_type = v->n_score = 0; }
+static void h_types_short(vocab *v) { v->n_type = 5; }
+static void h_type_9(vocab *v) { v->type[7] = 9; }
+static void h_twice(vocab *v) { memcpy(v->text[258], "he", 3); }
+static void h_byte_missing(vocab *v) { memcpy(v->text['q'], "qq", 3); }
+static void h_bos(vocab *v) { v->bos = 400; }
+static void h_eos(vocab *v) { v->eos = 4000000000; }
+static void h_no_merges(vocab *v) { v->no_merges = true; }
+static void h_merge_shape(vocab *v) { v->merge[1] = "ll"; }
+static void h_merge_space(vocab *v) { v->merge[1] = "l "; }
+static void h_merge_left(vocab *v) { v->merge[2] = "xy l"; }
+static void h_merge_right(vocab *v) { v->merge[2] = "l xy"; }
+static void h_merge_result(vocab *v) { v->merge[3] = "l h"; }
+static void s_no_scores(vocab *v) { v->no_scores = true; }
+static void s_scores_short(vocab *v) { v->n_score = 3; }
+static void s_score_nan(vocab *v) { v->score[9] = __builtin_nanf(""); }
+static void s_byte_text(vocab *v) { memcpy(v->text[10], "<0xZZ>", 7); }
+
+static const struct hostile { const char *name; void (*base)(vocab *), (*spoil)(vocab *); int code; const char *says; } HOSTILE[] = {
+#define H(fn, base, code, says) {#fn, base, fn, code, says}
+    H(h_no_model, bpe, MOA_ENOTFOUND, "'tokenizer.ggml.model' is missing"),
+    H(h_model, bpe, MOA_EUNSUPPORTED, "tokenizer.ggml.model 'bert' is not supported"),
+    H(h_pre, bpe, MOA_EUNSUPPORTED, "tokenizer.ggml.pre 'gpt-9' is not known"),
+    H(h_no_tokens, bpe, MOA_ENOTFOUND, "'tokenizer.ggml.tokens' is missing"),
+    H(h_int_tokens, bpe, MOA_EFORMAT, "expected an array of strings"),
+    H(h_zero_tokens, bpe, MOA_EFORMAT, "expected an array of strings"),
+    H(h_types_short, bpe, MOA_EFORMAT, "tokenizer.ggml.token_type: 5 i32, expected 265 i32"),
+    H(h_type_9, bpe, MOA_EFORMAT, "token_type[7] is 9, expected 1 to 6"),
+    H(h_twice, bpe, MOA_EFORMAT, "tokens[258] 'he' is the text of token 256 too"),
+    H(h_byte_missing, bpe, MOA_EFORMAT, "no token for byte 0x71 'q'"),
+    H(h_bos, bpe, MOA_EFORMAT, "bos_token_id is 400, the vocabulary has 265 tokens"),
+    H(h_eos, bpe, MOA_EFORMAT, "eos_token_id is 4000000000"),
+    H(h_no_merges, bpe, MOA_ENOTFOUND, "'tokenizer.ggml.merges' is missing"),
+    H(h_merge_shape, bpe, MOA_EFORMAT, "merges[1] is 'll', expected two texts"),
+    H(h_merge_space, bpe, MOA_EFORMAT, "merges[1] is 'l ', expected two texts"),
+    H(h_merge_left, bpe, MOA_EFORMAT, "merges[2] 'xy l': left part is not in the vocabulary"),
+    H(h_merge_right, bpe, MOA_EFORMAT, "right part is not in the vocabulary"),
+    H(h_merge_result, bpe, MOA_EFORMAT, "what it makes is not in the vocabulary"),
+    H(s_no_scores, spm, MOA_ENOTFOUND, "'tokenizer.ggml.scores' is missing"),
+    H(s_scores_short, spm, MOA_EFORMAT, "tokenizer.ggml.scores: 3 f32, expected 270 f32"),
+    H(s_score_nan, spm, MOA_EFORMAT, "scores[9] is not a number"),
+    H(s_byte_text, spm, MOA_EFORMAT, "tokens[10] is '<0xZZ>', expected <0xNN>"),
+#undef H
+};
+
+static void hostile(void **state) {
+    (void)state;
+    static vocab v;
+    for (size_t i = 0; i < sizeof HOSTILE / sizeof *HOSTILE; i++) {
+        HOSTILE[i].base(&v);
+        HOSTILE[i].spoil(&v);
+        loaded l;
+        moa_err err = {0};
+        int rc = try_load(&l, &v, HOSTILE[i].name, &err);
+        if (rc != HOSTILE[i].code || !strstr(err.text, HOSTILE[i].says) || !strstr(err.text, ".gguf") != !!getenv("MOA_CORPUS"))
+            fail_msg("%s: %d '%s', expected %d '%s'", HOSTILE[i].name, rc, err.text, HOSTILE[i].code, HOSTILE[i].says);
+        assert_null(l.t);
+        if (HOSTILE[i].spoil == h_pre) assert_non_null(strstr(err.hint, "llama-bpe"));
+        if (HOSTILE[i].spoil == h_model) assert_non_null(strstr(err.hint, "gpt2"));
+        moa_gguf_close(l.g);
+    }
+}
+
+/* A byte that the vocabulary has no token for: the unknown token where there is one, else an error that names it. */
+static void byte_without_token(void **state) {
+    (void)state;
+    static vocab v;
+    bpe(&v);
+    memcpy(v.text[0xff], "qq", 3);
+    loaded l;
+    moa_err err = {0};
+    assert_int_equal(try_load(&l, &v, "bpe_no_ff", &err), 0);
+    moa_ids ids = {0};
+    assert_int_equal(moa_tokenize(&ids, l.t, "a\xff", 2, 0, &err), MOA_EFORMAT);
+    assert_non_null(strstr(err.text, "0xFF"));
+    moa_ids_deinit(&ids);
+    unload(l);
+    v.unk = 264;
+    assert_int_equal(try_load(&l, &v, "bpe_unk", &err), 0);
+    EXPECT(l.t, "a\xff", 0, 'a', 264);
+    unload(l);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bpe_rules), cmocka_unit_test(bos_rules), cmocka_unit_test(spm_rules), cmocka_unit_test(phi3_rule),
+        cmocka_unit_test(words), cmocka_unit_test(any_bytes), cmocka_unit_test(any_bytes_spm), cmocka_unit_test(long_texts),
+        cmocka_unit_test(hostile), cmocka_unit_test(byte_without_token),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
