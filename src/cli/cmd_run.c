@@ -63,6 +63,14 @@ static void print_notes(const moa_run *r) {
         if (r->node[i].note && r->node[i].backend) fprintf(stderr, "moa: %s: %s\n", r->node[i].name, r->node[i].note);
 }
 
+static void print_cost(const moa_run *r) {
+    const moa_usage *u = &r->usage;
+    bool color = moa_term_color(stderr);
+    fprintf(stderr, "%s%d call%s, %lld tokens written, %lld of %lld prompt tokens reused, %.2f s%s\n", color ? "\x1b[2m" : "", u->calls,
+            u->calls == 1 ? "" : "s", (long long)u->completion_tokens, (long long)u->reused_prefix_tokens, (long long)u->prompt_tokens,
+            r->seconds, color ? "\x1b[0m" : "");
+}
+
 static int ask(const moa_mix_spec *s, const moa_optval *v, const char *prompt, moa_err *err) {
     bool json = v[O_JSON].set, quiet = v[O_QUIET].set;
     moa_message msg[2] = {{"system", v[MIXO_SYSTEM].s}, {"user", prompt}};
@@ -78,6 +86,7 @@ static int ask(const moa_mix_spec *s, const moa_optval *v, const char *prompt, m
     if (rc >= 0 && !quiet) print_notes(r);
     if (rc >= 0 && json) rc = moa_run_print_json(stdout, r, s->label, err);
     else if (rc >= 0) print_answer(r, shown);
+    if (rc >= 0 && !json && !quiet && isatty(STDERR_FILENO)) print_cost(r);
     moa_run_free(r);
     return rc;
 }

@@ -117,7 +117,7 @@ static int add_row(moa_buf *b, const moa_live_row *r, int name_w, int width, moa
     if (s.color) moa_buf_adds(b, "\x1b[0m");
     used += 2;
     char head[96];
-    int n = r->state == MOA_NODE_DONE && width >= 40
+    int n = r->state == MOA_NODE_DONE && width >= 40 && r->tokens >= 0
                 ? snprintf(head, sizeof head, "%-*s %4lld tok %5.1f s  ", name_w, r->name, (long long)r->tokens, r->seconds)
                 : snprintf(head, sizeof head, "%-*s  ", name_w, r->name);
     used += add_clipped(b, head, (size_t)(n < 0 ? 0 : n < 96 ? n : 95), width - used);
@@ -183,8 +183,9 @@ static int collect_rows(moa_live *l, const moa_run *r, moa_live_row *out, int ma
     for (int i = 0; i < r->n_node && i < l->n_row && n < max; i++) {
         const moa_agent_node *d = &r->node[i];
         if (l->stream && i == r->answer && d->backend && r->n_node > 1) continue; /* that one is on stdout */
-        const char *tail = d->state == MOA_NODE_FAILED && d->note ? d->note : l->row[i].tail;
-        out[n++] = (moa_live_row){d->name, d->state, tail, tail == d->note ? strlen(d->note) : l->row[i].n, d->completion_tokens, d->seconds};
+        bool told = d->note && (d->state == MOA_NODE_FAILED || !d->backend); /* a vote says who won */
+        out[n++] = (moa_live_row){d->name, d->state, told ? d->note : l->row[i].tail, told ? strlen(d->note) : l->row[i].n,
+                                  d->backend ? d->completion_tokens : -1, d->seconds};
     }
     return n;
 }
@@ -250,7 +251,9 @@ static bool keep_text(moa_live *l, const moa_run *r, const moa_event *e) {
 static void stream(moa_live *l, const moa_run *r, const moa_event *e) {
     if (!l->streaming) {
         if (l->tty && !l->cfg.quiet && r->n_node > 1) draw(l, r);
+        bool pane = l->n_line > 0;
         leave(l);
+        if (pane) fputs("\n", stderr);
         l->streaming = true;
     }
     if (e->kind != MOA_EV_TEXT) return;
@@ -292,8 +295,10 @@ bool moa_live_event(void *live, moa_run *r, const moa_event *e) {
 bool moa_live_end(moa_live *l, const moa_run *r) {
     if (!l || l->ended) return false;
     l->ended = true;
-    if (l->tty && !l->cfg.quiet && l->n_line) draw(l, r);
+    bool pane = l->n_line > 0;
+    if (l->tty && !l->cfg.quiet && pane) draw(l, r);
     leave(l);
+    if (pane) fputs("\n", stderr);
     bool whole = l->streaming && r->rc >= 0 && r->node[r->answer].rc >= 0;
     if (l->streaming && l->n_streamed) fputs("\n", stdout);
     fflush(stdout);

@@ -21,7 +21,7 @@ bool moa_live_end(moa_live *l, const moa_run *r);
 void moa_live_free(moa_live *l);
 
 /* One frame, for the pane and for tests: rows of at most `width` columns joined by '\n'. */
-typedef struct moa_live_row { const char *name; int state; const char *tail; size_t n_tail; int64_t tokens; double seconds; } moa_live_row;
+typedef struct moa_live_row { const char *name; int state; const char *tail; size_t n_tail; int64_t tokens /* -1: not a call */; double seconds; } moa_live_row;
 typedef struct moa_live_style { bool color, utf8; int tick; } moa_live_style;
 /* Columns used by each line go to used[height] (NULL: not wanted); returns the number of lines, at most height. */
 int moa_live_frame(moa_buf *out, int *used, const moa_live_row *row, int n, int width, int height, moa_live_style style);

@@ -28,6 +28,10 @@ struct moa_prompter {
 };
 
 int moa_prompter_new(moa_prompter **out, const moa_model *m, moa_err *err) {
+    if (!m->chat && m->chat_err.code) { /* guessing a layout would cost quality in silence */
+        if (err) *err = m->chat_err;
+        return moa_wrap(err, m->chat_err.code, "%s: chat template", m->path ? m->path : "model");
+    }
     moa_prompter *p = calloc(1, sizeof *p);
     int n_vocab = moa_tokenizer_n_vocab(m->tok);
     if (p) p->control = malloc(((size_t)n_vocab + 1) * sizeof *p->control);
