@@ -10,7 +10,7 @@
  * and any head size works. Groups of MOA_MR rows stop at their own diagonal; other documents are never looked at. dK and
  * dV of a kv head are summed by one task in the order of heads and rows, so the result does not depend on the threads.
  * SPDX-License-Identifier: Apache-2.0 */
-enum { ATTN_BR = 4 * MOA_MR };
+enum { ATTN_BR = 4 * MOA_MR, ATTN_AHEAD = 12 };
 
 typedef struct attn_buf { /* of one thread; hp: padded head size, lp: padded document length */
     int64_t hp, lp;
@@ -40,9 +40,10 @@ static attn_buf attn_carve(const moa_attn_args *a, int thread, bool back) {
     return b;
 }
 
-/* dst [n, hp] = scale * src [n, hd], padded with zeros */
+/* dst [n, hp] = scale * src [n, hd], padded with zeros. Rows lie far apart, which the hardware's prefetcher does not follow. */
 static void attn_pack(float *restrict dst, int64_t hp, const float *restrict src, int64_t ld, int64_t n, int64_t hd, float scale) {
     for (int64_t i = 0; i < n; i++) {
+        for (int64_t c = 0; c < hd; c += 16) __builtin_prefetch(src + (i + ATTN_AHEAD < n ? i + ATTN_AHEAD : i) * ld + c);
 #pragma omp simd
         for (int64_t c = 0; c < hd; c++) dst[i * hp + c] = src[i * ld + c] * scale;
         for (int64_t c = hd; c < hp; c++) dst[i * hp + c] = 0;
@@ -67,7 +68,7 @@ static void attn_transpose(float *restrict dst, int64_t lp, const float *restric
 static void attn_scores(float *c, const float *a, const float *bt, const attn_buf *b, int64_t i0, int64_t m) {
     for (int64_t g = 0; g < m; g += MOA_MR) {
         const int64_t mr = m - g < MOA_MR ? m - g : MOA_MR;
-        moa_gemm_rows(c + g * b->lp, b->lp, a + g * b->hp, b->hp, 1, bt, b->lp, mr, moa_round_up(i0 + g + mr, MOA_VL), b->hp, false);
+        moa_gemm_nn(c + g * b->lp, b->lp, a + g * b->hp, b->hp, bt, b->lp, mr, moa_round_up(i0 + g + mr, MOA_VL), b->hp);
     }
 }
 
@@ -75,7 +76,7 @@ static void attn_scores(float *c, const float *a, const float *bt, const attn_bu
 static void attn_mix(float *c, const float *p, const float *r, const attn_buf *b, int64_t i0, int64_t m) {
     for (int64_t g = 0; g < m; g += MOA_MR) {
         const int64_t mr = m - g < MOA_MR ? m - g : MOA_MR;
-        moa_gemm_rows(c + g * b->hp, b->hp, p + g * b->lp, b->lp, 1, r, b->hp, mr, b->hp, i0 + g + mr, false);
+        moa_gemm_nn(c + g * b->hp, b->hp, p + g * b->lp, b->lp, r, b->hp, mr, b->hp, i0 + g + mr);
     }
 }
 
@@ -83,35 +84,50 @@ static void attn_mix(float *c, const float *p, const float *r, const attn_buf *b
 static void attn_spread(float *c, const float *p, const float *r, const attn_buf *b, int64_t i0, int64_t m) {
     for (int64_t j = 0; j < i0 + m; j += MOA_MR) {
         const int64_t mr = i0 + m - j < MOA_MR ? i0 + m - j : MOA_MR, k = j > i0 ? j - i0 : 0;
-        moa_gemm_rows(c + j * b->hp, b->hp, p + k * b->lp + j, 1, b->lp, r + k * b->hp, b->hp, mr, b->hp, m - k, true);
+        moa_gemm_tn_add(c + j * b->hp, b->hp, p + k * b->lp + j, b->lp, r + k * b->hp, b->hp, mr, b->hp, m - k);
     }
+}
+
+/* Keys n..np are masked, so that the loops run over whole vectors: e^-inf = 0. Returns np, n rounded up. */
+static int64_t attn_mask(float *s, int64_t n) {
+    const int64_t np = moa_round_up(n, MOA_VL);
+    for (int64_t j = n; j < np; j++) s[j] = -__builtin_inff();
+    return np;
 }
 
 /* s[0..n) = e^(s - lse), zeros up to end. */
 static void attn_exp(float *restrict s, float lse, int64_t n, int64_t end) {
+    const int64_t np = attn_mask(s, n);
 #pragma omp simd
-    for (int64_t j = 0; j < n; j++) s[j] = moa_vexpf(s[j] - lse);
-    for (int64_t j = n; j < end; j++) s[j] = 0;
+    for (int64_t j = 0; j < np; j++) s[j] = moa_vexpf(s[j] - lse);
+    for (int64_t j = np; j < end; j++) s[j] = 0;
 }
 
 /* Softmax numerators of one row in place; returns their sum, *top the largest score. */
 static float attn_softmax(float *restrict s, float *top, int64_t n, int64_t end) {
-    const float m = moa_row_max(s, n);
+    const int64_t np = attn_mask(s, n);
+    const float m = moa_row_max(s, np);
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; j++) {
+    for (int64_t j = 0; j < np; j++) {
         s[j] = moa_vexpf(s[j] - m);
         sum += s[j];
     }
-    for (int64_t j = n; j < end; j++) s[j] = 0;
+    for (int64_t j = np; j < end; j++) s[j] = 0;
     *top = m;
     return sum;
 }
 
-/* First key that no row of i's group looks at. */
+/* Columns of scores that row r's group has: up to the group's diagonal, in whole vectors. */
 static int64_t attn_end(int64_t i0, int64_t r, int64_t m) {
     const int64_t g = (r / MOA_MR + 1) * MOA_MR;
-    return i0 + (g < m ? g : m);
+    return moa_round_up(i0 + (g < m ? g : m), MOA_VL);
+}
+
+/* Fetch the rows of the next block while this one is computed. */
+static void attn_fetch(const float *src, int64_t ld, int64_t n, int64_t hd) {
+    for (int64_t i = 0; i < n && i < ATTN_BR; i++)
+        for (int64_t c = 0; c < hd; c += 16) __builtin_prefetch(src + i * ld + c);
 }
 
 static void attn_head(const moa_attn_args *a, const attn_buf *b, int64_t row, int64_t l, int64_t h) {
@@ -120,6 +136,7 @@ static void attn_head(const moa_attn_args *a, const attn_buf *b, int64_t row, in
         const int64_t m = l - i0 < ATTN_BR ? l - i0 : ATTN_BR;
         float inv[ATTN_BR];
         attn_pack(b->q, b->hp, a->q + (row + i0) * ld + h * a->hd, ld, m, a->hd, a->scale);
+        attn_fetch(a->q + (row + i0 + m) * ld + h * a->hd, ld, l - i0 - m, a->hd);
         attn_scores(b->s, b->q, b->kt, b, i0, m);
         for (int64_t r = 0; r < m; r++) {
             float top;
@@ -190,6 +207,9 @@ static void attn_head_back(const moa_attn_args *a, const attn_buf *b, int64_t ro
         const int64_t m = l - i0 < ATTN_BR ? l - i0 : ATTN_BR, at = (row + i0) * ld + h * a->hd;
         attn_pack(b->q, b->hp, a->q + at, ld, m, a->hd, a->scale);
         attn_pack(b->dx, b->hp, a->dout + at, ld, m, a->hd, 1.0f);
+        attn_fetch(a->out + at, ld, m, a->hd);
+        attn_fetch(a->q + at + m * ld, ld, l - i0 - m, a->hd);
+        attn_fetch(a->dout + at + m * ld, ld, l - i0 - m, a->hd);
         attn_scores(b->s, b->q, b->kt, b, i0, m);
         attn_scores(b->ds, b->dx, b->vt, b, i0, m);
         attn_back_scores(a, b, row, i0, m, h);

@@ -22,6 +22,7 @@ static inline moa_vf moa_vfma(moa_vf a, moa_vf b, moa_vf c) {
     return (moa_vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
 static inline moa_vf moa_vmax(moa_vf a, moa_vf b) { return (moa_vf)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline moa_vf moa_vset(float a) { return (moa_vf)_mm512_set1_ps(a); }
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 enum { MOA_VL = 8, MOA_MR = 6 };
@@ -30,6 +31,7 @@ static inline moa_vf moa_vfma(moa_vf a, moa_vf b, moa_vf c) {
     return (moa_vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
 static inline moa_vf moa_vmax(moa_vf a, moa_vf b) { return (moa_vf)_mm256_max_ps((__m256)a, (__m256)b); }
+static inline moa_vf moa_vset(float a) { return (moa_vf)_mm256_set1_ps(a); }
 #else
 enum { MOA_VL = 4, MOA_MR = 4 };
 typedef float moa_vf __attribute__((vector_size(16), aligned(4), may_alias));
@@ -38,6 +40,7 @@ static inline moa_vf moa_vmax(moa_vf a, moa_vf b) {
     for (int i = 0; i < MOA_VL; i++) a[i] = a[i] > b[i] ? a[i] : b[i];
     return a;
 }
+static inline moa_vf moa_vset(float a) { return (moa_vf){a, a, a, a}; }
 #endif
 
 #ifdef __clang__
@@ -53,6 +56,7 @@ static inline __attribute__((always_inline)) void moa_tile(float *c, int64_t ldc
                                                            const float *b, int64_t ldb, int64_t k, const int mr,
                                                            const int nv, bool add) {
     moa_vf acc[MOA_MR][2];
+    const float *a3 = a + 3 * rs, *a6 = a + 6 * rs; /* x86 adds 0, 1 or 2 strides for free; eight pointers would not fit */
     MOA_UNROLL
     for (int m = 0; m < mr; m++) {
         MOA_UNROLL
@@ -64,7 +68,7 @@ static inline __attribute__((always_inline)) void moa_tile(float *c, int64_t ldc
         for (int v = 0; v < nv; v++) bv[v] = *(const moa_vf *)(b + i * ldb + v * MOA_VL);
         MOA_UNROLL
         for (int m = 0; m < mr; m++) {
-            const moa_vf am = (moa_vf){0} + a[m * rs + i * cs];
+            const moa_vf am = moa_vset((m < 3 ? a : m < 6 ? a3 : a6)[m % 3 * rs + i * cs]);
             MOA_UNROLL
             for (int v = 0; v < nv; v++) acc[m][v] = moa_vfma(am, bv[v], acc[m][v]);
         }
@@ -86,14 +90,25 @@ static inline __attribute__((always_inline)) void moa_tile_row(float *c, int64_t
 }
 
 /* C[m][n] (+)= A[m][k] B[k][n] for m <= MOA_MR; n a multiple of MOA_VL. */
-static inline void moa_gemm_rows(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs, const float *b, int64_t ldb,
-                                 int64_t m, int64_t n, int64_t k, bool add) {
+static inline __attribute__((always_inline)) void moa_gemm_rows(float *c, int64_t ldc, const float *a, int64_t rs, int64_t cs,
+                                                                const float *b, int64_t ldb, int64_t m, int64_t n, int64_t k,
+                                                                bool add) {
     if (m == MOA_MR) {
         moa_tile_row(c, ldc, a, rs, cs, b, ldb, n, k, MOA_MR, add);
         return;
     }
     for (; m >= 2; m -= 2, c += 2 * ldc, a += 2 * rs) moa_tile_row(c, ldc, a, rs, cs, b, ldb, n, k, 2, add);
     if (m) moa_tile_row(c, ldc, a, rs, cs, b, ldb, n, k, 1, add);
+}
+
+/* The two uses, apart, so that the stride of 1 is known: C = A B with rows of A, and C += A^T B with A stored [k][m]. */
+static __attribute__((noinline)) void moa_gemm_nn(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                                                  int64_t m, int64_t n, int64_t k) {
+    moa_gemm_rows(c, ldc, a, lda, 1, b, ldb, m, n, k, false);
+}
+static __attribute__((noinline)) void moa_gemm_tn_add(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb,
+                                                      int64_t m, int64_t n, int64_t k) {
+    moa_gemm_rows(c, ldc, a, 1, lda, b, ldb, m, n, k, true);
 }
 
 /* By hand, since clang takes a loop with a comparison for no reduction as long as NaNs are honoured. n > 0. */
