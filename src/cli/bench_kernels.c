@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_IN = 1024, N_OUT = 1024, MAX_TOK = 256, N_VEC = 4096, RUNS = 7 };
+enum { N_IN = 1024, N_OUT = 1024, MAX_TOK = 256, N_VEC = 4096, RUNS = 40 };
 static const int tok_counts[] = {1, 6, 32, 256};
 
 typedef struct bench {
@@ -74,7 +74,7 @@ static double seconds(const moa_kernel *k, bench *b, int n_tok) {
     double best = 1e30, t = moa_now();
     call(k, b, n_tok);
     t = moa_now() - t;
-    const int inner = t > 5e-4 ? 1 : (int)(5e-4 / (t + 1e-9)) + 1, runs = t > 0.05 ? 1 : b->opt->runs > 0 ? b->opt->runs : RUNS;
+    const int inner = t > 5e-5 ? 1 : (int)(5e-5 / (t + 1e-9)) + 1, runs = t > 0.01 ? 2 : b->opt->runs > 0 ? b->opt->runs : RUNS;
     for (int r = 0; r < runs; r++) {
         const double t0 = moa_now();
         for (int i = 0; i < inner; i++) call(k, b, n_tok);

@@ -22,6 +22,10 @@
 
 enum { TOKENS = 64 }; /* rows of x for which one panel is used: their accumulators take 4 KiB */
 
+/* How a panel is filled when there are LANES rows: in general row by row through unpack.h; where bytes or nibbles lie
+ * plainly in the file, words go to their lanes first and are taken apart there, for all rows at once. */
+typedef enum fill { FILL_ROWS, FILL_BYTES, FILL_NIBBLES, FILL_LEVELS, FILL_NIBBLES_K } fill;
+
 /* What differs between formats, constant in every instance. */
 typedef struct format {
     void (*unpack)(unpacked *u, const void *src, int n_run);
@@ -29,6 +33,8 @@ typedef struct format {
     int offset;       /* unsigned byte = value + offset */
     int top;          /* largest unsigned byte */
     bool has_min, run16;
+    fill fill;
+    int q_at; /* not FILL_ROWS: where the elements begin in a block; d is at 0, m at 2 */
 } format;
 
 typedef struct panel {
@@ -36,19 +42,73 @@ typedef struct panel {
     VF d[16], m[16]; /* of each run of 32, or of 16: lane r is row r */
 } panel;
 
-MOA_INLINE void fill_panel(panel *p, const uint8_t *const row[LANES], size_t at, int n_run, const format f) {
+MOA_INLINE void fill_by_rows(panel *p, const uint8_t *const row[LANES], size_t at, int n_run, const format f) {
     unpacked u[LANES];
     for (int r = 0; r < LANES; r++) f.unpack(&u[r], row[r] + at, n_run);
-    for (int b = 0; b < n_run; b++) {
-        to_lanes(p->q[b], u[0].q + 32 * b, sizeof u[0]);
-        if (SIGNED_BYTES && f.top > 127)
-            for (int j = 0; j < 8; j++) p->q[b][j] = vi_flip_signs(p->q[b][j]);
-    }
+    for (int b = 0; b < n_run; b++) to_lanes(p->q[b], u[0].q + 32 * b, sizeof u[0]);
     to_lanes((VI *)(void *)p->d, (const uint8_t *)u[0].d, sizeof u[0]);
     if (f.has_min) to_lanes((VI *)(void *)p->m, (const uint8_t *)u[0].m, sizeof u[0]);
     if (!f.run16) return;
     to_lanes((VI *)(void *)(p->d + 8), (const uint8_t *)(u[0].d + 8), sizeof u[0]);
     if (f.has_min) to_lanes((VI *)(void *)(p->m + 8), (const uint8_t *)(u[0].m + 8), sizeof u[0]);
+}
+
+/* Small blocks. The 16-bit scales are collected first and widened last: wide loads of fresh narrow stores stall. */
+MOA_INLINE void fill_small(panel *p, const uint8_t *base, size_t stride, int n_run, const format f) {
+    uint16_t d[8][LANES], m[8][LANES];
+    for (int r = 0; r < LANES; r++)
+        for (int b = 0; b < n_run; b++) {
+            memcpy(&d[b][r], base + (size_t)r * stride + b * f.bytes, 2);
+            if (f.has_min) memcpy(&m[b][r], base + (size_t)r * stride + b * f.bytes + 2, 2);
+        }
+    for (int b = 0; b < n_run; b++) {
+        const uint8_t *q = base + b * f.bytes + f.q_at;
+        if (f.fill == FILL_BYTES) {
+            VI v[8];
+            to_lanes(v, q, stride);
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++) p->q[b][j] = SIGNED_BYTES ? v[j] : vi_flip_signs(v[j]);
+        } else {
+            VI v[4];
+            to_lanes4(v, q, stride);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                const VI low = vi_low4(v[j]), high = vi_low4(vi_shift4(v[j]));
+                p->q[b][j] = f.fill == FILL_LEVELS ? vi_levels(low) : low;
+                p->q[b][j + 4] = f.fill == FILL_LEVELS ? vi_levels(high) : high;
+            }
+        }
+    }
+    for (int b = 0; b < n_run; b++) {
+        p->d[b] = vf_from_half(d[b]);
+        if (f.has_min) p->m[b] = vf_from_half(m[b]);
+    }
+}
+
+MOA_INLINE void fill_q4_k(panel *p, const uint8_t *base, size_t stride, const format f) {
+    unpacked u[LANES];
+    for (int r = 0; r < LANES; r++) {
+        const moa_block_q4_k *b = (const void *)(base + (size_t)r * stride);
+        k4_scales(&u[r], b->scale, b->d, b->dmin);
+    }
+    for (int j = 0; j < 4; j++) {
+        VI v[8];
+        to_lanes(v, base + f.q_at + 32 * j, stride);
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++) p->q[2 * j][k] = vi_low4(v[k]), p->q[2 * j + 1][k] = vi_low4(vi_shift4(v[k]));
+    }
+    to_lanes((VI *)(void *)p->d, (const uint8_t *)u[0].d, sizeof u[0]);
+    to_lanes((VI *)(void *)p->m, (const uint8_t *)u[0].m, sizeof u[0]);
+}
+
+MOA_INLINE void fill_panel(panel *p, const uint8_t *const row[LANES], size_t stride, int n_row, size_t at, int n_run,
+                           const format f) {
+    if (f.fill == FILL_ROWS || n_row < LANES)
+        fill_by_rows(p, row, at, n_run, f);
+    else if (f.fill == FILL_NIBBLES_K)
+        fill_q4_k(p, row[0] + at, stride, f);
+    else
+        fill_small(p, row[0] + at, stride, n_run, f);
 }
 
 /* One row of x at one run of 32. */
@@ -123,13 +183,13 @@ TILE(4, EACH4)
 
 /* LANES columns of y for at most TOKENS rows of x from i0 on. */
 MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok,
-                              const uint8_t *const row[LANES], int n_row, const format f) {
+                              const uint8_t *const row[LANES], size_t stride, int n_row, const format f) {
     VF acc[TOKENS];
     panel p;
     for (int64_t i = 0; i < n_tok; i++) acc[i] = vf_set1(0);
     for (int64_t k = 0; k < x->n; k += MOA_QK) {
         const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;
-        fill_panel(&p, row, (size_t)(k / f.block) * (size_t)f.bytes, n_run, f);
+        fill_panel(&p, row, stride, n_row, (size_t)(k / f.block) * (size_t)f.bytes, n_run, f);
         int64_t i = 0;
         for (; i + 4 <= n_tok; i += 4) tile4(acc + i, &p, x, i0 + i, k, n_run, f);
         if (i + 2 <= n_tok) tile2(acc + i, &p, x, i0 + i, k, n_run, f), i += 2;
@@ -145,11 +205,11 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
         const uint8_t *row[LANES]; /* lanes without a row repeat the last one; their sums are dropped */
         for (int r = 0; r < LANES; r++) row[r] = (const uint8_t *)w + (size_t)(o + (r < n_row ? r : n_row - 1)) * w_stride;
         for (int64_t i = 0; i < x->n_tok; i += TOKENS)
-            block_of_rows(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, row, n_row, f);
+            block_of_rows(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, row, w_stride, n_row, f);
     }
 }
 
-#define FORMAT(NAME, type, offset_, top_, min_, run16_)                                                                          \
+#define FORMAT(NAME, type, offset_, top_, min_, run16_, fill_, q_at_)                                                            \
     static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,           \
                                int64_t o1) {                                                                                     \
         const format f = {.unpack = unpack_##type,                                                                               \
@@ -158,7 +218,9 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                           .offset = SIGNED_BYTES && top_ > 127 ? 0 : offset_,                                                    \
                           .top = top_,                                                                                           \
                           .has_min = min_,                                                                                       \
-                          .run16 = run16_};                                                                                      \
+                          .run16 = run16_,                                                                                       \
+                          .fill = fill_,                                                                                         \
+                          .q_at = q_at_};                                                                                        \
         gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);                                                                              \
     }                                                                                                                            \
     const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
@@ -167,15 +229,15 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                                                 .dtype = MOA_##NAME,                                                             \
                                                 .isa = ISA_LEVEL,                                                                \
                                                 .fn.gemm_q8 = gemm_q8_##type};
-FORMAT(Q4_0, q4_0, 8, 15, false, false)
-FORMAT(Q4_1, q4_1, 0, 15, true, false)
-FORMAT(Q5_0, q5_0, 16, 31, false, false)
-FORMAT(Q5_1, q5_1, 0, 31, true, false)
-FORMAT(Q8_0, q8_0, 128, 255, false, false)
-FORMAT(Q2_K, q2_k, 0, 3, true, true)
-FORMAT(Q3_K, q3_k, 4, 7, false, true)
-FORMAT(Q4_K, q4_k, 0, 15, true, false)
-FORMAT(Q5_K, q5_k, 0, 31, true, false)
-FORMAT(Q6_K, q6_k, 32, 63, false, true)
-FORMAT(IQ4_NL, iq4_nl, 128, 255, false, false)
-FORMAT(IQ4_XS, iq4_xs, 128, 255, false, false)
+FORMAT(Q4_0, q4_0, 8, 15, false, false, FILL_NIBBLES, 2)
+FORMAT(Q4_1, q4_1, 0, 15, true, false, FILL_NIBBLES, 4)
+FORMAT(Q5_0, q5_0, 16, 31, false, false, FILL_ROWS, 0)
+FORMAT(Q5_1, q5_1, 0, 31, true, false, FILL_ROWS, 0)
+FORMAT(Q8_0, q8_0, 128, 255, false, false, FILL_BYTES, 2)
+FORMAT(Q2_K, q2_k, 0, 3, true, true, FILL_ROWS, 0)
+FORMAT(Q3_K, q3_k, 4, 7, false, true, FILL_ROWS, 0)
+FORMAT(Q4_K, q4_k, 0, 15, true, false, FILL_NIBBLES_K, 16)
+FORMAT(Q5_K, q5_k, 0, 31, true, false, FILL_ROWS, 0)
+FORMAT(Q6_K, q6_k, 32, 63, false, true, FILL_ROWS, 0)
+FORMAT(IQ4_NL, iq4_nl, 128, 255, false, false, FILL_LEVELS, 2)
+FORMAT(IQ4_XS, iq4_xs, 128, 255, false, false, FILL_ROWS, 0)

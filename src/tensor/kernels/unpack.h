@@ -19,6 +19,13 @@ typedef struct unpacked {
     float d[16], m[16];
 } unpacked;
 
+/* 128 makes signed bytes unsigned; where the products want them signed (SIGNED_BYTES) nothing is added. */
+#if SIGNED_BYTES
+#define SIGN_FLIP 0
+#else
+#define SIGN_FLIP 0x80
+#endif
+
 #define MOA_INLINE static inline __attribute__((always_inline))
 
 MOA_INLINE float half(uint16_t h) { return _cvtsh_ss(h); }
@@ -51,11 +58,9 @@ MOA_INLINE __m256i fifth_bits(const uint8_t *h) {
     return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
 }
 
-MOA_INLINE __m256i level_bytes(__m256i nibble) { /* IQ4 levels + 128 */
-    const __m256i table = _mm256_setr_epi8(1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141, (char)153, (char)166, (char)181,
-                                           (char)197, (char)217, (char)241, 1, 24, 45, 63, 79, 93, 106, 118, (char)129, (char)141,
-                                           (char)153, (char)166, (char)181, (char)197, (char)217, (char)241);
-    return _mm256_shuffle_epi8(table, nibble);
+MOA_INLINE __m256i level_bytes(__m256i nibble) {
+    const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)moa_iq4_levels));
+    return _mm256_xor_si256(_mm256_shuffle_epi8(table, nibble), _mm256_set1_epi8((char)SIGN_FLIP));
 }
 
 /* The loop over small blocks: BODY sees b (block), i (its number). */
@@ -73,7 +78,7 @@ SMALL(q4_0, v = nibbles16(b->q))
 SMALL(q4_1, (v = nibbles16(b->q), u->m[i] = half(b->m)))
 SMALL(q5_0, v = _mm256_or_si256(nibbles16(b->q), fifth_bits(b->h)))
 SMALL(q5_1, (v = _mm256_or_si256(nibbles16(b->q), fifth_bits(b->h)), u->m[i] = half(b->m)))
-SMALL(q8_0, v = _mm256_xor_si256(load32(b->q), _mm256_set1_epi8((char)0x80)))
+SMALL(q8_0, v = _mm256_xor_si256(load32(b->q), _mm256_set1_epi8((char)SIGN_FLIP)))
 SMALL(iq4_nl, v = level_bytes(nibbles16(b->q)))
 
 MOA_INLINE __m256 scale8(uint64_t bytes, float unit) { /* 8 unsigned levels times a unit */

@@ -16,7 +16,11 @@ typedef __m256i VI;
 typedef __m256 VF;
 #define STEP 2
 #define SIGNED_BYTES 1
-#define vi_flip_signs(v) _mm256_xor_si256(v, _mm256_set1_epi8((char)0x80))
+#define vi_flip_signs(v) (v)
+#define vi_low4(v) _mm256_and_si256(v, _mm256_set1_epi8(15))
+#define vi_shift4(v) _mm256_srli_epi16(v, 4)
+#define vi_levels(v) level_bytes(v)
+#define vf_from_half(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_set1 _mm256_set1_epi32
 #define vi_to_float _mm256_cvtepi32_ps
 #define vf_set1 _mm256_set1_ps
@@ -65,6 +69,19 @@ static inline __attribute__((always_inline)) void to_lanes(VI out[8], const uint
         out[j] = _mm256_permute2x128_si256(c[j], c[j + 4], 0x20);
         out[j + 4] = _mm256_permute2x128_si256(c[j], c[j + 4], 0x31);
     }
+}
+
+/* The same for 4 words: out[j] lane r = word j of row r. Each register starts as rows r, r + 4. */
+static inline __attribute__((always_inline)) VI two_rows(const uint8_t *p, size_t stride, int r) {
+    const VI a = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(p + (size_t)r * stride)));
+    return _mm256_inserti128_si256(a, _mm_loadu_si128((const __m128i *)(const void *)(p + (size_t)(r + 4) * stride)), 1);
+}
+static inline __attribute__((always_inline)) void to_lanes4(VI out[4], const uint8_t *p, size_t stride) {
+    const VI a0 = two_rows(p, stride, 0), a1 = two_rows(p, stride, 1), a2 = two_rows(p, stride, 2), a3 = two_rows(p, stride, 3);
+    const VI b0 = _mm256_unpacklo_epi32(a0, a1), b1 = _mm256_unpackhi_epi32(a0, a1), b2 = _mm256_unpacklo_epi32(a2, a3),
+             b3 = _mm256_unpackhi_epi32(a2, a3);
+    out[0] = _mm256_unpacklo_epi64(b0, b2), out[1] = _mm256_unpackhi_epi64(b0, b2);
+    out[2] = _mm256_unpacklo_epi64(b1, b3), out[3] = _mm256_unpackhi_epi64(b1, b3);
 }
 
 #include "tensor/kernels/gemm_q8.h"

@@ -13,7 +13,12 @@ typedef __m512i VI;
 typedef __m512 VF;
 #define STEP 1
 #define SIGNED_BYTES 0
-#define vi_flip_signs(v) (v)
+#define vi_flip_signs(v) _mm512_xor_si512(v, _mm512_set1_epi8((char)0x80))
+#define vi_low4(v) _mm512_and_si512(v, _mm512_set1_epi8(15))
+#define vi_shift4(v) _mm512_srli_epi16(v, 4)
+#define vi_levels(v)                                                                                                             \
+    vi_flip_signs(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)moa_iq4_levels)), v))
+#define vf_from_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_set1 _mm512_set1_epi32
 #define vi_to_float _mm512_cvtepi32_ps
 #define vf_set1 _mm512_set1_ps
@@ -53,6 +58,24 @@ static inline __attribute__((always_inline)) void to_lanes(VI out[8], const uint
     out[1] = _mm512_shuffle_i64x2(e1, f1, 0x88), out[5] = _mm512_shuffle_i64x2(e1, f1, 0xdd);
     out[2] = _mm512_shuffle_i64x2(e2, f2, 0x88), out[6] = _mm512_shuffle_i64x2(e2, f2, 0xdd);
     out[3] = _mm512_shuffle_i64x2(e3, f3, 0x88), out[7] = _mm512_shuffle_i64x2(e3, f3, 0xdd);
+}
+
+/* The same for 4 words: out[j] lane r = word j of row r. Each register starts as rows r, r + 4, r + 8, r + 12. */
+static inline __attribute__((always_inline)) VI four_rows(const uint8_t *p, size_t stride, int r) {
+    const VI a = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)(p + (size_t)r * stride)));
+    const __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(p + (size_t)(r + 4) * stride));
+    const __m128i c = _mm_loadu_si128((const __m128i *)(const void *)(p + (size_t)(r + 8) * stride));
+    const __m128i d = _mm_loadu_si128((const __m128i *)(const void *)(p + (size_t)(r + 12) * stride));
+    return _mm512_mask_broadcast_i32x4(_mm512_mask_broadcast_i32x4(_mm512_mask_broadcast_i32x4(a, 0x00f0, b), 0x0f00, c), 0xf000,
+                                       d);
+}
+static inline __attribute__((always_inline)) void to_lanes4(VI out[4], const uint8_t *p, size_t stride) {
+    const VI a0 = four_rows(p, stride, 0), a1 = four_rows(p, stride, 1), a2 = four_rows(p, stride, 2),
+             a3 = four_rows(p, stride, 3);
+    const VI b0 = _mm512_unpacklo_epi32(a0, a1), b1 = _mm512_unpackhi_epi32(a0, a1), b2 = _mm512_unpacklo_epi32(a2, a3),
+             b3 = _mm512_unpackhi_epi32(a2, a3);
+    out[0] = _mm512_unpacklo_epi64(b0, b2), out[1] = _mm512_unpackhi_epi64(b0, b2);
+    out[2] = _mm512_unpacklo_epi64(b1, b3), out[3] = _mm512_unpackhi_epi64(b1, b3);
 }
 
 #include "tensor/kernels/gemm_q8.h"
