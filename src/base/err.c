@@ -45,8 +45,12 @@ int moa_wrap(moa_err *err, int code, const char *fmt, ...) {
     va_start(ap, fmt);
     int n = vsnprintf(err->text, sizeof err->text, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof err->text)
-        snprintf(err->text + n, sizeof err->text - (size_t)n, ": %s", old);
+    if (n < 0 || (size_t)n + 3 > sizeof err->text) return code;
+    size_t room = sizeof err->text - (size_t)n - 3, k = strnlen(old, sizeof old);
+    if (k > room) k = room;
+    memcpy(err->text + n, ": ", 2);
+    memcpy(err->text + n + 2, old, k);
+    err->text[(size_t)n + 2 + k] = 0;
     return code;
 }
 

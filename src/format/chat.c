@@ -1,5 +1,9 @@
 /* chat.c - see chat.h. The template sees what Hugging Face's apply_chat_template gives it: messages, bos_token, eos_token,
  * add_generation_prompt, and tools and documents that are none.
+ *
+ * Some published templates drop a system message without a word, or refuse it. Instructions must not get lost, so the
+ * template is asked once, at parse, with a marked system message; where the mark does not come out, the system text goes
+ * in front of the first user message, with a line end between (llama.cpp has the same convention).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "format/chat.h"
 
@@ -10,7 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct moa_chat_template { moa_jinja *jinja; };
+struct moa_chat_template {
+    moa_jinja *jinja;
+    bool no_system; /* drops or refuses system messages, and works without them */
+};
+
+static void probe_system(moa_chat_template *t);
 
 int moa_chat_template_parse(moa_chat_template **out, const char *text, size_t n, moa_err *err) {
     *out = NULL;
@@ -21,9 +30,12 @@ int moa_chat_template_parse(moa_chat_template **out, const char *text, size_t n,
         free(t);
         return rc;
     }
+    probe_system(t);
     *out = t;
     return 0;
 }
+
+bool moa_chat_takes_system(const moa_chat_template *t) { return !t->no_system; }
 
 void moa_chat_template_free(moa_chat_template *t) {
     if (!t) return;
@@ -69,12 +81,59 @@ int moa_chat_render_vars(char **out, size_t *len, const moa_chat_template *t, co
     return moa_jinja_render(out, len, t->jinja, vars, NULL, err);
 }
 
+/* Does the mark come out? A template that fails for another reason (its limits, its own variables) is left alone. */
+static void probe_system(moa_chat_template *t) {
+    static const char mark[] = "moa-system-mark";
+    const moa_jinja_limits small = {.steps = 200000, .memory = 16 << 20, .output = 1 << 20};
+    const moa_message m[] = {{"system", mark}, {"user", "x"}};
+    char *with = NULL, *without = NULL;
+    json_t *vars = context(m, 2, "", "", true);
+    if (vars && moa_jinja_render(&with, NULL, t->jinja, vars, &small, NULL) == MOA_ELIMIT) goto done;
+    if (with && strstr(with, mark)) goto done;
+    json_decref(vars);
+    vars = context(m + 1, 1, "", "", true);
+    t->no_system = vars && moa_jinja_render(&without, NULL, t->jinja, vars, &small, NULL) == 0;
+done:
+    json_decref(vars);
+    free(with);
+    free(without);
+}
+
+/* msg without its first (system) message, whose text goes into the first user message. *list and *text: to free. */
+static int fold_system(moa_message **list, char **text, const moa_message *msg, int n_msg) {
+    int user = 1;
+    while (user < n_msg && strcmp(msg[user].role, "user")) user++;
+    *text = NULL;
+    *list = malloc((size_t)n_msg * sizeof **list);
+    if (!*list) return -1;
+    memcpy(*list, msg + 1, (size_t)(n_msg - 1) * sizeof *msg);
+    if (user == n_msg) { /* nobody to carry it: it becomes the user's turn itself */
+        memmove(*list + 1, *list, (size_t)(n_msg - 1) * sizeof *msg);
+        (*list)[0] = (moa_message){"user", msg[0].content};
+        return n_msg;
+    }
+    moa_buf b;
+    moa_buf_init(&b, SIZE_MAX / 2);
+    moa_buf_adds(&b, msg[0].content);
+    moa_buf_adds(&b, "\n");
+    moa_buf_adds(&b, msg[user].content);
+    *text = moa_buf_take(&b);
+    (*list)[user - 1].content = *text;
+    return *text ? n_msg - 1 : -1;
+}
+
 int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
                     const char *bos, const char *eos, bool add_generation_prompt, moa_err *err) {
     *out = NULL;
     for (int i = 0; i < n_msg; i++)
         if (!msg[i].role || !msg[i].content) return moa_fail(err, MOA_EINVAL, "message %d has no %s", i, msg[i].role ? "content" : "role");
-    json_t *vars = context(msg, n_msg, bos, eos, add_generation_prompt);
+    moa_message *list = NULL;
+    char *text = NULL;
+    bool fold = t->no_system && n_msg > 0 && !strcmp(msg[0].role, "system");
+    if (fold && (n_msg = fold_system(&list, &text, msg, n_msg)) >= 0) msg = list;
+    json_t *vars = n_msg >= 0 ? context(msg, n_msg, bos, eos, add_generation_prompt) : NULL;
+    free(list);
+    free(text);
     if (!vars) return moa_fail(err, MOA_ENOMEM, "chat template: no memory for the conversation");
     int rc = moa_chat_render_vars(out, len, t, vars, err);
     json_decref(vars);

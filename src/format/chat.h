@@ -12,6 +12,9 @@ typedef struct moa_chat_template moa_chat_template;
 
 int moa_chat_template_parse(moa_chat_template **out, const char *text, size_t n, moa_err *err); /* copies text */
 void moa_chat_template_free(moa_chat_template *t);
+/* false: the template drops or refuses a first system message; moa_chat_render then puts its text in front of the first
+ * user message, so that instructions never get lost. */
+bool moa_chat_takes_system(const moa_chat_template *t);
 /* free(*out). bos/eos: text of those tokens ("" for none). add_generation_prompt opens the assistant's turn. */
 int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
                     const char *bos, const char *eos, bool add_generation_prompt, moa_err *err);

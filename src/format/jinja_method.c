@@ -129,10 +129,7 @@ static int split_space(jctx *c, jv *list, jv s, int64_t max) {
     uint32_t cp;
     for (s = jinja_strip(s, jv_undef(), 1); s.n; s = jinja_strip(s, jv_undef(), 1)) {
         size_t i = 0;
-        if (max == 0) {
-            s = jinja_strip(s, jv_undef(), 2);
-            return add_part(c, list, s, 0, s.n);
-        }
+        if (max == 0) return add_part(c, list, s, 0, s.n);
         while (i < s.n) {
             size_t k = (size_t)moa_utf8_next(&cp, s.u.s + i, s.n - i);
             if (jinja_space(cp)) break;
@@ -148,10 +145,7 @@ static int split_space(jctx *c, jv *list, jv s, int64_t max) {
 static int rsplit_space(jctx *c, jv *list, jv s, int64_t max) {
     for (s = jinja_strip(s, jv_undef(), 2); s.n; s = jinja_strip(s, jv_undef(), 2)) {
         size_t i = s.n;
-        if (max == 0) {
-            s = jinja_strip(s, jv_undef(), 1);
-            return add_part(c, list, s, 0, s.n);
-        }
+        if (max == 0) return add_part(c, list, s, 0, s.n);
         while (i > 0 && jinja_strip(jinja_sub(s, i - 1, s.n), jv_undef(), 1).n == s.n - i + 1) i--;
         while (i > 0 && i < s.n && (s.u.s[i] & 0xC0) == 0x80) i++; /* a wide blank's own tail */
         MOA_TRY(jinja_charge(c, (s.n - i) * 8));

@@ -447,8 +447,7 @@ static int json_str(jctx *c, jbuf *b, jv s, bool ascii) {
         } else if (cp >= 8 && cp <= 13 && names[cp - 8]) {
             MOA_TRY(jinja_add(c, b, (char[]){'\\', names[cp - 8]}, 2));
         } else if (cp < 0x20 || (ascii && cp > 0x7E && cp < 0x10000)) {
-            if (cp == 0x7F) MOA_TRY(jinja_add(c, b, s.u.s + i, k));
-            else MOA_TRY(add_hex(c, b, "\\u", cp, 4));
+            MOA_TRY(add_hex(c, b, "\\u", cp, 4));
         } else if (ascii && cp >= 0x10000) {
             MOA_TRY(add_hex(c, b, "\\u", 0xD800 + ((cp - 0x10000) >> 10), 4));
             MOA_TRY(add_hex(c, b, "\\u", 0xDC00 + ((cp - 0x10000) & 0x3FF), 4));
