@@ -77,7 +77,8 @@ static int push(moa_arena *a, size_t need) {
 moa_arena *moa_arena_new(size_t first_bytes, size_t limit_bytes) {
     moa_arena *a = calloc(1, sizeof *a);
     if (!a) return NULL;
-    a->limit = limit_bytes;
+    a->limit = limit_bytes / ALIGN * ALIGN; /* chunks are whole pieces, so the sum stays within the limit */
+    if (limit_bytes && !a->limit) a->limit = 1;
     if (first_bytes && !push(a, first_bytes)) {
         free(a);
         return NULL;

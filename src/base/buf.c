@@ -4,6 +4,7 @@
 #include "base/err.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ void moa_buf_deinit(moa_buf *b) {
 static int reserve(moa_buf *b, size_t n) {
     if (b->failed) return b->failed;
     if (n > b->max - b->len) return b->failed = MOA_ELIMIT;
+    if (n >= SIZE_MAX / 2 - b->len) return b->failed = MOA_ENOMEM;
     size_t need = b->len + n + 1;
     if (need <= b->cap) return 0;
     size_t cap = b->cap ? b->cap * 2 : 64;

@@ -24,7 +24,7 @@ static int fail_errno(moa_err *err, const char *path, const char *doing) {
 
 int moa_map_open(moa_map *out, const char *path, moa_err *err) {
     *out = (moa_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not block here */
     if (fd < 0) return fail_errno(err, path, "open");
     struct stat st;
     int rc = 0;
@@ -85,6 +85,7 @@ int moa_writer_open(moa_writer **out, const char *path, moa_err *err) {
     moa_writer *w = calloc(1, sizeof *w);
     size_t n = strlen(path) + 32;
     if (w) {
+        w->fd = -1;
         w->path = strdup(path);
         w->tmp = malloc(n);
     }
@@ -109,7 +110,7 @@ static int put(moa_writer *w, const char *p, size_t n) {
     while (n && !w->failed) {
         ssize_t k = write(w->fd, p, n);
         if (k < 0 && errno == EINTR) continue;
-        if (k < 0) w->failed = errno;
+        if (k <= 0) w->failed = k < 0 ? errno : ENOSPC;
         else p += k, n -= (size_t)k;
     }
     return w->failed ? MOA_EIO : 0;
@@ -165,7 +166,7 @@ int moa_writer_commit(moa_writer *w, moa_err *err) {
 void moa_writer_abort(moa_writer *w) {
     if (!w) return;
     if (w->tmp) {
-        if (w->fd > 0) close(w->fd);
+        if (w->fd >= 0) close(w->fd);
         unlink(w->tmp);
     }
     free(w->tmp);
@@ -174,6 +175,7 @@ void moa_writer_abort(moa_writer *w) {
 }
 
 int moa_mkdirs(const char *path, moa_err *err) {
+    if (!*path) return moa_fail(err, MOA_EINVAL, "an empty path of a folder to create");
     char *p = strdup(path);
     if (!p) return moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
     int rc = 0;
@@ -181,7 +183,13 @@ int moa_mkdirs(const char *path, moa_err *err) {
         if (*s != '/' && *s != 0) continue;
         char c = *s;
         *s = 0;
-        if (mkdir(p, 0755) < 0 && errno != EEXIST) rc = fail_errno(err, p, "create folder");
+        struct stat st;
+        if (mkdir(p, 0755) < 0) {
+            int e = errno;
+            bool there = e == EEXIST && stat(p, &st) == 0;
+            errno = there ? ENOTDIR : e;
+            if (!there || !S_ISDIR(st.st_mode)) rc = fail_errno(err, p, "create folder");
+        }
         *s = c;
         if (!c) break;
     }

@@ -54,7 +54,9 @@ uint32_t moa_rng_below(moa_rng *r, uint32_t n) {
 }
 
 int moa_rng_range(moa_rng *r, int lo, int hi) {
-    return lo + (int)moa_rng_below(r, (uint32_t)(hi - lo) + 1u);
+    uint32_t n = (uint32_t)hi - (uint32_t)lo + 1u; /* 0: the whole range of int */
+    uint32_t k = n ? moa_rng_below(r, n) : (uint32_t)(moa_rng_u64(r) >> 32);
+    return (int)((uint32_t)lo + k);
 }
 
 double moa_rng_f64(moa_rng *r) { return (double)(moa_rng_u64(r) >> 11) * 0x1p-53; }
