@@ -7,22 +7,6 @@
 
 #include <string.h>
 
-#define COMMAND(x) extern const moa_command moa_command_##x;
-#include "cli/commands.def"
-#undef COMMAND
-
-static const moa_command *const table[] = {
-#define COMMAND(x) &moa_command_##x,
-#include "cli/commands.def"
-#undef COMMAND
-    NULL,
-};
-
-const moa_command *const *moa_commands(int *n) {
-    *n = (int)(sizeof table / sizeof *table) - 1;
-    return table;
-}
-
 static void help(FILE *f) {
     int n;
     const moa_command *const *c = moa_commands(&n);

@@ -73,8 +73,9 @@ static void test_prefix_is_reused(void **state) {
     moa_message talk[3] = {{"user", "Remember: Tom is seven years old and lives in the old mill."}, {"assistant", "I will."}, question[0]};
     moa_run *r = ask("self-moa", 4, 11, talk, 3);
     for (int i = 1; i < 4; i++) assert_true(r->node[i].reused_tokens >= r->node[i].prompt_tokens - 2);
-    /* All of the history and the question, up to a few tokens at the border. */
-    assert_true(r->node[4].reused_tokens >= r->node[0].prompt_tokens - 8);
+    /* All of the history and the question; what closes the turn in the drafts' prompt (about ten tokens of this
+     * small vocabulary) is where the aggregator's goes on instead. */
+    assert_true(r->node[4].reused_tokens >= r->node[0].prompt_tokens - 12);
     assert_true(r->node[4].reused_tokens < r->node[4].prompt_tokens);
     for (int i = 0; i < 5; i++) assert_true(r->node[i].completion_tokens <= 24);
     moa_run_free(r);
@@ -109,13 +110,19 @@ static void test_too_long(void **state) {
     moa_buf_deinit(&b);
 }
 
-/* Too many references for 512 positions: shortened, said so, and answered. */
+/* References beyond 512 positions are shortened; so many that not even their beginnings fit leave the vote. Both are said. */
 static void test_references_are_fitted(void **state) {
     (void)state;
-    moa_run *r = ask("self-moa", 24, 1, question, 1);
-    assert_true(r->node[24].prompt_tokens <= 512);
-    assert_non_null(r->node[24].note);
-    assert_int_equal(r->node[24].rc, 0);
+    moa_run *r = ask("self-moa", 10, 1, question, 1);
+    assert_non_null(strstr(r->node[10].note, "shortened"));
+    assert_int_equal(r->node[10].rc, 0);
+    assert_in_range(r->node[10].prompt_tokens, 440, 512 - 24);
+    moa_run_free(r);
+    r = ask("self-moa", 60, 1, question, 1);
+    assert_int_equal(r->node[60].rc, MOA_ELIMIT);
+    assert_int_equal(r->node[60].state, MOA_NODE_DONE);
+    assert_non_null(strstr(r->node[60].note, "512"));
+    assert_non_null(strstr(r->node[60].note, "took p"));
     moa_run_free(r);
 }
 

@@ -1,0 +1,276 @@
+/* test_program.c - the built program as scripts use it: exit codes, what goes to stdout, JSON keys that others rely on,
+ * resume of an evaluation. The program is $MOA; a small model is made for it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "support/tinymodel.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char model[256], out_path[64], err_path[64], out[1 << 20], err_text[1 << 16];
+
+static void slurp(char *d, size_t n, const char *path) {
+    FILE *f = fopen(path, "r");
+    size_t k = f ? fread(d, 1, n - 1, f) : 0;
+    d[k] = 0;
+    if (f) fclose(f);
+}
+
+/* Runs `$MOA ARGS`; %M in args stands for the model. Returns the exit code; stdout in out, stderr in err_text. */
+static int moa(const char *args) {
+    char cmd[2048], *at;
+    snprintf(cmd, sizeof cmd, "MOA_MODELS= OMP_NUM_THREADS=1 '%s' %s >%s 2>%s </dev/null", getenv("MOA"), args, out_path, err_path);
+    while ((at = strstr(cmd, "%M"))) {
+        char rest[1024];
+        snprintf(rest, sizeof rest, "%s", at + 2);
+        snprintf(at, sizeof cmd - (size_t)(at - cmd), "%s%s", model, rest);
+    }
+    int rc = system(cmd);
+    slurp(out, sizeof out, out_path);
+    slurp(err_text, sizeof err_text, err_path);
+    return WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
+}
+
+static int setup(void **state) {
+    (void)state;
+    moa_err err = {0};
+    snprintf(out_path, sizeof out_path, "/tmp/moa-test-%d.out", (int)getpid());
+    snprintf(err_path, sizeof err_path, "/tmp/moa-test-%d.err", (int)getpid());
+    if (tinymodel_write(model, sizeof model, 3, &err) >= 0) return 0;
+    fprintf(stderr, "%s\n", err.text);
+    return -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    unlink(model);
+    unlink(out_path);
+    unlink(err_path);
+    return 0;
+}
+
+static void need_program(void) {
+    if (getenv("MOA") && access(getenv("MOA"), X_OK) == 0) return;
+    printf("skip: $MOA does not name the built program\n");
+    skip();
+}
+
+static void test_exit_codes(void **state) {
+    (void)state;
+    need_program();
+    static const struct { const char *args; int rc; const char *err; } cases[] = {
+        {"", 2, "usage"},
+        {"rnu", 2, "did you mean 'moa run'"},
+        {"run", 2, "empty"},
+        {"run --mix slef-moa x", 2, "did you mean 'self-moa'"},
+        {"run --mxi vote x", 2, "--mix"},
+        {"run -n 0 x", 2, "from 1 to 256"},
+        {"run -n four x", 2, "whole number"},
+        {"run --mix single -n 3 -m %M x", 2, "no parameter n"},
+        {"run --mix vote --proposer a --proposer b -m %M x", 2, "one proposer"},
+        {"run -m /nowhere/x.gguf x", 1, "/nowhere/x.gguf"},
+        {"run -m no-such-model x", 1, "looked in"},
+        {"eval", 2, "tasks"},
+        {"eval no-such-file.jsonl -m %M", 1, "no-such-file"},
+        {"eval microworld --mix nothing -m %M", 2, "unknown mix"},
+        {"bench", 2, "missing"},
+        {"bench sped -m %M", 2, "did you mean speed"},
+        {"list mixs", 2, "did you mean mixes"},
+        {"chat extra", 2, "unexpected"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int rc = moa(cases[i].args);
+        if (rc != cases[i].rc) fail_msg("moa %s: exit code %d, expected %d\n%s", cases[i].args, rc, cases[i].rc, err_text);
+        if (!strstr(err_text, cases[i].err)) fail_msg("moa %s: no '%s' in\n%s", cases[i].args, cases[i].err, err_text);
+        if (out[0]) fail_msg("moa %s: wrote to stdout: %s", cases[i].args, out);
+    }
+    assert_int_equal(moa("--version"), 0);
+    assert_string_equal(out, "moa " MOA_VERSION "\n");
+    assert_int_equal(moa("--help"), 0);
+    /* Every command that --help lists has its own help. */
+    char list[8192], args[64], name[32], *save = NULL;
+    snprintf(list, sizeof list, "%s", strstr(out, "commands:\n") + 10);
+    int n = 0;
+    for (char *l = strtok_r(list, "\n", &save); l && l[0] == ' '; l = strtok_r(NULL, "\n", &save), n++) {
+        assert_int_equal(sscanf(l, "%31s", name), 1);
+        snprintf(args, sizeof args, "%s --help", name);
+        if (moa(args) != 0 || !strstr(out, name)) fail_msg("moa %s", args);
+    }
+    assert_true(n >= 5);
+}
+
+static json_t *parsed(void) {
+    json_error_t e;
+    json_t *v = json_loads(out, 0, &e);
+    if (!v) fail_msg("not JSON: %s\n%.300s", e.text, out);
+    return v;
+}
+
+static long long integer(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_integer(v)) fail_msg("%s is no integer", key);
+    return json_integer_value(v);
+}
+
+static const char *string(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_string(v)) fail_msg("%s is no string", key);
+    return json_string_value(v);
+}
+
+static double number(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    if (!json_is_number(v)) fail_msg("%s is no number", key);
+    return json_number_value(v);
+}
+
+static void test_run_json(void **state) {
+    (void)state;
+    need_program();
+    assert_int_equal(moa("run -m %M --max-tokens 12 -n 3 --json 'What is 2 + 2?'"), 0);
+    json_t *v = parsed(), *calls = json_object_get(v, "calls"), *usage = json_object_get(v, "usage");
+    assert_string_equal(string(v, "mix"), "self-moa");
+    assert_int_equal(json_array_size(calls), 4);
+    long long prompt = 0, completion = 0;
+    for (size_t i = 0; i < 4; i++) {
+        json_t *c = json_array_get(calls, i);
+        assert_string_equal(string(c, "role"), i < 3 ? "proposer" : "aggregator");
+        assert_string_equal(string(c, "node"), i == 0 ? "p1" : i == 1 ? "p2" : i == 2 ? "p3" : "agg");
+        assert_string_equal(string(c, "model"), string(v, "model"));
+        prompt += integer(c, "prompt_tokens");
+        completion += integer(c, "completion_tokens");
+        assert_true(integer(c, "completion_tokens") <= 12);
+        assert_true(number(c, "seconds") >= 0);
+    }
+    assert_string_equal(string(v, "answer"), string(json_array_get(calls, 3), "text"));
+    assert_int_equal(integer(usage, "prompt_tokens"), prompt);
+    assert_int_equal(integer(usage, "completion_tokens"), completion);
+    assert_int_equal(integer(usage, "total_tokens"), prompt + completion);
+    assert_true(integer(usage, "reused_prefix_tokens") > 0);
+    assert_true(number(v, "seconds") > 0);
+    char answer[4096], plain[4096];
+    snprintf(answer, sizeof answer, "%s\n", string(v, "answer"));
+    json_decref(v);
+    /* The same question again, as text: the answer alone is on stdout, bit for bit; --quiet empties stderr. */
+    assert_int_equal(moa("run -m %M --max-tokens 12 -n 3 -q What is 2 + '2?'"), 0);
+    if (!strstr(answer, "\xEF\xBF\xBD")) assert_string_equal(out, answer); /* JSON replaces bytes that are not UTF-8 */
+    assert_string_equal(err_text, "");
+    snprintf(plain, sizeof plain, "%.4000s", out);
+    assert_int_equal(moa("run -m %M --max-tokens 12 -n 3 What is 2 + '2?'"), 0);
+    assert_string_equal(out, plain);
+    assert_non_null(strstr(err_text, "p3:"));
+    assert_null(strstr(err_text, "\x1b")); /* no terminal, no control sequences */
+}
+
+static void test_lists(void **state) {
+    (void)state;
+    need_program();
+    static const char *const kinds[] = {"mixes", "strategies", "routers", "combiners", "archs", "types", "kernels", "ops", "optimizers", "tasks"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char args[64];
+        snprintf(args, sizeof args, "list %s", kinds[i]);
+        assert_int_equal(moa(args), 0);
+        if (strlen(out) < 20) fail_msg("moa %s is empty", args);
+    }
+}
+
+static int lines(const char *path) {
+    FILE *f = fopen(path, "r");
+    int n = 0, c;
+    while (f && (c = fgetc(f)) != EOF) n += c == '\n';
+    if (f) fclose(f);
+    return n;
+}
+
+static void test_eval(void **state) {
+    (void)state;
+    need_program();
+    char tasks[64], journal[64], args[512];
+    snprintf(tasks, sizeof tasks, "/tmp/moa-test-%d.jsonl", (int)getpid());
+    snprintf(journal, sizeof journal, "/tmp/moa-test-%d.journal", (int)getpid());
+    FILE *f = fopen(tasks, "w");
+    for (int i = 0; i < 5; i++) fprintf(f, "{\"question\":\"What is %d + 1?\",\"answer\":\"%d\"}\n", i, i + 1);
+    fclose(f);
+    snprintf(args, sizeof args, "eval %s -m %%M --mix single --mix vote:n=3 --mix self-moa:n=3 --max-tokens 8 --seeds 2 --json --journal %s", tasks, journal);
+    assert_int_equal(moa(args), 0);
+    json_t *v = parsed(), *results = json_object_get(v, "results");
+    assert_int_equal(json_array_size(json_object_get(v, "tasks")), 1);
+    assert_int_equal(json_array_size(results), 3);
+    static const char *const mixes[] = {"single", "vote:n=3", "self-moa:n=3"};
+    static const int calls[] = {10, 30, 40};
+    for (size_t i = 0; i < 3; i++) {
+        json_t *r = json_array_get(results, i);
+        assert_string_equal(string(r, "mix"), mixes[i]);
+        assert_string_equal(string(r, "task"), tasks);
+        assert_int_equal(integer(r, "n"), 10);
+        assert_int_equal(integer(r, "calls"), calls[i]);
+        assert_true(integer(r, "completion_tokens") > 0);
+        assert_true(number(r, "accuracy") == (double)integer(r, "correct") / 10);
+        json_t *ci = json_object_get(r, "ci95");
+        assert_int_equal(json_array_size(ci), 2);
+        assert_true(json_number_value(json_array_get(ci, 0)) <= number(r, "accuracy"));
+        assert_true(number(r, "seconds") > 0);
+    }
+    json_decref(v);
+    /* Thirty samples and ten merges are forty calls at most, though the mixes ask for eighty. */
+    int n = lines(journal);
+    assert_true(n <= 40 && n >= 30);
+    char first[8192];
+    snprintf(first, sizeof first, "%.8000s", out);
+    assert_int_equal(moa(args), 0);
+    assert_int_equal(lines(journal), n); /* nothing is computed again */
+    char *end = strstr(first, "\"wall_seconds\"");
+    assert_non_null(end);
+    assert_memory_equal(out, first, (size_t)(end - first));
+    unlink(tasks);
+    unlink(journal);
+}
+
+static void test_chat(void **state) {
+    (void)state;
+    need_program();
+    char cmd[2048];
+    snprintf(cmd, sizeof cmd, "printf 'hello\\n/mix vote:n=2\\n/mix nothing\\n/reset\\nlast\\n' | '%s' chat -q -m %s --max-tokens 6 -n 2 >%s 2>%s", getenv("MOA"), model,
+             out_path, err_path);
+    assert_int_equal(WEXITSTATUS(system(cmd)), 0);
+    slurp(out, sizeof out, out_path);
+    slurp(err_text, sizeof err_text, err_path);
+    assert_true(strlen(out) > 0);
+    assert_non_null(strstr(err_text, "unknown mix 'nothing'"));
+}
+
+static void test_bench_json(void **state) {
+    (void)state;
+    need_program();
+    assert_int_equal(moa("bench speed -m %M -t 1 -r 1 --json"), 0);
+    json_t *v = parsed(), *batch = json_object_get(v, "batch"), *mixed = json_object_get(v, "self_moa");
+    assert_string_equal(string(v, "type"), "F32");
+    assert_int_equal(integer(v, "threads"), 1);
+    assert_true(strlen(string(v, "isa")) > 0 && strlen(string(v, "model")) > 0);
+    static const char *const positive[] = {"prefill_tps", "decode_tps", "peak_rss_mb", "read_gbps"};
+    for (int i = 0; i < 4; i++) assert_true(number(v, positive[i]) > 0);
+    static const int n[] = {1, 2, 4, 6, 8, 16, 32};
+    assert_int_equal(json_array_size(batch), 7);
+    for (size_t i = 0; i < 7; i++) {
+        assert_int_equal(integer(json_array_get(batch, i), "n"), n[i]);
+        assert_true(number(json_array_get(batch, i), "tps") > 0);
+    }
+    assert_true(number(mixed, "single_s") > 0 && number(mixed, "mixed_s") > number(mixed, "single_s") && number(mixed, "ratio") > 1);
+    json_decref(v);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_eval),       cmocka_unit_test(test_chat),     cmocka_unit_test(test_bench_json),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
