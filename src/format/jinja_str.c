@@ -252,9 +252,9 @@ static int thousands(jctx *c, jv *s) {
 
 static int number_text(jctx *c, jv *out, jv v, const spec *f) {
     char t[512], form[16];
-    double d = v.type == JT_FLOAT ? v.u.f : v.type == JT_INT ? (double)v.u.i : v.u.b;
     if (v.type != JT_FLOAT && v.type != JT_INT && v.type != JT_BOOL)
         return v.type == JT_UNDEF ? jinja_undefined(c, v) : jinja_fail(c, MOA_EINVAL, "format: a number is needed, got '%s'", jinja_type_name(v));
+    double d = v.type == JT_FLOAT ? v.u.f : v.type == JT_INT ? (double)v.u.i : v.u.b;
     const char *sign = f->plus ? "+" : f->blank ? " " : "", *alt = f->alt ? "#" : "";
     if (strchr("eEfFgG%", f->conv)) {
         int prec = f->prec < 0 ? 6 : f->prec > 100 ? 100 : f->prec;

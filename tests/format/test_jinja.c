@@ -219,6 +219,7 @@ static void errors_say_where(void **state) {
     refuses("{{ 1|nope }}", MOA_EUNSUPPORTED, "no filter named 'nope'", NULL);
     refuses("{{ 1 is nope }}", MOA_EUNSUPPORTED, "no test named 'nope'", NULL);
     refuses("{{ 1 + 'a' }}", MOA_EINVAL, "'int' + 'str' is not possible (~ joins", NULL);
+    refuses("{{ '%d' % 'abc' }}", MOA_EINVAL, "a number is needed, got 'str'", NULL);
     refuses("{{ 1 / 0 }}", MOA_EINVAL, "division by zero", NULL);
     refuses("{{ 'a' < 1 }}", MOA_EINVAL, "'str' and 'int' have no order", NULL);
     refuses("{% set a, b = [1] %}", MOA_EINVAL, "1 values to unpack, expected 2", NULL);
