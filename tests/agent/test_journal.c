@@ -18,7 +18,7 @@ static const moa_message question[] = {{"user", "What is 2 + 2?"}};
 /* A function of the call alone, as a real model is. */
 static int by_seed(scripted *s, int i, const moa_call *c, char *out, size_t n) {
     (void)s, (void)i;
-    snprintf(out, n, "t%d \"\\\n\xC3\xA4 %llu", (int)(c->sampling.temperature * 10), (unsigned long long)c->sampling.seed);
+    snprintf(out, n, "t%d \"\\\n\xC3\xA4 \xFF\xC3 %llu", (int)(c->sampling.temperature * 10), (unsigned long long)c->sampling.seed);
     return 0;
 }
 

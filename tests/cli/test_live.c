@@ -36,7 +36,7 @@ static void test_bounds(void **state) {
         int n = moa_rng_range(&r, 0, 30), width = moa_rng_range(&r, 1, 100), height = moa_rng_range(&r, 1, 40), used[64];
         for (int i = 0; i < n; i++) {
             text[i][0] = 0;
-            for (int k = moa_rng_range(&r, 0, 20); k > 0; k--) strcat(text[i], bits[moa_rng_below(&r, 10)]);
+            for (int k = moa_rng_range(&r, 0, 20); k > 0; k--) strncat(text[i], bits[moa_rng_below(&r, 10)], 20);
             row[i] = (moa_live_row){i % 3 ? "p1" : "p12.345678901234567890", moa_rng_range(&r, 0, 3), text[i], strlen(text[i]),
                                     moa_rng_range(&r, -1, 100000), moa_rng_f64(&r) * 1e4};
         }

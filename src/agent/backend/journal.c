@@ -4,7 +4,9 @@
  * changes nothing. Sample i of a question is the same call in every mix, so an evaluation of n = 2, 4, 6 computes
  * six samples, not twelve; and a killed evaluation starts again where it was. Equal calls inside one batch are
  * computed once too.
- * File: one JSON object a line. A last line without its newline (the process died) is cut off at open. Batches are
+ * File: one JSON object a line. A text that is not UTF-8 (a model may write any bytes) stands there in hexadecimal too: the
+ * aggregator's messages hold it, and their key must come out the same after a resume.
+ * A last line without its newline (the process died) is cut off at open. Batches are
  * split so that at most CHUNK finished calls can be lost.
  * backends.def: BACKEND(journal)
  * SPDX-License-Identifier: Apache-2.0 */
@@ -13,6 +15,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,8 +70,20 @@ static int insert(moa_journal *j, const record *r, moa_err *err) {
 
 /* ---- the file ---- */
 
+static char *from_hex(const char *hex) {
+    size_t n = strlen(hex);
+    char *out = n % 2 == 0 ? malloc(n / 2 + 1) : NULL;
+    for (size_t i = 0; out && i < n / 2; i++) {
+        char two[3] = {hex[2 * i], hex[2 * i + 1], 0}, *end;
+        out[i] = (char)strtoul(two, &end, 16);
+        if (*end || !out[i]) return free(out), NULL;
+    }
+    if (out) out[n / 2] = 0;
+    return out;
+}
+
 static int record_read(record *r, const json_t *v, const char *where, moa_err *err) {
-    const char *k, *text;
+    const char *k, *text, *hex;
     long long p, c, u, w;
     MOA_TRY(moa_json_get_str(&k, v, "key", "", where, err));
     MOA_TRY(moa_json_get_str(&text, v, "text", "", where, err));
@@ -80,6 +95,7 @@ static int record_read(record *r, const json_t *v, const char *where, moa_err *e
     MOA_TRY(moa_json_get_num(&r->seconds, v, "seconds", 0, where, err));
     MOA_TRY(moa_json_get_num(&r->share_s, v, "share_seconds", 0, where, err));
     MOA_TRY(moa_json_get_num(&r->sum_logprob, v, "sum_logprob", 0, where, err));
+    MOA_TRY(moa_json_get_str(&hex, v, "hex", "", where, err));
     char half[17] = {0}, *end;
     if (strlen(k) != 32) return moa_fail(err, MOA_EFORMAT, "%s: key '%.40s': expected 32 hexadecimal digits", where, k);
     memcpy(half, k, 16);
@@ -87,7 +103,10 @@ static int record_read(record *r, const json_t *v, const char *where, moa_err *e
     if (*end) return moa_fail(err, MOA_EFORMAT, "%s: key '%s' is not hexadecimal", where, k);
     r->k.b = strtoull(k + 16, &end, 16);
     if (*end) return moa_fail(err, MOA_EFORMAT, "%s: key '%s' is not hexadecimal", where, k);
-    return (r->text = strdup(text)) ? 0 : moa_fail(err, MOA_ENOMEM, "%s", where);
+    r->text = *hex ? from_hex(hex) : strdup(text);
+    if (!r->text) return moa_fail(err, MOA_EFORMAT, "%s: hex is not hexadecimal bytes", where);
+    r->len = strlen(r->text);
+    return 0;
 }
 
 static int load(moa_journal *j, moa_err *err) {
@@ -156,11 +175,20 @@ void moa_journal_stats(const moa_journal *j, int64_t *computed, int64_t *found) 
 static void line_of(moa_buf *b, const record *r, const char *model) {
     moa_buf_addf(b, "{\"key\":\"%016llx%016llx\",\"model\":", (unsigned long long)r->k.a, (unsigned long long)r->k.b);
     moa_json_add_str(b, model, strlen(model));
-    moa_buf_addf(b, ",\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"why\":%d,\"seconds\":%.6f,"
-                 "\"share_seconds\":%.6f,\"sum_logprob\":%.6f,\"text\":", (long long)r->prompt, (long long)r->completion,
+    moa_buf_addf(b, ",\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"why\":%d,\"seconds\":%.17g,"
+                 "\"share_seconds\":%.17g,\"sum_logprob\":%.17g,\"text\":", (long long)r->prompt, (long long)r->completion,
                  (long long)r->reused, r->why, r->seconds, r->share_s, r->sum_logprob);
     moa_json_add_str(b, r->text, r->len);
-    moa_buf_adds(b, "}\n");
+    bool valid = true;
+    for (size_t i = 0; i < r->len && valid;) {
+        uint32_t cp;
+        int n = moa_utf8_next(&cp, r->text + i, r->len - i);
+        valid = cp != MOA_UTF8_BAD || n == 3;
+        i += (size_t)n;
+    }
+    if (!valid) moa_buf_adds(b, ",\"hex\":\"");
+    for (size_t i = 0; !valid && i < r->len; i++) moa_buf_addf(b, "%02x", (unsigned char)r->text[i]);
+    moa_buf_adds(b, valid ? "}\n" : "\"}\n");
 }
 
 static int write_all(moa_journal *j, const char *p, size_t n, moa_err *err) {
