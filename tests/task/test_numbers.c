@@ -103,6 +103,22 @@ static int check_equations(const char *s) {
     return n;
 }
 
+/* What is written down column by column, from the units, is the answer: carried and borrowed ones are not lost. */
+static void check_columns(const moa_item *it) {
+    const char *s = it->solution.data;
+    bool named = strncmp(s, "Units: ", 7) == 0;
+    if (!named && !strstr(s, ", write ")) return;
+    long long v = 0, scale = 1, last = 0;
+    for (const char *p = s; (p = strstr(p, named ? "=" : ", write ")); scale *= 10) {
+        p = strpbrk(p, "0123456789");
+        assert_non_null(p);
+        last = strtoll(p, (char **)&p, 10);
+        v += last % 10 * scale;
+    }
+    v += last / 10 * scale; /* the leftmost column keeps what it would carry */
+    if (v != strtoll(it->answer.data, NULL, 10)) fail_msg("columns of %s: %s", it->question.data, s);
+}
+
 static void test_arithmetic(void **state) {
     (void)state;
     moa_item it;
@@ -112,6 +128,7 @@ static void test_arithmetic(void **state) {
             make(&it, "arithmetic", i, level);
             if (asked(it.question.data) != strtoll(it.answer.data, NULL, 10)) fail_msg("%s -> %s", it.question.data, it.answer.data);
             assert_true(check_equations(it.solution.data) > 0);
+            check_columns(&it);
         }
     moa_item_deinit(&it);
 }
@@ -124,8 +141,8 @@ static long long value(const char **p) { /* a number, or a clock time in minutes
     return v;
 }
 
-static bool known(const long long *v, int n, long long x) {
-    if (x == 2 || x == 3) return true; /* half, twice, three children: told in words */
+static bool known(const long long *v, int n, long long x, char op) {
+    if ((x == 2 && (op == '*' || op == '/')) || (x == 3 && op == '/')) return true; /* twice, half, three children: told in words */
     for (int i = 0; i < n; i++)
         if (v[i] == x) return true;
     return false;
@@ -148,12 +165,12 @@ static void check_story(const moa_item *it) {
         assert_int_equal(*s, '=');
         last = value(&p);
         if (last != want || (op == '/' && a % b)) fail_msg("wrong step in: %s", it->solution.data);
-        if (!known(v, n, a) || !known(v, n, b)) fail_msg("a number from nowhere: %s >>> %s", it->question.data, it->solution.data);
-        for (int i = 0; i < told; i++) used[i] |= v[i] == a || v[i] == b;
+        if (!known(v, n, a, op) || !known(v, n, b, op)) fail_msg("a number from nowhere: %s >>> %s", it->question.data, it->solution.data);
+        for (int i = 0; i < n; i++) used[i] |= v[i] == a || v[i] == b;
         v[n++] = last;
     }
-    for (int i = 0; i < told; i++)
-        if (!used[i]) fail_msg("%lld is told and not used: %s >>> %s", v[i], it->question.data, it->solution.data);
+    for (int i = 0; i + 1 < n; i++)
+        if (!used[i]) fail_msg("%lld is %s and not used: %s >>> %s", v[i], i < told ? "told" : "worked out", it->question.data, it->solution.data);
     const char *answer = it->answer.data;
     assert_int_equal(value(&answer), last);
 }
