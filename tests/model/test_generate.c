@@ -1,0 +1,258 @@
+/* test_generate.c - many requests as one batch: the same text alone and in any company, with and without shared
+ * prefixes, a cache, a KV store too small for all; stop strings, streaming, cancel, limits.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/utf8.h"
+#include "model/generate.h"
+#include "model/stream.h"
+#include "model/support.h"
+
+static moa_gguf *meta;
+static moa_model *model;
+
+/* A byte-level BPE learnt from a few lines, so that a fresh clone needs no file. */
+static int setup(void **state) {
+    (void)state;
+    static const char *const text[] = {"the cat sat on the mat and the dog sat on the log", "one two three four five six seven, the end."};
+    static const size_t len[] = {49, 43};
+    static const char *const special[] = {"<eos>", "<bos>"};
+    moa_err err = {0};
+    char path[4096];
+    temp_path(path, sizeof path, "bpe.gguf");
+    moa_gguf_out *o = moa_gguf_out_new();
+    const moa_bpe_train cfg = {.n_vocab = 320, .pre = "moa", .special = special, .n_special = 2, .bos = 1, .eos = 0, .pad = -1};
+    OK(moa_bpe_train_run(o, &cfg, text, len, 2, &err));
+    OK(moa_gguf_write(o, path, &err));
+    moa_gguf_out_free(o);
+    OK(moa_gguf_open(&meta, path, &err));
+    unlink(path);
+    moa_hparams h = tiny_hparams();
+    h.n_ctx = 256;
+    model = tiny_model(h, meta, 11);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    moa_model_close(model);
+    moa_gguf_close(meta);
+    return 0;
+}
+
+static moa_generator *generator(int n_ctx, int n_seq, int n_batch) {
+    moa_generator *g = NULL;
+    moa_err err = {0};
+    const moa_session_cfg cfg = {.n_ctx = n_ctx, .n_seq = n_seq, .n_batch = n_batch, .isa = MOA_ISA_COUNT, .kv_type = MOA_F32};
+    OK(moa_generator_new(&g, model, &cfg, &err));
+    return g;
+}
+
+enum { N_REQ = 24 };
+typedef struct load { int32_t prompt[N_REQ][80]; moa_gen_req req[N_REQ]; } load;
+
+/* Groups of 4 with a common beginning; some prompts are equal, with other seeds. */
+static load *make_load(void) {
+    load *l = calloc(1, sizeof *l);
+    moa_rng r;
+    moa_rng_seed(&r, 77);
+    for (int i = 0; i < N_REQ; i++) {
+        for (int t = 0; t < 80; t++) l->prompt[i][t] = 2 + (int32_t)moa_rng_below(&r, 300);
+        if (i % 4) memcpy(l->prompt[i], l->prompt[i / 4 * 4], (i % 4 == 1 ? 80 : 40) * sizeof(int32_t));
+        l->req[i] = (moa_gen_req){.prompt = l->prompt[i], .n_prompt = 50 + i % 4, .sampling = moa_sampling_defaults(), .max_tokens = 30 + i};
+        l->req[i].sampling.seed = (uint64_t)i;
+        l->req[i].sampling.temperature = 1;
+    }
+    return l;
+}
+
+static void assert_same(const moa_gen_res *a, const moa_gen_res *b) {
+    assert_int_equal(a->n_ids, b->n_ids);
+    assert_memory_equal(a->ids, b->ids, (size_t)a->n_ids * sizeof(int32_t));
+    assert_string_equal(a->text, b->text);
+    assert_int_equal(a->why, b->why);
+    assert_true(a->sum_logprob == b->sum_logprob); /* the same logits, bit for bit */
+}
+
+static void test_company(void **state) {
+    (void)state;
+    load *l = make_load();
+    moa_gen_res want[N_REQ], got[N_REQ];
+    moa_err err = {0};
+    for (int i = 0; i < N_REQ; i++) {
+        moa_generator *g = generator(256, 1, 7);
+        OK(moa_generate(g, &want[i], &l->req[i], 1, NULL, NULL, &err));
+        assert_int_equal(want[i].n_reused, 0);
+        moa_generator_free(g);
+    }
+    /* Plenty of room; few sequences at once; a KV store that holds about two; tiny steps. */
+    static const struct { int n_ctx, n_seq, n_batch; } shape[] = {{8192, 32, 64}, {2048, 5, 256}, {256, 32, 64}, {320, 6, 9}};
+    for (size_t k = 0; k < sizeof shape / sizeof *shape; k++) {
+        moa_generator *g = generator(shape[k].n_ctx, shape[k].n_seq, shape[k].n_batch);
+        for (int round = 0; round < 2; round++) { /* the second finds its prompts in the cache, and runs in reverse */
+            moa_gen_req req[N_REQ];
+            int64_t reused = 0;
+            for (int i = 0; i < N_REQ; i++) req[i] = l->req[round ? N_REQ - 1 - i : i];
+            OK(moa_generate(g, got, req, N_REQ, NULL, NULL, &err));
+            for (int i = 0; i < N_REQ; i++) {
+                assert_same(&got[i], &want[round ? N_REQ - 1 - i : i]);
+                reused += got[i].n_reused;
+                moa_gen_res_deinit(&got[i]);
+            }
+            if (k == 0) assert_true(reused >= (round ? N_REQ * 49 : 18 * 39)); /* 3 of 4 share 40 or more tokens */
+        }
+        moa_generator_free(g);
+    }
+    for (int i = 0; i < N_REQ; i++) moa_gen_res_deinit(&want[i]);
+    free(l);
+}
+
+typedef struct heard { moa_buf text; size_t cut[256]; int calls, stop_after; } heard;
+
+static bool hear(void *ctx, int req, const char *text, size_t n) {
+    heard *h = ctx;
+    assert_int_equal(req, 0);
+    moa_buf_add(&h->text, text, n);
+    h->cut[h->calls % 256] = h->text.len;
+    return ++h->calls != h->stop_after;
+}
+
+/* Every piece ends where a character of the whole text ends (a bad byte is a character). */
+static void assert_whole_characters(const heard *h) {
+    size_t at = 0;
+    uint32_t cp;
+    for (int i = 0; i < h->calls; i++) {
+        while (at < h->cut[i]) at += (size_t)moa_utf8_next(&cp, h->text.data + at, h->text.len - at);
+        assert_int_equal(at, h->cut[i]);
+    }
+}
+
+static void test_stream_and_stop(void **state) {
+    (void)state;
+    load *l = make_load();
+    moa_generator *g = generator(512, 4, 64);
+    moa_gen_res all, res;
+    moa_err err = {0};
+    heard h = {.stop_after = -1};
+    moa_buf_init(&h.text, 1 << 20);
+    OK(moa_generate(g, &all, l->req, 1, hear, &h, &err));
+    assert_string_equal(all.text, moa_buf_str(&h.text));
+    assert_true(h.calls > 5);
+    assert_whole_characters(&h);
+    assert_int_equal(all.why, MOA_STOP_LENGTH);
+    assert_int_equal(all.n_ids, 30);
+    /* A stop string taken from the middle of the text: spans tokens wherever it falls. */
+    for (size_t at = 5; at + 4 < all.text_len; at += 7) {
+        char stop[5] = {0};
+        memcpy(stop, all.text + at, 4);
+        if (strlen(stop) < 4) continue;
+        const char *stops[] = {"never to be seen", stop};
+        moa_gen_req req = l->req[0];
+        req.stop = stops;
+        req.n_stop = 2;
+        moa_buf_clear(&h.text);
+        OK(moa_generate(g, &res, &req, 1, hear, &h, &err));
+        const size_t first = (size_t)(strstr(all.text, stop) - all.text);
+        assert_int_equal(res.why, MOA_STOP_STRING);
+        assert_true(res.text_len <= first && first - res.text_len < 4); /* an unfinished character before it goes */
+        assert_memory_equal(res.text, all.text, res.text_len);
+        assert_string_equal(res.text, moa_buf_str(&h.text)); /* nothing of it was ever shown */
+        moa_gen_res_deinit(&res);
+    }
+    h.calls = 0;
+    h.stop_after = 3;
+    assert_int_equal(moa_generate(g, &res, l->req, 1, hear, &h, &err), MOA_ECANCELED);
+    assert_int_equal(res.why, MOA_STOP_CANCELED);
+    assert_true(res.n_ids < 30);
+    moa_gen_res_deinit(&res);
+    moa_gen_res_deinit(&all);
+    moa_buf_deinit(&h.text);
+    moa_generator_free(g);
+    free(l);
+}
+
+static void test_limits(void **state) {
+    (void)state;
+    load *l = make_load();
+    moa_generator *g = generator(64, 4, 64);
+    moa_gen_res res[2];
+    moa_err err = {0};
+    moa_gen_req req[2] = {l->req[0], l->req[1]};
+    req[1].n_prompt = 64;
+    assert_int_equal(moa_generate(g, res, req, 2, NULL, NULL, &err), MOA_ELIMIT);
+    assert_non_null(strstr(err.text, "request 1"));
+    assert_non_null(strstr(err.text, "64"));
+    req[1].n_prompt = 63; /* room for one token */
+    req[1].max_tokens = 1 << 30;
+    OK(moa_generate(g, res, req, 2, NULL, NULL, &err));
+    assert_int_equal(res[1].why, MOA_STOP_CONTEXT);
+    assert_int_equal(res[1].n_ids, 1);
+    moa_gen_res_deinit(&res[0]);
+    moa_gen_res_deinit(&res[1]);
+    req[0].max_tokens = 0;
+    assert_int_equal(moa_generate(g, res, req, 1, NULL, NULL, &err), MOA_EINVAL);
+    req[0] = l->req[0];
+    req[0].n_prompt = 0;
+    assert_int_equal(moa_generate(g, res, req, 1, NULL, NULL, &err), MOA_EINVAL);
+    req[0] = l->req[0];
+    req[0].prompt = (const int32_t[]){1, 9999};
+    req[0].n_prompt = 2;
+    assert_int_equal(moa_generate(g, res, req, 1, NULL, NULL, &err), MOA_EINVAL);
+    req[0] = l->req[0];
+    req[0].stop = (const char *const[]){""};
+    req[0].n_stop = 1;
+    assert_int_equal(moa_generate(g, res, req, 1, NULL, NULL, &err), MOA_EINVAL);
+    OK(moa_generate(g, res, req, 0, NULL, NULL, &err));
+    moa_generator_free(g);
+    moa_model *mute = tiny_model(tiny_hparams(), NULL, 1);
+    assert_int_equal(moa_generator_new(&g, mute, NULL, &err), MOA_EUNSUPPORTED);
+    moa_model_close(mute);
+    free(l);
+}
+
+/* A damaged model: an error that says so, not a token. */
+static void test_no_finite_logits(void **state) {
+    (void)state;
+    load *l = make_load();
+    moa_generator *g = generator(256, 4, 64);
+    moa_gen_res res;
+    moa_err err = {0};
+    float *w = model->out_norm->data, keep = w[0];
+    w[0] = NAN;
+    assert_int_equal(moa_generate(g, &res, l->req, 1, NULL, NULL, &err), MOA_EFORMAT);
+    w[0] = keep;
+    moa_gen_res_deinit(&res);
+    moa_generator_free(g);
+    free(l);
+}
+
+static void test_stream_unit(void **state) {
+    (void)state;
+    static const char *const stop[] = {"END", "\xe2\x82\xac!"};
+    moa_stream s;
+    moa_err err = {0};
+    OK(moa_stream_init(&s, stop, 2, &err));
+    OK(moa_stream_add(&s, "ab\xe2", 3, &err));
+    assert_int_equal(s.sent = moa_stream_ready(&s), 2); /* half a character waits */
+    OK(moa_stream_add(&s, "\x82\xac", 2, &err));
+    assert_int_equal(moa_stream_ready(&s), 2); /* could become the second stop string */
+    OK(moa_stream_add(&s, "EN", 2, &err));
+    assert_int_equal(s.sent = moa_stream_ready(&s), 5);
+    OK(moa_stream_add(&s, "EN", 2, &err));
+    assert_int_equal(s.sent = moa_stream_ready(&s), 7);
+    OK(moa_stream_add(&s, "D tail", 6, &err));
+    assert_true(s.stopped);
+    assert_string_equal(s.text, "ab\xe2\x82\xac" "EN");
+    moa_stream_deinit(&s);
+    OK(moa_stream_init(&s, NULL, 0, &err));
+    OK(moa_stream_add(&s, "x\xf0\x9f", 3, &err));
+    moa_stream_end(&s);
+    assert_string_equal(s.text, "x");
+    moa_stream_deinit(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_company), cmocka_unit_test(test_stream_and_stop), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_no_finite_logits), cmocka_unit_test(test_stream_unit),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

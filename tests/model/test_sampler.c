@@ -1,0 +1,154 @@
+/* test_sampler.c - each cut against a plain definition by full sort, distributions, odd logits, the penalty, seeds.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model/sampler.h"
+#include "model/support.h"
+
+enum { N = 50, DRAWS = 20000 };
+
+static moa_sampler *make(moa_sampling c, int n) {
+    moa_sampler *s = NULL;
+    moa_err err = {0};
+    OK(moa_sampler_new(&s, &c, n, &err));
+    return s;
+}
+
+/* Probabilities after temperature, top-k, top-p, min-p by a full sort. */
+static void define(double *p, const float *l, int n, const moa_sampling *c) {
+    int id[N];
+    double w[N], total = 0, sum = 0;
+    for (int i = 0; i < n; i++) id[i] = i, p[i] = 0;
+    for (int i = 0; i < n; i++)
+        for (int j = i + 1; j < n; j++)
+            if (l[id[j]] > l[id[i]] || (l[id[j]] == l[id[i]] && id[j] < id[i])) { const int t = id[i]; id[i] = id[j]; id[j] = t; }
+    const int k = c->top_k ? c->top_k : n;
+    for (int i = 0; i < k; i++) total += w[i] = exp((double)(l[id[i]] - l[id[0]]) / (double)c->temperature);
+    int kept = 0;
+    for (; kept < k; kept++) {
+        if (kept && c->top_p < 1 && sum >= (double)c->top_p * total) break;
+        if (kept && w[kept] < (double)c->min_p * w[0]) break;
+        sum += w[kept];
+    }
+    for (int i = 0; i < kept; i++) p[id[i]] = w[i] / sum;
+}
+
+static void test_distribution(void **state) {
+    (void)state;
+    static const moa_sampling cfg[] = {
+        {.temperature = 1, .top_p = 1, .repeat_penalty = 1, .seed = 1}, {.temperature = 0.5f, .top_p = 1, .repeat_penalty = 1, .seed = 2},
+        {.temperature = 1, .top_k = 5, .top_p = 1, .repeat_penalty = 1, .seed = 3}, {.temperature = 1, .top_p = 0.6f, .repeat_penalty = 1, .seed = 4},
+        {.temperature = 1, .top_p = 1, .min_p = 0.2f, .repeat_penalty = 1, .seed = 5},
+        {.temperature = 1.5f, .top_k = 20, .top_p = 0.8f, .min_p = 0.1f, .repeat_penalty = 1, .seed = 6},
+    };
+    float l[N];
+    moa_rng r;
+    moa_rng_seed(&r, 5);
+    for (int i = 0; i < N; i++) l[i] = (float)moa_rng_normal(&r) * 2;
+    l[7] = l[9]; /* a tie */
+    for (size_t c = 0; c < sizeof cfg / sizeof *cfg; c++) {
+        double p[N];
+        int seen[N] = {0};
+        define(p, l, N, &cfg[c]);
+        moa_sampler *s = make(cfg[c], N);
+        for (int i = 0; i < DRAWS; i++) seen[moa_sampler_next(s, l, NULL)]++;
+        for (int i = 0; i < N; i++) {
+            if (p[i] == 0) assert_int_equal(seen[i], 0);
+            assert_true(fabs(seen[i] / (double)DRAWS - p[i]) <= 5 * sqrt(p[i] * (1 - p[i]) / DRAWS) + 1e-4);
+        }
+        moa_sampler_free(s);
+    }
+}
+
+static void test_greedy_and_logprob(void **state) {
+    (void)state;
+    const float l[4] = {1, 3, 3, 2};
+    float lp;
+    moa_sampling c = moa_sampling_defaults();
+    c.temperature = 0;
+    moa_sampler *s = make(c, 4);
+    assert_int_equal(moa_sampler_next(s, l, &lp), 1); /* tie: the lower id */
+    assert_true(fabs((double)lp - (3 - log(exp(1) + 2 * exp(3) + exp(2)))) < 1e-5);
+    moa_sampler_free(s);
+}
+
+static void test_penalty(void **state) {
+    (void)state;
+    const float l[3] = {2, 1.5f, -1}, both[3] = {-1, -1.5f, -3};
+    moa_sampling c = {.top_p = 1, .repeat_penalty = 2, .repeat_last = 2, .seed = 1};
+    moa_sampler *s = make(c, 3);
+    moa_sampler_accept(s, 0);
+    moa_sampler_accept(s, 0); /* once for each distinct token: 2 / 2, not 2 / 4 */
+    assert_int_equal(moa_sampler_next(s, l, NULL), 1);
+    assert_int_equal(moa_sampler_next(s, both, NULL), 1); /* -1 * 2 < -1.5 */
+    moa_sampler_accept(s, 2);
+    moa_sampler_accept(s, 2); /* 0 has left the window */
+    assert_int_equal(moa_sampler_next(s, l, NULL), 0);
+    moa_sampler_accept(s, -5);
+    moa_sampler_accept(s, 99); /* foreign ids are ignored */
+    assert_int_equal(moa_sampler_next(s, l, NULL), 0);
+    moa_sampler_free(s);
+}
+
+static void test_odd_logits(void **state) {
+    (void)state;
+    static const float temps[] = {0, 1e-38f, 0.7f, 100};
+    for (size_t i = 0; i < sizeof temps / sizeof *temps; i++) {
+        moa_sampling c = {.temperature = temps[i], .top_p = 0.9f, .top_k = 3, .repeat_penalty = 1, .seed = 3};
+        moa_sampler *s = make(c, 4);
+        float lp;
+        for (int k = 0; k < 50; k++) {
+            assert_int_equal(moa_sampler_next(s, (float[]){NAN, -INFINITY, 1, -INFINITY}, &lp), 2);
+            const int32_t t = moa_sampler_next(s, (float[]){NAN, INFINITY, 1e30f, INFINITY}, &lp);
+            assert_true(t == 1 || t == 3);
+            assert_int_equal(moa_sampler_next(s, (float[]){NAN, NAN, -INFINITY, NAN}, &lp), -1);
+        }
+        moa_sampler_free(s);
+    }
+}
+
+static void test_seeds(void **state) {
+    (void)state;
+    float l[N] = {0};
+    moa_sampling c = moa_sampling_defaults();
+    moa_sampler *a = make(c, N), *b = make(c, N);
+    int32_t first[20];
+    int differ = 0;
+    for (int i = 0; i < 20; i++) {
+        first[i] = moa_sampler_next(a, l, NULL);
+        assert_int_equal(first[i], moa_sampler_next(b, l, NULL));
+    }
+    moa_sampler_reset(a, &c);
+    c.seed = 2;
+    moa_sampler_reset(b, &c);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(moa_sampler_next(a, l, NULL), first[i]);
+        differ += moa_sampler_next(b, l, NULL) != first[i];
+    }
+    assert_true(differ > 10);
+    moa_sampler_free(a);
+    moa_sampler_free(b);
+}
+
+static void test_ranges(void **state) {
+    (void)state;
+    static const struct { moa_sampling c; const char *field; } bad[] = {
+        {{.temperature = -1, .top_p = 1, .repeat_penalty = 1}, "temperature"}, {{.temperature = NAN, .top_p = 1, .repeat_penalty = 1}, "temperature"},
+        {{.top_k = -1, .top_p = 1, .repeat_penalty = 1}, "top_k"},             {{.top_p = 0, .repeat_penalty = 1}, "top_p"},
+        {{.top_p = 1.1f, .repeat_penalty = 1}, "top_p"},                       {{.top_p = 1, .min_p = 2, .repeat_penalty = 1}, "min_p"},
+        {{.top_p = 1, .repeat_penalty = 0}, "repeat_penalty"},                 {{.top_p = 1, .repeat_penalty = 1, .repeat_last = 5000}, "repeat_last"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        moa_err err = {0};
+        assert_int_equal(moa_sampling_check(&bad[i].c, &err), MOA_EINVAL);
+        assert_non_null(strstr(err.text, bad[i].field));
+    }
+    const moa_sampling good = moa_sampling_defaults();
+    assert_int_equal(moa_sampling_check(&good, NULL), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_distribution), cmocka_unit_test(test_greedy_and_logprob), cmocka_unit_test(test_penalty),
+        cmocka_unit_test(test_odd_logits),   cmocka_unit_test(test_seeds),              cmocka_unit_test(test_ranges),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
