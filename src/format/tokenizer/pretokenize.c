@@ -1,8 +1,9 @@
 /* pretokenize.c - rules of the published byte-level tokenizers as regular expressions for PCRE2 (UTF, UCP, JIT).
  *
  * A rule is a list of expressions applied one after the other: each cuts the pieces that the one before left into
- * matches and what lies between them. The expressions are those of the models' own tokenizer.json files. Two are
- * written differently with the same meaning: (?i:'s) as ['sS], since case folding must not take U+017F for an s, and
+ * matches and what lies between them. Which name means which expressions follows llama.cpp's table of pre-tokenizers,
+ * since GGUF files are made for it ("default" is its fall-back rule and no model's own). Two expressions are written
+ * differently with the same meaning: (?i:'s) as ['sS], since case folding must not take U+017F for an s, and
  * \s+$ as (?<!\s)\s+$, which does not try every start inside a long run of spaces (quadratic).
  *
  * PCRE2 never sees invalid UTF-8: such bytes are cut out first, so each match call can skip its own check of the
