@@ -31,7 +31,8 @@ static int stopped(moa_trainer *t, moa_err *err) {
     MOA_TRY(save(t, err));
     moa_fail(err, MOA_ECANCELED, "stopped at step %lld of stage '%s'; the checkpoint is in %s", (long long)t->at.step,
              t->r->stages[t->at.stage].name, t->dir);
-    return moa_hint(err, MOA_ECANCELED, "moa train %s --resume goes on from here", t->r->path);
+    return moa_hint(err, MOA_ECANCELED, "moa train %s --resume%s%s goes on from here", t->r->path, t->cfg->dir ? " --out " : "",
+                    t->cfg->dir ? t->dir : "");
 }
 
 /* ---- one stage of training ---- */

@@ -158,7 +158,7 @@ static void test_resume(void **state) {
     probe p = {.stop_at = 7}, q = {.stop_at = 8}, r = {0};
     assert_int_equal(run_in("res", SHORT, &p, false, 1, &err), MOA_ECANCELED);
     assert_non_null(strstr(err.text, "step 7 of stage 'a'"));
-    assert_non_null(strstr(err.hint, "moa train t.yaml --resume"));
+    assert_non_null(strstr(err.hint, "moa train t.yaml --resume --out "));
     assert_int_equal(run_in("res", SHORT, &q, false, 1, &err), MOA_EUSAGE); /* would throw the run away */
     assert_non_null(strstr(err.text, "unfinished run"));
     assert_int_equal(run_in("res", SHORT, &q, true, 1, &err), MOA_ECANCELED);
