@@ -26,7 +26,8 @@ static int route(moa_exec *x, moa_route *out, const moa_router_cfg *c, moa_tenso
     const int rc = check(x, c, logits);
     if (rc < 0) return rc;
     out->score = moa_gate_scores(x, logits, c->norm);
-    moa_tensor *choice = c->select_bias ? moa_add(x, out->score, c->select_bias) : logits;
+    moa_tensor *choice = logits;
+    if (c->select_bias) choice = moa_add(x, out->score, moa_reshape(x, c->select_bias, 2, (int64_t[]){1, c->n_expert}));
     out->ids = moa_topk(x, choice, c->top_k);
     out->weight = moa_gate(x, logits, out->ids, c->norm, c->scale);
     return x->err.code;
