@@ -23,7 +23,8 @@ static int run(int argc, char **argv);
 const moa_command moa_command_train = {
     .name = "train", .usage = "RECIPE.yaml [--resume] [--threads N] [--out DIR]", .help = "train a model by a recipe",
     .more = "The run folder gets checkpoints, log.jsonl, loss.svg and models. Ctrl-C stops after the step in work; --resume\n"
-            "goes on and gives the same bits as a run that never stopped.",
+            "goes on and gives the same bits as a run that never stopped. On a machine with other work, OMP_WAIT_POLICY=passive in\n"
+            "the environment keeps threads from spinning while they wait for each other.",
     .opts = opts, .run = run,
 };
 
@@ -128,12 +129,12 @@ static int run(int argc, char **argv) {
         return 0;
     }
     catch_signals();
-    view view = {.tty = isatty(2)};
+    view shown = {.tty = isatty(2)};
     moa_train_cfg cfg = {.dir = v[O_OUT].s, .resume = v[O_RESUME].set, .fresh = v[O_FRESH].set, .n_threads = (int)v[O_THREADS].i,
-                         .stop = &stop_flag, .report = report, .ctx = &view};
+                         .stop = &stop_flag, .report = report, .ctx = &shown};
     moa_train_result res;
     rc = moa_train_run(&res, r, &cfg, &err);
-    clear_bar(&view);
+    clear_bar(&shown);
     int code = 0;
     if (rc < 0) code = moa_cli_fail(&err);
     else printf("%s\n", res.model_path);

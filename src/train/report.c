@@ -33,6 +33,7 @@ int moa_log_open(moa_trainer *t, moa_err *err) {
     log_path(path, sizeof path, t);
     t->log = fopen(path, t->cfg->resume ? "ab" : "wb");
     if (!t->log) return moa_fail(err, MOA_EIO, "%s: cannot write the log", path);
+    setvbuf(t->log, NULL, _IOLBF, 1 << 12); /* so that others can follow it */
     if (!t->cfg->resume) return 0;
     /* Lines after the checkpoint will be written again. */
     fseek(t->log, 0, SEEK_END);
