@@ -64,6 +64,64 @@ const char *moa_strerror(int code); /* static text; "unknown error" for a foreig
  *     if (moa_answer(&a, "moa-tiny.gguf", NULL, "What is 17 + 25?", &err) < 0) puts(err.text); else puts(a), free(a); */
 int moa_answer(char **answer, const char *model, const char *mix, const char *question, moa_err *err);
 
+/* ---- 3. models and sessions --------------------------------------------------------------------- */
+
+/* A GGUF file, mapped: read-only, shared by any number of sessions and threads. */
+typedef struct moa_model moa_model;
+int moa_model_open(moa_model **out, const char *path, moa_err *err);
+void moa_model_close(moa_model *m);
+int moa_model_n_vocab(const moa_model *m); /* rows of logits */
+int moa_model_n_ctx(const moa_model *m);   /* most positions of one sequence */
+
+/* Text to ids and back. *ids and *text are the caller's: free() them. special: names of control tokens in text become
+ * their id (templates); without it they are plain text (what users type). bos: put BOS first where the model asks for it. */
+int moa_model_tokenize(int32_t **ids, int64_t *n_ids, const moa_model *m, const char *text, size_t n, bool bos, bool special, moa_err *err);
+int moa_model_detokenize(char **text, size_t *n, const moa_model *m, const int32_t *ids, int64_t n_ids, moa_err *err);
+bool moa_model_is_end(const moa_model *m, int32_t id); /* ends an answer */
+
+/* Inference state: a KV cache of n_ctx positions (0: the model's context) for up to n_seq sequences (0: 32); n_threads 0: all
+ * cores. One owner thread. */
+typedef struct moa_session moa_session;
+int moa_session_open(moa_session **out, const moa_model *m, int n_ctx, int n_seq, int n_threads, moa_err *err);
+void moa_session_free(moa_session *s);
+
+/* Sequences are small integers. A fork shares the first n_keep positions (<= length) and costs nothing until it writes. */
+int moa_seq_new(moa_session *s, moa_err *err); /* id or MOA_ELIMIT */
+int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err);
+void moa_seq_free(moa_session *s, int seq);
+int64_t moa_seq_len(const moa_session *s, int seq);
+void moa_seq_truncate(moa_session *s, int seq, int64_t n_keep);
+
+/* One forward pass over rows of any sequences, rows of one sequence in order, at most 256 (its position is the sequence's
+ * length, counting up). On MOA_ELIMIT (KV is full) nothing has changed. A row's logits do not depend on the other rows. */
+typedef struct moa_row {
+    int seq;
+    int32_t token;
+    bool want_logits;
+} moa_row;
+int moa_session_step(moa_session *s, const moa_row *row, int n, moa_err *err);
+const float *moa_session_logits(const moa_session *s, int i); /* [n_vocab] of row i of the last step; NULL if not wanted */
+
+/* Logits to token. Order: repetition penalty, temperature, top-k, top-p, min-p, draw. */
+enum { MOA_REPEAT_MAX = 4096 };
+typedef struct moa_sampling {
+    float temperature;    /* 0: greedy, ties to the lower id */
+    int top_k;            /* 0: off */
+    float top_p;          /* 1: off */
+    float min_p;          /* 0: off; keep p >= min_p * p_max */
+    float repeat_penalty; /* 1: off; divides positive and multiplies negative logits of recent tokens */
+    int repeat_last;      /* window of recent tokens, 0 to MOA_REPEAT_MAX */
+    uint64_t seed;
+} moa_sampling;
+moa_sampling moa_sampling_defaults(void); /* temperature 0.7, the rest off, seed 1 */
+typedef struct moa_sampler moa_sampler;
+int moa_sampler_new(moa_sampler **out, const moa_sampling *cfg, int n_vocab, moa_err *err);
+void moa_sampler_free(moa_sampler *s);
+void moa_sampler_accept(moa_sampler *s, int32_t token); /* feed the penalty window (prompt tokens too) */
+/* NaN and -inf are never chosen, +inf counts as the largest finite number; -1 when no logit is left. logprob: log of the
+ * chosen token's probability under the model itself (softmax of the logits as they came). */
+int32_t moa_sampler_next(moa_sampler *s, const float *logits, float *logprob /* or NULL */);
+
 /* ---- 4. mixtures -------------------------------------------------------------------------------- */
 
 typedef struct moa_message {

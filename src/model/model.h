@@ -62,7 +62,7 @@ int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_e
 int moa_hparams_check(moa_hparams *h, moa_err *err);
 void moa_hparams_put(moa_gguf_out *o, const moa_arch *a, const moa_hparams *h);
 
-typedef struct moa_model {
+struct moa_model {
     const moa_arch *arch;
     moa_hparams h;
     moa_tensor *tok_embd, *out_norm, *rope_factors; /* rope_factors may be NULL */
@@ -77,7 +77,7 @@ typedef struct moa_model {
     const moa_gguf *meta;                           /* keys to keep in save: file, or what make was given; may be NULL */
     moa_arena *arena;                               /* owns structs, and the data of a made model */
     char *path;
-} moa_model;
+};
 
 /* Every weight of the graph is looked up and its shape checked; a file without tokenizer.ggml.model opens with tok NULL. */
 int moa_model_open(moa_model **out, const char *path, moa_err *err);
