@@ -89,3 +89,17 @@ int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *
     moa_buf_adds(out, closing);
     return out->failed;
 }
+
+int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const char *chosen) {
+    moa_buf_adds(out, "Replies say: ");
+    for (int i = 0; i < n_cand; i++) {
+        const char *a;
+        size_t n;
+        if (i) moa_buf_adds(out, " | ");
+        if (cand[i] && moa_answer_find(&a, &n, cand[i], strlen(cand[i])) && n && n <= MOA_ANSWER_MAX) moa_buf_add(out, a, n);
+        else moa_buf_adds(out, "none");
+    }
+    moa_buf_adds(out, "\n");
+    moa_buf_adds(out, chosen);
+    return out->failed;
+}

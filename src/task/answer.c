@@ -24,7 +24,7 @@ static size_t marker(const char *p, const char *end) {
     return p + i < end && p[i] == ':' ? i + 1 : 0;
 }
 
-bool moa_answer_extract(moa_buf *out, const char *reply, size_t n) {
+bool moa_answer_find(const char **answer, size_t *len, const char *reply, size_t n) {
     const char *end = reply + n;
     for (size_t i = n; i-- > 0;) {
         if ((reply[i] | 0x20) != 'a' || (i > 0 && alnum(reply[i - 1]))) continue;
@@ -34,9 +34,18 @@ bool moa_answer_extract(moa_buf *out, const char *reply, size_t n) {
         while (s < end && (blank(*s) || *s == '*')) s++;
         const char *e = s;
         while (e < end && !line_end(*e)) e++;
-        return moa_answer_canon(out, s, (size_t)(e - s));
+        while (e > s && blank(e[-1])) e--;
+        *answer = s;
+        *len = (size_t)(e - s);
+        return true;
     }
     return false;
+}
+
+bool moa_answer_extract(moa_buf *out, const char *reply, size_t n) {
+    const char *s;
+    size_t len;
+    return moa_answer_find(&s, &len, reply, n) && moa_answer_canon(out, s, len);
 }
 
 /* Quotes, emphasis and full stops around an answer say nothing. */

@@ -46,6 +46,8 @@ int moa_item_make(moa_item *it, const moa_family *f, moa_split split, uint64_t s
  * ("1,000", "+1000" and "1000.0" are "1000"), a choice as its letter ("B)", "(b) the baker" are "b").
  * false when there is none, when it is empty or longer than MOA_ANSWER_MAX. Works on any bytes; votes cluster by it. */
 enum { MOA_ANSWER_MAX = 1024 };
+/* The words after the last "Answer:" up to the end of the line, as they stand; false when there is none. */
+bool moa_answer_find(const char **answer, size_t *len, const char *reply, size_t n);
 bool moa_answer_extract(moa_buf *out, const char *reply, size_t n);
 /* The same canonical form of an answer alone. false: empty or too long. */
 bool moa_answer_canon(moa_buf *out, const char *answer, size_t n);
@@ -59,5 +61,8 @@ bool moa_item_check(const moa_item *it, const char *reply, size_t n);
  * borders, with " [...] " between. NULL or blank: "(no reply)". */
 enum { MOA_CAND_MAX = 1200, MOA_CAND_TAIL = 400 };
 int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand);
+/* A reply to that prompt to learn from: first every candidate's answer in the order shown ("Replies say: 12 | 12 | 15"),
+ * so that agreement lies before the model's eyes in a few tokens, then `chosen`, a worked solution with its answer. */
+int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const char *chosen);
 
 #endif

@@ -35,7 +35,7 @@ struct moa_data {
     double weight;
     moa_render render;
     moa_item item;
-    moa_buf prompt;
+    moa_buf prompt, reply;
     int64_t dropped;
 };
 
@@ -176,6 +176,7 @@ int moa_data_open(moa_data **out, const moa_recipe *r, int stage, const moa_toke
     d->weight = weight_sum(st);
     moa_item_init(&d->item);
     moa_buf_init(&d->prompt, 1 << 24);
+    moa_buf_init(&d->reply, 1 << 24);
     d->src = calloc(st->data_count, sizeof *d->src);
     int rc = d->src ? moa_render_init(&d->render, tok, chat, err) : moa_fail(err, MOA_ENOMEM, "no memory for the data");
     for (unsigned i = 0; rc == 0 && i < st->data_count; i++) {
@@ -204,6 +205,7 @@ void moa_data_close(moa_data *d) {
     moa_render_deinit(&d->render);
     moa_item_deinit(&d->item);
     moa_buf_deinit(&d->prompt);
+    moa_buf_deinit(&d->reply);
     free(d);
 }
 
@@ -250,33 +252,56 @@ static const char *last_line(const char *s) {
 
 /* What to answer, given the candidates in the order shown. The first correct one is the rule that is easiest to learn:
  * where to copy from follows from which answers are right, and from nothing else. */
-static const char *agg_target(const moa_sampled *it, const int *order, int k, moa_agg_target want) {
+static const char *agg_chosen(const moa_sampled *it, const int *order, int k, moa_agg_target want) {
     for (int i = 0; i < k && want != MOA_AGG_SOLUTION; i++)
         if (it->correct[order[i]]) return want == MOA_AGG_ANSWER ? last_line(it->cand[order[i]]) : it->cand[order[i]];
     return want == MOA_AGG_ANSWER ? last_line(it->solution) : it->solution;
 }
 
-static int doc_aggregate(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {
+static int agg_doc(moa_doc *doc, moa_data *d, const moa_sampled *it, const int *order, int k, moa_agg_target want, moa_err *err) {
+    const char *cand[MOA_CANDIDATES_MAX], *chosen = agg_chosen(it, order, k, want);
+    for (int i = 0; i < k; i++) cand[i] = it->cand[order[i]];
+    moa_buf_clear(&d->prompt);
+    moa_buf_clear(&d->reply);
+    int rc = moa_aggregate_prompt(&d->prompt, it->question, cand, k);
+    if (rc == 0) rc = want == MOA_AGG_LIST ? moa_aggregate_reply(&d->reply, cand, k, chosen) : moa_buf_adds(&d->reply, chosen);
+    if (rc < 0) return moa_fail(err, rc, "cannot build an aggregation of %d candidates", k);
+    return two_turns(doc, d, moa_buf_str(&d->prompt), moa_buf_str(&d->reply), err);
+}
+
+static bool any_correct(const moa_sampled *it, const int *order, int k) {
+    for (int i = 0; i < k; i++)
+        if (it->correct[order[i]]) return true;
+    return false;
+}
+
+/* An item, its candidates in a drawn order, and how many of them are shown. Where the reply is to follow a correct candidate,
+ * draws that show none are left out (after some tries taken as they are): no aggregator could have found it there. */
+static const moa_sampled *agg_draw(int *order, int *k, const source *s, moa_rng *rng) {
     const moa_samples *a = s->samples;
-    bool mixed = a->n_mixed && moa_rng_f64(rng) < s->cfg->mixed;
-    const moa_sampled *it = &a->item[mixed ? a->mixed[moa_rng_below(rng, (uint32_t)a->n_mixed)] : moa_rng_below(rng, (uint32_t)a->n)];
-    int order[MOA_CANDIDATES_MAX];
-    for (int i = 0; i < it->n; i++) order[i] = i;
-    for (int i = it->n - 1; i > 0; i--) {
-        int j = (int)moa_rng_below(rng, (uint32_t)i + 1), t = order[i];
-        order[i] = order[j];
-        order[j] = t;
+    const moa_sampled *it = NULL;
+    for (int draw = 0; draw < 16; draw++) {
+        bool mixed = a->n_mixed && moa_rng_f64(rng) < s->cfg->mixed;
+        it = &a->item[mixed ? a->mixed[moa_rng_below(rng, (uint32_t)a->n_mixed)] : moa_rng_below(rng, (uint32_t)a->n)];
+        for (int i = 0; i < it->n; i++) order[i] = i;
+        for (int i = it->n - 1; i > 0; i--) {
+            int j = (int)moa_rng_below(rng, (uint32_t)i + 1), t = order[i];
+            order[i] = order[j];
+            order[j] = t;
+        }
+        *k = moa_rng_range(rng, s->cfg->k_min, s->cfg->k_max);
+        if (*k > it->n) *k = it->n;
+        if (s->cfg->target == MOA_AGG_SOLUTION || any_correct(it, order, *k)) break;
     }
-    int k = moa_rng_range(rng, s->cfg->k_min, s->cfg->k_max), k_min = s->cfg->k_min;
-    if (k > it->n) k = it->n;
-    if (k_min > k) k_min = k;
+    return it;
+}
+
+static int doc_aggregate(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {
+    int order[MOA_CANDIDATES_MAX], k;
+    const moa_sampled *it = agg_draw(order, &k, s, rng);
+    int k_min = s->cfg->k_min < k ? s->cfg->k_min : k;
     for (;; k--) {
-        const char *cand[MOA_CANDIDATES_MAX];
-        for (int i = 0; i < k; i++) cand[i] = it->cand[order[i]];
-        moa_buf_clear(&d->prompt);
-        int rc = moa_aggregate_prompt(&d->prompt, it->question, cand, k);
-        if (rc < 0) return moa_fail(err, rc, "cannot build an aggregation prompt of %d candidates", k);
-        MOA_TRY(two_turns(doc, d, moa_buf_str(&d->prompt), agg_target(it, order, k, s->cfg->target), err));
+        MOA_TRY(agg_doc(doc, d, it, order, k, s->cfg->target, err));
         if (doc->n <= d->stage->seq_len + 1 || k <= k_min) return 0;
     }
 }

@@ -35,7 +35,7 @@ static const cyaml_schema_field_t f_tok[] = {
     STR(moa_recipe_tokenizer, gguf), INT(moa_recipe_tokenizer, n_vocab), INT(moa_recipe_tokenizer, items),
     SEQ(moa_recipe_tokenizer, special, &v_string, 256), CYAML_FIELD_END,
 };
-static const cyaml_strval_t targets[] = {{"copy", MOA_AGG_COPY}, {"answer", MOA_AGG_ANSWER}, {"solution", MOA_AGG_SOLUTION}};
+static const cyaml_strval_t targets[] = {{"copy", MOA_AGG_COPY}, {"list", MOA_AGG_LIST}, {"answer", MOA_AGG_ANSWER}, {"solution", MOA_AGG_SOLUTION}};
 static const cyaml_schema_field_t f_data[] = {
     STR(moa_recipe_data, family),  STR(moa_recipe_data, file), STR(moa_recipe_data, aggregate), NUM(moa_recipe_data, weight),
     SEQ(moa_recipe_data, levels, &v_int, 64), INT(moa_recipe_data, k_min), INT(moa_recipe_data, k_max),
