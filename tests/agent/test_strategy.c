@@ -171,7 +171,7 @@ static void test_shortened(void **state) {
     assert_true(scripted_words(a->msg, a->n_msg) <= 170);
     assert_true(scripted_words(a->msg, a->n_msg) >= 155); /* the room is used */
     for (int i = 0; i < 3; i++) {
-        char head[16], tail[16];
+        char head[32], tail[32];
         snprintf(head, sizeof head, "begin%d", i);
         snprintf(tail, sizeof tail, "Answer: %d", i);
         assert_non_null(strstr(a->msg[3].content, head));
