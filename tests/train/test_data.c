@@ -252,6 +252,18 @@ static void write_samples(const char *path, const char *tail) {
     moa_item_deinit(&it);
 }
 
+/* The learned part of document 0 of the aggregate stage. */
+static char *learned_with(moa_recipe *r, moa_agg_target target) {
+    moa_doc doc = {0};
+    r->stages[2].data[0].target = target;
+    moa_data *d = open_stage(r, 2);
+    assert_int_equal(moa_data_doc(&doc, d, 0, NULL), 0);
+    char *learned = part(&doc, 1);
+    moa_data_close(d);
+    moa_doc_deinit(&doc);
+    return learned;
+}
+
 static void test_aggregate(void **state) {
     (void)state;
     char path[128];
@@ -260,27 +272,49 @@ static void test_aggregate(void **state) {
     write_samples(path, "");
     moa_data *d = open_stage(r, 2);
     moa_doc doc = {0};
-    int copied = 0, solved = 0;
-    for (uint64_t i = 0; i < 200; i++) {
+    for (uint64_t i = 0; i < 200; i++) { /* the first correct one of those shown; a draw without one is left out */
         assert_int_equal(moa_data_doc(&doc, d, i, NULL), 0);
         char *learned = part(&doc, 1), *given = part(&doc, 0);
         const char *a = strstr(given, "Two \"2\"."), *b = strstr(given, "It is two.");
         assert_non_null(strstr(given, "What is 1 + 1?")); /* mixed: 1 takes only items with right and wrong ones */
-        if (!a && !b) assert_string_equal(learned, "1 + 1 = 2\nAnswer: 2<|im_end|>"), solved++;
-        else assert_string_equal(learned, a && (!b || a < b) ? "Two \"2\".\nAnswer: 2<|im_end|>" : "It is two.\nAnswer: 2<|im_end|>"), copied++;
+        assert_true(a || b);
+        assert_string_equal(learned, a && (!b || a < b) ? "Two \"2\".\nAnswer: 2<|im_end|>" : "It is two.\nAnswer: 2<|im_end|>");
         free(learned);
         free(given);
     }
-    assert_true(copied > 100 && solved > 5);
-    moa_data_close(d);
-    r->stages[2].data[0].target = MOA_AGG_ANSWER;
-    d = open_stage(r, 2);
-    assert_int_equal(moa_data_doc(&doc, d, 0, NULL), 0);
-    char *learned = part(&doc, 1);
-    assert_string_equal(learned, "Answer: 2<|im_end|>");
-    free(learned);
     moa_data_close(d);
     moa_doc_deinit(&doc);
+    char *answer = learned_with(r, MOA_AGG_ANSWER), *list = learned_with(r, MOA_AGG_LIST), *solution = learned_with(r, MOA_AGG_SOLUTION);
+    assert_string_equal(answer, "Answer: 2<|im_end|>");
+    assert_string_equal(solution, "1 + 1 = 2\nAnswer: 2<|im_end|>");
+    const char *end = strchr(list, '\n'); /* the answers of those shown, then a correct candidate */
+    assert_non_null(end);
+    assert_true(!strncmp(list, "Replies say: ", 13) && memchr(list, '2', (size_t)(end - list)));
+    assert_true(!strcmp(end + 1, "Two \"2\".\nAnswer: 2<|im_end|>") || !strcmp(end + 1, "It is two.\nAnswer: 2<|im_end|>"));
+    free(answer);
+    free(list);
+    free(solution);
+    moa_recipe_free(r);
+    unlink(path);
+}
+
+/* Nothing to copy from: the worked solution. */
+static void test_aggregate_unsolved(void **state) {
+    (void)state;
+    char path[128], *text, *second;
+    moa_recipe *r = recipe();
+    snprintf(path, sizeof path, "%s/samples-s.jsonl", dir);
+    write_samples(path, "");
+    assert_int_equal(moa_read_file(&text, NULL, path, 1 << 16, NULL), 0);
+    second = strchr(text, '\n') + 1;
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(second, f);
+    fclose(f);
+    char *learned = learned_with(r, MOA_AGG_COPY);
+    assert_string_equal(learned, "1 + 1 = 2\nAnswer: 2<|im_end|>");
+    free(learned);
+    free(text);
     moa_recipe_free(r);
     unlink(path);
 }
@@ -346,7 +380,7 @@ static void test_files(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mask),      cmocka_unit_test(test_packing),     cmocka_unit_test(test_counters), cmocka_unit_test(test_train_split),
-        cmocka_unit_test(test_aggregate), cmocka_unit_test(test_bad_samples), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_aggregate), cmocka_unit_test(test_aggregate_unsolved), cmocka_unit_test(test_bad_samples), cmocka_unit_test(test_files),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
