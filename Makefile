@@ -16,7 +16,7 @@ WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERRO
 SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 # Contraction of a*b+c would make results depend on the compiler's mood: every FMA in moa is written out.
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -DMOA_DATADIR='"$(PREFIX)/share/moa"' -Iinclude -Isrc -fPIC -fvisibility=hidden \
-             -ffp-contract=off -fopenmp -MMD -MP $(WARN) $(SANF) $(CFLAGS) $(ISA)
+             -ffp-contract=off -fopenmp -MMD -MP $(WARN) $(SANF) $(CFLAGS) $(ISA) $(OPT)
 LIBS    := -ldnnl -ljansson -lcyaml -lyaml -lpcre2-8 -lutf8proc -lm
 LDALL    = -fopenmp $(SANF) $(LDFLAGS)
 VERSION := $(shell sed -nE 's/^\#define MOA_VERSION "(.*)"/\1/p' include/moa.h)
@@ -46,10 +46,12 @@ $(BUILD)/libmoa.so: $(LIB_OBJ)
 
 # ---- objects ----------------------------------------------------------------------------------------------------
 # The flags of an instruction set belong to its folder.
-$(BUILD)/src/tensor/kernels/ref/%.o:    ISA := -O3
-$(BUILD)/src/tensor/kernels/avx2/%.o:   ISA := -O3 -mavx2 -mfma -mf16c
-$(BUILD)/src/tensor/kernels/avx512/%.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c \
-                                               -O3 -mprefer-vector-width=512
+$(BUILD)/src/tensor/kernels/avx2/%.o:   private ISA := -mavx2 -mfma -mf16c
+$(BUILD)/src/tensor/kernels/avx512/%.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
+# The training kernels are plain loops, so the compiler is told to vectorise and unroll them fully.
+$(BUILD)/src/tensor/kernels/ref/train_%.o:    private OPT := -O3
+$(BUILD)/src/tensor/kernels/avx2/train_%.o:   private OPT := -O3
+$(BUILD)/src/tensor/kernels/avx512/train_%.o: private OPT := -O3 -mprefer-vector-width=512
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/deps
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
