@@ -187,7 +187,68 @@ static void test_training_graph(void **state) {
     }
 }
 
+/* ---- Mixtral from its definition, in double, one token at position 0: attention is then the value itself ---- */
+
+static void times(double *y, const moa_tensor *w, const double *x) {
+    const int64_t n = moa_cols(w);
+    for (int64_t o = 0; o < moa_rows(w); o++) {
+        y[o] = 0;
+        for (int64_t i = 0; i < n; i++) y[o] += (double)((const float *)w->data)[o * n + i] * x[i];
+    }
+}
+
+static void normed(double *y, const double *x, const moa_tensor *w, double eps) {
+    const int64_t n = moa_cols(w);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] / sqrt(sum / (double)n + eps) * (double)((const float *)w->data)[i];
+}
+
+static void mixtral_ffn(double *x, const moa_hparams *h, const moa_layer *l) {
+    double f[64], score[6], g[32], u[32], y[64], total = 0;
+    int id[2] = {-1, -1};
+    normed(f, x, l->ffn_norm, (double)h->norm_eps);
+    times(score, l->router.w, f);
+    for (int j = 0; j < 2; j++)
+        for (int e = 0; e < 6; e++)
+            if (e != id[0] && (id[j] < 0 || score[e] > score[id[j]])) id[j] = e;
+    for (int j = 0; j < 2; j++) total += exp(score[id[j]]);
+    for (int j = 0; j < 2; j++) {
+        times(g, l->e_gate[id[j]].w, f);
+        times(u, l->e_up[id[j]].w, f);
+        for (int i = 0; i < 32; i++) g[i] = g[i] / (1 + exp(-g[i])) * u[i];
+        times(y, l->e_down[id[j]].w, g);
+        for (int i = 0; i < 64; i++) x[i] += exp(score[id[j]]) / total * y[i];
+    }
+}
+
+static void test_mixtral_definition(void **state) {
+    (void)state;
+    moa_model *m = tiny_model(tiny_moe_hparams(), NULL, 9);
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.exact = true;
+    for (int32_t token = 0; token < 320; token += 7) {
+        double x[64], a[64], v[16], heads[64], want[320];
+        for (int i = 0; i < 64; i++) x[i] = (double)((const float *)m->tok_embd->data)[token * 64 + i];
+        for (int l = 0; l < m->h.n_layer; l++) {
+            normed(a, x, m->layer[l].attn_norm, (double)m->h.norm_eps);
+            times(v, m->layer[l].v.w, a);
+            for (int i = 0; i < 64; i++) heads[i] = v[i / 32 * 8 + i % 8]; /* 4 heads of 8 share a value */
+            times(a, m->layer[l].o.w, heads);
+            for (int i = 0; i < 64; i++) x[i] += a[i];
+            mixtral_ffn(x, &m->h, &m->layer[l]);
+        }
+        normed(a, x, m->out_norm, (double)m->h.norm_eps);
+        times(want, m->out.w, a);
+        float *got = logits_of(m, &token, 1, 1, cfg);
+        for (int i = 0; i < 320; i++) assert_true(fabs(want[i] - (double)got[i]) < 1e-3);
+        free(got);
+    }
+    moa_model_close(m);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hostile), cmocka_unit_test(test_training_graph)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hostile), cmocka_unit_test(test_training_graph),
+                                       cmocka_unit_test(test_mixtral_definition)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
