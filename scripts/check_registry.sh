@@ -8,7 +8,7 @@ for row in $(grep -rhoE '^const moa_[a-z0-9_]+ moa_[A-Za-z0-9_]+ = ' src | awk '
     printf '%s\n' "$listed" | grep -qx "$name" || { echo "registry: row $row stands in no .def file"; bad=1; }
 done
 for def in $(find src -name '*.def'); do
-    twice=$(sed -nE 's/^([A-Z_0-9]+\([a-z_0-9A-Z]+).*/\1/p' "$def" | sort | uniq -d)
+    twice=$(sed -nE 's/^([A-Z_0-9]+\([a-z_0-9A-Z]+\)).*/\1/p' "$def" | sort | uniq -d)
     [ -z "$twice" ] || { echo "registry: $def lists twice: $twice"; bad=1; }
 done
 exit $bad

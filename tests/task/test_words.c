@@ -22,7 +22,7 @@ static void make(moa_item *it, const char *family, uint64_t i, int level) {
 
 static int split_words(char *s, char **w) {
     int n = 0;
-    for (char *p = strtok(s, " ,"); p && n < MAX_WORD; p = strtok(NULL, " ,")) w[n++] = p;
+    for (char *at, *p = strtok_r(s, " ,", &at); p && n < MAX_WORD; p = strtok_r(NULL, " ,", &at)) w[n++] = p;
     return n;
 }
 
@@ -234,7 +234,7 @@ static void test_world_facts(void **state) {
         make(&it, "world_facts", i, 1);
         char text[1024];
         snprintf(text, sizeof text, "%s", it.solution.data);
-        for (char *p = strtok(text, "."); p; p = strtok(NULL, ".")) {
+        for (char *at, *p = strtok_r(text, ".", &at); p; p = strtok_r(NULL, ".", &at)) {
             bool found = false;
             for (int x = 0; x < n && !found; x++)
                 for (int o = 0; o < moa_world_count(rel[x].from) && !found; o++)
