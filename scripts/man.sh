@@ -7,7 +7,7 @@ echo ".SH NAME"
 echo "moa \\- run, tune and serve mixtures of language models"
 echo ".SH SYNOPSIS"
 echo ".nf"; $moa --help | esc; echo ".fi"
-for c in $($moa --help | sed -nE 's/^    ([a-z-]+) .*/\1/p' | sort -u); do
+for c in $($moa --help | sed -nE 's/^  ([a-z-]+) .*/\1/p' | sort -u); do
     $moa "$c" --help >/dev/null 2>&1 || continue
     printf '.SH "moa %s"\n.nf\n' "$c"; $moa "$c" --help | esc; echo ".fi"
 done

@@ -33,6 +33,7 @@ typedef struct moa_optval { bool set; long long i; double f; const char *s; cons
  * printing). Wrong use: prints what and the usage, returns -1 (exit 2). */
 int moa_opt_parse(const moa_command *c, int argc, char **argv, moa_optval *val, const char **pos, int max_pos, int *n_pos);
 
+void moa_cli_polite_threads(char **argv); /* first thing in main: see threads.c */
 int moa_cli_fail(const moa_err *err); /* prints "moa: text" and "  hint: ...", returns 1 (2 for MOA_EUSAGE) */
 /* MODEL argument -> path: a file; else NAME[.gguf] in $MOA_MODELS, ./models, the installed models, ~/.cache/moa/models. NULL: bundled. */
 int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err);

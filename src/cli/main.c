@@ -30,6 +30,7 @@ static int unknown(const char *name) {
 }
 
 int main(int argc, char **argv) {
+    moa_cli_polite_threads(argv);
     if (argc < 2) return help(stderr), 2;
     const char *name = argv[1];
     if (!strcmp(name, "--version") || !strcmp(name, "version")) return printf("moa %s\n", MOA_VERSION), 0;

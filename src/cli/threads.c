@@ -1,0 +1,18 @@
+/* threads.c - worker threads that wait politely.
+ *
+ * An OpenMP runtime lets threads that wait at a barrier spin, gcc's for milliseconds. Alone on a machine that is the fastest
+ * way; beside other work the spinning threads take the very cores that the others need, and a step of a small model
+ * becomes ten times slower (docs/performance.md). A short spin and then sleep costs little and never collapses. The runtime
+ * reads its environment once, when the program is loaded, so the only portable way to set it is to start again.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+void moa_cli_polite_threads(char **argv) {
+    /* The user's own settings win; the second round through here sees ours. */
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
+    if (setenv("GOMP_SPINCOUNT", "20000", 1) < 0 || setenv("KMP_BLOCKTIME", "0", 1) < 0) return;
+    execv("/proc/self/exe", argv); /* returns only where it cannot: go on as we are */
+}
