@@ -38,7 +38,7 @@ static double part_sum(const float *g, int64_t n) {
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
-static double sum_squares(const float *g, int64_t n, int n_threads) {
+double moa_sum_squares(const float *g, int64_t n, int n_threads) {
     double sum = 0, part[PARTS_AT_ONCE];
     for (int64_t base = 0; base < n; base += (int64_t)PART * PARTS_AT_ONCE) {
         int64_t left = (n - base + PART - 1) / PART;
@@ -55,7 +55,7 @@ static double sum_squares(const float *g, int64_t n, int n_threads) {
 
 double moa_grad_norm(const moa_optim_param *p, int n, int n_threads) {
     double sum = 0;
-    for (int i = 0; i < n; i++) sum += sum_squares(p[i].w->grad->data, moa_tensor_count(p[i].w), n_threads);
+    for (int i = 0; i < n; i++) sum += moa_sum_squares(p[i].w->grad->data, moa_tensor_count(p[i].w), n_threads);
     return sqrt(sum);
 }
 

@@ -1,7 +1,8 @@
 /* optim.h - optimisers: one file each in optim/, registry optimizers.def.
  *
  * Weights and states are f32; the bf16 copies that dense products read (tensor->half) are refreshed in the same pass.
- * All results are independent of the number of threads: elementwise loops, and sums over fixed parts in a fixed order.
+ * Results are independent of the number of threads (elementwise loops, sums over fixed parts in a fixed order), except of
+ * muon's products: oneDNN gives the same bits for the same number of threads only, as in the rest of a training step.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_TRAIN_OPTIM_H
 #define MOA_TRAIN_OPTIM_H
@@ -36,6 +37,7 @@ const moa_optimizer *moa_optimizer_find(const char *name);
 
 /* sqrt of the sum of squares of all gradients; not finite when any of them is not. */
 double moa_grad_norm(const moa_optim_param *p, int n, int n_threads);
+double moa_sum_squares(const float *v, int64_t n, int n_threads);
 void moa_optim_refresh_half(const moa_tensor *w, int n_threads); /* half = bf16(w); nothing to do without half */
 /* The AdamW step itself; muon uses it for what is no hidden matrix. */
 void moa_adamw_update(const moa_optim_param *p, const moa_optim_cfg *cfg);

@@ -193,7 +193,7 @@ static int make_execs(moa_trainer *t, moa_err *err) {
     const moa_kernels *k;
     MOA_TRY(moa_kernels_default(&k, err));
     t->x = (moa_exec){.arena = moa_arena_new(0, 0), .tape = moa_tape_new(), .k = k, .n_threads = t->n_threads};
-    t->scratch = (moa_exec){.arena = moa_arena_new(0, 0), .k = k, .n_threads = t->n_threads, .exact = true};
+    t->scratch = (moa_exec){.arena = moa_arena_new(0, 0), .k = k, .n_threads = t->n_threads};
     return t->x.arena && t->x.tape && t->scratch.arena ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for the graph");
 }
 

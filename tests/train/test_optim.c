@@ -1,4 +1,5 @@
-/* test_optim.c - optimisers against naive references in f64, independence of threads, norms, schedules.
+/* test_optim.c - optimisers against naive references in f64, repeatable and (but for muon's products) independent of the
+ * number of threads; norms, schedules.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "tensor/dense.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 
@@ -107,8 +109,8 @@ static void orth_naive(double *x /* [r, c], r <= c */, int r, int c) {
 }
 
 static int muon_run(fixture *f, bool tall, int n_threads, int steps) {
-    moa_exec x = {.arena = moa_arena_new(0, 0), .n_threads = n_threads, .exact = true};
-    assert_int_equal(moa_kernels_default(&x.k, NULL), 0);
+    moa_exec x = {.arena = moa_arena_new(0, 0), .n_threads = n_threads};
+    assert_non_null(x.arena);
     fill(f, 2, true, tall);
     int rc = 0;
     for (int step = 1; step <= steps && rc == 0; step++) {
@@ -123,12 +125,23 @@ static int muon_run(fixture *f, bool tall, int n_threads, int steps) {
     return rc;
 }
 
+/* |got - want| over |moved|, all of N elements: an error as a share of what the optimiser did. */
+static double share_of_move(const float *got, const double *want, const double *moved) {
+    double e = 0, d = 0;
+    for (int i = 0; i < N; i++) e += ((double)got[i] - want[i]) * ((double)got[i] - want[i]), d += moved[i] * moved[i];
+    return sqrt(e / d);
+}
+
+/* The reference iterates in f64. bf16 operands have 8 bits, and the last rounds' factors of about 3 cancel to about 1: one or
+ * two percent of an update are lost. One round less, a wrong coefficient or a side taken for the other costs over ten. */
+static double muon_tolerance(void) { return moa_dense_has_bf16() ? 0.05 : 1e-3; }
+
 static void check_muon(bool tall) {
     static fixture f, ref;
-    static double w[N], m[N], u[N], t[N];
+    static double w[N], m[N], u[N], t[N], moved[N];
     int rows = tall ? COLS : ROWS, cols = tall ? ROWS : COLS;
     fill(&ref, 2, true, tall);
-    for (int i = 0; i < N; i++) w[i] = (double)ref.w[i], m[i] = 0;
+    for (int i = 0; i < N; i++) w[i] = (double)ref.w[i], m[i] = moved[i] = 0;
     for (int step = 1; step <= 3; step++) {
         new_grad(&ref, (uint64_t)step);
         for (int i = 0; i < N; i++) {
@@ -142,11 +155,15 @@ static void check_muon(bool tall) {
         for (int i = 0; i < rows && tall; i++)
             for (int j = 0; j < cols; j++) u[i * cols + j] = t[j * rows + i];
         double scale = rows > cols ? sqrt((double)rows / cols) : 1;
-        for (int i = 0; i < N; i++) w[i] = w[i] * (1 - base.lr * base.weight_decay) - base.lr * scale * u[i];
+        for (int i = 0; i < N; i++) {
+            w[i] = w[i] * (1 - base.lr * base.weight_decay) - base.lr * scale * u[i];
+            moved[i] -= base.lr * scale * u[i];
+        }
     }
     assert_int_equal(muon_run(&f, tall, 1, 3), 0);
+    assert_true(share_of_move(f.w, w, moved) < muon_tolerance());
     for (int i = 0; i < N; i++) {
-        assert_true(fabs((double)f.w[i] - w[i]) < 2e-5 * (1 + fabs(w[i])));
+        assert_true(fabs((double)f.s0[i] - m[i]) < 1e-6); /* momentum is f32 throughout */
         assert_int_equal(f.h[i], moa_f32_to_bf16(f.w[i]));
     }
 }
@@ -156,9 +173,12 @@ static void test_muon(void **state) {
     check_muon(false);
     check_muon(true);
     static fixture a, b;
-    assert_int_equal(muon_run(&a, false, 1, 3), 0);
-    assert_int_equal(muon_run(&b, false, 2, 3), 0);
-    assert_memory_equal(a.w, b.w, sizeof a.w);
+    for (int n_threads = 1; n_threads <= 2; n_threads++) {
+        assert_int_equal(muon_run(&a, false, n_threads, 3), 0);
+        assert_int_equal(muon_run(&b, false, n_threads, 3), 0);
+        assert_memory_equal(a.w, b.w, sizeof a.w);
+        assert_memory_equal(a.s0, b.s0, sizeof a.s0);
+    }
 }
 
 static void test_norm_and_threads(void **state) {
