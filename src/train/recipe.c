@@ -40,7 +40,7 @@ static const cyaml_schema_field_t f_data[] = {
     STR(moa_recipe_data, family),  STR(moa_recipe_data, file), STR(moa_recipe_data, aggregate), NUM(moa_recipe_data, weight),
     SEQ(moa_recipe_data, levels, &v_int, 64), INT(moa_recipe_data, k_min), INT(moa_recipe_data, k_max),
     NUM(moa_recipe_data, mixed),
-    CYAML_FIELD_ENUM("target", OPT | CYAML_FLAG_STRICT, moa_recipe_data, target, targets, 3), CYAML_FIELD_END,
+    CYAML_FIELD_ENUM("target", OPT | CYAML_FLAG_STRICT, moa_recipe_data, target, targets, sizeof targets / sizeof *targets), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_data = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, moa_recipe_data, f_data)};
 static const cyaml_strval_t kinds[] = {{"train", MOA_STAGE_TRAIN}, {"sample", MOA_STAGE_SAMPLE}};

@@ -86,6 +86,7 @@ static const struct { const char *text, *want; } bad[] = {
     {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {family: all, weight: -1}\n", "x.yaml:6: weight is -1"},
     {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {family: all, weight: 0}\n", "all weights of stage 'a' are zero"},
     {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {family: all, levels: [0]}\n", "x.yaml:6: level 0"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {family: all, target: best}\n", "x.yaml:6: Invalid ENUM value: best"},
     {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {aggregate: b}\n", "x.yaml:6: no sample stage 'b' before this one"},
     {"name: x\nstages:\n - name: a\n   kind: sample\n   lr: 1\n   data: [{family: all}]\n", "x.yaml:5: lr has no meaning in a sample stage"},
     {"name: x\nstages:\n - name: a\n   kind: sample\n   data: [{file: f}]\n", "a sample stage draws from families only"},
@@ -125,6 +126,21 @@ static void test_hash(void **state) {
     assert_true(a != hash_of("name: x\nstages:\n - name: a\n   steps: 11\n   data: [{family: all}]\n"));
 }
 
+static void test_targets(void **state) {
+    (void)state;
+    static const struct { const char *name; moa_agg_target want; } t[] = {
+        {"copy", MOA_AGG_COPY}, {"list", MOA_AGG_LIST}, {"answer", MOA_AGG_ANSWER}, {"solution", MOA_AGG_SOLUTION}};
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {aggregate: ./f.jsonl, target: %s}\n", t[i].name);
+        moa_err err = {0};
+        moa_recipe *r;
+        if (moa_recipe_parse(&r, text, strlen(text), "x.yaml", &err) < 0) fail_msg("%s", err.text);
+        assert_int_equal(r->stages[0].data[0].target, t[i].want);
+        moa_recipe_free(r);
+    }
+}
+
 static void test_count(void **state) {
     (void)state;
     static const struct { const char *s; int64_t want; } good[] = {{"40M", 40000000}, {"16k", 16000}, {"1.5B", 1500000000}, {"4096", 4096}};
@@ -141,7 +157,7 @@ static void test_count(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_bundled), cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_hash),     cmocka_unit_test(test_count),
+        cmocka_unit_test(test_hash),     cmocka_unit_test(test_count),   cmocka_unit_test(test_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
