@@ -38,7 +38,8 @@ static int make_keys(char **key, bool *by_text, const moa_ballot *b, int n) {
             moa_buf k;
             moa_buf_init(&k, MAX_KEY);
             bool has = pass == 1 || moa_answer_extract(&k, b[i].text, b[i].n);
-            if (pass == 1) fold_text(&k, b[i].text, b[i].n);
+            const size_t skip = pass == 1 ? moa_aggregate_preface(b[i].text, b[i].n) : 0;
+            if (pass == 1) fold_text(&k, b[i].text + skip, b[i].n - skip);
             else if (has) *by_text = false;
             int failed = k.failed;
             key[i] = has && !failed ? moa_buf_take(&k) : NULL;
@@ -76,6 +77,26 @@ int moa_vote_count(moa_vote *out, int *cluster, const moa_ballot *b, int n, moa_
     free(key);
     free(tmp);
     return rc < 0 ? moa_fail(err, rc, "counting %d replies", n) : 0;
+}
+
+static bool has_answer(const moa_agent_node *n) {
+    moa_buf a;
+    moa_buf_init(&a, MOA_ANSWER_MAX);
+    const bool has = n->text && moa_answer_extract(&a, n->text, n->text_len);
+    moa_buf_deinit(&a);
+    return has;
+}
+
+bool moa_accept_answer(const moa_run *r, const moa_agent_node *n) {
+    if (has_answer(n)) return true;
+    int done = 0, with = 0;
+    for (int i = 0; i < n->n_in; i++) {
+        const moa_agent_node *s = &r->node[n->in[i]];
+        if (s->state != MOA_NODE_DONE) continue;
+        done++;
+        with += has_answer(s);
+    }
+    return 2 * with <= done;
 }
 
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {

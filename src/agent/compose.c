@@ -145,11 +145,13 @@ int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref
     return fits || n_ref == 0 ? 0 : fit_references(r, n, ref, n_ref, err);
 }
 
+const char *moa_reference_of(const moa_agent_node *n) { return n->text + moa_aggregate_preface(n->text, n->text_len); }
+
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) {
     const char **ref = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *ref);
     if (!ref) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
     int n_ref = 0;
     for (int i = 0; i < n->n_in; i++)
-        if (r->node[n->in[i]].state == MOA_NODE_DONE) ref[n_ref++] = r->node[n->in[i]].text;
+        if (r->node[n->in[i]].state == MOA_NODE_DONE) ref[n_ref++] = moa_reference_of(&r->node[n->in[i]]);
     return moa_compose_references(r, n, ref, n_ref, err);
 }

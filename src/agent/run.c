@@ -99,7 +99,7 @@ void moa_node_note(moa_run *r, moa_agent_node *n, const char *fmt, ...) {
 
 /* ---- one execution ---- */
 
-typedef struct slot { moa_run *r; int node; } slot;
+typedef struct slot { moa_run *r; int node; bool done; } slot;
 typedef struct exec_state {
     moa_run **run; int n_run;
     moa_event_cb cb; void *ctx;
@@ -117,14 +117,19 @@ static bool emit(exec_state *x, moa_run *r, int node, int kind, const char *text
     return !x->canceled;
 }
 
+static bool fall_back(moa_run *r, moa_agent_node *n) {
+    moa_err err = {0};
+    if (!n->fallback || n->fallback(r, n, &err) < 0) return false;
+    return n->replaced = true;
+}
+
 /* A failed node takes its fallback's text where it has one. A canceled run has no use for it. */
 static void node_fail(exec_state *x, moa_run *r, int i, int rc, const moa_err *err) {
     moa_agent_node *n = &r->node[i];
     n->rc = rc;
     n->state = MOA_NODE_FAILED;
     moa_node_note(r, n, "failed: %s", err->text[0] ? err->text : moa_strerror(rc));
-    moa_err e2 = {0};
-    if (n->fallback && rc != MOA_ECANCELED && n->fallback(r, n, &e2) >= 0) n->state = MOA_NODE_DONE;
+    if (rc != MOA_ECANCELED && fall_back(r, n)) n->state = MOA_NODE_DONE;
     if (n->state == MOA_NODE_FAILED && i == r->answer) r->rc = rc, r->err = *err;
     emit(x, r, i, MOA_EV_DONE, NULL, 0);
 }
@@ -158,7 +163,7 @@ static int batch_add(exec_state *x, moa_run *r, int i, moa_err *err) {
     }
     moa_agent_node *n = &r->node[i];
     x->call[x->n] = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens};
-    x->slot[x->n++] = (slot){r, i};
+    x->slot[x->n++] = (slot){r, i, false};
     return 0;
 }
 
@@ -231,11 +236,6 @@ static int collect(exec_state *x, moa_backend **b, moa_err *err) {
     return x->n;
 }
 
-static bool on_text(void *ctx, int call, const char *text, size_t n) {
-    exec_state *x = ctx;
-    return emit(x, x->slot[call].r, x->slot[call].node, MOA_EV_TEXT, text, n);
-}
-
 static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     n->prompt_tokens = c->res.n_prompt;
     n->completion_tokens = c->res.n_ids;
@@ -251,8 +251,11 @@ static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     r->usage.total_tokens = r->usage.prompt_tokens + r->usage.completion_tokens;
 }
 
+/* Once a call: when its backend tells its end, else when the whole batch is back. */
 static void finish_call(exec_state *x, int k) {
     moa_call *c = &x->call[k];
+    if (x->slot[k].done) return;
+    x->slot[k].done = true;
     moa_run *r = x->slot[k].r;
     int i = x->slot[k].node;
     moa_agent_node *n = &r->node[i];
@@ -262,13 +265,23 @@ static void finish_call(exec_state *x, int k) {
     if (c->rc >= 0 && !n->text) c->rc = moa_fail(&c->err, MOA_ENOMEM, "text of %s", n->name);
     bool canceled = c->rc >= 0 && c->res.why == MOA_STOP_CANCELED;
     if (canceled) c->rc = moa_fail(&c->err, MOA_ECANCELED, "%s was canceled", n->name);
-    moa_gen_res_deinit(&c->res);
     if (c->rc < 0) {
         node_fail(x, r, i, c->rc, &c->err);
         return;
     }
+    if (n->accept && !n->accept(r, n)) {
+        moa_node_note(r, n, "its reply has no answer");
+        fall_back(r, n);
+    }
     n->state = MOA_NODE_DONE;
     emit(x, r, i, MOA_EV_DONE, NULL, 0);
+}
+
+static bool on_text(void *ctx, int call, const char *text, size_t n) {
+    exec_state *x = ctx;
+    if (text) return emit(x, x->slot[call].r, x->slot[call].node, MOA_EV_TEXT, text, n);
+    finish_call(x, call);
+    return !x->canceled;
 }
 
 static int round_of_calls(exec_state *x, moa_err *err) {
@@ -281,7 +294,10 @@ static int round_of_calls(exec_state *x, moa_err *err) {
     if (x->canceled) return 0;
     moa_err e = {0};
     moa_backend_complete(b, x->call, n, on_text, x, &e);
-    for (int k = 0; k < n; k++) finish_call(x, k);
+    for (int k = 0; k < n; k++) {
+        finish_call(x, k);
+        moa_gen_res_deinit(&x->call[k].res);
+    }
     for (int k = 0; k < n; k++) x->slot[k].r->seconds = moa_now() - x->t0;
     return n;
 }

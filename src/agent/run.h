@@ -9,7 +9,7 @@
  * strategy and for every n that puts its samples first: comparisons of mixes are paired, and a journal computes
  * equal calls once.
  * Failures: a node whose inputs are partly failed works with those that are left (at least `need`); a failed node
- * with a fallback takes its text from there. Whatever happened is told in node->note, never in silence.
+ * with a fallback takes its text from there, and so does an aggregator that lost the answer. Whatever happened is told in node->note, never in silence.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_AGENT_RUN_H
 #define MOA_AGENT_RUN_H
@@ -29,12 +29,13 @@ typedef struct moa_call {             /* one request to a backend, and its reply
     moa_sampling sampling; int max_tokens;
     moa_gen_res res;
     int rc; moa_err err;
-    double share_s;                   /* this call's part of the batch's wall time, by tokens computed: adds up over calls */
+    double share_s;                   /* this call's part of the batch's time, by tokens computed: adds up over calls */
     void *node;                       /* executor's */
 } moa_call;
 typedef struct moa_backend_ops {
     const char *name, *help;
-    /* Runs all calls to their end; text arrives through cb(ctx, index of call, ...). */
+    /* Runs all calls to their end; text arrives through cb(ctx, index of call, ...). A backend that knows when a call has
+     * ended well fills it (res, share_s) and says so with cb(ctx, index, NULL, 0); res is the caller's from then on. */
     int (*complete)(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err);
     void (*close)(moa_backend *b);
     /* Prompt tokens of a conversation, or a negative code. NULL: unknown, no limit is applied. */
@@ -55,16 +56,20 @@ void moa_backend_close(moa_backend *b);
 moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements; NULL for other kinds */
 
 /* A journal of finished calls: equal calls (model, messages, sampling, max_tokens) are answered from it. With a path it
- * is a JSONL file, appended and flushed after every batch, so that killed work resumes; NULL: in memory. */
+ * is a JSONL file, to which every call is written when it ends, so that killed work resumes; NULL: in memory. */
 typedef struct moa_journal moa_journal;
 int moa_journal_open(moa_journal **out, const char *path, moa_err *err);
 void moa_journal_close(moa_journal *j);
+/* The first line that could not be written (a full disk): its code, with err filled; 0: none. */
+int moa_journal_failure(const moa_journal *j, moa_err *err);
 void moa_journal_stats(const moa_journal *j, int64_t *computed, int64_t *found);
 /* A backend that looks into the journal before it asks inner; borrows both. */
 int moa_backend_journal_open(moa_backend **out, moa_journal *j, moa_backend *inner, moa_err *err);
 
 /* How a node turns the replies of its inputs into messages (n->msg, n->n_msg). May add nodes to the run: n moves then. */
 typedef int (*moa_compose_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
+/* May the reply of a call stand (n->text)? If not, the node takes its fallback's text where it has one. */
+typedef bool (*moa_accept_fn)(const moa_run *r, const moa_agent_node *n);
 /* A node without a backend computes its text itself (vote, pick). */
 typedef int (*moa_reduce_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
 
@@ -76,13 +81,15 @@ struct moa_agent_node {
     const int *in; int n_in;          /* earlier nodes */
     moa_compose_fn compose;           /* NULL: the conversation as it is */
     moa_reduce_fn reduce;
-    moa_reduce_fn fallback;           /* NULL, or makes the text when the call failed */
+    moa_reduce_fn fallback;           /* NULL, or makes the text when the call failed or its reply was not accepted */
+    moa_accept_fn accept;             /* NULL: any reply */
     int need;                         /* inputs that must have worked; 0: one, if there are inputs */
     bool seeded;                      /* sampling.seed is meant as it is */
     /* filled while running */
     int state;                        /* 0 waiting, 1 running, 2 done, 3 failed */
     moa_message *msg; int n_msg;      /* in the run's arena */
     char *text; size_t text_len;
+    bool replaced;                    /* text is the fallback's */
     int64_t prompt_tokens, completion_tokens, reused_tokens;
     double seconds, share_s; moa_stop why;
     double sum_logprob;

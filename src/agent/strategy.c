@@ -53,7 +53,7 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
     moa_agent_node node = {.name = name, .role = "aggregator", .backend = c->aggregator ? c->aggregator : c->proposer[0],
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
-                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .fallback = moa_reduce_vote};
+                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .fallback = moa_reduce_vote, .accept = moa_accept_answer};
     return moa_run_add(r, &node, err);
 }
 

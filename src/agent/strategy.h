@@ -8,7 +8,7 @@
 /* n samples named "<prefix>1" ...; sample i asks proposer i mod n_proposer. With inputs (n_in > 0) they see those
  * replies as references. Indices go to out[n]. */
 int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *prefix, int n, const int *in, int n_in, moa_err *err);
-/* One call that reads the replies of in[]. Falls back to the vote over them. Returns its index. */
+/* One call that reads the replies of in[]. Falls back to the vote over them when it fails or loses the answer. Returns its index. */
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
 /* A node without a call: the vote over in[]. */
 int moa_add_vote(moa_run *r, const char *name, const int *in, int n_in, moa_err *err);
@@ -21,6 +21,8 @@ int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err);
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err);
 /* The same for references given as texts. */
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
+/* A node's reply as others read it: without the line of answers that an aggregator begins with. */
+const char *moa_reference_of(const moa_agent_node *n);
 /* Do these references fit uncut? Sets *fits. n as above. */
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
 
@@ -41,6 +43,8 @@ typedef struct moa_vote {
  * (spaces folded, case ignored). Ties between clusters go to the one that came first. cluster (may be NULL) receives
  * each ballot's cluster, -1 for those that did not count. */
 int moa_vote_count(moa_vote *out, int *cluster, const moa_ballot *b, int n, moa_err *err);
+/* False when n's reply has no answer although most of those it read have one (it lost the thread, or its tokens ran out). */
+bool moa_accept_answer(const moa_run *r, const moa_agent_node *n);
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err);
 
 #endif

@@ -43,7 +43,7 @@ const moa_command moa_command_eval = {
 
 /* ---- progress ---- */
 
-typedef struct progress { double t0, last; int shown; bool tty, quiet; } progress;
+typedef struct progress { double t0, last; int shown; bool tty, quiet; const moa_journal *journal; } progress;
 
 static void show(progress *p, const moa_eval *e) {
     int total = moa_taskset_count(e->tasks);
@@ -66,7 +66,7 @@ static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
         p->shown = e->done * 10 / moa_taskset_count(e->tasks);
         show(p, e);
     }
-    return !moa_interrupted();
+    return !moa_interrupted() && moa_journal_failure(p->journal, NULL) >= 0;
 }
 
 /* ---- models behind the journal ---- */
@@ -133,10 +133,11 @@ static int all_failed(const moa_eval *e) {
 }
 
 static int measure(moa_eval *e, const moa_optval *v, const char *set, const moa_journal *j, moa_err *err) {
-    progress p = {.t0 = moa_now(), .tty = isatty(STDERR_FILENO), .quiet = v[O_QUIET].set};
+    progress p = {.t0 = moa_now(), .tty = isatty(STDERR_FILENO), .quiet = v[O_QUIET].set, .journal = j};
     moa_interrupt_catch();
     int rc = moa_eval_run(e, on_progress, &p, err);
     if (p.tty && !p.quiet) fputs("\n", stderr);
+    if (moa_journal_failure(j, err) < 0) return moa_hint(err, err->code, "make room; the same command goes on from %s", v[O_JOURNAL].set ? v[O_JOURNAL].s : "memory");
     if (rc < 0) return rc == MOA_ECANCELED && v[O_JOURNAL].set ? moa_hint(err, rc, "the same command goes on from %s", v[O_JOURNAL].s) : rc;
     if (all_failed(e)) {
         *err = e->first_error;

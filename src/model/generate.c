@@ -33,6 +33,7 @@ typedef struct job {
     int seq;              /* while RUNNING */
     uint64_t since;       /* order of admission */
     int row;              /* row of this step whose logits it wants, or -1 */
+    int n_row;            /* rows that it feeds to this step */
     bool started;
     moa_sampler *sampler; /* from its first admission to its end */
     moa_stream out;
@@ -184,6 +185,7 @@ static void fill_result(run *r, job *j, moa_stop why) {
 }
 
 static void finish(run *r, job *j, moa_stop why) {
+    const bool tell = j->out.text && why != MOA_STOP_CANCELED;
     if (j->out.text) {
         moa_stream_end(&j->out);
         j->out.n_stop = 0; /* nothing is held back any more */
@@ -199,6 +201,7 @@ static void finish(run *r, job *j, moa_stop why) {
     j->seq = -1;
     j->state = DONE;
     r->n_done++;
+    if (tell && r->cb && !r->canceled && !r->cb(r->ctx, (int)(j - r->job), NULL, 0)) r->canceled = true;
 }
 
 /* ---- admission ---- */
@@ -285,13 +288,14 @@ static int feed(run *r, job *j, int n, int64_t most) {
     for (int64_t i = 0; i < take; i++)
         r->g->row[n + i] = (moa_row){.seq = j->seq, .token = j->tok[len + i], .want_logits = len + i + 1 == j->n_tok};
     if (take == left) j->row = n + (int)take - 1;
+    j->n_row = (int)take;
     return n + (int)take;
 }
 
 /* Decoding jobs first, so that a long prompt does not hold them up; then prompts in order of admission. */
 static int fill_rows(run *r) {
     int n = 0;
-    for (int i = 0; i < r->n; i++) r->job[i].row = -1;
+    for (int i = 0; i < r->n; i++) r->job[i].row = -1, r->job[i].n_row = 0;
     for (int i = 0; i < r->n; i++)
         if (r->job[i].state == RUNNING && r->job[i].n_tok - moa_seq_len(r->g->s, r->job[i].seq) == 1) n = feed(r, &r->job[i], n, 1);
     for (uint64_t after = 0; n < r->g->n_batch;) {
@@ -310,8 +314,14 @@ static int fill_rows(run *r) {
 static int step(run *r) {
     for (;;) {
         const int n = fill_rows(r);
+        const double start = moa_now();
         const int rc = moa_session_step(r->g->s, r->g->row, n, r->err);
-        if (rc != MOA_ELIMIT) return rc;
+        if (rc != MOA_ELIMIT) {
+            const double each = (moa_now() - start) / n;
+            for (int i = 0; i < r->n; i++)
+                if (r->job[i].n_row) r->job[i].res->share_s += each * r->job[i].n_row;
+            return rc;
+        }
         if (!moa_prefix_evict(&r->g->cache) && !suspend_last(r)) return rc;
         if (r->err) *r->err = (moa_err){0};
     }

@@ -23,6 +23,7 @@ typedef struct moa_gen_res {
     int64_t n_prompt, n_reused;        /* prompt tokens; of these, not computed again */
     double sum_logprob;                /* of ids, under the model itself (temperature 1, no cuts) */
     double seconds;                    /* from the call's start to this one's end */
+    double share_s;                    /* its part of the steps' time, by rows: adds up over the requests of a call */
     moa_stop why;
 } moa_gen_res;
 void moa_gen_res_deinit(moa_gen_res *r);
@@ -32,7 +33,8 @@ int moa_generator_new(moa_generator **out, const moa_model *m, const moa_session
 void moa_generator_free(moa_generator *g);
 moa_session *moa_generator_session(moa_generator *g);
 
-/* Called with whole UTF-8 characters that can no longer become part of a stop string; return false to cancel all. */
+/* Called with whole UTF-8 characters that can no longer become part of a stop string; return false to cancel all.
+ * text NULL, n 0: request req has come to its end (not by cancel) and res[req] is filled, while others may still run. */
 typedef bool (*moa_gen_cb)(void *ctx, int req, const char *text, size_t n);
 
 /* Runs all n requests to their end. res[i] is filled for each, also on failure (then empty or partial).

@@ -91,7 +91,7 @@ int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *
 }
 
 int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const char *chosen) {
-    moa_buf_adds(out, "Replies say: ");
+    moa_buf_adds(out, MOA_REPLIES_SAY);
     for (int i = 0; i < n_cand; i++) {
         const char *a;
         size_t n;
@@ -102,4 +102,11 @@ int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const
     moa_buf_adds(out, "\n");
     moa_buf_adds(out, chosen);
     return out->failed;
+}
+
+size_t moa_aggregate_preface(const char *reply, size_t n) {
+    static const char mark[] = MOA_REPLIES_SAY;
+    if (n < sizeof mark - 1 || memcmp(reply, mark, sizeof mark - 1) != 0) return 0;
+    const char *end = memchr(reply, '\n', n);
+    return end ? (size_t)(end - reply) + 1 : n;
 }

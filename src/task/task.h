@@ -63,6 +63,9 @@ enum { MOA_CAND_MAX = 1200, MOA_CAND_TAIL = 400 };
 int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand);
 /* A reply to that prompt to learn from: first every candidate's answer in the order shown ("Replies say: 12 | 12 | 15"),
  * so that agreement lies before the model's eyes in a few tokens, then `chosen`, a worked solution with its answer. */
+#define MOA_REPLIES_SAY "Replies say: "
 int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const char *chosen);
+/* Bytes of that first line of a reply, with its line end: what comes after it is the reply proper. 0: it has none. */
+size_t moa_aggregate_preface(const char *reply, size_t n);
 
 #endif

@@ -6,8 +6,8 @@
  * computed once too.
  * File: one JSON object a line. A text that is not UTF-8 (a model may write any bytes) stands there in hexadecimal too: the
  * aggregator's messages hold it, and their key must come out the same after a resume.
- * A last line without its newline (the process died) is cut off at open. Batches are
- * split so that at most CHUNK finished calls can be lost.
+ * A last line without its newline (the process died) is cut off at open. A call is written down when it ends, so a kill
+ * loses only what was under way. A line that cannot be written stops the batch, and the reason is kept.
  * backends.def: BACKEND(journal)
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/run.h"
@@ -19,13 +19,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { CHUNK = 256, MAX_JOURNAL = 1 << 30 };
+enum { MAX_JOURNAL = 1 << 30, MAX_LINE = 256 << 20 };
+static const char hex_digits[] = "0123456789abcdef";
 
 typedef struct key { uint64_t a, b; } key;
 typedef struct record {
@@ -43,6 +45,7 @@ struct moa_journal {
     record *slot;      /* open addressing, at most half full */
     size_t n, cap;
     int64_t computed, found;
+    moa_err failure;   /* of the first line that could not be written; code 0: none */
 };
 
 static record *lookup(const moa_journal *j, key k) {
@@ -72,11 +75,11 @@ static int insert(moa_journal *j, const record *r, moa_err *err) {
 
 static char *from_hex(const char *hex) {
     size_t n = strlen(hex);
-    char *out = n % 2 == 0 ? malloc(n / 2 + 1) : NULL;
+    char *out = n % 2 == 0 && strspn(hex, hex_digits) == n ? malloc(n / 2 + 1) : NULL;
     for (size_t i = 0; out && i < n / 2; i++) {
-        char two[3] = {hex[2 * i], hex[2 * i + 1], 0}, *end;
-        out[i] = (char)strtoul(two, &end, 16);
-        if (*end || !out[i]) return free(out), NULL;
+        const char two[3] = {hex[2 * i], hex[2 * i + 1], 0};
+        out[i] = (char)strtoul(two, NULL, 16);
+        if (!out[i]) return free(out), NULL;
     }
     if (out) out[n / 2] = 0;
     return out;
@@ -96,14 +99,17 @@ static int record_read(record *r, const json_t *v, const char *where, moa_err *e
     MOA_TRY(moa_json_get_num(&r->share_s, v, "share_seconds", 0, where, err));
     MOA_TRY(moa_json_get_num(&r->sum_logprob, v, "sum_logprob", 0, where, err));
     MOA_TRY(moa_json_get_str(&hex, v, "hex", "", where, err));
-    char half[17] = {0}, *end;
-    if (strlen(k) != 32) return moa_fail(err, MOA_EFORMAT, "%s: key '%.40s': expected 32 hexadecimal digits", where, k);
+    char half[17] = {0};
+    if (strlen(k) != 32 || strspn(k, hex_digits) != 32 || strspn(k, "0") == 32)
+        return moa_fail(err, MOA_EFORMAT, "%s: key '%.40s': expected 32 hexadecimal digits, not all 0", where, k);
     memcpy(half, k, 16);
-    r->k.a = strtoull(half, &end, 16);
-    if (*end) return moa_fail(err, MOA_EFORMAT, "%s: key '%s' is not hexadecimal", where, k);
-    r->k.b = strtoull(k + 16, &end, 16);
-    if (*end) return moa_fail(err, MOA_EFORMAT, "%s: key '%s' is not hexadecimal", where, k);
+    r->k.a = strtoull(half, NULL, 16);
+    r->k.b = strtoull(k + 16, NULL, 16);
+    if (w < MOA_STOP_EOS || w > MOA_STOP_CONTEXT || p < 0 || u < 0 || c < 0 || c > INT_MAX)
+        return moa_fail(err, MOA_EFORMAT, "%s: a number is out of range: prompt_tokens %lld, completion_tokens %lld, reused_prefix_tokens %lld, "
+                        "why %lld", where, p, c, u, w);
     r->text = *hex ? from_hex(hex) : strdup(text);
+    if (!r->text && !*hex) return moa_fail(err, MOA_ENOMEM, "%s: a reply", where);
     if (!r->text) return moa_fail(err, MOA_EFORMAT, "%s: hex is not hexadecimal bytes", where);
     r->len = strlen(r->text);
     return 0;
@@ -167,6 +173,11 @@ void moa_journal_close(moa_journal *j) {
     free(j);
 }
 
+int moa_journal_failure(const moa_journal *j, moa_err *err) {
+    if (j->failure.code && err) *err = j->failure;
+    return j->failure.code;
+}
+
 void moa_journal_stats(const moa_journal *j, int64_t *computed, int64_t *found) {
     *computed = j->computed;
     *found = j->found;
@@ -228,48 +239,74 @@ static int answer(moa_call *c, int i, const record *r, moa_gen_cb cb, void *ctx)
     c->share_s = r->share_s;
     if (!c->res.text) return c->rc = moa_fail(&c->err, MOA_ENOMEM, "a remembered reply");
     if (cb && r->len && !cb(ctx, i, r->text, r->len)) return MOA_ECANCELED;
-    return 0;
+    return cb && !cb(ctx, i, NULL, 0) ? MOA_ECANCELED : 0;
 }
 
-static int remember(remembering *b, const moa_call *c, key k, moa_buf *lines, moa_err *err) {
+static int write_line(remembering *b, const record *r, moa_err *err) {
+    moa_buf line;
+    if (b->j->fd < 0) return 0;
+    moa_buf_init(&line, MAX_LINE);
+    line_of(&line, r, b->base.id);
+    int rc = line.failed ? moa_fail(err, line.failed, "a line of the journal") : write_all(b->j, moa_buf_str(&line), line.len, err);
+    moa_buf_deinit(&line);
+    return rc;
+}
+
+static int remember(remembering *b, const moa_call *c, key k, moa_err *err) {
     if (c->rc < 0 || !c->res.text || c->res.why == MOA_STOP_CANCELED) return 0;
     record r = {.k = k, .text = strdup(c->res.text), .len = strlen(c->res.text), .prompt = c->res.n_prompt, .completion = c->res.n_ids,
                 .reused = c->res.n_reused, .seconds = c->res.seconds, .share_s = c->share_s, .sum_logprob = c->res.sum_logprob,
                 .why = (int)c->res.why};
     if (!r.text) return moa_fail(err, MOA_ENOMEM, "a reply to remember");
-    line_of(lines, &r, b->base.id);
+    int rc = write_line(b, &r, err);
     b->j->computed++;
-    int rc = insert(b->j, &r, err);
+    if (rc >= 0) rc = insert(b->j, &r, err);
     if (rc < 0) free(r.text);
     return rc;
 }
 
-typedef struct relay { moa_gen_cb cb; void *ctx; const int *of; bool canceled; } relay;
+/* A batch of inner under way: call[of[i]] is its part[i]. */
+typedef struct relay {
+    remembering *b;
+    moa_call *call, *part;
+    const key *k;
+    const int *of;
+    char *handed;      /* [m] part i has been copied to its call */
+    moa_gen_cb cb; void *ctx;
+    bool canceled;
+} relay;
+
+/* Write a finished call down and give it to whom it belongs. */
+static void hand_over(relay *t, int i) {
+    moa_err err = {0};
+    if (t->handed[i]) return;
+    t->handed[i] = 1;
+    t->call[t->of[i]] = t->part[i];
+    if (!t->b->j->failure.code && remember(t->b, &t->part[i], t->k[t->of[i]], &err) < 0) t->b->j->failure = err;
+}
 
 static bool on_text(void *ctx, int i, const char *text, size_t n) {
     relay *t = ctx;
+    if (!text) hand_over(t, i);
     if (t->cb && !t->cb(t->ctx, t->of[i], text, n)) t->canceled = true;
-    return !t->canceled;
+    return !t->canceled && !t->b->j->failure.code;
 }
 
-/* Ask inner for calls of[0 .. m), and write down what came back. */
-static int ask(remembering *b, moa_call *call, const key *k, const int *of, int m, relay *t, moa_err *err) {
-    moa_call *part = malloc((size_t)m * sizeof *part);
-    if (!part) return moa_fail(err, MOA_ENOMEM, "%d calls", m);
-    for (int i = 0; i < m; i++) part[i] = call[of[i]];
-    t->of = of;
-    int rc = moa_backend_complete(b->inner, part, m, on_text, t, err), rc2 = 0;
-    moa_buf lines;
-    moa_buf_init(&lines, MAX_JOURNAL);
-    for (int i = 0; i < m; i++) {
-        call[of[i]] = part[i];
-        if (rc2 >= 0) rc2 = remember(b, &part[i], k[of[i]], &lines, err);
+/* Ask inner for calls t->of[0 .. m), and write down what comes back. */
+static int ask(relay *t, int m, moa_err *err) {
+    t->part = malloc((size_t)m * sizeof *t->part);
+    t->handed = calloc((size_t)m, 1);
+    int rc = t->part && t->handed ? 0 : moa_fail(err, MOA_ENOMEM, "%d calls", m);
+    for (int i = 0; rc >= 0 && i < m; i++) t->part[i] = t->call[t->of[i]];
+    if (rc >= 0) {
+        rc = moa_backend_complete(t->b->inner, t->part, m, on_text, t, err);
+        for (int i = 0; i < m; i++) hand_over(t, i);
+        const int failed = moa_journal_failure(t->b->j, err);
+        if (failed < 0) rc = failed;
     }
-    if (rc2 >= 0 && lines.failed) rc2 = moa_fail(err, lines.failed, "lines of the journal");
-    if (rc2 >= 0 && b->j->fd >= 0) rc2 = write_all(b->j, moa_buf_str(&lines), lines.len, err);
-    moa_buf_deinit(&lines);
-    free(part);
-    return rc < 0 ? rc : rc2;
+    free(t->part);
+    free(t->handed);
+    return rc;
 }
 
 static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
@@ -289,8 +326,8 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
         for (int p = 0; p < m && !late[i]; p++) late[i] = k[of[p]].a == k[i].a && k[of[p]].b == k[i].b;
         if (!late[i]) of[m++] = i;
     }
-    relay t = {.cb = cb, .ctx = ctx};
-    for (int p = 0; rc >= 0 && p < m && !t.canceled; p += CHUNK) rc = ask(b, call, k, of + p, m - p < CHUNK ? m - p : CHUNK, &t, err);
+    relay t = {.b = b, .call = call, .k = k, .of = of, .cb = cb, .ctx = ctx};
+    if (rc >= 0 && m > 0) rc = ask(&t, m, err);
     for (int i = 0; rc >= 0 && i < n && !t.canceled; i++) {
         if (!late[i]) continue;
         const record *r = lookup(b->j, k[i]);

@@ -40,15 +40,25 @@ static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_er
 
 typedef struct batch {
     local *l;
+    moa_call *call;
     moa_gen_req *req; moa_gen_res *res;
-    int *call_of;       /* [n_req] index of the call behind a request */
+    int *call_of;       /* [n_req] index of the call behind a request; -1: its result has been handed over */
     moa_ids *ids;       /* [n_call]; a call with its neighbour's messages borrows its neighbour's ids */
     moa_gen_cb cb; void *ctx;
 } batch;
 
+static void hand_over(batch *b, int req) {
+    moa_call *c = &b->call[b->call_of[req]];
+    c->res = b->res[req];
+    c->share_s = c->res.share_s;
+    b->call_of[req] = -1;
+}
+
 static bool on_text(void *ctx, int req, const char *text, size_t n) {
     batch *b = ctx;
-    return b->cb ? b->cb(b->ctx, b->call_of[req], text, n) : true;
+    const int i = b->call_of[req];
+    if (!text) hand_over(b, req);
+    return b->cb ? b->cb(b->ctx, i, text, n) : true;
 }
 
 static bool same_messages(const moa_call *a, const moa_call *b) {
@@ -85,16 +95,16 @@ static int make_requests(batch *b, moa_call *call, int n) {
 
 static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
     size_t k = (size_t)n;
-    batch b = {.l = (local *)base, .cb = cb, .ctx = ctx, .req = calloc(k, sizeof *b.req), .res = calloc(k, sizeof *b.res),
-               .call_of = calloc(k, sizeof *b.call_of), .ids = calloc(k, sizeof *b.ids)};
+    batch b = {.l = (local *)base, .call = call, .cb = cb, .ctx = ctx, .req = calloc(k, sizeof *b.req),
+               .res = calloc(k, sizeof *b.res), .call_of = calloc(k, sizeof *b.call_of), .ids = calloc(k, sizeof *b.ids)};
     int rc = b.req && b.res && b.call_of && b.ids ? 0 : moa_fail(err, MOA_ENOMEM, "a batch of %d calls", n);
     int m = rc < 0 ? 0 : make_requests(&b, call, n);
     if (m > 0) rc = moa_generate(b.l->gen, b.res, b.req, m, on_text, &b, err);
     for (int i = 0; i < m; i++) {
+        if (b.call_of[i] < 0) continue; /* what was finished before a failure stays valid */
         moa_call *c = &call[b.call_of[i]];
-        c->res = b.res[i];
-        /* Canceling is told by each result: what was finished before it stays valid. */
-        if (rc < 0 && rc != MOA_ECANCELED) {
+        hand_over(&b, i);
+        if (rc < 0 && rc != MOA_ECANCELED) { /* canceling is told by each result */
             c->rc = rc;
             if (err) c->err = *err;
         }
