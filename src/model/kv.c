@@ -1,5 +1,6 @@
 /* kv.c - see kv.h. The store is one anonymous mapping: pages that no sequence has touched cost nothing, and the stack
- * of free blocks gives the last freed first, so a small load stays on few pages.
+ * of free blocks gives the last freed first, so a small load stays on few pages. A block's layers lie together: memory
+ * is touched from the beginning on, whatever the size of the kernel's pages.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/kv.h"
 #include "base/err.h"
@@ -30,7 +31,7 @@ int moa_kv_init(moa_kv *kv, const moa_hparams *h, moa_dtype type, int n_block, i
         return moa_fail(err, MOA_ENOMEM, "KV cache: no memory for the tables of %d sequences", n_seq);
     for (int i = 0; i < n_seq; i++) kv->seq[i].block = kv->tables + (size_t)i * (size_t)max_block;
     for (int i = 0; i < n_block; i++) kv->spare[i] = n_block - 1 - i;
-    kv->n_spare = n_block;
+    kv->n_spare = kv->least_spare = n_block;
     return 0;
 }
 
@@ -68,6 +69,7 @@ int moa_kv_plan(moa_kv *kv, const int32_t *touched, int n_touched, const int32_t
 static int take(moa_kv *kv) {
     moa_assert(kv->n_spare > 0);
     const int b = kv->spare[--kv->n_spare];
+    if (kv->n_spare < kv->least_spare) kv->least_spare = kv->n_spare;
     moa_assert_eq(kv->ref[b], 0);
     kv->ref[b] = 1;
     return b;
@@ -83,8 +85,7 @@ void moa_kv_reserve(moa_kv *kv, int seq, int64_t n_add) {
     const int b = open_block(q);
     if (b >= 0 && kv->ref[b] > 1) { /* copy on write */
         const int own = take(kv);
-        for (int l = 0; l < kv->n_layer; l++)
-            for (int w = 0; w < 2; w++) memcpy(moa_kv_at(kv, l, w, own), moa_kv_at(kv, l, w, b), kv->block_bytes);
+        memcpy(moa_kv_at(kv, 0, 0, own), moa_kv_at(kv, 0, 0, b), 2 * (size_t)kv->n_layer * kv->block_bytes);
         release(kv, b);
         q->block[q->len / MOA_KV_BLOCK] = own;
     }

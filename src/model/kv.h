@@ -18,11 +18,11 @@ typedef struct moa_kv {
     moa_dtype type;
     size_t elem;              /* bytes of one number */
     size_t block_bytes;       /* of the keys (or values) of one block of one layer */
-    size_t bytes;             /* of the whole store */
-    char *data;               /* [n_layer][2][n_block][n_kv][head_dim * 32]: keys [hd][32], values [32][hd] */
+    size_t bytes;             /* of the whole store: address space, not yet memory */
+    char *data;               /* [n_block][n_layer][2][n_kv][head_dim * 32]: keys [hd][32], values [32][hd] */
     int32_t *ref;             /* [n_block] holders */
     int32_t *spare;           /* [n_block] stack of free blocks */
-    int n_spare;
+    int n_spare, least_spare; /* least_spare: ever; blocks beyond it have never been touched */
     int32_t *writers;         /* [n_block] scratch of the plan, all 0 between calls */
     moa_kv_seq *seq;          /* [n_seq] */
     int32_t *tables;          /* memory of the block lists */
@@ -39,7 +39,7 @@ void moa_kv_truncate(moa_kv *kv, int seq, int64_t len); /* releases blocks beyon
 
 /* Keys (which 0) or values (which 1) of all heads of a block in a layer. */
 static inline char *moa_kv_at(const moa_kv *kv, int layer, int which, int block) {
-    return kv->data + (((size_t)layer * 2 + (size_t)which) * (size_t)kv->n_block + (size_t)block) * kv->block_bytes;
+    return kv->data + (((size_t)block * (size_t)kv->n_layer + (size_t)layer) * 2 + (size_t)which) * kv->block_bytes;
 }
 
 #endif

@@ -99,6 +99,7 @@ static void penalise(moa_sampler *s) {
         if (s->seen[t / 64] >> (t % 64) & 1) continue;
         s->seen[t / 64] |= 1ull << (t % 64);
         s->p[t] = s->p[t] > 0 ? s->p[t] / s->cfg.repeat_penalty : s->p[t] * s->cfg.repeat_penalty;
+        if (s->p[t] > FLT_MAX) s->p[t] = FLT_MAX; /* a penalty below 1 raises: inf - inf would be NaN */
     }
     for (int64_t i = s->n_recent - n; i < s->n_recent; i++) s->seen[s->recent[i % MOA_REPEAT_MAX] / 64] = 0;
 }

@@ -138,7 +138,7 @@ void moa_seq_truncate(moa_session *s, int seq, int64_t n_keep) {
 int64_t moa_session_free_positions(const moa_session *s) { return (int64_t)s->kv.n_spare * MOA_KV_BLOCK; }
 int64_t moa_session_max_len(const moa_session *s) { return s->max_len; }
 const moa_model *moa_session_model(const moa_session *s) { return s->m; }
-size_t moa_session_kv_bytes(const moa_session *s) { return s->kv.bytes; }
+size_t moa_session_kv_bytes(const moa_session *s) { return s->kv.bytes / (size_t)s->kv.n_block * (size_t)(s->kv.n_block - s->kv.least_spare); }
 
 /* ---- steps ---- */
 

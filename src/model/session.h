@@ -30,6 +30,6 @@ int64_t moa_session_free_positions(const moa_session *s);            /* room lef
 int64_t moa_session_max_len(const moa_session *s);                   /* most positions of one sequence: model context or KV */
 
 const moa_model *moa_session_model(const moa_session *s);
-size_t moa_session_kv_bytes(const moa_session *s);
+size_t moa_session_kv_bytes(const moa_session *s);                   /* what was ever in use: memory, where n_ctx is only room */
 
 #endif

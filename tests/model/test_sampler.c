@@ -103,6 +103,12 @@ static void test_odd_logits(void **state) {
         }
         moa_sampler_free(s);
     }
+    /* A penalty below 1 may raise a logit beyond what a float holds. */
+    moa_sampling c = {.temperature = 1, .top_p = 1, .repeat_penalty = 0.1f, .repeat_last = 8, .seed = 3};
+    moa_sampler *s = make(c, 4);
+    moa_sampler_accept(s, 1);
+    for (int k = 0; k < 20; k++) assert_int_equal(moa_sampler_next(s, (float[]){0, 3e38f, -1, 0}, NULL), 1);
+    moa_sampler_free(s);
 }
 
 static void test_seeds(void **state) {
