@@ -57,7 +57,7 @@ FILTER(string) { UNUSED; return jinja_str(c, out, self); }
 FILTER(trim) {
     const jv *chars = jinja_arg(a, 0, "chars");
     MOA_TRY(jinja_str(c, &self, self));
-    MOA_TRY(jinja_charge(c, self.n));
+    MOA_TRY(jinja_charge(c, self.n * (1 + (chars && chars->type == JT_STR ? (size_t)chars->n : 0))));
     *out = jinja_strip(self, chars ? *chars : jv_undef(), 3);
     return 0;
 }
@@ -281,6 +281,7 @@ FILTER(round) {
     if (p < 0 || p > 25 || !(fabs(f) < 1e25)) {
         double k = pow(10, (double)p);
         double r = isfinite(f * k) ? nearbyint(f * k) / k : f;
+        if (self.type != JT_FLOAT && !(fabs(r) < 0x1p63)) return jinja_fail(c, MOA_ELIMIT, "an integer of more than 64 bits");
         *out = self.type == JT_FLOAT ? jv_float(r) : jv_int((int64_t)r);
         return 0;
     }

@@ -34,15 +34,19 @@ METHOD(capitalize) { UNUSED; return jinja_case(c, out, self, JC_CAPITAL); }
 METHOD(swapcase) { UNUSED; return jinja_case(c, out, self, JC_SWAP); }
 
 static int strip(jctx *c, jv *out, jv self, const jcall *a, int sides) {
-    MOA_TRY(jinja_charge(c, self.n));
-    *out = jinja_strip(self, opt(a, 0, "chars"), sides);
+    jv chars = opt(a, 0, "chars");
+    MOA_TRY(jinja_charge(c, self.n * (1 + (chars.type == JT_STR ? (size_t)chars.n : 0))));
+    *out = jinja_strip(self, chars, sides);
     return 0;
 }
 METHOD(strip) { return strip(c, out, self, a, 3); }
 METHOD(lstrip) { return strip(c, out, self, a, 1); }
 METHOD(rstrip) { return strip(c, out, self, a, 2); }
 
-static bool has_end(jv s, jv part, bool end) { return part.n <= s.n && !memcmp(s.u.s + (end ? s.n - part.n : 0), part.u.s, part.n); }
+static int has_end(jctx *c, bool *out, jv s, jv part, bool end) {
+    *out = part.n <= s.n && !memcmp(s.u.s + (end ? s.n - part.n : 0), part.u.s, part.n);
+    return jinja_charge(c, part.n);
+}
 
 /* The affix is a string or a tuple of them. */
 static int affix(jctx *c, jv *out, jv self, const jcall *a, bool end) {
@@ -51,12 +55,13 @@ static int affix(jctx *c, jv *out, jv self, const jcall *a, bool end) {
     *out = jv_bool(false);
     if (v.type != JT_TUPLE) {
         MOA_TRY(str_arg(c, &v, a, 0, NULL));
-        *out = jv_bool(has_end(self, v, end));
-        return 0;
+        return has_end(c, &out->u.b, self, v, end);
     }
     for (size_t i = 0; i < v.u.l->n; i++) {
         if (v.u.l->v[i].type != JT_STR) return jinja_fail(c, MOA_EINVAL, "a tuple of strings is needed, with '%s' in it", jinja_type_name(v.u.l->v[i]));
-        out->u.b |= has_end(self, v.u.l->v[i], end);
+        bool has;
+        MOA_TRY(has_end(c, &has, self, v.u.l->v[i], end));
+        out->u.b |= has;
     }
     return 0;
 }
@@ -66,13 +71,17 @@ METHOD(endswith) { return affix(c, out, self, a, true); }
 METHOD(removeprefix) {
     jv p;
     MOA_TRY(str_arg(c, &p, a, 0, NULL));
-    *out = has_end(self, p, false) ? jinja_sub(self, p.n, self.n) : self;
+    bool has;
+    MOA_TRY(has_end(c, &has, self, p, false));
+    *out = has ? jinja_sub(self, p.n, self.n) : self;
     return 0;
 }
 METHOD(removesuffix) {
     jv p;
     MOA_TRY(str_arg(c, &p, a, 0, NULL));
-    *out = has_end(self, p, true) ? jinja_sub(self, 0, self.n - p.n) : self;
+    bool has;
+    MOA_TRY(has_end(c, &has, self, p, true));
+    *out = has ? jinja_sub(self, 0, self.n - p.n) : self;
     return 0;
 }
 

@@ -255,7 +255,7 @@ static int number_text(jctx *c, jv *out, jv v, const spec *f) {
     if (v.type != JT_FLOAT && v.type != JT_INT && v.type != JT_BOOL)
         return v.type == JT_UNDEF ? jinja_undefined(c, v) : jinja_fail(c, MOA_EINVAL, "format: a number is needed, got '%s'", jinja_type_name(v));
     double d = v.type == JT_FLOAT ? v.u.f : v.type == JT_INT ? (double)v.u.i : v.u.b;
-    const char *sign = f->plus ? "+" : f->blank ? " " : "", *alt = f->alt ? "#" : "";
+    const char *sign = f->plus ? "+" : f->blank ? " " : "", *alt = f->alt && strchr("eEfFgGxX", f->conv) ? "#" : "";
     if (strchr("eEfFgG%", f->conv)) {
         int prec = f->prec < 0 ? 6 : f->prec > 100 ? 100 : f->prec;
         snprintf(form, sizeof form, "%%%s%s.*%c", sign, alt, f->conv == '%' ? 'f' : f->conv);
@@ -266,7 +266,7 @@ static int number_text(jctx *c, jv *out, jv v, const spec *f) {
         if (v.type == JT_FLOAT && !(fabs(d) < 0x1p62)) return jinja_fail(c, MOA_EINVAL, "format: %g is no integer of 64 bits", d);
         long long i = v.type == JT_FLOAT ? (long long)d : v.type == JT_INT ? (long long)v.u.i : v.u.b;
         unsigned long long u = i < 0 ? 0 - (unsigned long long)i : (unsigned long long)i;
-        snprintf(form, sizeof form, "%%s%s%%%s%c", f->alt && f->conv == 'o' ? "0o" : "", f->conv == 'o' ? "" : alt, 'l');
+        snprintf(form, sizeof form, "%%s%s%%%s%c", f->alt && f->conv == 'o' ? "0o" : "", alt, 'l');
         size_t k = strlen(form);
         form[k++] = 'l';
         form[k++] = f->conv == 'd' || f->conv == 'i' ? 'u' : f->conv;
@@ -388,7 +388,7 @@ static int format_value(jctx *c, jv *out, jv path, const jcall *a, int *next) {
     jv head = jinja_sub(path, 0, i);
     int64_t at;
     if (!head.n) at = (*next)++;
-    else if (!jinja_parse_int(&at, head, 10)) {
+    else if (!jinja_parse_int(&at, head, 10) || at < 0) {
         at = -1;
         for (int k = 0; k < a->n_key; k++)
             if (a->key[k].n == head.n && !memcmp(a->key[k].u.s, head.u.s, head.n)) *out = a->v[a->n + k], at = -2;

@@ -100,7 +100,7 @@ int jinja_equal(jctx *c, bool *out, jv a, jv b, int depth) {
 
 int jinja_order(jctx *c, int *out, jv a, jv b, int depth) {
     if (depth > JINJA_MAX_NEST) return too_deep(c);
-    MOA_TRY(jinja_charge(c, 0));
+    MOA_TRY(jinja_charge(c, a.type == JT_STR && b.type == JT_STR ? (a.n < b.n ? a.n : b.n) : 0));
     if (is_num(a) && is_num(b)) return *out = order_num(a, b), 0;
     if (a.type == JT_STR && b.type == JT_STR) { /* byte order of UTF-8 is code point order */
         int r = memcmp(a.u.s, b.u.s, a.n < b.n ? a.n : b.n);
@@ -147,12 +147,13 @@ int jinja_list_add(jctx *c, jlist *l, jv v) {
 /* Numbers that are equal hash alike, whatever their type. */
 static int hash(jctx *c, uint64_t *out, jv k, int depth) {
     if (depth > JINJA_MAX_NEST) return too_deep(c);
+    MOA_TRY(jinja_charge(c, k.type == JT_STR ? k.n : 0)); /* a tuple may hold itself twice over, again and again */
     int64_t i;
     switch ((jtype)k.type) {
     case JT_BOOL:
     case JT_INT: *out = moa_mix64((uint64_t)integer(k)); return 0;
     case JT_FLOAT: *out = whole(k.u.f, &i) ? moa_mix64((uint64_t)i) : moa_hash64(&k.u.f, sizeof k.u.f, 1); return 0;
-    case JT_STR: *out = moa_hash64(k.u.s, k.n, 2); return jinja_charge(c, k.n);
+    case JT_STR: *out = moa_hash64(k.u.s, k.n, 2); return 0;
     case JT_NONE: *out = 3; return 0;
     case JT_UNDEF: *out = 4; return 0;
     case JT_TUPLE:
