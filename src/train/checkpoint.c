@@ -140,7 +140,7 @@ static int newest(head *best, const char *dir, moa_err *err, moa_err *warn) {
     }
     if (slot < 0 && bad.code) {
         if (err) *err = bad;
-        return moa_hint(err, bad.code, "no sound checkpoint is left in %s; train again without --resume", dir);
+        return moa_hint(err, bad.code, "no sound checkpoint is left in %s; start over with --fresh", dir);
     }
     if (slot < 0) return moa_fail(err, MOA_ENOTFOUND, "%s: no checkpoint", dir);
     if (warn) *warn = bad;

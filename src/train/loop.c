@@ -157,7 +157,7 @@ static int begin(moa_trainer *t, moa_err *err) {
                  (long long)p.step);
         return moa_hint(err, MOA_EUSAGE, "--resume goes on with it, --fresh starts over");
     }
-    if (rc == MOA_EINVAL && !t->cfg->fresh) {
+    if (rc < 0 && rc != MOA_ENOTFOUND && !t->cfg->fresh) { /* of another recipe or program, or damaged: not ours to remove unasked */
         if (err) *err = none;
         return rc;
     }

@@ -9,6 +9,7 @@
 #include "base/plot.h"
 #include "train/trainer.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +33,13 @@ int moa_log_open(moa_trainer *t, moa_err *err) {
     char path[1200];
     log_path(path, sizeof path, t);
     t->log = fopen(path, t->cfg->resume ? "ab" : "wb");
-    if (!t->log) return moa_fail(err, MOA_EIO, "%s: cannot write the log", path);
+    if (!t->log) return moa_fail(err, MOA_EIO, "%s: cannot write the log: %s", path, strerror(errno));
     setvbuf(t->log, NULL, _IOLBF, 1 << 12); /* so that others can follow it */
     if (!t->cfg->resume) return 0;
     /* Lines after the checkpoint will be written again. */
     fseek(t->log, 0, SEEK_END);
     if (ftell(t->log) > t->at.log_bytes && ftruncate(fileno(t->log), t->at.log_bytes) != 0)
-        return moa_fail(err, MOA_EIO, "%s: cannot cut the log to the checkpoint", path);
+        return moa_fail(err, MOA_EIO, "%s: cannot cut the log to the checkpoint: %s", path, strerror(errno));
     return 0;
 }
 

@@ -30,7 +30,7 @@ typedef struct sampler_run {
     moa_gen_req *req;          /* [per_wave x samples] */
     moa_gen_res *res;
     FILE *out;
-    int64_t done, n_cand, n_correct, n_mixed;
+    int64_t done, n_cand, n_correct; /* the last two: of this call, for the progress line */
 } sampler_run;
 
 /* Whole lines of the file; what follows the last newline is cut off. */
@@ -85,7 +85,6 @@ static int write_item(sampler_run *q, int i, uint64_t index, moa_err *err) {
     }
     q->n_cand += n;
     q->n_correct += good;
-    q->n_mixed += good > 0 && good < n;
     moa_buf b;
     moa_buf_init(&b, 1 << 26);
     int rc = moa_samples_line(&b, &q->item[i], index, cand, correct, n);
@@ -157,23 +156,32 @@ static void report_items(const sampler_run *q) {
     q->t->cfg->report(q->t->cfg->ctx, &e);
 }
 
+/* Counted from the file, so that a resumed run logs what an unbroken one does. */
+static int log_summary(moa_trainer *t, const moa_recipe_stage *s, const char *path, moa_err *err) {
+    moa_samples *all;
+    char line[256];
+    int64_t n_cand = 0, n_correct = 0;
+    MOA_TRY(moa_samples_load(&all, path, err));
+    for (int64_t i = 0; i < all->n; i++) n_cand += all->item[i].n, n_correct += all->item[i].n_correct;
+    snprintf(line, sizeof line, "{\"stage\":\"%s\",\"items\":%lld,\"samples\":%d,\"correct\":%.4f,\"mixed\":%.4f}", s->name, (long long)all->n,
+             s->samples, (double)n_correct / (double)n_cand, (double)all->n_mixed / (double)all->n);
+    moa_samples_free(all);
+    moa_log_line(t, line);
+    moa_trainer_say(t, MOA_TRAIN_NOTE, "%s", line);
+    return 0;
+}
+
 int moa_trainer_sample(moa_trainer *t, int stage, moa_err *err) {
     const moa_recipe_stage *s = &t->r->stages[stage];
     sampler_run q = {.t = t, .s = s, .stage = stage, .per_wave = s->samples < WAVE ? WAVE / s->samples : 1};
-    char path[1200], line[256];
+    char path[1200];
     moa_samples_path(path, sizeof path, t->dir, s->name);
     MOA_TRY(count_lines(&q.done, path, err));
-    if (q.done >= s->items) return 0;
-    int rc = open_run(&q, path, err);
+    int rc = q.done < s->items ? open_run(&q, path, err) : 0;
     while (rc == 0 && q.done < s->items) {
         if (moa_trainer_stopped(t)) rc = moa_fail(err, MOA_ECANCELED, "stopped");
         else if ((rc = wave(&q, err)) == 0) report_items(&q);
     }
     rc = close_run(&q, path, rc, err);
-    if (rc < 0) return rc;
-    snprintf(line, sizeof line, "{\"stage\":\"%s\",\"items\":%d,\"samples\":%d,\"correct\":%.4f,\"mixed\":%.4f}", s->name, s->items, s->samples,
-             (double)q.n_correct / (double)q.n_cand, (double)q.n_mixed * s->samples / (double)q.n_cand);
-    moa_log_line(t, line);
-    moa_trainer_say(t, MOA_TRAIN_NOTE, "%s", line);
-    return 0;
+    return rc < 0 ? rc : log_summary(t, s, path, err);
 }

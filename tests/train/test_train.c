@@ -222,6 +222,8 @@ static void test_broken_checkpoint(void **state) {
     probe s = {0};
     assert_true(run_in("broken", SHORT, &s, true, 1, &err) < 0);
     assert_non_null(strstr(err.hint, "no sound checkpoint"));
+    assert_int_equal(run_in("broken", SHORT, &s, false, 1, &err), MOA_EFORMAT); /* and nothing is removed unasked */
+    assert_non_null(strstr(err.hint, "--fresh"));
 }
 
 static void test_other_recipe(void **state) {
@@ -302,6 +304,7 @@ static void test_sample_resumes(void **state) {
     run_ok("cut", SAMPLE, true, &q);
     assert_same_file("sample", "cut", "samples-s.jsonl");
     assert_same_file("sample", "cut", "t.gguf");
+    assert_same_log("sample", "cut");
 }
 
 static void test_init(void **state) {
