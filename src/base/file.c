@@ -82,6 +82,8 @@ struct moa_writer {
 
 int moa_writer_open(moa_writer **out, const char *path, moa_err *err) {
     *out = NULL;
+    struct stat st; /* a rename over a device or a pipe would put a plain file in its place, for root even over /dev/null */
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) return moa_fail(err, MOA_EIO, "%s: cannot write: not a regular file", path);
     moa_writer *w = calloc(1, sizeof *w);
     size_t n = strlen(path) + 32;
     if (w) {

@@ -15,7 +15,7 @@ void moa_map_close(moa_map *m);
 int moa_read_file(char **out, size_t *len, const char *path, size_t max, moa_err *err);
 
 /* Writes go to PATH.tmp.PID; commit flushes them to the disk and renames over PATH. Without a commit
- * (an error, a crash) PATH keeps its old content. Errors are sticky: check the commit. */
+ * (an error, a crash) PATH keeps its old content. A folder, a device or a pipe is refused. Errors are sticky: check the commit. */
 typedef struct moa_writer moa_writer;
 int moa_writer_open(moa_writer **out, const char *path, moa_err *err);
 int moa_writer_add(moa_writer *w, const void *p, size_t n);
