@@ -110,7 +110,7 @@ install: all $(BUILD)/moa.1 $(BUILD)/moa.pc
 	install -m 644 include/moa.h $(DESTDIR)$(PREFIX)/include/moa.h
 	install -m 644 $(BUILD)/moa.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/moa.pc
 	install -m 644 $(BUILD)/moa.1 $(DESTDIR)$(PREFIX)/share/man/man1/moa.1
-	install -m 644 $(wildcard models/*.gguf) $(DESTDIR)$(PREFIX)/share/moa/models/
+	$(if $(wildcard models/*.gguf),install -m 644 $(wildcard models/*.gguf) $(DESTDIR)$(PREFIX)/share/moa/models/)
 uninstall:
 	cd $(DESTDIR)$(PREFIX) && rm -f bin/moa lib/libmoa.a lib/libmoa.so lib/libmoa.so.0 include/moa.h lib/pkgconfig/moa.pc share/man/man1/moa.1
 	rm -rf $(DESTDIR)$(PREFIX)/share/moa

@@ -3,7 +3,7 @@
  * Graded from easy to hard:
  *   1. errors            moa_err, moa_strerror
  *   2. one answer        moa_answer
- *   3. models, sessions  moa_model_open, moa_tokenize, moa_session_*
+ *   3. models, sessions  moa_model_*, moa_session_*, moa_seq_*, moa_sampler_*
  *   4. mixtures          moa_mix_* (events while they run)
  *
  * Every fallible function returns 0 or a negative MOA_E* code and, when err is not NULL, fills it with
@@ -144,7 +144,7 @@ typedef struct moa_mix_event {
     enum { MOA_MIX_CALL_START, MOA_MIX_CALL_TEXT, MOA_MIX_CALL_END } kind;
     int call;
     const char *name, *role;   /* "p3", "proposer"; "agg", "aggregator" */
-    bool is_answer;            /* this call's text is the answer's */
+    bool is_answer;            /* this call's text is the answer's, unless moa_mix_reply's differs: then it had none, and a vote chose */
     const char *text; size_t n; /* MOA_MIX_CALL_TEXT: n bytes of whole UTF-8 characters, not 0-terminated */
 } moa_mix_event;
 typedef bool (*moa_mix_cb)(void *ctx, const moa_mix_event *e); /* false stops the mix: MOA_ECANCELED */

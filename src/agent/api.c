@@ -58,6 +58,7 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
 int moa_mix_reply(char **answer, moa_mix *m, const moa_message *msg, int n_msg, uint64_t seed, moa_mix_cb cb, void *ctx,
                   moa_mix_usage *usage, moa_err *err) {
     *answer = NULL;
+    if (usage) *usage = (moa_mix_usage){0};
     for (int i = 0; i < n_msg; i++)
         if (!msg[i].role || !msg[i].content) return moa_fail(err, MOA_EINVAL, "message %d has no role or no content", i);
     moa_run *r;

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "cli/live.h"
 #include "cli/mixopt.h"
+#include "task/task.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -72,10 +73,11 @@ static int turn(chat *c, const char *text, moa_err *err) {
         moa_live_free(live);
         const char *a = moa_run_answer(r);
         if (rc >= 0 && !shown) {
-            moa_term_write(stdout, a, strlen(a));
+            moa_term_answer(stdout, a);
             fputs("\n", stdout);
         }
-        if (rc >= 0) rc = say(c, "assistant", a, err);
+        /* What the replies said is no part of the talk. */
+        if (rc >= 0) rc = say(c, "assistant", a + moa_aggregate_preface(a, strlen(a)), err);
         for (int i = 0; i < r->n_node && !c->quiet; i++)
             if (r->node[i].note && r->node[i].backend) fprintf(stderr, "(%s: %s)\n", r->node[i].name, r->node[i].note);
         moa_run_free(r);

@@ -59,7 +59,10 @@ static void summarise(summary *s, const moa_gguf *g) {
         moa_fail(&s->why, MOA_EUNSUPPORTED, "architecture '%.*s' is not known", (int)(name.n < 64 ? name.n : 64), name.p);
         return;
     }
-    if (moa_hparams_read(&s->h, a, g, &s->why) >= 0 && moa_hparams_check(&s->h, &s->why) >= 0) s->arch = a;
+    if (moa_hparams_read(&s->h, a, g, &s->why) < 0) return;
+    const moa_tensor *embd = moa_gguf_tensor(g, "token_embd.weight"); /* its rows are the vocabulary; a list of tokens may be missing */
+    if (embd && embd->n_dim == 2 && embd->shape[0] > 0 && embd->shape[0] <= 1 << 24) s->h.n_vocab = (int)embd->shape[0];
+    if (moa_hparams_check(&s->h, &s->why) >= 0) s->arch = a;
 }
 
 static uint64_t kv_bytes(const moa_hparams *h) { return 2ull * (uint64_t)h->n_layer * (uint64_t)h->n_kv * (uint64_t)h->head_dim * 4; }

@@ -43,7 +43,8 @@ static void list_types(void) {
     int n;
     const moa_type *const *t = moa_types(&n);
     for (int i = 0; i < n; i++)
-        printf("%-10s %6.3f bits  %s\n", t[i]->name, 8.0 * t[i]->bytes / t[i]->block, t[i]->help ? t[i]->help : "");
+        printf("%-10s %6.3f bits  %-12s %s\n", t[i]->name, 8.0 * t[i]->bytes / t[i]->block, t[i]->quantize ? "read, write" : "read",
+               t[i]->help ? t[i]->help : "");
 }
 
 static void list_kernels(void) {

@@ -7,7 +7,6 @@
 #include "cli/runjson.h"
 
 #include <stdlib.h>
-
 #include <string.h>
 #include <unistd.h>
 
@@ -52,7 +51,7 @@ static int read_prompt(moa_buf *b, const char *const *pos, int n_pos, moa_err *e
 static void print_answer(const moa_run *r, bool shown) {
     const char *a = moa_run_answer(r);
     if (shown) return;
-    if (isatty(STDOUT_FILENO)) moa_term_write(stdout, a, strlen(a));
+    if (isatty(STDOUT_FILENO)) moa_term_answer(stdout, a);
     else fputs(a, stdout);
     fputs("\n", stdout);
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "task/task.h"
 
 #include <langinfo.h>
 #include <locale.h>
@@ -22,6 +23,9 @@ enum { TAIL = 1024, MAX_LINES = 512 };
 
 typedef struct growing { char tail[TAIL]; size_t n; } growing; /* the end of a reply */
 
+/* Where the text of an answer stands: an aggregator's begins with a line of what the replies say, shown dim. */
+typedef struct answer_style { enum { BEGIN, IN_LINE, PLAIN } at; size_t n_begin; /* bytes of the mark that are held back */ } answer_style;
+
 struct moa_live {
     moa_live_cfg cfg;
     bool tty, utf8, color, stream; /* stream: stdout is a terminal and gets the answer's text */
@@ -31,6 +35,7 @@ struct moa_live {
     double last;
     bool hidden, streaming, ended;
     size_t n_streamed;
+    answer_style answer;
 };
 
 /* ---- text on a terminal ---- */
@@ -42,6 +47,35 @@ void moa_term_write(FILE *f, const char *s, size_t n) {
         if (cp == '\n' || cp == '\t' || (cp >= 0x20 && cp != 0x7F && !(cp >= 0x80 && cp < 0xA0))) fwrite(s + i, 1, (size_t)k, f);
         i += (size_t)k;
     }
+}
+
+static const char says[] = MOA_REPLIES_SAY;
+
+/* A piece of an answer; n 0 ends it. */
+static void write_answer(FILE *f, answer_style *a, const char *s, size_t n) {
+    const bool end = n == 0;
+    if (!moa_term_color(f)) a->at = PLAIN;
+    if (a->at == BEGIN) {
+        while (n && a->n_begin < sizeof says - 1 && *s == says[a->n_begin]) a->n_begin++, s++, n--;
+        if (a->n_begin < sizeof says - 1 && !n && !end) return;
+        a->at = a->n_begin < sizeof says - 1 ? PLAIN : IN_LINE;
+        if (a->at == IN_LINE) fputs("\x1b[2m", f);
+        fwrite(says, 1, a->n_begin, f);
+    }
+    if (a->at == IN_LINE) {
+        const char *stop = n ? memchr(s, '\n', n) : NULL;
+        const size_t k = stop ? (size_t)(stop - s) : n;
+        moa_term_write(f, s, k);
+        s += k, n -= k;
+        if (stop || end) fputs("\x1b[0m", f), a->at = PLAIN;
+    }
+    moa_term_write(f, s, n);
+}
+
+void moa_term_answer(FILE *f, const char *s) {
+    answer_style a = {0};
+    if (*s) write_answer(f, &a, s, strlen(s));
+    write_answer(f, &a, "", 0);
 }
 
 bool moa_term_color(FILE *f) {
@@ -256,8 +290,8 @@ static void stream(moa_live *l, const moa_run *r, const moa_event *e) {
         if (pane) fputs("\n", stderr);
         l->streaming = true;
     }
-    if (e->kind != MOA_EV_TEXT) return;
-    moa_term_write(stdout, e->text, e->n);
+    if (e->kind != MOA_EV_TEXT || !e->n) return;
+    write_answer(stdout, &l->answer, e->text, e->n);
     l->n_streamed += e->n;
     fflush(stdout);
 }
@@ -299,8 +333,8 @@ bool moa_live_end(moa_live *l, const moa_run *r) {
     if (l->tty && !l->cfg.quiet && pane) draw(l, r);
     leave(l);
     if (pane) fputs("\n", stderr);
-    bool whole = l->streaming && r->rc >= 0 && r->node[r->answer].rc >= 0;
-    if (l->streaming && l->n_streamed) fputs("\n", stdout);
+    bool whole = l->streaming && r->rc >= 0 && !r->node[r->answer].replaced;
+    if (l->streaming && l->n_streamed) write_answer(stdout, &l->answer, "", 0), fputs("\n", stdout);
     fflush(stdout);
     return whole;
 }

@@ -45,7 +45,10 @@ int main(int argc, char **argv) {
             if (about) return moa_cli_help(c[i], stdout), 0;
             int rc = c[i]->run(argc - 1, argv + 1);
             /* A full disk or a closed pipe must not look like success. */
-            if (fflush(stdout) != 0 && rc == 0) rc = 1;
+            if ((fflush(stdout) != 0 || ferror(stdout)) && rc == 0) {
+                fprintf(stderr, "moa: standard output could not be written, so what it holds is not whole\n");
+                rc = 1;
+            }
             return rc;
         }
     return unknown(name);

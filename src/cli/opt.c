@@ -84,6 +84,7 @@ static int find(const moa_command *c, const char *a, const char **val) {
         const moa_opt *o = &c->opts[i];
         size_t len = strlen(o->name);
         if (!strncmp(a, o->name, len) && (a[len] == 0 || a[len] == '=')) return *val = a[len] ? a + len + 1 : NULL, i;
+        if (len == 2 && !strncmp(a, o->name, 2) && o->kind != MOA_OPT_FLAG) return *val = a + 2, i; /* "-n" has no long form */
         len = o->alt ? strlen(o->alt) : 0;
         if (!len || strncmp(a, o->alt, len)) continue;
         if (a[len] == 0) return i;
