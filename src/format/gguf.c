@@ -28,6 +28,7 @@ enum {
     ALIGN_LEAST = 8,      /* the specification's; also what loads of 8-byte elements need */
     MAX_KEY = 65535,      /* specification */
     MAX_NEST = 4,         /* arrays of arrays of ...: far beyond anything published */
+    MAX_KV = 1 << 16,     /* so too; writers look keys up one by one */
     MIN_KV = 8 + 1 + 4 + 1,
     MIN_TENSOR = 8 + 1 + 4 + 8 + 4 + 8,
 };
@@ -409,6 +410,8 @@ static int read_all(moa_gguf *g, moa_err *err) {
     MOA_TRY(read_count(&c, &g->n_tensor, "number of tensors", MIN_TENSOR));
     int n_kv;
     MOA_TRY(read_count(&c, &n_kv, "number of keys", MIN_KV));
+    if (n_kv > MAX_KV)
+        return moa_fail(err, MOA_ELIMIT, "%s: offset 16: number of keys is %d, at most %d are read", g->path, n_kv, MAX_KV);
     g->kv = calloc((size_t)n_kv + 1, sizeof *g->kv);
     if (!g->kv || table_new(&g->by_key, (uint64_t)n_kv) < 0)
         return moa_fail(err, MOA_ENOMEM, "%s: no memory for %d keys", g->path, n_kv);

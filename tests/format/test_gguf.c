@@ -195,6 +195,24 @@ static void damaged(void **state) {
     }
 }
 
+/* As many keys as the bytes allow, but more than anybody has: refused at once, before a table is made. */
+static void key_limit(void **state) {
+    (void)state;
+    enum { N = 70000 };
+    file h = {.n = 0};
+    head(&h, 3, 0, N);
+    size_t size = h.n + (size_t)N * 14;
+    uint8_t *d = calloc(1, size);
+    moa_gguf *g;
+    moa_err err = {0};
+    assert_non_null(d);
+    memcpy(d, h.d, h.n);
+    assert_int_equal(moa_gguf_open_memory(&g, d, size, "many.gguf", &err), MOA_ELIMIT);
+    assert_non_null(strstr(err.text, "many.gguf: offset 16: number of keys is 70000, at most 65536"));
+    assert_null(g);
+    free(d);
+}
+
 /* One of everything. */
 static void whole(file *f) {
     head(f, 3, 3, 16);
@@ -411,7 +429,7 @@ static void no_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(damaged), cmocka_unit_test(reads), cmocka_unit_test(truncated), cmocka_unit_test(rewrites_exactly),
+        cmocka_unit_test(damaged), cmocka_unit_test(key_limit), cmocka_unit_test(reads), cmocka_unit_test(truncated), cmocka_unit_test(rewrites_exactly),
         cmocka_unit_test(rewrites_published), cmocka_unit_test(writes), cmocka_unit_test(no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ typedef struct gpt2 {
 } gpt2;
 
 static pair *pair_slot(const gpt2 *b, uint64_t ids) {
-    for (uint64_t h = moa_mix64(ids);; h++) {
+    for (uint64_t h = moa_mix64(ids ^ (uintptr_t)b->pairs);; h++) { /* the address: a file cannot aim at collisions */
         pair *p = &b->pairs[h & b->mask];
         if (p->ids == ids || p->ids == NO_PAIR) return p;
     }
