@@ -229,6 +229,9 @@ static void errors_say_where(void **state) {
     refuses("{{ raise_exception('roles must alternate') }}", MOA_EINVAL, "refuses this conversation: roles must alternate", NULL);
     refuses("{{ {[1]: 2} }}", MOA_EINVAL, "cannot be the key", NULL);
     refuses("{{ x|tojson }}", MOA_EINVAL, "'x' is undefined", NULL);
+    refuses("{{ '{2}'.format(1, 2) }}", MOA_EINVAL, "no value number 2", NULL);
+    refuses("{{ '{-5}'.format(1, 2) }}", MOA_EINVAL, "no value named '-5'", NULL);
+    refuses("{{ 9223372036854775807|round(-19) }}", MOA_ELIMIT, "64 bits", NULL);
 }
 
 static void limits_hold(void **state) {
