@@ -9,8 +9,10 @@
 
 #include "agent/mix.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static const moa_message question[] = {{"user", "What is 2 + 2?"}};
@@ -139,15 +141,68 @@ static void test_foreign_file(void **state) {
     (void)state;
     char path[] = "/tmp/moa-journal-XXXXXX";
     int fd = mkstemp(path);
-    static const char text[] = "{\"key\":\"xyz\",\"text\":\"a\"}\n";
-    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
     close(fd);
-    moa_journal *j = NULL;
-    moa_err err = {0};
-    assert_int_equal(moa_journal_open(&j, path, &err), MOA_EFORMAT);
-    assert_non_null(strstr(err.text, ":1"));
-    assert_null(j);
+    static const char *const bad[] = {
+        "{\"key\":\"xyz\",\"text\":\"a\"}\n",
+        "{\"key\":\"00000000000000000000000000000000\",\"text\":\"a\"}\n",
+        "{\"key\":\"-0000000000000010000000000000001\",\"text\":\"a\"}\n",
+        "{\"key\":\"00000000000000010000000000000001\",\"text\":\"a\",\"why\":77}\n",
+        "{\"key\":\"00000000000000010000000000000001\",\"text\":\"a\",\"completion_tokens\":-1}\n",
+        "{\"key\":\"00000000000000010000000000000001\",\"text\":\"a\",\"hex\":\"+1\"}\n",
+        "{\"key\":\"00000000000000010000000000000001\",\"text\":\"a\",\"hex\":\"410\"}\n",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        FILE *f = fopen(path, "w");
+        fputs(bad[i], f);
+        fclose(f);
+        moa_journal *j = NULL;
+        moa_err err = {0};
+        if (moa_journal_open(&j, path, &err) != MOA_EFORMAT) fail_msg("taken: %s", bad[i]);
+        assert_non_null(strstr(err.text, ":1"));
+        assert_null(j);
+    }
     unlink(path);
+}
+
+/* A line that cannot be written (here: a limit on the file's size) is told; what was written before stays. */
+static void test_full_disk(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-journal-XXXXXX", a[256];
+    close(mkstemp(path));
+    struct rlimit old, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    scripted s;
+    scripted_init(&s, "m", by_seed);
+    moa_journal *j = open_at(path);
+    moa_backend *b;
+    moa_err err = {0};
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    run_mix(a, sizeof a, b, "single", 1);
+    assert_int_equal(moa_journal_failure(j, &err), 0);
+    small = old;
+    small.rlim_cur = 700;
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    moa_call c[8] = {0};
+    for (int i = 0; i < 8; i++) c[i] = (moa_call){.msg = question, .n_msg = 1, .max_tokens = 7 + i, .sampling = moa_sampling_defaults()};
+    const int rc = moa_backend_complete(b, c, 8, NULL, NULL, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, before);
+    assert_int_equal(rc, MOA_EIO);
+    assert_int_equal(moa_journal_failure(j, &err), MOA_EIO);
+    assert_non_null(strstr(err.text, path));
+    for (int i = 0; i < 8; i++) moa_gen_res_deinit(&c[i].res);
+    moa_backend_close(b);
+    moa_journal_close(j);
+    j = open_at(path); /* half a line at the end is cut off */
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    s.calls = 0;
+    run_mix(a, sizeof a, b, "single", 1);
+    assert_int_equal(s.calls, 0);
+    moa_backend_close(b);
+    moa_journal_close(j);
+    unlink(path);
+    scripted_deinit(&s);
 }
 
 /* A failed call is not remembered. */
@@ -178,6 +233,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared_samples), cmocka_unit_test(test_inside_a_batch), cmocka_unit_test(test_resume),
         cmocka_unit_test(test_foreign_file),   cmocka_unit_test(test_failures_are_asked_again),
+        cmocka_unit_test(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -266,6 +266,44 @@ static void test_vote_strategy(void **state) {
     scripted_deinit(&s);
 }
 
+/* Drafts with answers; the aggregator (greedy) loses it, or gives one behind its line of what the replies say. */
+static int loses(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    const bool agg = c->sampling.temperature == 0;
+    if (agg && s->base.id[0] == 'x') snprintf(out, n, "Replies say: 6 | 4 | 4\nLet me see");
+    else if (agg) snprintf(out, n, "Replies say: 6 | 4 | 4\nAgg%d.\nAnswer: 4", i);
+    else snprintf(out, n, "D%d.\nAnswer: %s", i, i ? "4" : "6");
+    return 0;
+}
+
+static void test_lost_answer(void **state) {
+    (void)state;
+    scripted s;
+    moa_backend *b;
+    scripted_init(&s, "x", loses);
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+    cfg.n = 3;
+    moa_run *r = go(&s, &cfg, &b);
+    assert_string_equal(moa_run_answer(r), "D1.\nAnswer: 4");
+    assert_true(r->node[3].replaced && r->node[3].rc == 0);
+    assert_non_null(strstr(r->node[3].note, "no answer; took p2: 2 of 3"));
+    moa_run_free(r);
+    scripted_deinit(&s);
+    /* The line is kept in the answer, and left out where the next window reads it. */
+    scripted_init(&s, "m", loses);
+    cfg = moa_mix_defaults("self-moa-seq");
+    cfg.n = 3;
+    cfg.window = 2;
+    cfg.repeat_best = 1;
+    r = go(&s, &cfg, &b);
+    assert_int_equal(r->n_node, 5);
+    assert_false(r->node[3].replaced || r->node[4].replaced);
+    static const char *const second[] = {"Agg3.\nAnswer: 4", "D2.\nAnswer: 4"};
+    check_aggregate(&r->node[4], second, 2);
+    assert_string_equal(moa_run_answer(r), "Replies say: 6 | 4 | 4\nAgg4.\nAnswer: 4");
+    moa_run_free(r);
+    scripted_deinit(&s);
+}
+
 /* Every registered strategy: builds for any n, needs no more than its samples, gives the same answer twice. */
 static void test_conformance(void **state) {
     (void)state;
@@ -295,7 +333,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_self_moa), cmocka_unit_test(test_moa_layers), cmocka_unit_test(test_seq),
         cmocka_unit_test(test_seq_bounded_by_context), cmocka_unit_test(test_shortened), cmocka_unit_test(test_roles),
-        cmocka_unit_test(test_vote), cmocka_unit_test(test_vote_strategy), cmocka_unit_test(test_conformance),
+        cmocka_unit_test(test_vote), cmocka_unit_test(test_vote_strategy), cmocka_unit_test(test_lost_answer),
+        cmocka_unit_test(test_conformance),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,7 @@ static void test_exit_codes(void **state) {
         {"run --mxi vote x", 2, "--mix"},
         {"run -n 0 x", 2, "from 1 to 256"},
         {"run -n four x", 2, "whole number"},
+        {"run -n0 x", 2, "from 1 to 256"},
         {"run --mix single -n 3 -m %M x", 2, "no parameter n"},
         {"run --mix vote --proposer a --proposer b -m %M x", 2, "one proposer"},
         {"run -m /nowhere/x.gguf x", 1, "/nowhere/x.gguf"},
@@ -180,6 +181,11 @@ static void test_lists(void **state) {
         assert_int_equal(moa(args), 0);
         if (strlen(out) < 20) fail_msg("moa %s is empty", args);
     }
+    assert_int_equal(moa("list types"), 0);
+    const char *q8 = strstr(out, "Q8_0"), *q2 = strstr(out, "Q2_K");
+    assert_non_null(q8);
+    assert_non_null(q2);
+    assert_memory_equal(strstr(q8, "read"), "read, write", 11); /* moa quantize points here */
 }
 
 static int lines(const char *path) {

@@ -169,6 +169,43 @@ static void test_stream_and_stop(void **state) {
     free(l);
 }
 
+/* Each request's end is told once, after its last text, with its result filled, while longer ones still run. */
+typedef struct ends { const moa_gen_res *res; int told[N_REQ], open_at_first; bool any; } ends;
+
+static bool hear_ends(void *ctx, int req, const char *text, size_t n) {
+    ends *e = ctx;
+    assert_int_equal(e->told[req], 0); /* nothing comes after the end */
+    if (text) return true;
+    assert_int_equal(n, 0);
+    assert_non_null(e->res[req].text);
+    assert_true(e->res[req].share_s > 0);
+    for (int i = 0; i < N_REQ && !e->any; i++) e->open_at_first += e->res[i].text == NULL;
+    e->any = true;
+    e->told[req] = 1;
+    return true;
+}
+
+static void test_ends(void **state) {
+    (void)state;
+    load *l = make_load();
+    moa_generator *g = generator(8192, 32, 64);
+    moa_gen_res res[N_REQ];
+    moa_err err = {0};
+    ends e = {.res = res};
+    double share = 0, longest = 0;
+    OK(moa_generate(g, res, l->req, N_REQ, hear_ends, &e, &err));
+    assert_true(e.open_at_first > 0);
+    for (int i = 0; i < N_REQ; i++) {
+        assert_int_equal(e.told[i], 1);
+        share += res[i].share_s;
+        longest = res[i].seconds > longest ? res[i].seconds : longest;
+        moa_gen_res_deinit(&res[i]);
+    }
+    assert_true(share > 0 && share <= longest); /* shares add up to the steps' time, which is part of the call's */
+    moa_generator_free(g);
+    free(l);
+}
+
 static void test_limits(void **state) {
     (void)state;
     load *l = make_load();
@@ -251,7 +288,7 @@ static void test_stream_unit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_company), cmocka_unit_test(test_stream_and_stop), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_company), cmocka_unit_test(test_stream_and_stop), cmocka_unit_test(test_ends), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_no_finite_logits), cmocka_unit_test(test_stream_unit),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -107,7 +107,30 @@ static void test_bounds(void **state) {
     free(big);
 }
 
+/* A reply to learn from begins with every candidate's answer; what comes after that line is the chosen reply. */
+static void test_preface(void **state) {
+    (void)state;
+    static const char *const cand[] = {"so\nAnswer: 12", "no idea", NULL, "Answer: 15"};
+    moa_buf b;
+    moa_buf_init(&b, 1000);
+    assert_int_equal(moa_aggregate_reply(&b, cand, 4, "7+5=12.\nAnswer: 12"), 0);
+    assert_string_equal(moa_buf_str(&b), "Replies say: 12 | none | none | 15\n7+5=12.\nAnswer: 12");
+    size_t n = moa_aggregate_preface(moa_buf_str(&b), b.len);
+    assert_string_equal(moa_buf_str(&b) + n, "7+5=12.\nAnswer: 12");
+    moa_buf a;
+    moa_buf_init(&a, MOA_ANSWER_MAX);
+    assert_true(moa_answer_extract(&a, moa_buf_str(&b), b.len));
+    assert_string_equal(moa_buf_str(&a), "12");
+    assert_false(moa_answer_extract(&a, moa_buf_str(&b), n)); /* the line alone is no answer */
+    assert_int_equal(moa_aggregate_preface(moa_buf_str(&b), n - 1), n - 1); /* cut off before its end */
+    assert_int_equal(moa_aggregate_preface("Replies say", 11), 0);
+    assert_int_equal(moa_aggregate_preface(NULL, 0), 0);
+    moa_buf_deinit(&a);
+    moa_buf_deinit(&b);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shape), cmocka_unit_test(test_imitation), cmocka_unit_test(test_trim), cmocka_unit_test(test_bounds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shape), cmocka_unit_test(test_imitation), cmocka_unit_test(test_trim), cmocka_unit_test(test_bounds),
+                                       cmocka_unit_test(test_preface)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
