@@ -143,6 +143,11 @@ static int load_chat(source *s, const char *path, moa_err *err) {
     return rc;
 }
 
+static void chat_free(source *s) {
+    for (int64_t i = 0; i < s->n_chat; i++) json_decref(s->chat[i]);
+    free(s->chat);
+}
+
 static int load_text(source *s, moa_data *d, const char *path, moa_err *err) {
     char *text;
     size_t n;
@@ -197,8 +202,7 @@ void moa_data_close(moa_data *d) {
     for (int i = 0; i < d->n_src; i++) {
         free(d->src[i].family);
         moa_ids_deinit(&d->src[i].text);
-        for (int64_t j = 0; j < d->src[i].n_chat; j++) json_decref(d->src[i].chat[j]);
-        free(d->src[i].chat);
+        chat_free(&d->src[i]);
         moa_samples_free(d->src[i].samples);
     }
     free(d->src);
@@ -371,9 +375,24 @@ static int family_texts(texts *t, const moa_recipe *r, int stage, const moa_reci
     return rc;
 }
 
+/* What is said in the conversations, not the JSON around it. */
+static int chat_texts(texts *t, const char *path, moa_err *err) {
+    source s = {0};
+    int rc = load_chat(&s, path, err);
+    for (int64_t i = 0; i < s.n_chat && rc == 0; i++)
+        for (size_t j = 0; j < json_array_size(s.chat[i]) && rc == 0; j++) {
+            const json_t *o = json_array_get(s.chat[i], j);
+            rc = add_turn_text(t, json_string_value(json_object_get(o, "role")), json_string_value(json_object_get(o, "content")));
+            if (rc < 0) moa_fail(err, rc, "%s: cannot collect texts for the tokenizer", path);
+        }
+    chat_free(&s);
+    return rc;
+}
+
 static int file_texts(texts *t, const char *path, moa_err *err) {
     char *text;
     size_t n;
+    if (is_jsonl(path)) return chat_texts(t, path, err);
     MOA_TRY(moa_read_file(&text, &n, path, FILE_MAX, err));
     int rc = t->add(t->ctx, text, n);
     free(text);

@@ -337,6 +337,9 @@ static void test_bad_samples(void **state) {
     unlink(path);
 }
 
+/* Appends to a moa_buf. */
+static int collect(void *ctx, const char *text, size_t n) { return moa_buf_add(ctx, text, n); }
+
 static void test_files(void **state) {
     (void)state;
     char txt[128], jl[128], text[1024];
@@ -365,6 +368,13 @@ static void test_files(void **state) {
     assert_string_equal(learned, "Hello there.<|im_end|>");
     free(learned);
     moa_data_close(d);
+    moa_buf all; /* what a tokenizer would be trained on: the texts as they are read, and no JSON */
+    moa_buf_init(&all, 1 << 20);
+    if (moa_data_texts(r, 10, collect, &all, &err) < 0) fail_msg("%s", err.text);
+    assert_non_null(strstr(moa_buf_str(&all), "Line number 499 of a plain text. "));
+    assert_non_null(strstr(moa_buf_str(&all), "user\nHi\nassistant\nHello there.\n"));
+    assert_null(strchr(moa_buf_str(&all), '{'));
+    moa_buf_deinit(&all);
     moa_doc_deinit(&doc);
     f = fopen(jl, "a");
     fprintf(f, "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}\n");
