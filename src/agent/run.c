@@ -128,6 +128,7 @@ static void node_fail(exec_state *x, moa_run *r, int i, int rc, const moa_err *e
     moa_agent_node *n = &r->node[i];
     n->rc = rc;
     n->state = MOA_NODE_FAILED;
+    if (!r->cause.code) r->cause = *err;
     moa_node_note(r, n, "failed: %s", err->text[0] ? err->text : moa_strerror(rc));
     if (rc != MOA_ECANCELED && fall_back(r, n)) n->state = MOA_NODE_DONE;
     if (n->state == MOA_NODE_FAILED && i == r->answer) r->rc = rc, r->err = *err;
@@ -190,6 +191,7 @@ static bool settle_node(exec_state *x, moa_run *r, int i) {
                               r->node[n->in[k]].name, r->node[n->in[k]].note ? r->node[n->in[k]].note : "failed");
                 break;
             }
+        if (r->cause.hint[0]) moa_hint(&err, rc, "%s", r->cause.hint);
         node_fail(x, r, i, rc, &err);
         return true;
     }

@@ -137,6 +137,7 @@ struct moa_run {
     const moa_mix_cfg *cfg;
     uint64_t seed;
     int rc; moa_err err;                  /* of this run */
+    moa_err cause;                        /* of the first node that failed: its hint is the one that helps */
 };
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);
 int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err); /* index; inputs must be earlier nodes */

@@ -110,6 +110,7 @@ static int measure_session(speed *o, const moa_model *m, const moa_session_cfg *
         if (i == 0) one = step;
         if (rc >= 0) o->tps[i] = batch_n[i] / step, o->cost[i] = step / one, o->n_batch = i + 1;
     }
+    if (b.s) o->kv_mb = (double)moa_session_kv_bytes(b.s) / 1e6;
     moa_session_free(b.s);
     free(b.row);
     return rc;
@@ -246,7 +247,8 @@ static int run(const moa_bench_opt *opt, moa_err *err) {
         getrusage(RUSAGE_SELF, &u);
         o.peak_rss_mb = (double)u.ru_maxrss / 1000 * 1.024;
         o.model_mb = stat(path, &st) == 0 ? (double)st.st_size / 1e6 : 0;
-        o.kv_mb = (double)moa_session_kv_bytes(s) / 1e6;
+        const double kv = (double)moa_session_kv_bytes(s) / 1e6; /* the two sessions are filled one after the other */
+        if (kv > o.kv_mb) o.kv_mb = kv;
         o.type = weight_type(m);
         o.isa = moa_isa_name(k->isa);
         o.read_gbps = read_bandwidth(o.threads, runs);

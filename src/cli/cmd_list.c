@@ -3,6 +3,7 @@
 #include "agent/mix.h"
 #include "base/err.h"
 #include "base/nearest.h"
+#include "cli/bench.h"
 #include "cli/cli.h"
 #include "mix/route.h"
 #include "model/model.h"
@@ -32,6 +33,7 @@ LIST(list_ops, moa_op, moa_ops)
 LIST(list_optimizers, moa_optimizer, moa_optimizers)
 LIST(list_backends, moa_backend_ops, moa_backends)
 LIST(list_commands, moa_command, moa_commands)
+LIST(list_benches, moa_bench, moa_benches)
 
 static void list_mixes(void) {
     int n;
@@ -112,6 +114,7 @@ static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"ops", "operations with gradients", list_ops},
     {"optimizers", "for training", list_optimizers},
     {"tasks", "what moa eval measures with", list_tasks},
+    {"benches", "what moa bench measures", list_benches},
     {"commands", "of this program", list_commands},
 };
 enum { N_KIND = sizeof kinds / sizeof *kinds };
@@ -120,7 +123,7 @@ static int run(int argc, char **argv);
 static const moa_opt opts[] = {{NULL, NULL, 0, NULL, NULL, 0, 0}};
 const moa_command moa_command_list = {
     .name = "list", .usage = "KIND", .help = "list models, mixes and everything else that is built in",
-    .more = "KIND: models mixes strategies backends routers combiners archs types kernels ops optimizers tasks commands", .opts = opts, .run = run};
+    .more = "KIND: models mixes strategies backends routers combiners archs types kernels ops optimizers tasks benches commands", .opts = opts, .run = run};
 
 static int run(int argc, char **argv) {
     moa_optval v[1];

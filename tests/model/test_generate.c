@@ -1,10 +1,13 @@
 /* test_generate.c - many requests as one batch: the same text alone and in any company, with and without shared
  * prefixes, a cache, a KV store too small for all; stop strings, streaming, cancel, limits.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/guard.h"
 #include "base/utf8.h"
 #include "model/generate.h"
 #include "model/stream.h"
 #include "model/support.h"
+
+bool moa_guard_works(void);
 
 static moa_gguf *meta;
 static moa_model *model;
@@ -169,6 +172,37 @@ static void test_stream_and_stop(void **state) {
     free(l);
 }
 
+/* Between two pieces of a reply the whole generator makes no heap call: not the session, the sampler or the text. */
+static bool hear_guarded(void *ctx, int req, const char *text, size_t n) {
+    int *pieces = ctx;
+    (void)req, (void)n;
+    if (text && ++*pieces == 3) moa_guard_enter("decoding by the generator");
+    if (!text || *pieces == 5) moa_guard_leave();
+    return true;
+}
+
+static void test_no_heap(void **state) {
+    (void)state;
+    if (!moa_guard_works()) {
+        printf("skip: sanitizers bring their own allocator\n");
+        skip();
+    }
+    load *l = make_load();
+    moa_generator *g = NULL;
+    moa_gen_res res;
+    moa_err err = {0};
+    int pieces = 0;
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_ctx = 512;
+    cfg.n_threads = 1; /* a change of team size may allocate inside the OpenMP runtime */
+    OK(moa_generator_new(&g, model, &cfg, &err));
+    OK(moa_generate(g, &res, l->req, 1, hear_guarded, &pieces, &err));
+    assert_true(pieces >= 5);
+    moa_gen_res_deinit(&res);
+    moa_generator_free(g);
+    free(l);
+}
+
 /* Each request's end is told once, after its last text, with its result filled, while longer ones still run. */
 typedef struct ends { const moa_gen_res *res; int told[N_REQ], open_at_first; bool any; } ends;
 
@@ -288,7 +322,7 @@ static void test_stream_unit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_company), cmocka_unit_test(test_stream_and_stop), cmocka_unit_test(test_ends), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_company), cmocka_unit_test(test_stream_and_stop), cmocka_unit_test(test_no_heap), cmocka_unit_test(test_ends), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_no_finite_logits), cmocka_unit_test(test_stream_unit),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
