@@ -29,7 +29,7 @@ typedef struct moa_optim_param {
 typedef struct moa_optimizer {
     const char *name, *help;
     int (*n_state)(const moa_optim_param *p);
-    /* Update one parameter. scratch is reset by the caller after each. */
+    /* Update one parameter. scratch: memory and the type of products; the caller resets it before each. */
     int (*update)(const moa_optim_param *p, const moa_optim_cfg *cfg, moa_exec *scratch, moa_err *err);
 } moa_optimizer;
 const moa_optimizer *const *moa_optimizers(int *n);

@@ -262,7 +262,7 @@ static int make_halves(moa_trainer *t, bool bf16, moa_err *err) {
 
 int moa_trainer_begin_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *err) {
     bool bf16 = !strcmp(s->dtype, "bf16");
-    t->x.compute = bf16 ? MOA_BF16 : MOA_F32;
+    t->x.compute = t->scratch.compute = bf16 ? MOA_BF16 : MOA_F32;
     MOA_TRY(make_states(t, moa_optimizer_find(s->optimizer), err));
     return make_halves(t, bf16, err);
 }

@@ -22,7 +22,7 @@ typedef struct moa_trainer {
     uint16_t *halves;          /* bf16 copies, one block; NULL when the stage computes in f32 */
     moa_tensor *half;          /* [m->n_param] their tensors */
     moa_exec x;                /* training graph */
-    moa_exec scratch;          /* the optimiser's memory, reset after each parameter */
+    moa_exec scratch;          /* the optimiser's memory, reset for each parameter */
     moa_progress at;
     FILE *log;
     double t0, rate;           /* start of this call; smoothed tokens/s */

@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "tensor/dense.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 
@@ -108,8 +107,8 @@ static void orth_naive(double *x /* [r, c], r <= c */, int r, int c) {
     }
 }
 
-static int muon_run(fixture *f, bool tall, int n_threads, int steps) {
-    moa_exec x = {.arena = moa_arena_new(0, 0), .n_threads = n_threads};
+static int muon_run(fixture *f, bool tall, moa_dtype compute, int n_threads, int steps) {
+    moa_exec x = {.arena = moa_arena_new(0, 0), .n_threads = n_threads, .compute = compute};
     assert_non_null(x.arena);
     fill(f, 2, true, tall);
     int rc = 0;
@@ -133,10 +132,9 @@ static double share_of_move(const float *got, const double *want, const double *
 }
 
 /* The reference iterates in f64. bf16 operands have 8 bits, and the last rounds' factors of about 3 cancel to about 1: one or
- * two percent of an update are lost. One round less, a wrong coefficient or a side taken for the other costs over ten. */
-static double muon_tolerance(void) { return moa_dense_has_bf16() ? 0.05 : 1e-3; }
-
-static void check_muon(bool tall) {
+ * two percent of an update are lost. One round less or a side taken for the other costs over ten. */
+static void check_muon(bool tall, moa_dtype compute) {
+    const double tolerance = compute == MOA_BF16 ? 0.05 : 1e-3;
     static fixture f, ref;
     static double w[N], m[N], u[N], t[N], moved[N];
     int rows = tall ? COLS : ROWS, cols = tall ? ROWS : COLS;
@@ -160,8 +158,10 @@ static void check_muon(bool tall) {
             moved[i] -= base.lr * scale * u[i];
         }
     }
-    assert_int_equal(muon_run(&f, tall, 1, 3), 0);
-    assert_true(share_of_move(f.w, w, moved) < muon_tolerance());
+    assert_int_equal(muon_run(&f, tall, compute, 1, 3), 0);
+    const double share = share_of_move(f.w, w, moved);
+    if (!(share < tolerance)) fail_msg("%s matrix, %s: off by %.3g of the move, allowed %.3g", tall ? "tall" : "wide",
+                                       compute == MOA_BF16 ? "bf16" : "f32", share, tolerance);
     for (int i = 0; i < N; i++) {
         assert_true(fabs((double)f.s0[i] - m[i]) < 1e-6); /* momentum is f32 throughout */
         assert_int_equal(f.h[i], moa_f32_to_bf16(f.w[i]));
@@ -170,12 +170,11 @@ static void check_muon(bool tall) {
 
 static void test_muon(void **state) {
     (void)state;
-    check_muon(false);
-    check_muon(true);
+    for (int tall = 0; tall < 2; tall++) check_muon(tall, MOA_F32), check_muon(tall, MOA_BF16);
     static fixture a, b;
     for (int n_threads = 1; n_threads <= 2; n_threads++) {
-        assert_int_equal(muon_run(&a, false, n_threads, 3), 0);
-        assert_int_equal(muon_run(&b, false, n_threads, 3), 0);
+        assert_int_equal(muon_run(&a, false, MOA_BF16, n_threads, 3), 0);
+        assert_int_equal(muon_run(&b, false, MOA_BF16, n_threads, 3), 0);
         assert_memory_equal(a.w, b.w, sizeof a.w);
         assert_memory_equal(a.s0, b.s0, sizeof a.s0);
     }

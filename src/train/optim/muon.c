@@ -5,8 +5,9 @@
  * (a, b, c) = (3.4445, -4.7750, 2.0315). Embedding, output and norms are left to AdamW at lr * ADAM_SHARE: muon's
  * rate is one of unit-norm updates and far too big for them.
  *
- * Products take bf16 operands, as the published method does, and give f32 sums; X itself stays f32. The iteration drives
- * singular values to between 0.7 and 1.2 only, so a rounding of 2^-9 is lost in it. Without bf16 products the operands are f32.
+ * In a stage that computes in bf16 the products take bf16 operands, as the published method does, and give f32 sums; X itself
+ * stays f32. The iteration drives singular values to between 0.7 and 1.2 only, so a rounding of 2^-9 is lost in it. In an f32
+ * stage, or where the CPU has no bf16 products, the operands are f32.
  * A tall matrix is multiplied from its other side (A = X^T X, X = a X + X (b A + c A A)): the same iteration on the
  * transpose, with the smaller square and without turning anything round.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -34,7 +35,8 @@ typedef struct work {
 
 static int work_init(work *q, const moa_tensor *w, moa_exec *x, int n_threads, moa_err *err) {
     const int64_t rows = w->shape[0], cols = w->shape[1], r = rows < cols ? rows : cols;
-    *q = (work){.rows = rows, .cols = cols, .r = r, .dtype = moa_dense_has_bf16() ? MOA_BF16 : MOA_F32, .n_threads = n_threads};
+    *q = (work){.rows = rows, .cols = cols, .r = r, .n_threads = n_threads};
+    q->dtype = x->compute == MOA_BF16 && moa_dense_has_bf16() ? MOA_BF16 : MOA_F32;
     const size_t full = (size_t)(rows * cols), square = (size_t)(r * r), bytes = q->dtype == MOA_BF16 ? 2 : 4;
     q->x = moa_arena_alloc(x->arena, full * sizeof *q->x);
     q->a = moa_arena_alloc(x->arena, square * sizeof *q->a);
