@@ -144,9 +144,8 @@ moa_arena_mark moa_arena_save(const moa_arena *a) {
     return (moa_arena_mark){a->top, a->top ? a->top->used : 0};
 }
 
-/* Chunks pushed since the mark stay (as spare size of the next reset they would be lost), so that a
- * loop of save/restore does not call the heap each time: only the newest chunk is rewound if the mark
- * lies below it. */
+/* Chunks pushed since the mark are kept, so that a loop of save and restore does not call the heap each time.
+ * Only the newest is rewound; the room in those between it and the mark comes back with the next reset. */
 void moa_arena_restore(moa_arena *a, moa_arena_mark m) {
     if (!a->top) return;
     if (a->top == m.chunk) {

@@ -16,7 +16,7 @@
 typedef struct moa_jinja moa_jinja;
 
 typedef struct moa_jinja_limits {
-    uint64_t steps;  /* nodes evaluated; 0: 20 million, about two seconds */
+    uint64_t steps;  /* nodes evaluated, and one more for each 32 bytes or values they work through; 0: 20 million, about two seconds */
     size_t memory;   /* bytes of values; 0: 256 MiB */
     size_t output;   /* bytes of result; 0: 64 MiB */
     int64_t now;     /* seconds since 1970 that strftime_now sees (local time); 0: the clock */
