@@ -4,7 +4,7 @@ moa=$1
 esc() { sed -e 's/\\/\\e/g' -e "s/^'/\\\\\&'/" -e 's/^\./\\\&./' -e 's/-/\\-/g'; }
 echo ".TH MOA 1 \"\" \"$($moa --version)\" \"User Commands\""
 echo ".SH NAME"
-echo "moa \\- run, tune and serve mixtures of language models"
+echo "moa \\- run, tune and measure mixtures of language models"
 echo ".SH SYNOPSIS"
 echo ".nf"; $moa --help | esc; echo ".fi"
 for c in $($moa --help | sed -nE 's/^  ([a-z-]+) .*/\1/p' | sort -u); do

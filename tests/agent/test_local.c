@@ -107,6 +107,18 @@ static void test_too_long(void **state) {
     assert_true(c[1].share_s > 0);
     moa_gen_res_deinit(&c[0].res);
     moa_gen_res_deinit(&c[1].res);
+    /* A mix says why and what to do: the first failed call's cause and hint, not only that the aggregator has no input. */
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+    cfg.n = 2;
+    cfg.proposer = &be;
+    cfg.n_proposer = 1;
+    moa_run *r;
+    moa_err err = {0};
+    assert_int_equal(moa_run_new(&r, &cfg, &huge, 1, 1, &err), 0);
+    assert_int_equal(moa_run_execute(r, NULL, NULL, &err), MOA_ELIMIT);
+    assert_non_null(strstr(err.text, "512"));
+    assert_non_null(strstr(err.hint, "shorten"));
+    moa_run_free(r);
     moa_buf_deinit(&b);
 }
 
@@ -172,6 +184,41 @@ static bool on_event(void *ctx, const moa_mix_event *e) {
     return ++s->texts != s->stop_after;
 }
 
+/* Calls end one by one: a node is done, its text and tokens in place, while others of its batch still write. */
+typedef struct order { int done, late; } order;
+static bool on_order(void *ctx, moa_run *r, const moa_event *e) {
+    order *o = ctx;
+    const moa_agent_node *n = &r->node[e->node];
+    if (e->kind == MOA_EV_TEXT) {
+        assert_int_equal(n->state, MOA_NODE_RUNNING);
+        o->late += o->done > 0;
+    } else if (e->kind == MOA_EV_DONE && n->backend) {
+        assert_int_equal(n->state, MOA_NODE_DONE);
+        assert_true(n->share_s > 0 && n->text && n->prompt_tokens > 0);
+        o->done++;
+    }
+    return true;
+}
+
+static void test_ends_one_by_one(void **state) {
+    (void)state;
+    moa_mix_cfg cfg = moa_mix_defaults("vote");
+    cfg.n = 4;
+    cfg.proposer = &be;
+    cfg.n_proposer = 1;
+    cfg.max_tokens = 60;
+    moa_run *r;
+    moa_err err = {0};
+    order o = {0};
+    if (moa_run_new(&r, &cfg, question, 1, 3, &err) < 0) fail_msg("%s", err.text);
+    for (int i = 0; i < 4; i++) r->node[i].max_tokens = 4 + 12 * i;
+    if (moa_run_execute(r, on_order, &o, &err) < 0) fail_msg("%s", err.text);
+    assert_int_equal(o.done, 4);
+    assert_true(o.late > 0);
+    assert_int_equal(r->usage.calls, 4);
+    moa_run_free(r);
+}
+
 /* The public way: moa.h, sections 2 and 4. */
 static void test_public(void **state) {
     (void)state;
@@ -208,7 +255,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_paired), cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_measure),
         cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_hostile_messages),
-        cmocka_unit_test(test_public),
+        cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_public),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
