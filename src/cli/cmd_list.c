@@ -10,6 +10,7 @@
 #include "task/task.h"
 #include "tensor/exec.h"
 #include "train/optim.h"
+#include "train/schedule.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ LIST(list_combiners, moa_combiner, moa_combiners)
 LIST(list_archs, moa_arch, moa_archs)
 LIST(list_ops, moa_op, moa_ops)
 LIST(list_optimizers, moa_optimizer, moa_optimizers)
+LIST(list_schedules, moa_schedule, moa_schedules)
 LIST(list_backends, moa_backend_ops, moa_backends)
 LIST(list_commands, moa_command, moa_commands)
 LIST(list_benches, moa_bench, moa_benches)
@@ -113,6 +115,7 @@ static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"kernels", "inner loops by instruction set", list_kernels},
     {"ops", "operations with gradients", list_ops},
     {"optimizers", "for training", list_optimizers},
+    {"schedules", "of the learning rate", list_schedules},
     {"tasks", "what moa eval measures with", list_tasks},
     {"benches", "what moa bench measures", list_benches},
     {"commands", "of this program", list_commands},
@@ -123,7 +126,7 @@ static int run(int argc, char **argv);
 static const moa_opt opts[] = {{NULL, NULL, 0, NULL, NULL, 0, 0}};
 const moa_command moa_command_list = {
     .name = "list", .usage = "KIND", .help = "list models, mixes and everything else that is built in",
-    .more = "KIND: models mixes strategies backends routers combiners archs types kernels ops optimizers tasks benches commands", .opts = opts, .run = run};
+    .more = "KIND: models mixes strategies backends routers combiners archs types kernels ops optimizers schedules tasks benches commands", .opts = opts, .run = run};
 
 static int run(int argc, char **argv) {
     moa_optval v[1];

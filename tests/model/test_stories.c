@@ -34,6 +34,7 @@ static void test_ids_and_logits(void **state) {
         float *got = logits_of(m, ids.v, (int)ids.n, (int)ids.n, cfg);
         for (size_t v = 0; v < json_array_size(want); v++) {
             const double d = fabs((double)got[(size_t)(ids.n - 1) * (size_t)m->h.n_vocab + v] - json_number_value(json_array_get(want, v)));
+            if (!(d <= 2e-3)) fail_msg("%s: logit %zu differs by %g", text, v, d); /* also for NaN, which `worst` would not see */
             worst = d > worst ? d : worst;
         }
         free(got);
