@@ -93,7 +93,7 @@ static inline double max_difference(const float *a, const float *b, size_t n) {
     double worst = 0;
     for (size_t i = 0; i < n; i++) {
         const double d = fabs((double)a[i] - (double)b[i]);
-        if (!(d <= worst)) worst = d; /* NaN is a difference too */
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d; /* NaN is a difference too, and none after it hides it */
     }
     return worst;
 }
