@@ -157,7 +157,8 @@ typedef struct moa_mix_usage {
 } moa_mix_usage;
 
 /* Answer a conversation that ends with the user's turn. Equal seeds give equal answers. cb, ctx and usage may be
- * NULL. *answer is the caller's: free() it. */
+ * NULL. *answer is the caller's: free() it. An aggregator that moa trained begins with a line "Replies say: 12 | 12 | 15", what
+ * the drafts say: leave that line out when you put the answer into a conversation. */
 int moa_mix_reply(char **answer, moa_mix *m, const moa_message *msg, int n_msg, uint64_t seed, moa_mix_cb cb, void *ctx,
                   moa_mix_usage *usage, moa_err *err);
 
