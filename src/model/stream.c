@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST = 1024 };
+enum { FIRST = 4096 }; /* bytes: a reply of the default length never grows it while decoding */
 
 int moa_stream_init(moa_stream *s, const char *const *stop, int n_stop, moa_err *err) {
     *s = (moa_stream){.stop = stop, .n_stop = n_stop, .cap = FIRST};
