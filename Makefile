@@ -3,7 +3,7 @@
 #   make run          answer a question with the bundled model (MSG="..." for your own)
 #   make check        every test; make SAN=address,undefined check: under sanitizers
 #   make fuzz-gguf    libFuzzer on one target (clang); make format; make install PREFIX=...
-# Variables: CC, CFLAGS, BUILD (folder), SAN, PREFIX, WERROR=1, PARTS (layers to build)
+# Variables: CC, CFLAGS, BUILD (folder), SAN, PREFIX, WERROR=1, PARTS (layers to build), V=1 (show whole commands)
 ifeq ($(origin CC),default)
 CC      := gcc
 endif
@@ -20,6 +20,7 @@ ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -DMOA_DATADIR='"$(PREFIX)/share/moa"' -Iincl
 LIBS    := -ldnnl -ljansson -lcyaml -lyaml -lpcre2-8 -lutf8proc -lm
 LDALL    = -fopenmp $(SANF) $(LDFLAGS)
 VERSION := $(shell sed -nE 's/^\#define MOA_VERSION "(.*)"/\1/p' include/moa.h)
+Q       := $(if $(V),,@)
 MSG     ?= Tom has 12 apples. He buys 9 more and gives 4 to Anna. How many apples does Tom have now?
 
 SRC     := $(foreach p,$(PARTS),$(shell find src/$(p) -name '*.c' 2>/dev/null | sort))
@@ -37,12 +38,15 @@ run: $(BUILD)/moa
 	$(BUILD)/moa run "$(MSG)"
 
 $(BUILD)/moa: $(CLI_OBJ) $(BUILD)/libmoa.a
-	$(CC) $(LDALL) -o $@ $^ $(LIBS)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
 $(BUILD)/libmoa.a: $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(if $(V),,@echo "  AR  $@")
+	$(Q)$(AR) rcs $@ $^
 $(BUILD)/libmoa.so: $(LIB_OBJ)
-	$(CC) $(LDALL) -shared -Wl,-soname,libmoa.so.0 -o $@ $^ $(LIBS)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(LDALL) -shared -Wl,-soname,libmoa.so.0 -o $@ $^ $(LIBS)
 
 # ---- objects ----------------------------------------------------------------------------------------------------
 # The flags of an instruction set belong to its folder.
@@ -54,7 +58,8 @@ $(BUILD)/src/tensor/kernels/avx2/train_%.o:   private OPT := -O3
 $(BUILD)/src/tensor/kernels/avx512/train_%.o: private OPT := -O3 -mprefer-vector-width=512
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/deps
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # Other flags or another compiler: everything is built again.
 $(BUILD)/flags: FORCE
@@ -73,13 +78,17 @@ $(BUILD)/deps-check:
 # ---- tests ------------------------------------------------------------------------------------------------------
 $(BUILD)/tests/%.o: tests/%.c $(BUILD)/flags | $(BUILD)/deps-check
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests -c -o $@ $<
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -c -o $@ $<
 $(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libmoa.a
-	$(CC) $(LDALL) -o $@ $^ $(LIBS)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_SUP) $(BUILD)/libmoa.a
-	$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
 $(BUILD)/tests/cli/%: $(BUILD)/tests/cli/%.o $(TEST_SUP) $(filter-out %/main.o,$(CLI_OBJ)) $(BUILD)/libmoa.a
-	$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
 
 tests: $(TESTS) $(FUZZ)
 lint:
