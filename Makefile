@@ -15,7 +15,7 @@ PARTS   ?= base tensor format mix model task train agent cli
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
 SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 # Contraction of a*b+c would make results depend on the compiler's mood: every FMA in moa is written out.
-ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -DMOA_DATADIR='"$(PREFIX)/share/moa"' -Iinclude -Isrc -fPIC -fvisibility=hidden \
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -Iinclude -Isrc -fPIC -fvisibility=hidden \
              -ffp-contract=off -fopenmp -MMD -MP $(WARN) $(SANF) $(CFLAGS) $(ISA) $(OPT)
 LIBS    := -ldnnl -ljansson -lcyaml -lyaml -lpcre2-8 -lutf8proc -lm
 LDALL    = -fopenmp $(SANF) $(LDFLAGS)
@@ -60,6 +60,13 @@ $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/deps
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# Where the installed models lie concerns one file, so that make install PREFIX=... builds one file again.
+$(BUILD)/src/cli/paths.o: $(BUILD)/prefix
+$(BUILD)/src/cli/paths.o: private OPT := -DMOA_DATADIR='"$(PREFIX)/share/moa"'
+$(BUILD)/prefix: FORCE
+	@mkdir -p $(BUILD)
+	@printf '%s\n' "$(PREFIX)" | cmp -s - $@ || printf '%s\n' "$(PREFIX)" >$@
 
 # Other flags or another compiler: everything is built again.
 $(BUILD)/flags: FORCE
@@ -108,7 +115,7 @@ format:
 # ---- install ----------------------------------------------------------------------------------------------------
 $(BUILD)/moa.1: $(BUILD)/moa scripts/man.sh
 	scripts/man.sh $(BUILD)/moa >$@
-$(BUILD)/moa.pc: moa.pc.in $(BUILD)/flags
+$(BUILD)/moa.pc: moa.pc.in $(BUILD)/prefix
 	sed 's,@PREFIX@,$(PREFIX),; s,@VERSION@,$(VERSION),' $< >$@
 install: all $(BUILD)/moa.1 $(BUILD)/moa.pc
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig include share/man/man1 share/moa/models)

@@ -255,11 +255,14 @@ static const char *last_line(const char *s) {
 }
 
 /* What to answer, given the candidates in the order shown. The first correct one is the rule that is easiest to learn:
- * where to copy from follows from which answers are right, and from nothing else. */
+ * where to copy from follows from which answers are right, and from nothing else. After the list of answers only the last
+ * line follows: a small model that works the steps out again at the end of a long prompt makes new slips, and then
+ * believes its slips more than its list (docs/self-moa.md). */
 static const char *agg_chosen(const moa_sampled *it, const int *order, int k, moa_agg_target want) {
+    bool last = want == MOA_AGG_ANSWER || want == MOA_AGG_LIST;
     for (int i = 0; i < k && want != MOA_AGG_SOLUTION; i++)
-        if (it->correct[order[i]]) return want == MOA_AGG_ANSWER ? last_line(it->cand[order[i]]) : it->cand[order[i]];
-    return want == MOA_AGG_ANSWER ? last_line(it->solution) : it->solution;
+        if (it->correct[order[i]]) return last ? last_line(it->cand[order[i]]) : it->cand[order[i]];
+    return last ? last_line(it->solution) : it->solution;
 }
 
 static int agg_doc(moa_doc *doc, moa_data *d, const moa_sampled *it, const int *order, int k, moa_agg_target want, moa_err *err) {

@@ -177,11 +177,26 @@ static int resume(moa_trainer *t, moa_err *err) {
     return moa_checkpoint_load(&t->at, t->dir, t->r, t->param, t->m->n_param, err);
 }
 
+enum { PATH_LEN = 1300 };
+static void output_path(char *path, const moa_trainer *t) {
+    if (t->r->output.path) snprintf(path, PATH_LEN, "%s", t->r->output.path);
+    else snprintf(path, PATH_LEN, "%s/%s.gguf", t->dir, t->r->name);
+}
+
+/* The folder of the finished model is made before the first step: an hour of training must not end with "no such folder". */
+static int make_output_folder(const moa_trainer *t, moa_err *err) {
+    char path[PATH_LEN];
+    output_path(path, t);
+    char *slash = strrchr(path, '/');
+    if (!slash || slash == path) return 0;
+    *slash = 0;
+    return moa_mkdirs(path, err);
+}
+
 static int finish(moa_trainer *t, moa_err *err) {
-    char path[1300];
+    char path[PATH_LEN];
     moa_err e = {0};
-    if (t->r->output.path) snprintf(path, sizeof path, "%s", t->r->output.path);
-    else snprintf(path, sizeof path, "%s/%s.gguf", t->dir, t->r->name);
+    output_path(path, t);
     MOA_TRY(moa_trainer_export(t, path, err));
     MOA_TRY(save(t, err));
     if (moa_log_plot(t, &e) < 0) moa_trainer_say(t, MOA_TRAIN_WARN, "%s", e.text);
@@ -191,6 +206,7 @@ static int finish(moa_trainer *t, moa_err *err) {
 
 static int run(moa_trainer *t, moa_err *err) {
     MOA_TRY(moa_mkdirs(t->dir, err));
+    MOA_TRY(make_output_folder(t, err));
     MOA_TRY(begin(t, err));
     MOA_TRY(moa_trainer_init(t, err));
     if (t->cfg->resume) MOA_TRY(resume(t, err));

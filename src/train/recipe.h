@@ -13,8 +13,8 @@ enum { MOA_STAGES_MAX = 32, MOA_DATA_MAX = 64, MOA_RECIPE_BYTES_MAX = 1 << 20 };
 
 typedef enum moa_stage_kind { MOA_STAGE_TRAIN, MOA_STAGE_SAMPLE } moa_stage_kind;
 
-/* What an aggregator learns to reply: a correct candidate; the list of all answers and then a correct candidate; the last line of
- * a correct candidate; the worked solution whatever the candidates say. */
+/* What an aggregator learns to reply: a correct candidate; the list of all answers and then the last line of a correct
+ * candidate; only the last line of a correct candidate; the worked solution whatever the candidates say. */
 typedef enum moa_agg_target { MOA_AGG_COPY, MOA_AGG_LIST, MOA_AGG_ANSWER, MOA_AGG_SOLUTION } moa_agg_target;
 
 typedef struct moa_recipe_model {
