@@ -287,10 +287,10 @@ static void test_aggregate(void **state) {
     char *answer = learned_with(r, MOA_AGG_ANSWER), *list = learned_with(r, MOA_AGG_LIST), *solution = learned_with(r, MOA_AGG_SOLUTION);
     assert_string_equal(answer, "Answer: 2<|im_end|>");
     assert_string_equal(solution, "1 + 1 = 2\nAnswer: 2<|im_end|>");
-    const char *end = strchr(list, '\n'); /* the answers of those shown, then a correct candidate */
+    const char *end = strchr(list, '\n'); /* the answers of those shown, then a correct one */
     assert_non_null(end);
     assert_true(!strncmp(list, "Replies say: ", 13) && memchr(list, '2', (size_t)(end - list)));
-    assert_true(!strcmp(end + 1, "Two \"2\".\nAnswer: 2<|im_end|>") || !strcmp(end + 1, "It is two.\nAnswer: 2<|im_end|>"));
+    assert_string_equal(end + 1, "Answer: 2<|im_end|>");
     free(answer);
     free(list);
     free(solution);
