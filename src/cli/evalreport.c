@@ -208,7 +208,8 @@ int moa_eval_json(moa_buf *b, const moa_eval *e, const char *set, double wall_s,
 
 /* ---- charts ---- */
 
-static int samples_of(const moa_mix_spec *m) { return m->cfg.n > 0 ? m->cfg.n : 1; }
+/* Drafts of one layer: as given, or one of each named model. */
+static int samples_of(const moa_mix_spec *m) { return m->cfg.n > 1 ? m->cfg.n : m->n_proposer_name > 1 ? m->n_proposer_name : 1; }
 
 int moa_eval_plot_n(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
     double *s = scratch(e, err);
