@@ -41,7 +41,7 @@ static moa_lexeme adjectives[] = {
     {.en = "strong"}, {.en = "weak"}, {.en = "clever"}, {.en = "quiet"}, {.en = "loud"}, {.en = "warm"}, {.en = "cold"}, {.en = "heavy"},
     {.en = "light"}, {.en = "dark"}, {.en = "round"}, {.en = "pretty"}, {.en = "lazy"}, {.en = "brave"}, {.en = "hungry"}, {.en = "tired"},
 };
-static moa_lexeme numbers[] = {{.en = "two"}, {.en = "three"}, {.en = "four"}, {.en = "five"}, {.en = "six"}, {.en = "seven"}, {.en = "eight"}, {.en = "nine"}};
+static moa_lexeme numbers[] = {{.en = "1"}, {.en = "2"}, {.en = "3"}, {.en = "4"}, {.en = "5"}, {.en = "6"}, {.en = "7"}, {.en = "8"}, {.en = "64"}};
 
 static const struct { moa_lexeme *word; int n; } classes[] = {
     [MOA_NOUN] = {nouns, MOA_COUNT(nouns)}, [MOA_VERB] = {verbs, MOA_COUNT(verbs)}, [MOA_ADJECTIVE] = {adjectives, MOA_COUNT(adjectives)},

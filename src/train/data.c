@@ -221,9 +221,23 @@ static int two_turns(moa_doc *doc, moa_data *d, const char *user, const char *as
     return moa_render_conversation(doc, &d->render, m, 2, err);
 }
 
+/* One conversation of 1 to cfg->turns items. Fewer where they would not fit. */
 static int doc_family(moa_doc *doc, moa_data *d, const source *s, uint64_t index, moa_rng *rng, moa_err *err) {
-    MOA_TRY(draw_item(&d->item, s->family, s->n_family, s->cfg, d->seed, index, rng, err));
-    return two_turns(doc, d, moa_buf_str(&d->item.question), moa_buf_str(&d->item.solution), err);
+    int turns = s->cfg->turns > 1 ? moa_rng_range(rng, 1, s->cfg->turns) : 1, rc = 0, n = 0;
+    moa_message m[2 * MOA_TURNS_MAX] = {{0}};
+    for (; n < turns && rc == 0; n++) {
+        rc = draw_item(&d->item, s->family, s->n_family, s->cfg, d->seed, index * MOA_TURNS_MAX + (uint64_t)n, rng, err);
+        if (rc < 0) break;
+        m[2 * n] = (moa_message){"user", strdup(moa_buf_str(&d->item.question))};
+        m[2 * n + 1] = (moa_message){"assistant", strdup(moa_buf_str(&d->item.solution))};
+        if (!m[2 * n].content || !m[2 * n + 1].content) rc = moa_fail(err, MOA_ENOMEM, "no memory for a conversation");
+    }
+    for (; rc == 0 && turns > 0; turns--) {
+        rc = moa_render_conversation(doc, &d->render, m, 2 * turns, err);
+        if (doc->n <= d->stage->seq_len + 1) break;
+    }
+    for (int i = 0; i < 2 * MOA_TURNS_MAX; i++) free((char *)(uintptr_t)m[i].content);
+    return rc;
 }
 
 static int doc_text(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {

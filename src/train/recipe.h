@@ -9,7 +9,7 @@
 
 #include "model/model.h"
 
-enum { MOA_STAGES_MAX = 32, MOA_DATA_MAX = 64, MOA_RECIPE_BYTES_MAX = 1 << 20 };
+enum { MOA_STAGES_MAX = 32, MOA_DATA_MAX = 64, MOA_TURNS_MAX = 16, MOA_RECIPE_BYTES_MAX = 1 << 20 };
 
 typedef enum moa_stage_kind { MOA_STAGE_TRAIN, MOA_STAGE_SAMPLE } moa_stage_kind;
 
@@ -45,6 +45,7 @@ typedef struct moa_recipe_data {
     double weight;     /* share of the documents, relative to the other sources of the stage */
     int *levels;       /* NULL: drawn by the family */
     unsigned levels_count;
+    int turns;         /* family: a document holds 1 to so many items, as turns of one conversation */
     int k_min, k_max;  /* aggregate: candidates shown */
     double mixed;      /* aggregate: share drawn from items with right and wrong candidates */
     moa_agg_target target;

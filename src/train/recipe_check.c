@@ -57,7 +57,7 @@ static const rule sample_rules[] = {
 };
 #undef S
 static const rule data_rules[] = {
-    RN(moa_recipe_data, weight, 1, 0, 1e9), RI(moa_recipe_data, k_min, 2, 1, 64), RI(moa_recipe_data, k_max, 10, 1, 64),
+    RN(moa_recipe_data, weight, 1, 0, 1e9), RI(moa_recipe_data, turns, 1, 1, MOA_TURNS_MAX), RI(moa_recipe_data, k_min, 2, 1, 64), RI(moa_recipe_data, k_max, 10, 1, 64),
     RN(moa_recipe_data, mixed, 0.5, 0, 1),
 };
 static const rule recipe_rules[] = {RL(moa_recipe, seed, 1, 0, 9e18)};
@@ -141,6 +141,8 @@ static int check_data(const ctx *c, const moa_recipe *r, unsigned stage, moa_rec
         if (d->levels[i] < 1 || (f && d->levels[i] > f->n_level))
             return moa_fail(c->err, MOA_EINVAL, "%s:%d: level %d, expected 1 to %d", c->name, line_of(c, where, "levels"), d->levels[i],
                             f ? f->n_level : 64);
+    if (d->turns > 1 && (!d->family || r->stages[stage].kind != MOA_STAGE_TRAIN))
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: turns are for family sources of train stages", c->name, line_of(c, where, "turns"));
     if (d->k_max < d->k_min)
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: k_max %d is below k_min %d", c->name, d->line, d->k_max, d->k_min);
     if (d->aggregate && !strchr(d->aggregate, '/') && !strstr(d->aggregate, ".jsonl")) {

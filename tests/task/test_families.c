@@ -57,7 +57,7 @@ static void test_items(void **state) {
                 assert_int_equal(it.level, level);
                 assert_ptr_equal(it.family, f[k]);
                 if (!plain(&it.question) || !plain(&it.solution)) fail_msg("%s %d: [%s] [%s]", f[k]->name, level, it.question.data, it.solution.data);
-                if (it.question.len > MAX_QUESTION || it.solution.len > MAX_SOLUTION)
+                if (it.question.len > (f[k]->scored ? MAX_QUESTION : 4 * MAX_QUESTION) || it.solution.len > MAX_SOLUTION)
                     fail_msg("%s %d too long: [%s] [%s]", f[k]->name, level, it.question.data, it.solution.data);
                 if (f[k]->scored) check_scored(&it);
                 else assert_int_equal(it.answer.len, 0);
@@ -100,9 +100,9 @@ static void test_splits(void **state) {
 static void test_determinism(void **state) {
     (void)state;
     static const struct { const char *family; uint64_t hash; } want[] = {
-        {"arithmetic", 0xb8d9a609ae308641ull},  {"word_problem", 0xa4e51f44f8974491ull}, {"program", 0xb3ac1dc6cebfc71cull},
-        {"world", 0x3e473a02aad5966dull},       {"text", 0x355f4731b1ccb35eull},         {"translate", 0xe8b0b450f4500df0ull},
-        {"world_facts", 0xe082b792f049ea46ull}, {"about", 0x966ebb800ba3894bull},
+        {"arithmetic", 0xb8d9a609ae308641ull},  {"word_problem", 0x4ef54056af8e2998ull}, {"program", 0xb3ac1dc6cebfc71cull},
+        {"world", 0x3e473a02aad5966dull},       {"text", 0x355f4731b1ccb35eull},         {"translate", 0xf6819117489af6d9ull},
+        {"world_facts", 0xe082b792f049ea46ull}, {"about", 0x966ebb800ba3894bull},     {"echo", 0x0202ece1789ad036ull},
     };
     int n;
     const moa_family *const *f = moa_families(&n);

@@ -179,7 +179,7 @@ static void test_stories(void **state) {
     (void)state;
     moa_item it;
     moa_item_init(&it);
-    for (int level = 1; level <= 4; level++)
+    for (int level = 1; level <= 5; level++)
         for (uint64_t i = 0; i < 4 * N; i++) {
             make(&it, "word_problem", i, level);
             check_story(&it);

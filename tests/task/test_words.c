@@ -272,11 +272,28 @@ static void plural(char *out, size_t room, const moa_lexeme *w, const char *irre
     else snprintf(out, room, "%s%s", w->en, strchr("sx", *last) || (*last == 'h' && strchr("cs", last[-1])) ? "es" : "s");
 }
 
+/* "kam-tol-rid": how many of it, then 64 or 8; 0: no number. */
+static int read_number(const char *w) {
+    int n = 0, count = 0;
+    for (;; w++) {
+        size_t len = strcspn(w, "-");
+        const moa_lexeme *x = look_up(MOA_NUMBER, w, len);
+        if (!x) return 0;
+        int v = atoi(x->en);
+        if (v < 8) count = v;
+        else n += (count ? count : 1) * v, count = 0;
+        w += len;
+        if (!*w) return n + count;
+    }
+}
+
 /* A noun phrase from w[*i] on, in English; many: its verb has no -s. */
 static void read_phrase(char *out, size_t room, char **w, int n, int *i, bool *many) {
     char noun[32];
-    const moa_lexeme *number = look_up(MOA_NUMBER, w[*i], strlen(w[*i]));
-    *i += number != NULL;
+    char count[16] = "";
+    int number = read_number(w[*i]);
+    *i += number != 0;
+    if (number) snprintf(count, sizeof count, "%d ", number);
     assert_true(*i < n);
     size_t len = strlen(w[*i]);
     bool ri = len == 6 && strcmp(w[*i] + 4, "ri") == 0;
@@ -288,7 +305,7 @@ static void read_phrase(char *out, size_t room, char **w, int n, int *i, bool *m
     *many = number || ri;
     if (*many) plural(noun, sizeof noun, x, x->en2);
     else snprintf(noun, sizeof noun, "%s", x->en);
-    snprintf(out, room, "the %s%s%s%s%s", number ? number->en : "", number ? " " : "", adjective ? adjective->en : "", adjective ? " " : "", noun);
+    snprintf(out, room, "the %s%s%s%s", count, adjective ? adjective->en : "", adjective ? " " : "", noun);
 }
 
 static void read_clause(char *out, size_t room, char **w, int n, int *i) {

@@ -1,15 +1,16 @@
 /* translate.c - between English and the invented language Velu (glossary.h), both ways.
  *
- * Levels: 1 a noun with an adjective, plural or number; 2 a sentence of three words; 3 with adjectives and plurals;
- * 4 with past, negation and place; 5 two sentences joined. The grammar is one to one, so answers are exact. The key is
- * the English text: the same sentence is in one split for both directions.
+ * Levels: 1 a noun with an adjective, plural or number; 2 a sentence of three words; 3 with adjectives, plurals and
+ * numbers; 4 with past, negation, place and numbers up to 511; 5 two sentences joined. The grammar is one to one, so
+ * answers are exact. Velu counts in eights, so a number has to be worked out: "37 = 4*8+5". The key is the English text:
+ * the same sentence is in one split for both directions.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "task/gen.h"
 #include "task/glossary.h"
 
 #include <string.h>
 
-typedef struct phrase { const moa_lexeme *noun, *adjective, *number; bool plural, spot; } phrase;
+typedef struct phrase { const moa_lexeme *noun, *adjective; int number; bool plural; } phrase; /* number 0: none */
 typedef struct clause { const moa_lexeme *verb; phrase who, whom; const moa_lexeme *spot; bool past, no; } clause;
 
 static const moa_lexeme *draw(moa_word_class c, moa_rng *r) {
@@ -35,15 +36,46 @@ static void add_s(moa_buf *b, const char *w) {
 
 static void english_phrase(moa_buf *b, const phrase *p) {
     moa_buf_adds(b, "the ");
-    if (p->number) moa_buf_addf(b, "%s ", p->number->en);
+    if (p->number) moa_buf_addf(b, "%d ", p->number);
     if (p->adjective) moa_buf_addf(b, "%s ", p->adjective->en);
     if (!p->plural && !p->number) moa_buf_adds(b, p->noun->en);
     else if (p->noun->en2) moa_buf_adds(b, p->noun->en2);
     else add_s(b, p->noun->en);
 }
 
+/* How many of each: 64, 8, 1. */
+static void eights(int digit[3], int n) {
+    digit[0] = n / 64;
+    digit[1] = n / 8 % 8;
+    digit[2] = n % 8;
+}
+
+static void velu_number(moa_buf *b, int number) {
+    int n, digit[3];
+    const moa_lexeme *w = moa_glossary(MOA_NUMBER, &n);
+    eights(digit, number);
+    for (int i = 0, first = 1; i < 3; i++) {
+        if (!digit[i]) continue;
+        const char *unit = i < 2 ? w[8 - i].velu : "", *count = i == 2 || digit[i] > 1 ? w[digit[i] - 1].velu : "";
+        moa_buf_addf(b, "%s%s%s%s", first ? "" : "-", count, *unit && *count ? "-" : "", unit);
+        first = 0;
+    }
+}
+
+/* "6*64+2*8+5" */
+static void eights_sum(moa_buf *b, int number) {
+    static const char *const unit[] = {"*64", "*8", ""};
+    int digit[3];
+    eights(digit, number);
+    for (int i = 0, first = 1; i < 3; i++) {
+        if (!digit[i]) continue;
+        moa_buf_addf(b, "%s%d%s", first ? "" : "+", digit[i], unit[i]);
+        first = 0;
+    }
+}
+
 static void velu_phrase(moa_buf *b, const phrase *p) {
-    if (p->number) moa_buf_addf(b, "%s ", p->number->velu);
+    if (p->number) velu_number(b, p->number), moa_buf_adds(b, " ");
     moa_buf_adds(b, p->noun->velu);
     if (p->plural && !p->number) moa_buf_adds(b, "ri");
     if (p->adjective) moa_buf_addf(b, " %s", p->adjective->velu);
@@ -95,15 +127,30 @@ static void ve_verb(moa_buf *b, const void *x) { velu_verb(b, x); }
 static void en_spot(moa_buf *b, const void *x) { moa_buf_addf(b, "in the %s", ((const clause *)x)->spot->en); }
 static void ve_spot(moa_buf *b, const void *x) { moa_buf_addf(b, "%snu", ((const clause *)x)->spot->velu); }
 
+/* "37 = 4*8+5 = kam-tol-rid", or from Velu the other way round; below eight there is nothing to work out. */
+static void gloss_number(moa_buf *b, int number, bool to_velu, const char *is) {
+    if (to_velu) moa_buf_addf(b, "%d%s", number, is);
+    else velu_number(b, number), moa_buf_adds(b, is);
+    if (number >= 8) eights_sum(b, number), moa_buf_adds(b, " = ");
+    if (to_velu) velu_number(b, number);
+    else moa_buf_addf(b, "%d", number);
+}
+
 static void gloss_words(moa_buf *b, const phrase *p, bool to_velu, const char *is) {
-    const moa_lexeme *w[] = {p->number, p->adjective, p->noun};
-    for (int k = 0, first = 1; k < 3; k++) {
-        const moa_lexeme *x = w[to_velu || k == 0 ? k : 3 - k]; /* in the order of the question */
+    if (p->number) gloss_number(b, p->number, to_velu, is);
+    const moa_lexeme *w[] = {p->adjective, p->noun};
+    for (int k = 0, first = !p->number; k < 2; k++) {
+        const moa_lexeme *x = w[to_velu ? k : 1 - k]; /* in the order of the question */
         if (!x) continue;
         if (!first) moa_buf_adds(b, ", ");
         moa_buf_addf(b, "%s%s%s", to_velu ? x->en : x->velu, is, to_velu ? x->velu : x->en);
         first = 0;
     }
+}
+
+static void gloss_phrase(moa_buf *b, const phrase *p, bool to_velu, const char *is) {
+    if (p->number >= 8) gloss_number(b, p->number, to_velu, is), moa_buf_adds(b, ", ");
+    gloss(b, to_velu, en_phrase, ve_phrase, p, is);
 }
 
 static void gloss_clause(moa_buf *b, const clause *c, bool to_velu, const char *is, moa_rng *r) {
@@ -113,7 +160,7 @@ static void gloss_clause(moa_buf *b, const clause *c, bool to_velu, const char *
     for (int k = 0; k < 3; k++) {
         if (k) moa_buf_adds(b, ", ");
         if (order[k] == 1) gloss(b, to_velu, en_verb, ve_verb, c, is);
-        else gloss(b, to_velu, en_phrase, ve_phrase, order[k] ? &c->whom : &c->who, is);
+        else gloss_phrase(b, order[k] ? &c->whom : &c->who, to_velu, is);
     }
     if (c->spot) {
         moa_buf_adds(b, ", ");
@@ -123,20 +170,20 @@ static void gloss_clause(moa_buf *b, const clause *c, bool to_velu, const char *
 
 /* ---- items -------------------------------------------------------------------------------------- */
 
-static phrase draw_phrase(int level, bool may_count, moa_rng *r) {
+static phrase draw_phrase(int level, moa_rng *r) {
+    static const struct { int percent, most; } number[] = {{0, 0}, {50, 63}, {0, 0}, {30, 63}, {45, 511}, {40, 511}};
     phrase p = {.noun = draw(MOA_NOUN, r)};
     if (level == 2) return p;
-    int extra = level == 1 ? 80 : 45;
-    if (moa_gen_chance(r, extra)) p.adjective = draw(MOA_ADJECTIVE, r);
+    if (moa_gen_chance(r, level == 1 ? 80 : 45)) p.adjective = draw(MOA_ADJECTIVE, r);
     p.plural = moa_gen_chance(r, 40);
-    if (may_count && moa_gen_chance(r, level == 1 ? 30 : 15)) p.number = draw(MOA_NUMBER, r);
+    if (moa_gen_chance(r, number[level].percent)) p.number = moa_rng_range(r, 2, number[level].most);
     return p;
 }
 
 static clause draw_clause(int level, moa_rng *r) {
     clause c = {.verb = draw(MOA_VERB, r)};
-    c.who = draw_phrase(level, level >= 4, r);
-    do c.whom = draw_phrase(level, level >= 4, r);
+    c.who = draw_phrase(level, r);
+    do c.whom = draw_phrase(level, r);
     while (c.whom.noun == c.who.noun);
     if (level >= 4) {
         c.past = moa_gen_chance(r, 50);
@@ -160,7 +207,7 @@ static int make(moa_item *it, int level, moa_rng *r) {
     moa_buf velu;
     moa_buf_init(&velu, 1024);
     if (level == 1) {
-        phrase p = draw_phrase(1, true, r);
+        phrase p = draw_phrase(1, r);
         english_phrase(&it->key, &p);
         velu_phrase(&velu, &p);
         gloss_words(&it->solution, &p, to_velu, is);
@@ -172,6 +219,10 @@ static int make(moa_item *it, int level, moa_rng *r) {
             velu_clause(&velu, &c);
             gloss_clause(&it->solution, &c, to_velu, is, r);
         }
+    }
+    if (it->solution.len > 240) { /* more would be typing */
+        moa_buf_deinit(&velu);
+        return MOA_EINVAL;
     }
     const char *answer = moa_buf_str(to_velu ? &velu : &it->key);
     pose(it, to_velu, to_velu ? moa_buf_str(&it->key) : moa_buf_str(&velu), r);

@@ -3,10 +3,12 @@
  * A story is data: wordings of its sentences, what is drawn, and its steps; a step is an equation over the drawn
  * letters and what it tells. Steps are worked out and checked (no negative number, no remainder), so a row cannot
  * give a wrong answer without being a wrong story.
- *   draw   "a5-20 b2-9": letter, least, most; "*" after: four times as large at the levels with large numbers
+ *   draw   "a5-20 b2-9": letter, least, most; "*" after: a quantity that grows with the level (sizes below); "/": a
+ *          multiple of five, for clock times; neither: a factor or an age, which grows less
  *   steps  "d=a+b|after buying": equation | what the number is; "@" before the equation: clock times
  *   text   $N $M $K names, $o $p things, $a.. numbers, $A.. numbers as clock times
- * Levels: 1 two steps; 2 two steps, larger numbers; 3 three steps; 4 four steps or large numbers.
+ * Levels: 1 two steps; 2 two steps, larger numbers; 3 three steps; 4 three or four steps, large numbers; 5 the same,
+ * with products of two digits by two and sums of three digits at once, without written steps inside.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "task/steps.h"
 
@@ -40,13 +42,17 @@ typedef struct scene {
 
 static void clock_time(moa_buf *b, int minutes) { moa_buf_addf(b, "%d:%02d", minutes / 60 % 24, minutes % 60); }
 
-static void draw_numbers(scene *c, const char *p, bool large, moa_rng *r) {
+/* How much larger than in the story's row, by level. */
+static const struct { int amount, factor; } sizes[] = {{0, 0}, {1, 1}, {4, 1}, {4, 2}, {12, 2}, {30, 3}};
+
+static void draw_numbers(scene *c, const char *p, int level, bool ages, moa_rng *r) {
     while (*p) {
         int letter = *p++ - 'a', lo = 0, hi = 0, unit = 1;
         while (*p >= '0' && *p <= '9') lo = lo * 10 + (*p++ - '0');
         for (p++; *p >= '0' && *p <= '9'; p++) hi = hi * 10 + (*p - '0');
-        if (*p == '*') hi *= large ? 4 : 1, p++;
-        if (*p == '/') unit = 5, p++; /* multiples of five */
+        if (*p == '*') hi *= sizes[level].amount, p++;
+        else if (*p == '/') unit = 5, p++;
+        else if (!ages) hi *= sizes[level].factor;
         c->v[letter] = moa_rng_range(r, lo / unit, hi / unit) * unit;
         while (*p == ' ') p++;
     }
@@ -74,7 +80,7 @@ static bool work_out(equation *e, scene *c, const char *p) {
     if (e->op == '/' && (e->b == 0 || e->a % e->b)) return false;
     e->out = e->op == '+' ? e->a + e->b : e->op == '-' ? e->a - e->b : e->op == '*' ? e->a * e->b : e->a / e->b;
     c->v[letter] = e->out;
-    return e->out > 0 && e->out < 5000 && !(e->time && e->out >= 24 * 60);
+    return e->out > 0 && e->out < 10000 && !(e->time && e->out >= 24 * 60);
 }
 
 static void tell(moa_buf *b, const scene *c, const char *p) {
@@ -127,10 +133,8 @@ static void tell_unit(moa_buf *b, const scene *c, const story *s, const char *an
     moa_buf_adds(b, ".");
 }
 
-/* Level -> how many steps, large numbers? Level 4 has both. */
-static const story *pick_story(int level, bool *large, moa_rng *r) {
+static const story *pick_story(int level, moa_rng *r) {
     int steps = level <= 2 ? 2 : level == 3 ? 3 : moa_rng_range(r, 3, 4);
-    *large = level == 2 || (level == 4 && steps == 3) || (level == 4 && moa_gen_chance(r, 50));
     for (;;) {
         const story *s = &stories[moa_rng_below(r, MOA_COUNT(stories))];
         if (n_step(s) == steps) return s;
@@ -149,13 +153,12 @@ static void cast(scene *c, moa_rng *r) {
 }
 
 static int make(moa_item *it, int level, moa_rng *r) {
-    bool large;
-    const story *s = pick_story(level, &large, r);
+    const story *s = pick_story(level, r);
     scene c = {.v = {0}};
     equation e[MAX_STEPS];
     int n = n_step(s), style = (int)moa_rng_below(r, 4);
     cast(&c, r);
-    draw_numbers(&c, s->draw, large, r);
+    draw_numbers(&c, s->draw, level, strcmp(s->unit, "years") == 0, r);
     moa_buf_addf(&it->key, "%d", (int)(s - stories));
     for (const char *p = s->draw; *p; p++)
         if (*p >= 'a' && *p <= 'z') moa_buf_addf(&it->key, " %d", c.v[*p - 'a']);
@@ -171,4 +174,4 @@ static int make(moa_item *it, int level, moa_rng *r) {
 }
 
 const moa_family moa_family_word_problem = {
-    .name = "word_problem", .help = "stories with numbers, two to four steps", .n_level = 4, .scored = true, .make = make};
+    .name = "word_problem", .help = "stories with numbers, two to four steps", .n_level = 5, .scored = true, .make = make};
