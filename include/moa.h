@@ -145,7 +145,7 @@ typedef struct moa_mix_event {
     int call;
     const char *name, *role;   /* "p3", "proposer"; "agg", "aggregator" */
     bool is_answer;            /* this call's text is the answer's, unless moa_mix_reply's differs: then it had none, and a vote chose */
-    const char *text; size_t n; /* MOA_MIX_CALL_TEXT: n bytes of whole UTF-8 characters, not 0-terminated */
+    const char *text; size_t n; /* MOA_MIX_CALL_TEXT: n bytes of whole UTF-8 characters, not 0-terminated; 0 bytes: a long prompt is still read */
 } moa_mix_event;
 typedef bool (*moa_mix_cb)(void *ctx, const moa_mix_event *e); /* false stops the mix: MOA_ECANCELED */
 

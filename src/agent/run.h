@@ -35,7 +35,8 @@ typedef struct moa_call {             /* one request to a backend, and its reply
 typedef struct moa_backend_ops {
     const char *name, *help;
     /* Runs all calls to their end; text arrives through cb(ctx, index of call, ...). A backend that knows when a call has
-     * ended well fills it (res, share_s) and says so with cb(ctx, index, NULL, 0); res is the caller's from then on. */
+     * ended fills it (res, share_s, rc) and says so with cb(ctx, index, NULL, 0); res is the caller's from then on. Between
+     * the chunks of a long prompt it calls cb(ctx, index, "", 0), so that one can cancel. */
     int (*complete)(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err);
     void (*close)(moa_backend *b);
     /* Prompt tokens of a conversation, or a negative code. NULL: unknown, no limit is applied. */

@@ -13,7 +13,7 @@ static void str(moa_buf *b, const char *key, const char *s) {
 }
 
 static void add_call(moa_buf *b, const moa_agent_node *n) {
-    static const char *const finish[] = {"stop", "stop", "length", "context", "canceled"};
+    static const char *const finish[] = {"stop", "stop", "length", "context", "canceled", "error"};
     moa_buf_adds(b, "{");
     str(b, "node", n->name);
     moa_buf_adds(b, ",");

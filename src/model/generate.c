@@ -193,7 +193,8 @@ static void finish(run *r, job *j, moa_stop why) {
         fill_result(r, j, why);
     }
     if (j->state == RUNNING) {
-        moa_prefix_put(&r->g->cache, j->seq, j->tok, moa_seq_len(r->g->s, j->seq));
+        if (why == MOA_STOP_FAILED) moa_seq_free(r->g->s, j->seq); /* nobody should build on this KV */
+        else moa_prefix_put(&r->g->cache, j->seq, j->tok, moa_seq_len(r->g->s, j->seq));
         r->n_running--;
     }
     return_sampler(r->g, j->sampler);
@@ -327,11 +328,19 @@ static int step(run *r) {
     }
 }
 
+/* Damaged weights, most often: what this request read led to them, and the others need not. */
+static void fail_alone(run *r, job *j) {
+    moa_gen_res *res = j->res;
+    res->rc = moa_fail(&res->err, MOA_EFORMAT, "request %d: the model gives no finite logits after %lld tokens", (int)(j - r->job), (long long)j->n_tok);
+    moa_hint(&res->err, res->rc, "the model's file may be damaged");
+    finish(r, j, MOA_STOP_FAILED);
+}
+
 static int next_token(run *r, job *j) {
     const moa_generator *g = r->g;
     float lp;
     const int32_t t = moa_sampler_next(j->sampler, moa_session_logits(g->s, j->row), &lp);
-    if (t < 0) return moa_fail(r->err, MOA_EFORMAT, "request %d: the model gives no finite logits", (int)(j - r->job));
+    if (t < 0) return fail_alone(r, j), 0;
     if (moa_tokenizer_is_eog(g->m->tok, t)) return finish(r, j, MOA_STOP_EOS), 0;
     j->tok[j->n_tok++] = t;
     j->res->sum_logprob += (double)lp;
@@ -345,10 +354,19 @@ static int next_token(run *r, job *j) {
     return 0;
 }
 
+/* Who waits for a long prompt may give up between its chunks. */
+static void tell_reading(run *r) {
+    for (int i = 0; i < r->n && r->cb && !r->canceled; i++) {
+        const job *j = &r->job[i];
+        if (j->state == RUNNING && j->n_row && j->row < 0) r->canceled = !r->cb(r->ctx, i, "", 0);
+    }
+}
+
 static int run_all(run *r) {
     while (r->n_done < r->n && !r->canceled) {
         MOA_TRY(admit_all(r));
         MOA_TRY(step(r));
+        tell_reading(r);
         for (int i = 0; i < r->n && !r->canceled; i++)
             if (r->job[i].state == RUNNING && r->job[i].row >= 0) MOA_TRY(next_token(r, &r->job[i]));
     }

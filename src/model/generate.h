@@ -8,7 +8,7 @@
 #include "model/sampler.h"
 #include "model/session.h"
 
-typedef enum moa_stop { MOA_STOP_EOS, MOA_STOP_STRING, MOA_STOP_LENGTH, MOA_STOP_CONTEXT, MOA_STOP_CANCELED } moa_stop;
+typedef enum moa_stop { MOA_STOP_EOS, MOA_STOP_STRING, MOA_STOP_LENGTH, MOA_STOP_CONTEXT, MOA_STOP_CANCELED, MOA_STOP_FAILED } moa_stop;
 
 typedef struct moa_gen_req {
     const int32_t *prompt; int64_t n_prompt;
@@ -25,6 +25,7 @@ typedef struct moa_gen_res {
     double seconds;                    /* from the call's start to this one's end */
     double share_s;                    /* its part of the steps' time, by rows: adds up over the requests of a call */
     moa_stop why;
+    int rc; moa_err err;               /* rc < 0: this request failed, and err says why; the others went on */
 } moa_gen_res;
 void moa_gen_res_deinit(moa_gen_res *r);
 
@@ -34,10 +35,12 @@ void moa_generator_free(moa_generator *g);
 moa_session *moa_generator_session(moa_generator *g);
 
 /* Called with whole UTF-8 characters that can no longer become part of a stop string; return false to cancel all.
+ * text "", n 0: a step has read more of req's prompt, which is not at its end: the place to cancel a long one.
  * text NULL, n 0: request req has come to its end (not by cancel) and res[req] is filled, while others may still run. */
 typedef bool (*moa_gen_cb)(void *ctx, int req, const char *text, size_t n);
 
-/* Runs all n requests to their end. res[i] is filled for each, also on failure (then empty or partial).
+/* Runs all n requests to their end. res[i] is filled for each, also on failure (then empty or partial). A request whose logits
+ * are not finite fails alone (MOA_EFORMAT in its rc), and the call is still a success.
  * A prompt longer than the context: MOA_ELIMIT naming both numbers, before any work. More requests than sequences or KV
  * allows run in waves. Result of a request does not depend on the others. Canceled: MOA_ECANCELED with partial results. */
 int moa_generate(moa_generator *g, moa_gen_res *res, const moa_gen_req *req, int n, moa_gen_cb cb, void *ctx, moa_err *err);

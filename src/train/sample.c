@@ -102,6 +102,8 @@ static int wave(sampler_run *q, moa_err *err) {
     }
     int n_req = n * q->s->samples;
     int rc = moa_generate(q->g, q->res, q->req, n_req, NULL, NULL, err);
+    for (int i = 0; i < n_req && rc == 0; i++)
+        if ((rc = q->res[i].rc) < 0 && err) *err = q->res[i].err; /* a model that cannot go on is no source of candidates */
     for (int i = 0; i < n && rc == 0; i++) rc = write_item(q, i, (uint64_t)(q->done + i), err);
     for (int i = 0; i < n_req; i++) moa_gen_res_deinit(&q->res[i]);
     if (rc == 0 && fflush(q->out) != 0) rc = moa_fail(err, MOA_EIO, "cannot write the samples of stage '%s': %s", q->s->name, strerror(errno));

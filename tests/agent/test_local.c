@@ -219,6 +219,39 @@ static void test_ends_one_by_one(void **state) {
     moa_run_free(r);
 }
 
+/* Ctrl-C while a prompt of more than one step is read: the mix stops before a token is written. */
+static bool stop_reading(void *ctx, moa_run *r, const moa_event *e) {
+    (void)r;
+    if (e->kind != MOA_EV_TEXT) return true;
+    assert_int_equal(e->n, 0);
+    ++*(int *)ctx;
+    return false;
+}
+
+static void test_cancel_while_reading(void **state) {
+    (void)state;
+    moa_buf b;
+    moa_buf_init(&b, 1 << 20);
+    moa_message msg = {"user", moa_buf_str(&b)};
+    while (be->ops->measure(be, &msg, 1, NULL) < 300) { /* a step takes 256 */
+        moa_buf_adds(&b, "Zq 9 ");
+        msg.content = moa_buf_str(&b);
+    }
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+    cfg.n = 2;
+    cfg.proposer = &be;
+    cfg.n_proposer = 1;
+    moa_run *r;
+    moa_err err = {0};
+    int told = 0;
+    assert_int_equal(moa_run_new(&r, &cfg, &msg, 1, 1, &err), 0);
+    assert_int_equal(moa_run_execute(r, stop_reading, &told, &err), MOA_ECANCELED);
+    assert_int_equal(told, 1);
+    assert_int_equal(r->usage.completion_tokens, 0);
+    moa_run_free(r);
+    moa_buf_deinit(&b);
+}
+
 /* The public way: moa.h, sections 2 and 4. */
 static void test_public(void **state) {
     (void)state;
@@ -255,7 +288,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_paired), cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_measure),
         cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_hostile_messages),
-        cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_public),
+        cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_cancel_while_reading), cmocka_unit_test(test_public),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

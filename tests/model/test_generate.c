@@ -288,9 +288,83 @@ static void test_no_finite_logits(void **state) {
     moa_err err = {0};
     float *w = model->out_norm->data, keep = w[0];
     w[0] = NAN;
-    assert_int_equal(moa_generate(g, &res, l->req, 1, NULL, NULL, &err), MOA_EFORMAT);
+    OK(moa_generate(g, &res, l->req, 1, NULL, NULL, &err));
+    assert_int_equal(res.rc, MOA_EFORMAT);
+    assert_int_equal(res.why, MOA_STOP_FAILED);
     w[0] = keep;
     moa_gen_res_deinit(&res);
+    moa_generator_free(g);
+    free(l);
+}
+
+/* A token that no prompt holds and no reply says. */
+static int32_t unused_token(const load *l, const moa_gen_res *res) {
+    for (int32_t t = 319; t > 1; t--) {
+        bool used = false;
+        for (int i = 0; i < N_REQ && !used; i++) {
+            for (int k = 0; k < 80; k++) used |= l->prompt[i][k] == t;
+            for (int k = 0; k < res[i].n_ids; k++) used |= res[i].ids[k] == t;
+        }
+        if (!used) return t;
+    }
+    fail_msg("every token is in use");
+    return -1;
+}
+
+/* One embedding is damaged, one prompt holds it: that request fails and is named, the others get what they get without it. */
+static void test_fails_alone(void **state) {
+    (void)state;
+    enum { BAD = 5 };
+    load *l = make_load();
+    moa_generator *g = generator(8192, 32, 64);
+    moa_gen_res want[N_REQ], got[N_REQ];
+    moa_err err = {0};
+    OK(moa_generate(g, want, l->req, N_REQ, NULL, NULL, &err));
+    moa_generator_free(g);
+    const int32_t bad = unused_token(l, want);
+    float *w = (float *)model->tok_embd->data + (size_t)bad * (size_t)model->h.d_model, keep = w[0];
+    l->prompt[BAD][20] = bad;
+    w[0] = NAN;
+    g = generator(8192, 32, 64);
+    ends e = {.res = got};
+    OK(moa_generate(g, got, l->req, N_REQ, hear_ends, &e, &err));
+    w[0] = keep;
+    for (int i = 0; i < N_REQ; i++) {
+        assert_int_equal(e.told[i], 1);
+        assert_int_equal(got[i].rc, i == BAD ? MOA_EFORMAT : 0);
+        if (i == BAD) assert_non_null(strstr(got[i].err.text, "request 5"));
+        else assert_same(&got[i], &want[i]);
+        moa_gen_res_deinit(&got[i]);
+        moa_gen_res_deinit(&want[i]);
+    }
+    moa_generator_free(g);
+    free(l);
+}
+
+/* Called between the chunks of a prompt, it gives up; what was read until then stays in the cache and shows how far it came. */
+static bool give_up(void *ctx, int req, const char *text, size_t n) {
+    (void)req;
+    assert_non_null(text);
+    assert_int_equal(n, 0);
+    return --*(int *)ctx > 0;
+}
+
+static void test_cancel_while_reading(void **state) {
+    (void)state;
+    load *l = make_load();
+    moa_generator *g = generator(512, 4, 8);
+    moa_gen_res res;
+    moa_err err = {0};
+    l->req[0].n_prompt = 80;
+    for (int chunks = 1; chunks < 4; chunks++) {
+        int left = chunks;
+        assert_int_equal(moa_generate(g, &res, l->req, 1, give_up, &left, &err), MOA_ECANCELED);
+        assert_int_equal(left, 0);
+        assert_int_equal(res.n_ids, 0);
+        assert_int_equal(res.why, MOA_STOP_CANCELED);
+        assert_int_equal(res.n_reused, 8 * (chunks - 1) * chunks / 2);
+        moa_gen_res_deinit(&res);
+    }
     moa_generator_free(g);
     free(l);
 }
@@ -323,7 +397,8 @@ static void test_stream_unit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_company), cmocka_unit_test(test_stream_and_stop), cmocka_unit_test(test_no_heap), cmocka_unit_test(test_ends), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_no_finite_logits), cmocka_unit_test(test_stream_unit),
+        cmocka_unit_test(test_no_finite_logits), cmocka_unit_test(test_fails_alone), cmocka_unit_test(test_cancel_while_reading),
+        cmocka_unit_test(test_stream_unit),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

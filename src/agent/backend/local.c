@@ -51,6 +51,7 @@ static void hand_over(batch *b, int req) {
     moa_call *c = &b->call[b->call_of[req]];
     c->res = b->res[req];
     c->share_s = c->res.share_s;
+    if (c->res.rc < 0) c->rc = c->res.rc, c->err = c->res.err;
     b->call_of[req] = -1;
 }
 
