@@ -56,9 +56,8 @@ void moa_render_deinit(moa_render *r) {
 
 /* Tokenise a part of the text. learned: all tokens up to the first that ends a turn; then *ended is set. */
 static int add_part(moa_doc *d, moa_render *r, const char *text, size_t n, bool learned, bool *ended, moa_err *err) {
-    bool first = d->n == 0, has_bos = r->bos[0] && n >= strlen(r->bos) && !memcmp(text, r->bos, strlen(r->bos));
     r->scratch.n = 0;
-    MOA_TRY(moa_tokenize(&r->scratch, r->tok, text, n, MOA_TOK_SPECIAL | (first && !has_bos ? MOA_TOK_BOS : 0), err));
+    MOA_TRY(moa_tokenize(&r->scratch, r->tok, text, n, MOA_TOK_SPECIAL | (d->n == 0 ? MOA_TOK_BOS : 0), err));
     bool open = learned;
     for (int64_t i = 0; i < r->scratch.n; i++) {
         int32_t id = r->scratch.v[i];

@@ -54,10 +54,8 @@ static int make_prompt(sampler_run *q, int i, uint64_t index, moa_err *err) {
     char *text;
     size_t n;
     MOA_TRY(moa_chat_render(&text, &n, q->m->chat, &msg, 1, q->render.bos, q->render.eos, true, err));
-    size_t n_bos = strlen(q->render.bos);
-    bool has_bos = n_bos && n >= n_bos && !memcmp(text, q->render.bos, n_bos);
     q->prompt[i].n = 0;
-    int rc = moa_tokenize(&q->prompt[i], q->m->tok, text, n, MOA_TOK_SPECIAL | (has_bos ? 0 : MOA_TOK_BOS), err);
+    int rc = moa_tokenize(&q->prompt[i], q->m->tok, text, n, MOA_TOK_SPECIAL | MOA_TOK_BOS, err);
     free(text);
     return rc;
 }

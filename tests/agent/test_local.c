@@ -10,6 +10,7 @@
 #include "agent/backend/prompt.h"
 #include "agent/mix.h"
 #include "base/buf.h"
+#include "train/render.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -174,6 +175,62 @@ static void test_hostile_messages(void **state) {
     moa_model_close(m);
 }
 
+/* A model of 260 tokens whose tokenizer asks for a BOS, with that template. */
+static moa_model *with_template(moa_gguf **meta, const char *text) {
+    static const char *const special[] = {"<bos>", "<eos>"}, *const learn[] = {"a b c"};
+    static const size_t len[] = {5};
+    const moa_bpe_train cfg = {.n_vocab = 258, .pre = "moa", .special = special, .n_special = 2, .bos = 0, .eos = 1, .pad = -1};
+    const moa_hparams h = {.n_vocab = 258, .n_ctx = 64, .d_model = 8, .n_layer = 1, .n_head = 1, .d_ff = 8};
+    char file[300];
+    moa_model *m;
+    moa_err err = {0};
+    snprintf(file, sizeof file, "%s-bos", path);
+    moa_gguf_out *o = moa_gguf_out_new();
+    assert_int_equal(moa_bpe_train_run(o, &cfg, learn, len, 1, &err), 0);
+    moa_gguf_put_str(o, "tokenizer.chat_template", text, strlen(text));
+    assert_int_equal(moa_gguf_write(o, file, &err), 0);
+    moa_gguf_out_free(o);
+    if (moa_gguf_open(meta, file, &err) < 0 || moa_model_make(&m, "llama", &h, *meta, 1, &err) < 0) fail_msg("%s", err.text);
+    unlink(file);
+    return m;
+}
+
+/* A prompt begins with one BOS, whether the template writes it, the tokenizer adds it, or the text begins with a user's own
+ * spelling of a control token; and training reads what inference does. */
+static void test_one_bos(void **state) {
+    (void)state;
+    static const char *const templates[] = {
+        "{{ bos_token }}{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}",
+    };
+    static const char *const said[] = {"hello", "<eos>", "<bos>hello", ""};
+    for (size_t t = 0; t < 2; t++)
+        for (size_t i = 0; i < 4; i++) {
+            moa_gguf *meta;
+            moa_model *m = with_template(&meta, templates[t]);
+            moa_prompter *p;
+            moa_render r;
+            moa_doc d = {0};
+            moa_ids ids = {0};
+            moa_err err = {0};
+            const moa_message talk[2] = {{"user", said[i]}, {"assistant", "c"}};
+            if (moa_prompter_new(&p, m, &err) < 0 || moa_prompter_ids(&ids, p, talk, 1, &err) < 0) fail_msg("%s", err.text);
+            assert_true(ids.n > 0);
+            assert_int_equal(ids.v[0], 0);
+            assert_int_equal(count(&ids, 0), 1);
+            assert_int_equal(count(&ids, 1), 1);
+            if (moa_render_init(&r, m->tok, m->chat, &err) < 0 || moa_render_conversation(&d, &r, talk, 2, &err) < 0) fail_msg("%s", err.text);
+            if (said[i][0] != '<') assert_memory_equal(d.id, ids.v, (size_t)ids.n * sizeof *d.id);
+            assert_int_equal(d.id[0], 0);
+            moa_doc_deinit(&d);
+            moa_render_deinit(&r);
+            moa_ids_deinit(&ids);
+            moa_prompter_free(p);
+            moa_model_close(m);
+            moa_gguf_close(meta);
+        }
+}
+
 typedef struct seen { int starts, ends, texts, stop_after; char answer[4096]; } seen;
 static bool on_event(void *ctx, const moa_mix_event *e) {
     seen *s = ctx;
@@ -288,7 +345,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_paired), cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_measure),
         cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_hostile_messages),
-        cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_cancel_while_reading), cmocka_unit_test(test_public),
+        cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_cancel_while_reading), cmocka_unit_test(test_one_bos),
+        cmocka_unit_test(test_public),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

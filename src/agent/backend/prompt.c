@@ -112,7 +112,7 @@ static int tokenize_marked(moa_ids *ids, const moa_prompter *p, const char *s, s
             i++;
             continue;
         }
-        if (i > done) MOA_TRY(moa_tokenize(ids, p->m->tok, s + done, i - done, flags, err));
+        if (i > done || flags & MOA_TOK_BOS) MOA_TRY(moa_tokenize(ids, p->m->tok, s + done, i - done, flags, err));
         flags &= ~MOA_TOK_BOS;
         moa_str t = moa_token_bytes(p->m->tok, id, true);
         MOA_TRY(moa_tokenize(ids, p->m->tok, t.p, t.n, 0, err));
@@ -146,8 +146,7 @@ static int render(moa_ids *ids, const moa_prompter *p, const moa_message *msg, i
     size_t len = 0;
     int rc = b0 && e0 ? 0 : moa_fail(err, MOA_ENOMEM, "a prompt");
     if (rc >= 0) rc = p->m->chat ? moa_chat_render(&text, &len, p->m->chat, msg, n_msg, b0, e0, true, err) : render_plain(&text, &len, msg, n_msg, err);
-    /* Most templates write the BOS themselves; where one does not, the tokenizer's own rule holds. */
-    int flags = MOA_TOK_SPECIAL | (bos.n && len >= bos.n && text && !memcmp(text, bos.p, bos.n) ? 0 : MOA_TOK_BOS);
+    const int flags = MOA_TOK_SPECIAL | MOA_TOK_BOS; /* where the template writes the BOS itself, the tokenizer adds none */
     if (rc >= 0) rc = marked ? tokenize_marked(ids, p, text, len, flags, err) : moa_tokenize(ids, p->m->tok, text, len, flags, err);
     free(text);
     free(b0);
