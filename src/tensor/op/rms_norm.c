@@ -1,43 +1,9 @@
-/* rms_norm.c - root mean square norm (kernels/body/norm.h has the formulas). SPDX-License-Identifier: Apache-2.0 */
-#include "tensor/op/op.h"
+/* rms_norm.c - root mean square norm with optional weight. SPDX-License-Identifier: Apache-2.0 */
+#include "tensor/op/norm.h"
 
-typedef struct param { float eps; } param;
-
-static int shape(const moa_node *n, moa_tensor *out, moa_err *err) {
-    MOA_TRY(moa_op_need(n, 0, "input", MOA_F32, err));
-    MOA_TRY(moa_op_vector(n, 1, "weight", MOA_F32, moa_cols(n->in[0]), true, err));
-    moa_op_like(out, n->in[0]);
-    return MOA_OK;
-}
-
-static moa_norm_args args_of(const moa_node *n) {
-    return (moa_norm_args){.x = n->in[0]->data, .w = n->in[1] ? n->in[1]->data : NULL, .inv = n->saved, .n = moa_rows(n->out),
-                           .d = moa_cols(n->out), .eps = PARAM(param, n)->eps};
-}
-
-static void forward(moa_exec *x, moa_node *n) {
-    if (n->out->needs_grad && !(n->saved = moa_op_alloc(x, n, moa_rows(n->out), sizeof(float)))) return;
-    moa_norm_args a = args_of(n);
-    a.y = n->out->data;
-    a.half = moa_op_half_out(x, n);
-    moa_parallel(x, a.n, 1, 0.3 * (double)a.d, moa_train_of(x)->rms_norm, &a);
-}
-
-static void backward(moa_exec *x, moa_node *n) {
-    moa_norm_args a = args_of(n);
-    const int64_t chunks = moa_n_chunk(a.n);
-    float *dw = moa_grad_wanted(n, 1) ? moa_grad_in_zeroed(x, n, 1) : NULL;
-    if (moa_grad_wanted(n, 0)) a.dx = moa_grad_in(x, n, 0, &a.add);
-    a.dy = moa_grad_out(x, n);
-    const moa_arena_mark mark = moa_arena_save(x->arena);
-    if (dw) a.dw_part = moa_op_alloc(x, n, chunks * a.d, sizeof(float));
-    if (!x->err.code) moa_parallel(x, chunks, 1, 0.5 * MOA_CHUNK * (double)a.d, moa_train_of(x)->rms_norm_back, &a);
-    if (!x->err.code && dw) moa_op_sum_parts(dw, a.dw_part, chunks, a.d);
-    moa_arena_restore(x->arena, mark);
-}
-
-const moa_op moa_op_rms_norm = {.name = "rms_norm", .help = "x / sqrt(mean(x^2) + eps) * w", .shape = shape, .forward = forward, .backward = backward};
+const moa_op moa_op_rms_norm = {.name = "rms_norm", .help = "x / sqrt(mean(x^2) + eps) * w", .shape = moa_norm_shape,
+                                .forward = moa_norm_forward, .backward = moa_norm_backward};
 
 moa_tensor *moa_rms_norm(moa_exec *x, moa_tensor *in, moa_tensor *w, float eps) {
-    return moa_apply(x, &moa_op_rms_norm, (moa_tensor *[]){in, w}, 2, &(param){eps}, sizeof(param));
+    return moa_apply(x, &moa_op_rms_norm, (moa_tensor *[]){in, w}, 2, &(moa_norm_param){eps}, sizeof(moa_norm_param));
 }

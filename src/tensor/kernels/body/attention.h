@@ -156,16 +156,24 @@ static void attn_head(const moa_attn_args *a, const attn_buf *b, int64_t row, in
     }
 }
 
+/* K and V of head g of a document, as rows and transposed (V only for backward). Returns where they lie, as dK and dV do. */
+static int64_t attn_load(const attn_buf *b, const moa_attn_args *a, moa_attn_doc d, int64_t g) {
+    const int64_t ld = (int64_t)a->n_kv * a->hd, at = d.row * ld + g * a->hd;
+    attn_pack(b->k, b->hp, a->k + at, ld, d.n, a->hd, 1.0f);
+    attn_pack(b->v, b->hp, a->v + at, ld, d.n, a->hd, 1.0f);
+    attn_transpose(b->kt, b->lp, b->k, b->hp, d.n);
+    if (b->vt) attn_transpose(b->vt, b->lp, b->v, b->hp, d.n);
+    return at;
+}
+
 static void attention(const void *args, int64_t t0, int64_t t1, int thread) {
     const moa_attn_args *a = args;
     const attn_buf b = attn_carve(a, thread, false);
-    const int64_t ld = (int64_t)a->n_kv * a->hd, group = a->n_head / a->n_kv;
+    const int64_t group = a->n_head / a->n_kv;
     for (int64_t t = t0; t < t1; t++) {
         const moa_attn_doc d = a->doc[t / a->n_kv];
-        const int64_t g = t % a->n_kv, at = d.row * ld + g * a->hd;
-        attn_pack(b.k, b.hp, a->k + at, ld, d.n, a->hd, 1.0f);
-        attn_pack(b.v, b.hp, a->v + at, ld, d.n, a->hd, 1.0f);
-        attn_transpose(b.kt, b.lp, b.k, b.hp, d.n);
+        const int64_t g = t % a->n_kv;
+        attn_load(&b, a, d, g);
         for (int64_t h = g * group; h < (g + 1) * group; h++) attn_head(a, &b, d.row, d.n, h);
     }
 }
@@ -227,11 +235,7 @@ static void attention_back(const void *args, int64_t t0, int64_t t1, int thread)
     const int64_t ld = (int64_t)a->n_kv * a->hd, group = a->n_head / a->n_kv;
     for (int64_t t = t0; t < t1; t++) {
         const moa_attn_doc d = a->doc[t / a->n_kv];
-        const int64_t g = t % a->n_kv, at = d.row * ld + g * a->hd;
-        attn_pack(b.k, b.hp, a->k + at, ld, d.n, a->hd, 1.0f);
-        attn_pack(b.v, b.hp, a->v + at, ld, d.n, a->hd, 1.0f);
-        attn_transpose(b.kt, b.lp, b.k, b.hp, d.n);
-        attn_transpose(b.vt, b.lp, b.v, b.hp, d.n);
+        const int64_t g = t % a->n_kv, at = attn_load(&b, a, d, g);
         memset(b.dk, 0, (size_t)(d.n * b.hp) * sizeof(float));
         memset(b.dv, 0, (size_t)(d.n * b.hp) * sizeof(float));
         for (int64_t h = g * group; h < (g + 1) * group; h++) attn_head_back(a, &b, d.row, d.n, h);
