@@ -237,6 +237,59 @@ static void test_gradients(void **state) {
         }
 }
 
+/* A sum of no experts is zero, whatever the memory held before; without rows there is nothing, and that is no error. */
+static void test_no_expert(void **state) {
+    (void)state;
+    int n;
+    const moa_combiner *const *all = moa_combiners(&n);
+    static problem p;
+    make_problem(&p);
+    for (int i = 0; i < n; i++)
+        for (int tape = 0; tape < 2; tape++) {
+            moa_exec x = new_exec(tape);
+            memset(moa_arena_alloc(x.arena, 1 << 16), 0xff, 1 << 16); /* NaN */
+            moa_arena_reset(x.arena);
+            moa_tensor in = moa_view2(MOA_F32, p.in, N, D), none = moa_view2(MOA_F32, p.in, 0, D), l = moa_view2(MOA_F32, p.l, 0, E);
+            moa_tensor id = moa_view2(MOA_I32, p.l, N, 0), w = moa_view2(MOA_F32, p.l, N, 0);
+            in.needs_grad = none.needs_grad = true;
+            const moa_route empty = {.ids = &id, .weight = &w};
+            const moa_tensor *y = all[i]->combine(&x, &empty, &in, matrix_expert, p.wt, E);
+            if (!y) fail_msg("%s: %s", all[i]->name, x.err.text);
+            assert_true(moa_rows(y) == N && moa_cols(y) == D);
+            for (int k = 0; k < N * D; k++) assert_true(((float *)y->data)[k] == 0);
+            y = mixture(&x, &p, all[i], 1, &l, &none);
+            if (!y) fail_msg("%s: %s", all[i]->name, x.err.text);
+            assert_true(moa_tensor_count(y) == 0 && moa_cols(y) == D);
+            free_exec(&x);
+        }
+}
+
+/* An expert that gives rows of another width would be added beyond the end. */
+static moa_tensor *narrow_expert(moa_exec *x, void *ctx, int e, moa_tensor *rows) {
+    (void)ctx;
+    return e == E - 1 ? moa_slice_cols(x, rows, 0, D - 1) : rows;
+}
+
+static void test_wrong_expert(void **state) {
+    (void)state;
+    int n;
+    const moa_combiner *const *all = moa_combiners(&n);
+    static problem p;
+    make_problem(&p);
+    for (int i = 0; i < n; i++)
+        for (int tape = 0; tape < 2; tape++) {
+            moa_exec x = new_exec(tape);
+            moa_tensor l = moa_view2(MOA_F32, p.l, N, E), in = moa_view2(MOA_F32, p.in, N, D);
+            const moa_router_cfg c = config(1);
+            const moa_route r = route(&x, &moa_router_topk, &c, &l);
+            in.needs_grad = true;
+            assert_null(all[i]->combine(&x, &r, &in, narrow_expert, NULL, E));
+            assert_int_equal(x.err.code, MOA_EINVAL);
+            assert_non_null(strstr(x.err.text, "expert 5 made ["));
+            free_exec(&x);
+        }
+}
+
 static void test_names(void **state) {
     (void)state;
     int n;
@@ -254,6 +307,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_routers),   cmocka_unit_test(test_select_bias), cmocka_unit_test(test_extremes), cmocka_unit_test(test_bad_config),
         cmocka_unit_test(test_combiners), cmocka_unit_test(test_gradients),   cmocka_unit_test(test_names),
+        cmocka_unit_test(test_no_expert), cmocka_unit_test(test_wrong_expert),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,8 @@
  *
  * Rows are sorted by expert (a counting sort), each expert works once on its rows, and its results are added to
  * the rows they came from. The order of the sum depends on a row's own experts only, so a row's result is bit-equal
- * whatever the other rows are. With a tape the same is said in recorded ops; without one the sum goes in place.
+ * whatever the other rows are. With a tape the same is said in recorded ops; without one the sum goes in place. A sum of
+ * no experts is zero: also for a batch without rows, and for routes without columns.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 #include "mix/route.h"
@@ -58,10 +59,11 @@ static void add_in_place(moa_exec *x, moa_tensor *acc, const moa_tensor *y, cons
 static moa_tensor *combine(moa_exec *x, const moa_route *r, moa_tensor *in, moa_expert_fn expert, void *ctx, int n_expert) {
     if (x->err.code || !in || !r->ids || !r->weight) return NULL;
     const int64_t n = moa_rows(in), k = moa_cols(r->ids);
+    const bool recorded = x->tape && moa_tensor_count(r->ids) > 0;
     groups g;
     moa_tensor *acc = NULL;
     if (group_slots(x, &g, r, n_expert) < 0) return NULL;
-    if (!x->tape) {
+    if (!recorded) {
         if (!(acc = moa_new_tensor(x, MOA_F32, 2, (int64_t[]){n, moa_cols(in)}))) return NULL;
         memset(acc->data, 0, moa_tensor_bytes(acc));
     }
@@ -72,7 +74,12 @@ static moa_tensor *combine(moa_exec *x, const moa_route *r, moa_tensor *in, moa_
         moa_tensor *rows = index_tensor(x, slot, m, k);
         moa_tensor *y = expert(x, ctx, e, moa_gather_rows(x, in, rows));
         if (!y) return NULL;
-        if (x->tape) acc = add_recorded(x, acc, y, rows, r, slot, n);
+        if (moa_rows(y) != m || moa_cols(y) != moa_cols(in)) {
+            moa_fail(&x->err, MOA_EINVAL, "combine: expert %d made [%lld, %lld] of its rows, expected [%lld, %lld]", e, (long long)moa_rows(y),
+                     (long long)moa_cols(y), (long long)m, (long long)moa_cols(in));
+            return NULL;
+        }
+        if (recorded) acc = add_recorded(x, acc, y, rows, r, slot, n);
         else add_in_place(x, acc, y, r, slot);
     }
     return acc;
