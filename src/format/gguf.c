@@ -39,6 +39,8 @@ typedef struct table { uint32_t *slot; uint64_t mask; } table;
 struct moa_gguf {
     char *path;
     moa_map map;        /* data NULL when the memory is the caller's */
+    void *owner;        /* of what moa_gguf_open_parts was given */
+    void (*owner_free)(void *);
     const uint8_t *base;
     size_t size;
     uint32_t version, align;
@@ -453,8 +455,43 @@ int moa_gguf_open_memory(moa_gguf **out, const void *data, size_t size, const ch
     return open_any(out, g, name, err);
 }
 
+/* Names go to our arena, the table is that of a file; views stay where they point. */
+static int take_tensors(moa_gguf *g, const moa_tensor *t, int n, moa_err *err) {
+    g->tensor = calloc((size_t)n + 1, sizeof *g->tensor);
+    g->names = moa_arena_new(0, 0);
+    if (!g->tensor || !g->names || table_new(&g->by_name, (uint64_t)n) < 0)
+        return moa_fail(err, MOA_ENOMEM, "%s: no memory for %d tensors", g->path, n);
+    for (int i = 0; i < n; i++) {
+        const moa_str name = {t[i].name, strlen(t[i].name)};
+        uint32_t *slot = table_slot(g, &g->by_name, tensor_key, name);
+        if (*slot) return moa_fail(err, MOA_EFORMAT, "%s: tensor '%s' given twice", g->path, show(name).s);
+        g->tensor[i] = t[i];
+        g->n_tensor = i + 1;
+        if (!(g->tensor[i].name = moa_arena_strndup(g->names, name.p, name.n)))
+            return moa_fail(err, MOA_ENOMEM, "%s: no memory for tensor %d", g->path, i);
+        *slot = (uint32_t)i + 1;
+    }
+    return 0;
+}
+
+int moa_gguf_open_parts(moa_gguf **out, const void *head, size_t size, const moa_tensor *t, int n, const char *name, void *owner,
+                        void (*owner_free)(void *), moa_err *err) {
+    moa_gguf *g = NULL;
+    int rc = moa_gguf_open_memory(&g, head, size, name, err);
+    if (rc >= 0) rc = take_tensors(g, t, n, err);
+    if (rc < 0) {
+        moa_gguf_close(g);
+        return rc;
+    }
+    g->owner = owner;
+    g->owner_free = owner_free;
+    *out = g;
+    return 0;
+}
+
 void moa_gguf_close(moa_gguf *g) {
     if (!g) return;
+    if (g->owner_free) g->owner_free(g->owner);
     for (int i = 0; i < g->n_kv; i++) free((void *)(uintptr_t)g->kv[i].start);
     free(g->kv);
     free(g->tensor);

@@ -4,7 +4,10 @@
 #ifndef MOA_FORMAT_GGUF_H
 #define MOA_FORMAT_GGUF_H
 
+#include "base/buf.h"
 #include "tensor/tensor.h"
+
+struct moa_writer;
 
 typedef enum moa_gguf_type {
     MOA_GGUF_U8, MOA_GGUF_I8, MOA_GGUF_U16, MOA_GGUF_I16, MOA_GGUF_U32, MOA_GGUF_I32, MOA_GGUF_F32,
@@ -31,6 +34,10 @@ typedef struct moa_gguf moa_gguf;
  * later access can leave the mapping. Errors name the file, the key or tensor, got and expected. */
 int moa_gguf_open(moa_gguf **out, const char *path, moa_err *err);
 int moa_gguf_open_memory(moa_gguf **out, const void *data, size_t size, const char *name, moa_err *err); /* borrows data, 8-byte aligned */
+/* A model of another format in this form: keys from the n_tensor = 0 header at head (moa_gguf_head), tensors as given, wherever
+ * their data lies. On success owner_free(owner) is called at close, when neither is needed any more. */
+int moa_gguf_open_parts(moa_gguf **out, const void *head, size_t size, const moa_tensor *t, int n, const char *name, void *owner,
+                        void (*owner_free)(void *), moa_err *err);
 void moa_gguf_close(moa_gguf *g);
 
 const char *moa_gguf_path(const moa_gguf *g);
@@ -71,6 +78,12 @@ void moa_gguf_put_kv(moa_gguf_out *o, const moa_gguf_kv *kv); /* copy from anoth
 void moa_gguf_put_out(moa_gguf_out *o, const moa_gguf_out *from); /* all keys of another output, not its tensors */
 /* data is borrowed until write. */
 void moa_gguf_put_tensor(moa_gguf_out *o, const char *name, const moa_tensor *t);
+/* data may be NULL where fn is given to write: fn adds exactly the tensor's bytes, so that a large file needs little memory. */
+typedef int (*moa_gguf_make_fn)(void *ctx, int i, const moa_tensor *t, struct moa_writer *w, moa_err *err);
+void moa_gguf_put_later(moa_gguf_out *o, const char *name, const moa_tensor *t);
 int moa_gguf_write(moa_gguf_out *o, const char *path, moa_err *err); /* atomic (base/file.h) */
+int moa_gguf_write_with(moa_gguf_out *o, const char *path, moa_gguf_make_fn fn, void *ctx, moa_err *err);
+int moa_gguf_head(moa_buf *b, const moa_gguf_out *o, moa_err *err); /* the keys alone, as a file without tensors */
+uint64_t moa_gguf_out_bytes(const moa_gguf_out *o); /* of the tensors' data with padding: what the disk must hold, less the keys */
 
 #endif

@@ -127,9 +127,9 @@ void moa_gguf_put_out(moa_gguf_out *o, const moa_gguf_out *from) {
     }
 }
 
-void moa_gguf_put_tensor(moa_gguf_out *o, const char *name, const moa_tensor *t) {
+void moa_gguf_put_later(moa_gguf_out *o, const char *name, const moa_tensor *t) {
     if (o->failed) return;
-    if (!*name || !moa_type_get(t->dtype) || !t->data || t->n_dim < 1 || t->n_dim > MOA_MAX_DIM || !moa_tensor_contiguous(t) ||
+    if (!*name || !moa_type_get(t->dtype) || t->n_dim < 1 || t->n_dim > MOA_MAX_DIM || !moa_tensor_contiguous(t) ||
         moa_tensor_count(t) <= 0) {
         o->failed = moa_fail(&o->err, MOA_EINVAL, "tensor '%s': only named, contiguous, non-empty tensors of a known type can be "
                              "written", name);
@@ -143,6 +143,11 @@ void moa_gguf_put_tensor(moa_gguf_out *o, const char *name, const moa_tensor *t)
     }
     o->tensor[o->n_tensor] = *t;
     o->tensor[o->n_tensor++].name = copy;
+}
+
+void moa_gguf_put_tensor(moa_gguf_out *o, const char *name, const moa_tensor *t) {
+    if (!o->failed && !t->data) o->failed = moa_fail(&o->err, MOA_EINVAL, "tensor '%s' has no data", name);
+    else moa_gguf_put_later(o, name, t);
 }
 
 /* ---- write ---- */
@@ -184,10 +189,10 @@ static void put_string(moa_buf *b, const char *p, size_t n) {
 
 static uint64_t padded(uint64_t n, uint32_t align) { return (n + align - 1) / align * align; }
 
-static void build_head(moa_buf *b, const moa_gguf_out *o, uint32_t align) {
+static void build_keys(moa_buf *b, const moa_gguf_out *o, int n_tensor) {
     moa_buf_add(b, "GGUF", 4);
     put32(b, 3);
-    put64(b, (uint64_t)o->n_tensor);
+    put64(b, (uint64_t)n_tensor);
     put64(b, (uint64_t)o->n_kv);
     for (int i = 0; i < o->n_kv; i++) {
         const out_kv *kv = &o->kv[i];
@@ -199,6 +204,10 @@ static void build_head(moa_buf *b, const moa_gguf_out *o, uint32_t align) {
         }
         if (kv->val.len) moa_buf_add(b, kv->val.data, kv->val.len);
     }
+}
+
+static void build_head(moa_buf *b, const moa_gguf_out *o, uint32_t align) {
+    build_keys(b, o, o->n_tensor);
     uint64_t at = 0;
     for (int i = 0; i < o->n_tensor; i++) {
         const moa_tensor *t = &o->tensor[i];
@@ -218,28 +227,56 @@ static void pad(moa_writer *w, uint32_t align) {
     moa_writer_add(w, zero, (size_t)n);
 }
 
-int moa_gguf_write(moa_gguf_out *o, const char *path, moa_err *err) {
-    if (o->failed) {
-        if (err) *err = o->err;
-        return moa_wrap(err, o->failed, "%s", path);
-    }
+static int write_tensor(const moa_gguf_out *o, int i, moa_writer *w, moa_gguf_make_fn fn, void *ctx, moa_err *err) {
+    const moa_tensor *t = &o->tensor[i];
+    const uint64_t at = moa_writer_pos(w), bytes = moa_tensor_bytes(t);
+    if (t->data) return moa_writer_add(w, t->data, bytes), 0; /* write errors are sticky and come out of commit */
+    MOA_TRY(fn(ctx, i, t, w, err));
+    moa_assert_eq(moa_writer_pos(w) - at, bytes);
+    return 0;
+}
+
+static int out_failed(const moa_gguf_out *o, const char *path, moa_err *err) {
+    if (!o->failed) return 0;
+    if (err) *err = o->err;
+    return moa_wrap(err, o->failed, "%s", path);
+}
+
+int moa_gguf_write(moa_gguf_out *o, const char *path, moa_err *err) { return moa_gguf_write_with(o, path, NULL, NULL, err); }
+
+int moa_gguf_write_with(moa_gguf_out *o, const char *path, moa_gguf_make_fn fn, void *ctx, moa_err *err) {
     uint32_t align;
+    MOA_TRY(out_failed(o, path, err));
     MOA_TRY(check_names(o, path, err));
     MOA_TRY(alignment_of(o, &align, path, err));
+    for (int i = 0; i < o->n_tensor && !fn; i++) moa_assert(o->tensor[i].data != NULL);
     moa_buf head;
     moa_buf_init(&head, SIZE_MAX / 2);
     build_head(&head, o, align);
     moa_writer *w = NULL;
     int rc = head.failed ? moa_fail(err, MOA_ENOMEM, "%s: no memory for the file's header", path) : moa_writer_open(&w, path, err);
-    if (rc == 0) { /* write errors are sticky and come out of commit */
+    if (rc == 0) {
         moa_writer_add(w, head.data, head.len);
         if (o->n_tensor) pad(w, align);
-        for (int i = 0; i < o->n_tensor; i++) {
-            moa_writer_add(w, o->tensor[i].data, moa_tensor_bytes(&o->tensor[i]));
+        for (int i = 0; rc >= 0 && i < o->n_tensor; i++) {
+            rc = write_tensor(o, i, w, fn, ctx, err);
             pad(w, align);
         }
-        rc = moa_writer_commit(w, err);
+        if (rc >= 0) rc = moa_writer_commit(w, err);
+        else moa_writer_abort(w);
     }
     moa_buf_deinit(&head);
     return rc;
+}
+
+int moa_gguf_head(moa_buf *b, const moa_gguf_out *o, moa_err *err) {
+    MOA_TRY(out_failed(o, "metadata", err));
+    build_keys(b, o, 0);
+    return b->failed ? moa_fail(err, MOA_ENOMEM, "no memory for the metadata") : 0;
+}
+
+uint64_t moa_gguf_out_bytes(const moa_gguf_out *o) {
+    uint64_t n = 0;
+    for (int i = 0; i < o->n_tensor; i++) n += padded(moa_tensor_bytes(&o->tensor[i]), ALIGN_DEFAULT);
+    return n;
 }
