@@ -221,22 +221,33 @@ static int two_turns(moa_doc *doc, moa_data *d, const char *user, const char *as
     return moa_render_conversation(doc, &d->render, m, 2, err);
 }
 
-/* One conversation of 1 to cfg->turns items. Fewer where they would not fit. */
+static int draw_turn(moa_message m[2], moa_data *d, const source *s, uint64_t index, moa_rng *rng, moa_err *err) {
+    MOA_TRY(draw_item(&d->item, s->family, s->n_family, s->cfg, d->seed, index, rng, err));
+    m[0] = (moa_message){"user", strdup(moa_buf_str(&d->item.question))};
+    m[1] = (moa_message){"assistant", strdup(moa_buf_str(&d->item.solution))};
+    return m[0].content && m[1].content ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for a conversation");
+}
+
+static void free_turns(moa_message *m, int n) {
+    for (int i = 0; i < n; i++) free((char *)(uintptr_t)m[i].content);
+}
+
+/* One conversation of 1 to cfg->turns items; fewer where they would not fit. One turn in three asks an earlier question of the
+ * conversation once more and gets the same reply: what is to be learnt there is copying from far back. */
 static int doc_family(moa_doc *doc, moa_data *d, const source *s, uint64_t index, moa_rng *rng, moa_err *err) {
-    int turns = s->cfg->turns > 1 ? moa_rng_range(rng, 1, s->cfg->turns) : 1, rc = 0, n = 0;
-    moa_message m[2 * MOA_TURNS_MAX] = {{0}};
-    for (; n < turns && rc == 0; n++) {
-        rc = draw_item(&d->item, s->family, s->n_family, s->cfg, d->seed, index * MOA_TURNS_MAX + (uint64_t)n, rng, err);
-        if (rc < 0) break;
-        m[2 * n] = (moa_message){"user", strdup(moa_buf_str(&d->item.question))};
-        m[2 * n + 1] = (moa_message){"assistant", strdup(moa_buf_str(&d->item.solution))};
-        if (!m[2 * n].content || !m[2 * n + 1].content) rc = moa_fail(err, MOA_ENOMEM, "no memory for a conversation");
+    int turns = s->cfg->turns > 1 ? moa_rng_range(rng, 1, s->cfg->turns) : 1, rc = 0, n_own = 0;
+    moa_message own[2 * MOA_TURNS_MAX] = {{0}}, m[2 * MOA_TURNS_MAX];
+    for (int i = 0; i < turns && rc == 0; i++) {
+        int from = i && moa_rng_below(rng, 3) == 0 ? (int)moa_rng_below(rng, (uint32_t)n_own) : n_own;
+        if (from == n_own) rc = draw_turn(own + 2 * n_own++, d, s, index * MOA_TURNS_MAX + (uint64_t)i, rng, err);
+        m[2 * i] = own[2 * from];
+        m[2 * i + 1] = own[2 * from + 1];
     }
     for (; rc == 0 && turns > 0; turns--) {
         rc = moa_render_conversation(doc, &d->render, m, 2 * turns, err);
         if (doc->n <= d->stage->seq_len + 1) break;
     }
-    for (int i = 0; i < 2 * MOA_TURNS_MAX; i++) free((char *)(uintptr_t)m[i].content);
+    free_turns(own, 2 * n_own);
     return rc;
 }
 
@@ -343,6 +354,7 @@ int moa_data_doc(moa_doc *doc, moa_data *d, uint64_t index, moa_err *err) {
                  : s->chat    ? doc_chat(doc, d, s, &rng, err)
                               : doc_text(doc, d, s, &rng, err);
         if (rc < 0) return moa_wrap(err, rc, "stage '%s', document %llu", d->stage->name, (unsigned long long)index);
+        if (s->cfg->learn == MOA_LEARN_ALL) memset(doc->learn, 1, (size_t)doc->n);
         trim(doc);
         if (doc->n >= 2 && doc->n <= d->stage->seq_len + 1) return 0;
         d->dropped++;

@@ -36,11 +36,13 @@ static const cyaml_schema_field_t f_tok[] = {
     SEQ(moa_recipe_tokenizer, special, &v_string, 256), CYAML_FIELD_END,
 };
 static const cyaml_strval_t targets[] = {{"copy", MOA_AGG_COPY}, {"list", MOA_AGG_LIST}, {"answer", MOA_AGG_ANSWER}, {"solution", MOA_AGG_SOLUTION}};
+static const cyaml_strval_t learns[] = {{"reply", MOA_LEARN_REPLY}, {"all", MOA_LEARN_ALL}};
 static const cyaml_schema_field_t f_data[] = {
     STR(moa_recipe_data, family),  STR(moa_recipe_data, file), STR(moa_recipe_data, aggregate), NUM(moa_recipe_data, weight),
     SEQ(moa_recipe_data, levels, &v_int, 64), INT(moa_recipe_data, turns), INT(moa_recipe_data, k_min), INT(moa_recipe_data, k_max),
     NUM(moa_recipe_data, mixed),
-    CYAML_FIELD_ENUM("target", OPT | CYAML_FLAG_STRICT, moa_recipe_data, target, targets, sizeof targets / sizeof *targets), CYAML_FIELD_END,
+    CYAML_FIELD_ENUM("target", OPT | CYAML_FLAG_STRICT, moa_recipe_data, target, targets, sizeof targets / sizeof *targets),
+    CYAML_FIELD_ENUM("learn", OPT | CYAML_FLAG_STRICT, moa_recipe_data, learn, learns, sizeof learns / sizeof *learns), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_data = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, moa_recipe_data, f_data)};
 static const cyaml_strval_t kinds[] = {{"train", MOA_STAGE_TRAIN}, {"sample", MOA_STAGE_SAMPLE}};
@@ -117,8 +119,8 @@ static void hash_stage(moa_buf *b, const moa_recipe_stage *s) {
                      s->beta2, s->eps, s->momentum, s->weight_decay, s->clip);
     for (unsigned i = 0; i < s->data_count; i++) {
         const moa_recipe_data *d = &s->data[i];
-        moa_buf_addf(b, ";%s,%s,%s,%a,%d,%d,%d,%a,%d", d->family ? d->family : "", d->file ? d->file : "",
-                     d->aggregate ? d->aggregate : "", d->weight, d->turns, d->k_min, d->k_max, d->mixed, (int)d->target);
+        moa_buf_addf(b, ";%s,%s,%s,%a,%d,%d,%d,%d,%a,%d", d->family ? d->family : "", d->file ? d->file : "",
+                     d->aggregate ? d->aggregate : "", d->weight, d->turns, (int)d->learn, d->k_min, d->k_max, d->mixed, (int)d->target);
         for (unsigned j = 0; j < d->levels_count; j++) moa_buf_addf(b, ":%d", d->levels[j]);
     }
 }

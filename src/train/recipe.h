@@ -17,6 +17,10 @@ typedef enum moa_stage_kind { MOA_STAGE_TRAIN, MOA_STAGE_SAMPLE } moa_stage_kind
  * candidate; only the last line of a correct candidate; the worked solution whatever the candidates say. */
 typedef enum moa_agg_target { MOA_AGG_COPY, MOA_AGG_LIST, MOA_AGG_ANSWER, MOA_AGG_SOLUTION } moa_agg_target;
 
+/* The assistant's turns, or the user's too: several candidates in a prompt repeat each other, and to foresee repetition is to
+ * learn copying. */
+typedef enum moa_learn { MOA_LEARN_REPLY, MOA_LEARN_ALL } moa_learn;
+
 typedef struct moa_recipe_model {
     char *arch;
     int n_layer, d_model, n_head, n_kv, head_dim, d_ff, n_ctx;
@@ -46,6 +50,7 @@ typedef struct moa_recipe_data {
     int *levels;       /* NULL: drawn by the family */
     unsigned levels_count;
     int turns;         /* family: a document holds 1 to so many items, as turns of one conversation */
+    moa_learn learn;   /* which tokens of a conversation carry loss */
     int k_min, k_max;  /* aggregate: candidates shown */
     double mixed;      /* aggregate: share drawn from items with right and wrong candidates */
     moa_agg_target target;

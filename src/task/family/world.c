@@ -2,8 +2,10 @@
  *
  * Levels: 1 one fact; 2 a chain of two; 3 a chain of three; 4 "which of these people ...", four facts to recall.
  * Wrong choices are things of the same kind, and first of all what a wrong turn would give (the same relation of the
- * person asked about instead of her friend). The key is the chain, without wording, choices and their order, so a
- * held-out question was asked in no form in training; its facts were told by the family world_facts.
+ * person asked about instead of her friend). The solution recalls the facts and then goes through the choices one by
+ * one: finding a letter by its words in one look is harder for a small model than all the facts. The key is the chain,
+ * without wording, choices and their order, so a held-out question was asked in no form in training; its facts were told
+ * by the family world_facts.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "task/gen.h"
 #include "task/world.h"
@@ -71,6 +73,18 @@ static void write_choices(moa_buf *b, moa_thing kind, const int *choice, const i
     }
 }
 
+/* " A Kelston no. B Branford yes." up to the one that fits. */
+static void scan_choices(moa_buf *b, moa_thing kind, const int *choice, const int *order, moa_rng *r) {
+    static const char *const no[] = {" $0 $1 no.", " $0) $1: no.", " Not $0, $1."}, *const yes[] = {" $0 $1 yes.", " $0) $1: yes.", " It is $0, $1."};
+    uint32_t style = moa_rng_below(r, MOA_COUNT(no));
+    for (int i = 0; i < N_CHOICE; i++) {
+        char letter[2] = {(char)('A' + i), 0};
+        const char *arg[] = {letter, moa_world_name(kind, choice[order[i]])};
+        moa_gen_fill(b, order[i] ? no[style] : yes[style], arg, 2);
+        if (order[i] == 0) return;
+    }
+}
+
 static void finish(moa_item *it, const int *order, moa_rng *r) {
     static const char *const last[] = {" That is $0.", " So $0.", "", " So the answer is $0."};
     char letter[2] = {'A', 0};
@@ -108,6 +122,7 @@ static int make_chain(moa_item *it, int hops, moa_rng *r) {
     draw_choices(choice, &c, r);
     moa_gen_shuffle(r, order, N_CHOICE);
     write_choices(&it->question, rel[c.rel[hops - 1]].to, choice, order);
+    scan_choices(&it->solution, rel[c.rel[hops - 1]].to, choice, order, r);
     finish(it, order, r);
     return MOA_OK;
 }
@@ -133,7 +148,7 @@ static int make_who(moa_item *it, moa_rng *r) {
     int wording = (int)moa_rng_below(r, 2);
     bool stop = moa_gen_chance(r, 50); /* at the one that fits */
     for (int i = 0; i < N_CHOICE; i++) {
-        if (i) moa_buf_adds(&it->solution, " ");
+        moa_buf_addf(&it->solution, i ? " %c: " : "%c: ", 'A' + i);
         moa_world_sentence(&it->solution, x, choice[order[i]], wording);
         if (stop && order[i] == 0) break;
     }
