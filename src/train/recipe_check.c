@@ -7,6 +7,7 @@
 #include "train/recipe.h"
 #include "train/schedule.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,22 @@ static int check_model(const ctx *c, moa_recipe *r) {
     return 0;
 }
 
+/* Keys of another kind of source would be ignored in silence. */
+static int check_data_keys(const ctx *c, const moa_recipe_data *d, moa_stage_kind stage, const char *where) {
+    static const struct { const char *key; bool family; } only[] = {{"levels", true}, {"turns", true}, {"k_min", false}, {"k_max", false},
+                                                                    {"mixed", false}, {"target", false}};
+    for (size_t i = 0; i < sizeof only / sizeof *only; i++) {
+        int line = line_of(c, where, only[i].key);
+        if (line && !(only[i].family ? d->family : d->aggregate))
+            return moa_fail(c->err, MOA_EINVAL, "%s:%d: %s is for %s sources; this one is '%s'", c->name, line, only[i].key,
+                            only[i].family ? "family" : "aggregate", d->family ? "family" : d->file ? "file" : "aggregate");
+    }
+    if (d->turns > 1 && stage != MOA_STAGE_TRAIN)
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: turns has no meaning in a sample stage, which asks one question at a time", c->name,
+                        line_of(c, where, "turns"));
+    return 0;
+}
+
 static int check_data(const ctx *c, const moa_recipe *r, unsigned stage, moa_recipe_data *d, const char *where) {
     MOA_TRY(apply_rules(c, d, where, RULES(data_rules)));
     const char *key[3] = {"family", "file", "aggregate"};
@@ -131,6 +148,7 @@ static int check_data(const ctx *c, const moa_recipe *r, unsigned stage, moa_rec
         if (!line) line = r->stages[stage].line;
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: a data source has one of family, file, aggregate; this has %d", c->name, line, n);
     }
+    MOA_TRY(check_data_keys(c, d, r->stages[stage].kind, where));
     bool group = d->family && (!strcmp(d->family, "all") || !strcmp(d->family, "talk"));
     const moa_family *f = d->family && !group ? moa_family_find(d->family) : NULL;
     if (d->family && !group && !f) {
@@ -141,8 +159,6 @@ static int check_data(const ctx *c, const moa_recipe *r, unsigned stage, moa_rec
         if (d->levels[i] < 1 || (f && d->levels[i] > f->n_level))
             return moa_fail(c->err, MOA_EINVAL, "%s:%d: level %d, expected 1 to %d", c->name, line_of(c, where, "levels"), d->levels[i],
                             f ? f->n_level : 64);
-    if (d->turns > 1 && (!d->family || r->stages[stage].kind != MOA_STAGE_TRAIN))
-        return moa_fail(c->err, MOA_EINVAL, "%s:%d: turns are for family sources of train stages", c->name, line_of(c, where, "turns"));
     if (d->k_max < d->k_min)
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: k_max %d is below k_min %d", c->name, d->line, d->k_max, d->k_min);
     if (d->aggregate && !strchr(d->aggregate, '/') && !strstr(d->aggregate, ".jsonl")) {
@@ -150,6 +166,19 @@ static int check_data(const ctx *c, const moa_recipe *r, unsigned stage, moa_rec
             if (r->stages[i].kind == MOA_STAGE_SAMPLE && !strcmp(r->stages[i].name, d->aggregate)) return 0;
         return moa_fail(c->err, MOA_ENOTFOUND, "%s:%d: no sample stage '%.64s' before this one", c->name, d->line, d->aggregate);
     }
+    return 0;
+}
+
+/* What a slip of the pen makes of the learning rate: one that rises to min_lr, or never gets out of its warm-up. */
+static int check_rate(const ctx *c, const moa_recipe_stage *s, const char *where) {
+    if (s->min_lr > s->lr)
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: min_lr %g is above lr %g", c->name, line_of(c, where, "min_lr"), s->min_lr, s->lr);
+    int line = line_of(c, where, "warmup");
+    if (s->warmup >= 1 && s->warmup > floor(s->warmup))
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: warmup %g, expected whole steps, or a share of the stage below 1", c->name, line, s->warmup);
+    if (s->warmup > (double)s->steps)
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: warmup of %g steps is longer than stage '%s' of %lld", c->name, line, s->warmup, s->name,
+                        (long long)s->steps);
     return 0;
 }
 
@@ -171,6 +200,7 @@ static int check_train(const ctx *c, const moa_recipe *r, moa_recipe_stage *s, c
     s->batch_tokens -= s->batch_tokens % unit; /* whole rows, alike in every part */
     if (s->tokens_text) s->steps = (s->tokens + s->batch_tokens - 1) / s->batch_tokens;
     s->tokens = s->steps * s->batch_tokens;
+    MOA_TRY(check_rate(c, s, where));
     if (s->seq_len > r->model.n_ctx)
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: seq_len %d is beyond the model's n_ctx %d", c->name, s->line, s->seq_len, r->model.n_ctx);
     if (!moa_schedule_find(s->schedule))
@@ -213,7 +243,8 @@ static int check_foreign(const ctx *c, const moa_recipe_stage *s, const char *wh
             return moa_fail(c->err, MOA_EINVAL, "%s:%d: %s has no meaning in a %s stage", c->name, line, r[i].key,
                             s->kind == MOA_STAGE_TRAIN ? "train" : "sample");
     }
-    return 0;
+    int line = s->kind == MOA_STAGE_SAMPLE ? line_of(c, where, "snapshots") : 0;
+    return line ? moa_fail(c->err, MOA_EINVAL, "%s:%d: snapshots has no meaning in a sample stage", c->name, line) : 0;
 }
 
 static int check_stage(const ctx *c, moa_recipe *r, unsigned i) {

@@ -91,6 +91,19 @@ static const struct { const char *text, *want; } bad[] = {
     {"name: x\nstages:\n - name: a\n   kind: sample\n   lr: 1\n   data: [{family: all}]\n", "x.yaml:5: lr has no meaning in a sample stage"},
     {"name: x\nstages:\n - name: a\n   kind: sample\n   data: [{file: f}]\n", "a sample stage draws from families only"},
     {"name: x\nstages:\n - {name: a, steps: 1, data: [{family: all}]}\n - {name: a, steps: 1, data: [{family: all}]}\n", "x.yaml:4: a second stage named 'a'"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   lr: 1e-3\n   min_lr: 1e-2\n   data: [{family: all}]\n", "x.yaml:6: min_lr 0.01 is above lr 0.001"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   min_lr: 0.5\n   data: [{family: all}]\n", "x.yaml:5: min_lr 0.5 is above lr 0.001"},
+    {"name: x\nstages:\n - name: a\n   steps: 30\n   warmup: 31\n   data: [{family: all}]\n", "x.yaml:5: warmup of 31 steps is longer than stage 'a' of 30"},
+    {"name: x\nstages:\n - name: a\n   tokens: 16k\n   batch_tokens: 8k\n   warmup: 4\n   data: [{family: all}]\n", "x.yaml:6: warmup of 4 steps is longer than stage 'a' of 3"},
+    {"name: x\nstages:\n - name: a\n   steps: 30\n   warmup: 1.5\n   data: [{family: all}]\n", "x.yaml:5: warmup 1.5, expected whole steps, or a share"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {file: f, turns: 2}\n", "x.yaml:6: turns is for family sources; this one is 'file'"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {aggregate: ./f.jsonl,\n       turns: 2}\n", "x.yaml:7: turns is for family sources; this one is 'aggregate'"},
+    {"name: x\nstages:\n - name: a\n   kind: sample\n   data:\n    - {family: all, turns: 2}\n", "x.yaml:6: turns has no meaning in a sample stage"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {family: all, turns: 0}\n", "x.yaml:6: turns is 0, expected 1 to 16"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {family: all, turns: 17}\n", "x.yaml:6: turns is 17, expected 1 to 16"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {family: all, k_max: 4}\n", "x.yaml:6: k_max is for aggregate sources; this one is 'family'"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {file: f, levels: [1]}\n", "x.yaml:6: levels is for family sources; this one is 'file'"},
+    {"name: x\nstages:\n - name: a\n   kind: sample\n   snapshots: [0.5]\n   data: [{family: all}]\n", "x.yaml:5: snapshots has no meaning in a sample stage"},
     {"name: x\ninit: {gguf: a, run: b}\n" STAGE, "init has gguf and run"},
     {"name: x\noutput: {type: Q9_9}\n" STAGE, "x.yaml:2: output type 'Q9_9' cannot be written"},
     {"name: x\na: [[[[[[[[[[[1]]]]]]]]]]]\n", "x.yaml:2: unknown key 'a'"},
@@ -104,6 +117,21 @@ static void test_bad(void **state) {
         moa_recipe *r = NULL;
         int rc = moa_recipe_parse(&r, bad[i].text, strlen(bad[i].text), "x.yaml", &err);
         if (rc >= 0 || r || !strstr(err.text, bad[i].want)) fail_msg("case %zu: got '%s' (%d), expected '%s'", i, err.text, rc, bad[i].want);
+    }
+}
+
+/* At the edge of what is refused: a rate that stays, a stage that is all warm-up, a share. */
+static void test_edges(void **state) {
+    (void)state;
+    static const char *const good[] = {"lr: 0.5, min_lr: 0.5", "warmup: 30", "warmup: 1", "warmup: 0.999", "warmup: 0"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "name: x\nstages: [{name: a, steps: 30, %s, data: [{family: all, turns: 16}]}]\n", good[i]);
+        moa_err err = {0};
+        moa_recipe *r;
+        if (moa_recipe_parse(&r, text, strlen(text), "x.yaml", &err) < 0) fail_msg("%s: %s", good[i], err.text);
+        assert_int_equal(r->stages[0].data[0].turns, 16);
+        moa_recipe_free(r);
     }
 }
 
@@ -123,6 +151,7 @@ static void test_hash(void **state) {
     assert_true(a == hash_of("name: x\noutput: {type: F32}\n" STAGE));
     assert_true(a != hash_of("name: x\nseed: 2\n" STAGE));
     assert_true(a != hash_of("name: x\nmodel: {d_model: 128}\n" STAGE));
+    assert_true(a != hash_of("name: x\nstages:\n - name: a\n   steps: 10\n   data: [{family: all, turns: 2}]\n"));
     assert_true(a != hash_of("name: x\nstages:\n - name: a\n   steps: 11\n   data: [{family: all}]\n"));
 }
 
@@ -158,6 +187,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_bundled), cmocka_unit_test(test_bad),
         cmocka_unit_test(test_hash),     cmocka_unit_test(test_count),   cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_edges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
