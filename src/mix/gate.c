@@ -129,11 +129,15 @@ moa_tensor *moa_gate(moa_exec *x, moa_tensor *logits, moa_tensor *ids, moa_gate_
     return moa_apply(x, &op_gate, (moa_tensor *[]){logits, ids}, 2, &p, sizeof p);
 }
 
-moa_tensor *moa_gate_scores(moa_exec *x, moa_tensor *logits, moa_gate_norm norm) {
-    if (!logits || (norm != MOA_GATE_SIGMOID && norm != MOA_GATE_SIGMOID_RENORM)) return moa_softmax(x, logits);
-    moa_tensor *all = moa_new_tensor(x, MOA_I32, 2, logits->shape);
+moa_tensor *moa_gate_sigmoid(moa_exec *x, moa_tensor *in) {
+    moa_tensor *all = in ? moa_new_tensor(x, MOA_I32, 2, in->shape) : NULL;
     if (!all) return NULL;
-    int32_t *id = all->data; /* every expert of every row */
-    for (int64_t i = 0, n = moa_tensor_count(all); i < n; i++) id[i] = (int32_t)(i % logits->shape[1]);
-    return moa_gate(x, logits, all, MOA_GATE_SIGMOID, 1.0f);
+    int32_t *id = all->data; /* every number of every row */
+    for (int64_t i = 0, n = moa_tensor_count(all); i < n; i++) id[i] = (int32_t)(i % in->shape[1]);
+    return moa_gate(x, in, all, MOA_GATE_SIGMOID, 1.0f);
+}
+
+moa_tensor *moa_gate_scores(moa_exec *x, moa_tensor *logits, moa_gate_norm norm) {
+    const bool sig = norm == MOA_GATE_SIGMOID || norm == MOA_GATE_SIGMOID_RENORM;
+    return sig ? moa_gate_sigmoid(x, logits) : moa_softmax(x, logits);
 }

@@ -12,4 +12,12 @@ moa_tensor *moa_gate(moa_exec *x, moa_tensor *logits /* [n, n_expert] */, moa_te
 /* Score of every expert as the gate sees it: softmax or sigmoid over the whole row. -> [n, n_expert] */
 moa_tensor *moa_gate_scores(moa_exec *x, moa_tensor *logits /* [n, n_expert] */, moa_gate_norm norm);
 
+/* 1 / (1 + exp(-in)), all of it. */
+moa_tensor *moa_gate_sigmoid(moa_exec *x, moa_tensor *in /* [n, m] */);
+
+/* What routers share. Do logits and numbers fit? An error names the router. */
+int moa_route_check(moa_exec *x, const moa_router_cfg *c, const moa_tensor *logits, const char *router);
+/* Scores as the choice sees them: with the selection bias. -> [n, n_expert] */
+moa_tensor *moa_route_biased(moa_exec *x, moa_tensor *score, const moa_router_cfg *c);
+
 #endif

@@ -25,6 +25,7 @@ typedef struct moa_router_cfg {
     moa_gate_norm norm;
     float scale;               /* multiplies gate values; 1 when unused */
     moa_tensor *select_bias;   /* f32 [n_expert] added for the choice only, no gradient; or NULL */
+    int n_group, n_group_used; /* router "grouped": experts come from the best groups only; n_group 0 or 1: from all */
 } moa_router_cfg;
 
 /* For n_tok rows: who, with what weight. Ties go to the lower id. A row depends on its own logits only. */
@@ -56,7 +57,7 @@ const moa_combiner *const *moa_combiners(int *n);
 const moa_combiner *moa_combiner_find(const char *name);
 
 /* The ones that a transformer's expert layers use. */
-extern const moa_router moa_router_topk;
+extern const moa_router moa_router_topk, moa_router_grouped;
 extern const moa_combiner moa_combiner_sum;
 
 #endif

@@ -1,32 +1,38 @@
 /* attend.c - attention of a step's rows over the paged KV.
  *
- * A row walks its own block list from position 0, 32 positions at a time, with a running maximum and sum (online
- * softmax: Milakov and Gimelshein 2018, as in FlashAttention). Block borders lie at fixed positions, so the
+ * A row walks its own block list from the first position that it sees, 32 positions at a time, with a running maximum and
+ * sum (online softmax: Milakov and Gimelshein 2018, as in FlashAttention). Block borders lie at fixed positions, so the
  * order of every sum depends on the row's position alone: not on the batch, the chunks of a prefill, or the threads.
+ * A head's sink is a score before all others that has no value: the running maximum and sum begin with it.
  *
- * Work is cut into (key head) x (up to 8 neighbouring rows) after rows have been sorted by block list. Within an item the
- * loop over blocks is outside and the loop over rows inside: rows that share a prefix (samples of one prompt, rows of one
- * prefill) read each block from memory once, and from the nearest cache after that.
+ * Work is cut into (key head) x (up to 16 query heads that share it) x (up to 8 neighbouring rows) after rows have been sorted by
+ * block list. Within an item the loop over blocks is outside and the loop over rows inside: rows that share a prefix (samples of
+ * one prompt, rows of one prefill) read each block from memory once, and from the nearest cache after that.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/attend.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { GROUP = 8, B = MOA_KV_BLOCK };
+enum { GROUP = 8, HEADS = 16, B = MOA_KV_BLOCK };
+
+/* Query heads of an item. */
+static int heads_of(const moa_hparams *h) {
+    const int n_q = h->n_head / moa_kv_shape_of(h).n_kv;
+    return n_q < HEADS ? n_q : HEADS;
+}
 
 size_t moa_attend_scratch(const moa_hparams *h) {
-    const size_t n_q = (size_t)(h->n_head / h->n_kv);
-    return (n_q * (2 * GROUP + B) + 15) / 16 * 16; /* maximum and sum a row and head; one block of scores */
+    return ((size_t)heads_of(h) * (2 * GROUP + B) + 15) / 16 * 16; /* maximum and sum a row and head; one block of scores */
 }
 
 /* < 0: row a goes before row b. */
 static int compare(const moa_attend_rows *r, int a, int b) {
     if (r->seq[a] == r->seq[b]) return r->pos[a] - r->pos[b];
-    const moa_kv_seq *p = &r->kv->seq[r->seq[a]], *q = &r->kv->seq[r->seq[b]];
-    for (int i = 0; i < p->n_block && i < q->n_block; i++)
+    const moa_kv_list *p = r->kv->seq[r->seq[a]].list, *q = r->kv->seq[r->seq[b]].list; /* of the first store */
+    for (int i = 0; i < p->n && i < q->n; i++)
         if (p->block[i] != q->block[i]) return p->block[i] - q->block[i];
-    return p->n_block != q->n_block ? p->n_block - q->n_block : a - b;
+    return p->n != q->n ? p->n - q->n : a - b;
 }
 
 void moa_attend_order(int32_t *order, const moa_attend_rows *r, int n) {
@@ -43,11 +49,13 @@ void moa_attend_order(int32_t *order, const moa_attend_rows *r, int n) {
 typedef struct job {
     const moa_attend_rows *r;
     const moa_kernels *kern;
-    const float *q;      /* [n, n_head * hd] */
-    const float *k, *v;  /* [n, n_kv * hd] */
-    float *out;          /* [n, n_head * hd] */
-    int n, layer, n_q;   /* rows; query heads a key head */
-    float scale;
+    const float *q;      /* [n, n_head * key] */
+    const float *k, *v;  /* [n, n_kv * key], [n, n_kv * value] */
+    float *out;          /* [n, n_head * value] */
+    const float *sink;   /* [n_head] or NULL */
+    int n, layer, store; /* rows; the store of the layer's blocks */
+    int n_head, n_q, window; /* n_q: query heads a key head; window 0: everything */
+    float scale, cap;    /* cap 0: none */
 } job;
 
 static void put(void *dst, moa_dtype type, int64_t i, float v) {
@@ -55,97 +63,130 @@ static void put(void *dst, moa_dtype type, int64_t i, float v) {
     else ((float *)dst)[i] = v;
 }
 
+static int block_of(const job *j, int row, int64_t b) { return j->r->kv->seq[j->r->seq[row]].list[j->store].block[b]; }
+
 /* Key heads g0..g1: their keys and values of all rows. */
 static void store(const void *args, int64_t g0, int64_t g1, int thread) {
     (void)thread;
     const job *j = args;
     const moa_kv *kv = j->r->kv;
-    const int64_t hd = kv->head_dim, width = (int64_t)kv->n_kv * hd;
+    const int64_t key = kv->shape.key, value = kv->shape.value, n_kv = kv->shape.n_kv;
     for (int i = 0; i < j->n; i++) {
         const int64_t pos = j->r->pos[i], t = pos % B;
-        const int block = kv->seq[j->r->seq[i]].block[pos / B];
-        char *kb = moa_kv_at(kv, j->layer, 0, block), *vb = moa_kv_at(kv, j->layer, 1, block);
-        for (int64_t c = g0 * hd; c < g1 * hd; c++) { /* c = head * hd + d: keys [head][hd][32], values [head][32][hd] */
-            put(kb, kv->type, c * B + t, j->k[i * width + c]);
-            put(vb, kv->type, (c / hd * B + t) * hd + c % hd, j->v[i * width + c]);
-        }
+        char *kb = moa_kv_at(kv, j->layer, block_of(j, i, pos / B)), *vb = kb + kv->key_bytes;
+        for (int64_t c = g0 * key; c < g1 * key; c++) put(kb, kv->type, c * B + t, j->k[i * n_kv * key + c]); /* [head][key][32] */
+        for (int64_t g = g0; g < g1; g++) /* [head][32][value] */
+            for (int64_t d = 0; d < value; d++) put(vb, kv->type, (g * B + t) * value + d, j->v[(i * n_kv + g) * value + d]);
     }
 }
 
-/* One row, one key head, one block: the n_q heads' maxima, sums and outputs move on by n_pos positions. */
-static void attend_block(const job *j, float *max, float *sum, float *s, float *o, const float *q, const void *k, const void *v,
-                         int n_pos) {
+/* cap tanh(s / cap) = cap (1 - 2 / (e^(2 s / cap) + 1)) */
+static void soften(const job *j, float *s, int64_t n) {
+    for (int64_t i = 0; i < n; i++) s[i] *= 2 / j->cap;
+    j->kern->slot[MOA_K_EXP][MOA_F32]->fn.expv(s, s, n);
+    for (int64_t i = 0; i < n; i++) s[i] = j->cap * (1 - 2 / (s[i] + 1));
+}
+
+/* One row, n query heads of one key head, one block of which it sees positions [t0, t1): maxima, sums and outputs move on. */
+static void attend_block(const job *j, int n, float *max, float *sum, float *s, float *o, const float *q, const char *k, const char *v, int t0,
+                         int t1) {
     const moa_kv *kv = j->r->kv;
-    const int hd = kv->head_dim;
-    j->kern->slot[MOA_K_ATTN_SCORE][kv->type]->fn.attn_score(s, q, k, j->n_q, hd, j->scale);
-    for (int h = 0; h < j->n_q; h++) {
+    const int value = kv->shape.value;
+    j->kern->slot[MOA_K_ATTN_SCORE][kv->type]->fn.attn_score(s, q, k, n, kv->shape.key, j->scale);
+    if (j->cap > 0) soften(j, s, (int64_t)n * B);
+    for (int h = 0; h < n; h++) {
         float *sh = s + h * B, top = max[h];
-        for (int t = 0; t < n_pos; t++) top = sh[t] > top ? sh[t] : top;
+        for (int t = t0; t < t1; t++) top = sh[t] > top ? sh[t] : top;
         if (top > max[h]) {
             const float c = expf(max[h] - top); /* 0 at the first block */
             max[h] = top;
             sum[h] *= c;
-            for (int d = 0; d < hd; d++) o[h * hd + d] *= c;
+            for (int d = 0; d < value; d++) o[h * value + d] *= c;
         }
-        for (int t = 0; t < n_pos; t++) sh[t] -= top;
-        for (int t = n_pos; t < B; t++) sh[t] = -INFINITY;
+        for (int t = t0; t < t1; t++) sh[t] -= top;
+        for (int t = 0; t < t0; t++) sh[t] = -INFINITY;
+        for (int t = t1; t < B; t++) sh[t] = -INFINITY;
     }
-    j->kern->slot[MOA_K_EXP][MOA_F32]->fn.expv(s, s, (int64_t)j->n_q * B);
-    for (int h = 0; h < j->n_q; h++)
-        for (int t = 0; t < n_pos; t++) sum[h] += s[h * B + t];
-    j->kern->slot[MOA_K_ATTN_MIX][kv->type]->fn.attn_mix(o, s, v, j->n_q, n_pos, hd);
+    j->kern->slot[MOA_K_EXP][MOA_F32]->fn.expv(s, s, (int64_t)n * B);
+    for (int h = 0; h < n; h++)
+        for (int t = t0; t < t1; t++) sum[h] += s[h * B + t];
+    j->kern->slot[MOA_K_ATTN_MIX][kv->type]->fn.attn_mix(o, s, v, n, t1, value);
 }
 
-/* Rows order[first .. first + n) for key head g. */
-static void attend_group(const job *j, int g, int first, int n, float *scratch) {
-    const moa_kv *kv = j->r->kv;
-    const int64_t hd = kv->head_dim, span = j->n_q * hd, width = kv->n_kv * span;
-    const size_t head = (size_t)(hd * B) * kv->elem;
-    float *max = scratch, *sum = max + GROUP * j->n_q, *s = sum + GROUP * j->n_q;
-    const int32_t *row = j->r->order + first;
-    int last = 0;
-    for (int i = 0; i < n * j->n_q; i++) max[i] = -INFINITY, sum[i] = 0;
+/* The first position that a row at pos sees. */
+static int start_of(const job *j, int pos) { return j->window && pos >= j->window ? pos - j->window + 1 : 0; }
+
+/* What a range of query heads of one key head needs to find its data. */
+typedef struct item { int g, head, n; } item; /* key head; first query head, how many */
+
+static void begin_rows(const job *j, const item *it, const int32_t *row, int n, float *max, float *sum) {
+    const int64_t value = j->r->kv->shape.value;
     for (int i = 0; i < n; i++) {
-        memset(j->out + row[i] * width + g * span, 0, (size_t)span * sizeof(float));
-        if (j->r->pos[row[i]] / B > last) last = j->r->pos[row[i]] / B;
+        for (int h = 0; h < it->n; h++) {
+            max[i * it->n + h] = j->sink ? j->sink[it->head + h] : -INFINITY;
+            sum[i * it->n + h] = j->sink ? 1 : 0;
+        }
+        memset(j->out + (row[i] * (int64_t)j->n_head + it->head) * value, 0, (size_t)(it->n * value) * sizeof(float));
     }
-    for (int b = 0; b <= last; b++)
+}
+
+/* Rows order[first .. first + n) for an item's heads. */
+static void attend_group(const job *j, const item *it, int first, int n, float *scratch) {
+    const moa_kv *kv = j->r->kv;
+    const int64_t key = kv->shape.key, value = kv->shape.value;
+    const size_t key_head = (size_t)(key * B) * kv->elem, value_head = (size_t)(value * B) * kv->elem;
+    float *max = scratch, *sum = max + GROUP * it->n, *s = sum + GROUP * it->n;
+    const int32_t *row = j->r->order + first;
+    int from = INT32_MAX, last = 0;
+    begin_rows(j, it, row, n, max, sum);
+    for (int i = 0; i < n; i++) {
+        const int pos = j->r->pos[row[i]];
+        if (pos / B > last) last = pos / B;
+        if (start_of(j, pos) / B < from) from = start_of(j, pos) / B;
+    }
+    for (int b = from; b <= last; b++)
         for (int i = 0; i < n; i++) {
-            const int pos = j->r->pos[row[i]], block = b <= pos / B ? kv->seq[j->r->seq[row[i]]].block[b] : -1;
-            if (block < 0) continue;
-            const int64_t at = row[i] * width + g * span;
-            attend_block(j, max + i * j->n_q, sum + i * j->n_q, s, j->out + at, j->q + at,
-                         moa_kv_at(kv, j->layer, 0, block) + (size_t)g * head, moa_kv_at(kv, j->layer, 1, block) + (size_t)g * head,
-                         pos - b * B + 1 < B ? pos - b * B + 1 : B);
+            const int pos = j->r->pos[row[i]], start = start_of(j, pos);
+            if (b > pos / B || b < start / B) continue;
+            const char *k = moa_kv_at(kv, j->layer, block_of(j, row[i], b)) + (size_t)it->g * key_head;
+            const char *v = k - (size_t)it->g * key_head + kv->key_bytes + (size_t)it->g * value_head;
+            const int64_t head = row[i] * (int64_t)j->n_head + it->head;
+            attend_block(j, it->n, max + i * it->n, sum + i * it->n, s, j->out + head * value, j->q + head * key, k, v,
+                         start > b * B ? start - b * B : 0, pos - b * B + 1 < B ? pos - b * B + 1 : B);
         }
     for (int i = 0; i < n; i++)
-        for (int h = 0; h < j->n_q; h++) {
-            float *o = j->out + row[i] * width + g * span + h * hd;
-            for (int64_t d = 0; d < hd; d++) o[d] /= sum[i * j->n_q + h];
+        for (int h = 0; h < it->n; h++) {
+            float *o = j->out + (row[i] * (int64_t)j->n_head + it->head + h) * value;
+            for (int64_t d = 0; d < value; d++) o[d] /= sum[i * it->n + h];
         }
 }
 
 static void attend_items(const void *args, int64_t i0, int64_t i1, int thread) {
     const job *j = args;
-    const int n_group = (j->n + GROUP - 1) / GROUP;
+    const int n_group = (j->n + GROUP - 1) / GROUP, n_part = (j->n_q + HEADS - 1) / HEADS;
     for (int64_t i = i0; i < i1; i++) {
-        const int first = (int)(i % n_group) * GROUP;
-        attend_group(j, (int)(i / n_group), first, j->n - first < GROUP ? j->n - first : GROUP,
-                     j->r->scratch + (size_t)thread * j->r->scratch_floats);
+        const int first = (int)(i % n_group) * GROUP, g = (int)(i / n_group) / n_part, part = (int)(i / n_group) % n_part * HEADS;
+        const item it = {g, g * j->n_q + part, j->n_q - part < HEADS ? j->n_q - part : HEADS};
+        attend_group(j, &it, first, j->n - first < GROUP ? j->n - first : GROUP, j->r->scratch + (size_t)thread * j->r->scratch_floats);
     }
 }
 
 moa_tensor *moa_attend_paged(moa_exec *x, void *ctx, const moa_model *m, int layer, moa_tensor *q, moa_tensor *k, moa_tensor *v) {
     const moa_attend_rows *r = ctx;
-    moa_tensor *out = moa_new_tensor(x, MOA_F32, 2, q->shape);
+    const moa_kv_shape *shape = &r->kv->shape;
+    const moa_layer *l = &m->layer[layer];
+    const int n_head = m->h.n_head, n_q = n_head / shape->n_kv;
+    moa_tensor *out = moa_new_tensor(x, MOA_F32, 2, (int64_t[]){moa_rows(q), (int64_t)n_head * shape->value});
     if (!out) return NULL;
-    const job j = {.r = r, .kern = x->k, .q = q->data, .k = k->data, .v = v->data, .out = out->data, .n = (int)moa_rows(q),
-                   .layer = layer, .n_q = m->h.n_head / m->h.n_kv, .scale = moa_attention_scale(&m->h)};
+    const job j = {.r = r, .kern = x->k, .q = q->data, .k = k->data, .v = v->data, .out = out->data, .sink = l->sinks ? l->sinks->data : NULL,
+                   .n = (int)moa_rows(q), .layer = layer, .store = r->kv->layer[layer].store, .n_head = n_head, .n_q = n_q,
+                   .window = l->window, .scale = moa_attention_scale(&m->h), .cap = m->h.attn_cap};
+    const double wide = (double)(shape->key + shape->value);
     double positions = 0;
-    for (int i = 0; i < j.n; i++) positions += r->pos[i] + 1;
-    moa_parallel(x, m->h.n_kv, 1, (double)j.n * m->h.head_dim * 2, store, &j);
-    const int64_t n_item = (int64_t)m->h.n_kv * ((j.n + GROUP - 1) / GROUP);
-    /* About 2 multiply-adds a position, head and number, 16 a nanosecond. */
-    moa_parallel_each(x, n_item, positions * m->h.n_head * m->h.head_dim / 8 / (double)n_item, attend_items, &j);
+    for (int i = 0; i < j.n; i++) positions += r->pos[i] + 1 - start_of(&j, r->pos[i]);
+    moa_parallel(x, shape->n_kv, 1, (double)j.n * wide, store, &j);
+    const int64_t n_item = (int64_t)shape->n_kv * ((n_q + HEADS - 1) / HEADS) * ((j.n + GROUP - 1) / GROUP);
+    /* About a multiply-add a position, head and number of keys and values, 16 a nanosecond. */
+    moa_parallel_each(x, n_item, positions * n_head * wide / 16 / (double)n_item, attend_items, &j);
     return out;
 }

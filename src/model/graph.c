@@ -3,77 +3,128 @@
  * Per layer, with the residual stream h [n, d]:
  *     h += O attend(rope(Q norm(h)), rope(K norm(h)), V norm(h))
  *     h += FFN(norm(h)),   FFN(x) = Down(silu(Gate x) * Up x), or the sum over routed experts of the same
+ * Architectures differ in named steps: a norm that is there or not (before, after, of queries and keys), a scale that is 1 or
+ * not, the activation, latent attention instead of the ordinary one. What a model lacks costs nothing.
+ *
  * What attends is the caller's: packed documents in training, paged KV in a session. Only rows that want logits go through
  * the last feed-forward part and the output matrix.
  *
  * Without a tape a layer's intermediates are dropped when the layer is done, so a step needs the memory of one layer.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
-#include "model/model.h"
+#include "mix/gate.h"
+#include "model/latent.h"
 
+#include <math.h>
 #include <string.h>
 
 moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in) { return moa_linear(x, in, l->w, l->b); }
 
 moa_tensor *moa_attend_packed(moa_exec *x, void *ctx, const moa_model *m, int layer, moa_tensor *q, moa_tensor *k, moa_tensor *v) {
-    (void)layer;
+    const moa_layer *l = &m->layer[layer];
+    const moa_kv_shape kv = moa_kv_shape_of(&m->h);
+    if (l->window || l->sinks || m->h.attn_cap > 0 || kv.key != kv.value)
+        return moa_fail(&x->err, MOA_EUNSUPPORTED, "%s: packed attention has no sliding windows, sinks, soft caps or values of another size",
+                        m->arch->name), NULL;
     return moa_attention(x, q, k, v, ctx, m->h.n_head, m->h.n_kv, moa_attention_scale(&m->h));
 }
 
-/* RMS norm of each head on its own: rows of one head each. */
-static moa_tensor *head_norm(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *w) {
-    if (!w || !in) return in;
-    const int64_t n = moa_rows(in), cols = moa_cols(in), hd = m->h.head_dim;
-    moa_tensor *heads = moa_reshape(x, in, 2, (int64_t[]){n * (cols / hd), hd});
-    return moa_reshape(x, moa_rms_norm(x, heads, w, m->h.norm_eps), 2, (int64_t[]){n, cols});
+static moa_tensor *norm(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *w) {
+    return w ? moa_rms_norm(x, in, w, m->h.norm_eps) : in;
 }
 
-static moa_tensor *rope(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *pos) {
-    const moa_hparams *h = &m->h;
-    return moa_rope(x, in, pos, h->head_dim, h->n_rot, h->rope_base, h->rope_freq_scale, m->rope_factors, h->rope_pairs);
+/* By a factor of the file; 0 means that it has none. */
+static moa_tensor *scaled(moa_exec *x, moa_tensor *in, float s) { return s == 0 || s == 1 ? in : moa_scale(x, in, s); }
+
+/* ---- attention ---- */
+
+/* RMS norm of pieces as long as the weight: each head on its own, or all as one vector. */
+static moa_tensor *head_norm(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *w) {
+    if (!w || !in) return in;
+    const int64_t n = moa_rows(in), cols = moa_cols(in), len = moa_cols(w);
+    moa_tensor *pieces = moa_reshape(x, in, 2, (int64_t[]){n * (cols / len), len});
+    return moa_reshape(x, moa_rms_norm(x, pieces, w, m->h.norm_eps), 2, (int64_t[]){n, cols});
+}
+
+static moa_tensor *rope(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, const moa_rows_in *rows) {
+    const bool local = l->window && m->h.rope_local_base > 0;
+    const moa_rope_form *f = &m->rope[local ? MOA_ROPE_LOCAL : rows->long_rope ? MOA_ROPE_LONG : MOA_ROPE_GLOBAL];
+    const moa_rope_spec spec = {.head_dim = m->h.head_dim, .n_rot = m->h.n_rot, .base = f->base, .freq_scale = f->freq_scale,
+                                .magnitude = f->magnitude, .pairs = m->h.rope_pairs};
+    return moa_rope_as(x, in, rows->pos, &spec, f->factors);
 }
 
 static moa_tensor *attention(moa_exec *x, const moa_model *m, int i, moa_tensor *h, const moa_rows_in *in) {
     const moa_layer *l = &m->layer[i];
-    moa_tensor *a = moa_rms_norm(x, h, l->attn_norm, m->h.norm_eps);
-    moa_tensor *q = rope(x, m, head_norm(x, m, moa_linear_apply(x, &l->q, a), l->q_norm), in->pos);
-    moa_tensor *k = rope(x, m, head_norm(x, m, moa_linear_apply(x, &l->k, a), l->k_norm), in->pos);
-    moa_tensor *v = moa_linear_apply(x, &l->v, a);
-    return q && k && v ? in->attend(x, in->attend_ctx, m, i, q, k, v) : NULL;
+    moa_tensor *a = norm(x, m, h, l->attn_norm), *qkv[3];
+    if (m->h.kv_rank) {
+        moa_latent_heads(qkv, x, m, l, a, in->pos);
+    } else {
+        qkv[0] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->q, a), l->q_norm), in);
+        qkv[1] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->k, a), l->k_norm), in);
+        qkv[2] = moa_linear_apply(x, &l->v, a);
+    }
+    return qkv[0] && qkv[1] && qkv[2] ? in->attend(x, in->attend_ctx, m, i, qkv[0], qkv[1], qkv[2]) : NULL;
 }
 
-static moa_tensor *swiglu(moa_exec *x, const moa_linear_w *gate, const moa_linear_w *up, const moa_linear_w *down, moa_tensor *in) {
+/* ---- feed-forward ---- */
+
+static moa_tensor *gated(moa_exec *x, const moa_model *m, const moa_linear_w *gate, const moa_linear_w *up, const moa_linear_w *down,
+                         moa_tensor *in) {
     moa_tensor *g = moa_linear_apply(x, gate, in), *u = moa_linear_apply(x, up, in);
-    return moa_linear_apply(x, down, moa_silu_mul(x, g, u));
+    moa_tensor *a = m->arch->act == MOA_FFN_SILU   ? moa_silu_mul(x, g, u)
+                    : m->arch->act == MOA_FFN_GELU ? moa_gelu_mul(x, g, u)
+                                                   : moa_clamped_mul(x, g, u);
+    return moa_linear_apply(x, down, a);
 }
+
+typedef struct expert_ctx { const moa_model *m; const moa_layer *l; } expert_ctx;
 
 static moa_tensor *one_expert(moa_exec *x, void *ctx, int e, moa_tensor *rows) {
-    const moa_layer *l = ctx;
-    return swiglu(x, &l->e_gate[e], &l->e_up[e], &l->e_down[e], rows);
+    const expert_ctx *c = ctx;
+    return gated(x, c->m, &c->l->e_gate[e], &c->l->e_up[e], &c->l->e_down[e], rows);
 }
 
-static moa_tensor *feed_forward(moa_exec *x, const moa_model *m, moa_layer *l, moa_tensor *in, moa_route *trace) {
-    if (!l->router.w) return swiglu(x, &l->gate, &l->up, &l->down, in);
-    const moa_router_cfg cfg = {.n_expert = m->h.n_expert, .top_k = m->h.n_expert_used, .norm = m->h.gate_norm, .scale = m->h.gate_scale};
-    moa_route r = {0};
-    if (moa_router_topk.route(x, &r, &cfg, moa_linear_apply(x, &l->router, in)) < 0) return NULL;
-    if (trace) *trace = r;
-    return moa_combiner_sum.combine(x, &r, in, one_expert, l, m->h.n_expert);
+/* The expert that every row goes through, times its gate where it has one. */
+static moa_tensor *add_shared(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *y, moa_tensor *in) {
+    if (!l->s_gate.w) return y;
+    moa_tensor *s = gated(x, m, &l->s_gate, &l->s_up, &l->s_down, in);
+    if (l->s_router) {
+        moa_tensor *w = moa_reshape(x, l->s_router, 2, (int64_t[]){1, m->h.d_model});
+        s = moa_mul(x, s, moa_gate_sigmoid(x, moa_linear(x, in, w, NULL)));
+    }
+    return moa_add(x, y, s);
 }
+
+static moa_tensor *feed_forward(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, moa_route *trace) {
+    if (!l->router.w) return gated(x, m, &l->gate, &l->up, &l->down, in);
+    const moa_hparams *h = &m->h;
+    const moa_router_cfg cfg = {.n_expert = h->n_expert, .top_k = h->n_expert_used, .norm = h->gate_norm, .scale = h->gate_scale,
+                                .select_bias = l->select_bias, .n_group = h->n_group, .n_group_used = h->n_group_used};
+    moa_route r = {0};
+    if (moa_router_grouped.route(x, &r, &cfg, moa_linear_apply(x, &l->router, in)) < 0) return NULL;
+    if (trace) *trace = r;
+    expert_ctx ctx = {m, l};
+    return add_shared(x, m, l, moa_combiner_sum.combine(x, &r, in, one_expert, &ctx, h->n_expert), in);
+}
+
+/* ---- the decoder ---- */
 
 static moa_tensor *rows_of(moa_exec *x, moa_tensor *in, moa_tensor *rows) { return rows ? moa_gather_rows(x, in, rows) : in; }
 
 static moa_tensor *layer(moa_exec *x, const moa_model *m, int i, moa_tensor *h, const moa_rows_in *in) {
-    moa_layer *l = &m->layer[i];
+    const moa_layer *l = &m->layer[i];
     moa_tensor *a = attention(x, m, i, h, in);
     /* After the last attention no row reads another: the rest is for rows that want logits. A trace wants all rows. */
     if (i == m->h.n_layer - 1 && !in->trace) {
         a = rows_of(x, a, in->out_rows);
         h = rows_of(x, h, in->out_rows);
     }
-    h = moa_add(x, h, moa_linear_apply(x, &l->o, a));
-    moa_tensor *f = feed_forward(x, m, l, moa_rms_norm(x, h, l->ffn_norm, m->h.norm_eps), in->trace ? &in->trace[i] : NULL);
-    return moa_add(x, h, f);
+    if (m->h.kv_rank) a = moa_latent_values(x, m, l, a);
+    a = norm(x, m, moa_linear_apply(x, &l->o, a), l->attn_post_norm);
+    h = moa_add(x, h, scaled(x, a, m->h.residual_scale));
+    moa_tensor *f = feed_forward(x, m, l, norm(x, m, h, l->ffn_norm), in->trace ? &in->trace[i] : NULL);
+    return moa_add(x, h, scaled(x, norm(x, m, f, l->ffn_post_norm), m->h.residual_scale));
 }
 
 /* One layer at inference: its result goes to buf, which lies below the mark, and all else is forgotten. */
@@ -91,13 +142,24 @@ static moa_tensor *layer_in(moa_exec *x, const moa_model *m, int i, moa_tensor *
     return out;
 }
 
+static moa_tensor *embed(moa_exec *x, const moa_model *m, moa_tensor *ids) {
+    moa_tensor *h = moa_embedding(x, m->tok_embd, ids);
+    return scaled(x, h, m->arch->embd_sqrt ? sqrtf((float)m->h.d_model) : m->h.embd_scale);
+}
+
+static moa_tensor *logits(moa_exec *x, const moa_model *m, moa_tensor *h) {
+    moa_tensor *y = moa_linear_apply(x, &m->out, norm(x, m, h, m->out_norm));
+    y = scaled(x, y, m->h.logit_div > 0 ? 1.0f / m->h.logit_div : 0);
+    return m->h.logit_cap > 0 ? moa_softcap(x, y, m->h.logit_cap) : y;
+}
+
 moa_tensor *moa_model_forward(moa_exec *x, const moa_model *m, const moa_rows_in *in) {
     const bool keep = x->tape || in->trace; /* intermediates must outlive their layer */
-    moa_tensor *h = moa_embedding(x, m->tok_embd, in->ids);
+    moa_tensor *h = embed(x, m, in->ids);
     if (!h) return NULL;
     float *buf = keep ? NULL : moa_arena_alloc(x->arena, moa_tensor_bytes(h));
     if (!keep && !buf) return moa_fail(&x->err, MOA_ENOMEM, "forward: no memory for %lld rows", (long long)moa_rows(h)), NULL;
     for (int i = 0; i < m->h.n_layer && h; i++) h = keep ? layer(x, m, i, h, in) : layer_in(x, m, i, h, in, buf);
     if (in->trace) h = rows_of(x, h, in->out_rows);
-    return moa_linear_apply(x, &m->out, moa_rms_norm(x, h, m->out_norm, m->h.norm_eps));
+    return logits(x, m, h);
 }

@@ -1,4 +1,4 @@
-/* kv.c - see kv.h. The store is one anonymous mapping: pages that no sequence has touched cost nothing, and the stack
+/* kv.c - see kv.h. A store is one anonymous mapping: pages that no sequence has touched cost nothing, and the stack
  * of free blocks gives the last freed first, so a small load stays on few pages. A block's layers lie together: memory
  * is touched from the beginning on, whatever the size of the kernel's pages.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -9,92 +9,165 @@
 #include <string.h>
 #include <sys/mman.h>
 
-int moa_kv_init(moa_kv *kv, const moa_hparams *h, moa_dtype type, int n_block, int n_seq, int max_block, moa_err *err) {
-    *kv = (moa_kv){.n_layer = h->n_layer, .n_kv = h->n_kv, .head_dim = h->head_dim, .n_block = n_block, .n_seq = n_seq,
-                   .max_block = max_block, .type = type, .elem = type == MOA_F16 ? 2 : 4};
-    size_t all;
-    kv->block_bytes = (size_t)h->n_kv * (size_t)h->head_dim * MOA_KV_BLOCK * kv->elem;
-    if (__builtin_mul_overflow(kv->block_bytes, 2 * (size_t)h->n_layer, &all) || __builtin_mul_overflow(all, (size_t)n_block, &kv->bytes))
-        return moa_fail(err, MOA_ELIMIT, "KV cache: %d blocks of %zu bytes in %d layers are too many", n_block, kv->block_bytes, h->n_layer);
-    void *p = mmap(NULL, kv->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+/* Layers go to the store of their kind; a model of one kind has one store. */
+static void assign_layers(moa_kv *kv, const moa_model *m) {
+    for (int i = 0; i < m->h.n_layer; i++) {
+        const int window = m->layer[i].window;
+        int s = 0;
+        while (s < kv->n_store && (kv->store[s].window > 0) != (window > 0)) s++;
+        if (s == kv->n_store) kv->n_store++;
+        moa_kv_store *to = &kv->store[s];
+        if (window > to->window) to->window = window;
+        kv->layer[i].store = s;
+        kv->layer[i].index = to->n_layer++;
+    }
+}
+
+static int init_store(moa_kv *kv, moa_kv_store *s, moa_err *err) {
+    s->block_bytes = kv->layer_bytes * (size_t)s->n_layer;
+    if (__builtin_mul_overflow(s->block_bytes, (size_t)kv->n_block, &s->bytes))
+        return moa_fail(err, MOA_ELIMIT, "KV cache: %d blocks of %zu bytes are too many", kv->n_block, s->block_bytes);
+    void *p = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) {
-        moa_fail(err, MOA_ENOMEM, "KV cache: no memory for %zu bytes (%d positions)", kv->bytes, n_block * MOA_KV_BLOCK);
+        moa_fail(err, MOA_ENOMEM, "KV cache: no memory for %zu bytes (%d positions)", s->bytes, kv->n_block * MOA_KV_BLOCK);
         return moa_hint(err, MOA_ENOMEM, "use a smaller context, or KV in f16");
     }
-    kv->data = p;
-    kv->ref = calloc((size_t)n_block, sizeof *kv->ref);
-    kv->spare = calloc((size_t)n_block, sizeof *kv->spare);
-    kv->writers = calloc((size_t)n_block, sizeof *kv->writers);
+    s->data = p;
+    s->ref = calloc((size_t)kv->n_block, sizeof *s->ref);
+    s->spare = calloc((size_t)kv->n_block, sizeof *s->spare);
+    s->writers = calloc((size_t)kv->n_block, sizeof *s->writers);
+    s->tables = calloc((size_t)kv->n_seq * (size_t)kv->max_block, sizeof *s->tables);
+    if (!s->ref || !s->spare || !s->writers || !s->tables)
+        return moa_fail(err, MOA_ENOMEM, "KV cache: no memory for the tables of %d sequences", kv->n_seq);
+    for (int i = 0; i < kv->n_block; i++) s->spare[i] = kv->n_block - 1 - i;
+    s->n_spare = s->least_spare = kv->n_block;
+    return 0;
+}
+
+int moa_kv_init(moa_kv *kv, const moa_model *m, moa_dtype type, int n_block, int n_seq, int max_block, moa_err *err) {
+    *kv = (moa_kv){.shape = moa_kv_shape_of(&m->h), .n_block = n_block, .n_seq = n_seq, .max_block = max_block, .type = type,
+                   .elem = type == MOA_F16 ? 2 : 4};
+    const size_t each = (size_t)kv->shape.n_kv * MOA_KV_BLOCK * kv->elem;
+    kv->key_bytes = each * (size_t)kv->shape.key;
+    kv->layer_bytes = kv->key_bytes + each * (size_t)kv->shape.value;
+    kv->layer = calloc((size_t)m->h.n_layer, sizeof *kv->layer);
     kv->seq = calloc((size_t)n_seq, sizeof *kv->seq);
-    kv->tables = calloc((size_t)n_seq * (size_t)max_block, sizeof *kv->tables);
-    if (!kv->ref || !kv->spare || !kv->writers || !kv->seq || !kv->tables)
-        return moa_fail(err, MOA_ENOMEM, "KV cache: no memory for the tables of %d sequences", n_seq);
-    for (int i = 0; i < n_seq; i++) kv->seq[i].block = kv->tables + (size_t)i * (size_t)max_block;
-    for (int i = 0; i < n_block; i++) kv->spare[i] = n_block - 1 - i;
-    kv->n_spare = kv->least_spare = n_block;
+    if (!kv->layer || !kv->seq) return moa_fail(err, MOA_ENOMEM, "KV cache: no memory for the tables of %d sequences", n_seq);
+    assign_layers(kv, m);
+    for (int s = 0; s < kv->n_store; s++) {
+        MOA_TRY(init_store(kv, &kv->store[s], err));
+        for (int i = 0; i < n_seq; i++) kv->seq[i].list[s].block = kv->store[s].tables + (size_t)i * (size_t)max_block;
+    }
     return 0;
 }
 
 void moa_kv_deinit(moa_kv *kv) {
-    if (kv->data) munmap(kv->data, kv->bytes);
-    free(kv->ref);
-    free(kv->spare);
-    free(kv->writers);
+    for (int i = 0; i < kv->n_store; i++) {
+        moa_kv_store *s = &kv->store[i];
+        if (s->data) munmap(s->data, s->bytes);
+        free(s->ref);
+        free(s->spare);
+        free(s->writers);
+        free(s->tables);
+    }
+    free(kv->layer);
     free(kv->seq);
-    free(kv->tables);
     *kv = (moa_kv){0};
 }
 
 static int blocks_of(int64_t len) { return (int)((len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK); }
 
-/* The half-filled last block of a sequence, or -1. */
-static int open_block(const moa_kv_seq *q) { return q->len % MOA_KV_BLOCK ? q->block[q->len / MOA_KV_BLOCK] : -1; }
+/* The first block that position len, and with it every later one, can see. */
+static int first_seen(const moa_kv_store *s, int64_t len) {
+    return s->window && len >= s->window ? (int)((len - s->window + 1) / MOA_KV_BLOCK) : 0;
+}
 
-int moa_kv_plan(moa_kv *kv, const int32_t *touched, int n_touched, const int32_t *add) {
+/* The half-filled last block of a sequence, or -1. */
+static int open_block(const moa_kv_seq *q, int store) { return q->len % MOA_KV_BLOCK ? q->list[store].block[q->len / MOA_KV_BLOCK] : -1; }
+
+int moa_kv_plan(moa_kv *kv, int store, const int32_t *touched, int n_touched, const int32_t *add) {
+    moa_kv_store *s = &kv->store[store];
     int need = 0;
     for (int i = 0; i < n_touched; i++) {
         const moa_kv_seq *q = &kv->seq[touched[i]];
         need += blocks_of(q->len + add[touched[i]]) - blocks_of(q->len);
-        const int b = open_block(q);
+        const int b = open_block(q, store);
         /* Each writer but the last holder of a shared block copies it: min(writers, ref - 1) copies. */
-        if (b >= 0 && ++kv->writers[b] < kv->ref[b]) need++;
+        if (b >= 0 && ++s->writers[b] < s->ref[b]) need++;
     }
     for (int i = 0; i < n_touched; i++) {
-        const int b = open_block(&kv->seq[touched[i]]);
-        if (b >= 0) kv->writers[b] = 0;
+        const int b = open_block(&kv->seq[touched[i]], store);
+        if (b >= 0) s->writers[b] = 0;
     }
     return need;
 }
 
-static int take(moa_kv *kv) {
-    moa_assert(kv->n_spare > 0);
-    const int b = kv->spare[--kv->n_spare];
-    if (kv->n_spare < kv->least_spare) kv->least_spare = kv->n_spare;
-    moa_assert_eq(kv->ref[b], 0);
-    kv->ref[b] = 1;
+static int take(moa_kv_store *s) {
+    moa_assert(s->n_spare > 0);
+    const int b = s->spare[--s->n_spare];
+    if (s->n_spare < s->least_spare) s->least_spare = s->n_spare;
+    moa_assert_eq(s->ref[b], 0);
+    s->ref[b] = 1;
     return b;
 }
 
-static void release(moa_kv *kv, int b) {
-    moa_assert(kv->ref[b] > 0);
-    if (--kv->ref[b] == 0) kv->spare[kv->n_spare++] = b;
+static void release(moa_kv_store *s, int b) {
+    moa_assert(s->ref[b] > 0);
+    if (--s->ref[b] == 0) s->spare[s->n_spare++] = b;
+}
+
+void moa_kv_evict(moa_kv *kv, int seq) {
+    for (int i = 0; i < kv->n_store; i++) {
+        moa_kv_list *l = &kv->seq[seq].list[i];
+        for (const int keep = first_seen(&kv->store[i], kv->seq[seq].len); l->first < keep && l->first < l->n; l->first++) {
+            release(&kv->store[i], l->block[l->first]);
+            l->block[l->first] = -1;
+        }
+    }
 }
 
 void moa_kv_reserve(moa_kv *kv, int seq, int64_t n_add) {
     moa_kv_seq *q = &kv->seq[seq];
-    const int b = open_block(q);
-    if (b >= 0 && kv->ref[b] > 1) { /* copy on write */
-        const int own = take(kv);
-        memcpy(moa_kv_at(kv, 0, 0, own), moa_kv_at(kv, 0, 0, b), 2 * (size_t)kv->n_layer * kv->block_bytes);
-        release(kv, b);
-        q->block[q->len / MOA_KV_BLOCK] = own;
+    for (int i = 0; i < kv->n_store; i++) {
+        moa_kv_store *s = &kv->store[i];
+        moa_kv_list *l = &q->list[i];
+        const int b = open_block(q, i);
+        if (b >= 0 && s->ref[b] > 1) { /* copy on write */
+            const int own = take(s);
+            memcpy(s->data + (size_t)own * s->block_bytes, s->data + (size_t)b * s->block_bytes, s->block_bytes);
+            release(s, b);
+            l->block[q->len / MOA_KV_BLOCK] = own;
+        }
+        while (l->n < blocks_of(q->len + n_add)) l->block[l->n++] = take(s);
     }
-    while (q->n_block < blocks_of(q->len + n_add)) q->block[q->n_block++] = take(kv);
+}
+
+bool moa_kv_reaches(const moa_kv *kv, int seq, int64_t len) {
+    for (int i = 0; len > 0 && i < kv->n_store; i++)
+        if (kv->seq[seq].list[i].first > first_seen(&kv->store[i], len)) return false;
+    return true;
+}
+
+void moa_kv_fork(moa_kv *kv, int to, int from, int64_t len) {
+    moa_assert(moa_kv_reaches(kv, from, len));
+    kv->seq[to].len = len;
+    for (int i = 0; i < kv->n_store; i++) {
+        const moa_kv_list *a = &kv->seq[from].list[i];
+        moa_kv_list *b = &kv->seq[to].list[i];
+        b->n = blocks_of(len);
+        b->first = len ? first_seen(&kv->store[i], len) : 0;
+        for (int k = 0; k < b->first; k++) b->block[k] = -1;
+        for (int k = b->first; k < b->n; k++) kv->store[i].ref[b->block[k] = a->block[k]]++;
+    }
 }
 
 void moa_kv_truncate(moa_kv *kv, int seq, int64_t len) {
     moa_kv_seq *q = &kv->seq[seq];
     const int keep = blocks_of(len);
-    while (q->n_block > keep) release(kv, q->block[--q->n_block]);
+    for (int i = 0; i < kv->n_store; i++) {
+        moa_kv_list *l = &q->list[i];
+        while (l->n > keep && l->n > l->first) release(&kv->store[i], l->block[--l->n]);
+        if (!len) l->first = l->n = 0;
+    }
     q->len = len;
 }

@@ -13,14 +13,29 @@
 #include "mix/route.h"
 #include "tensor/exec.h"
 
+/* Numbers of a model, as its file gives them. 0 means "not so" or "the usual" wherever that makes sense. */
 typedef struct moa_hparams {
     int n_vocab, n_ctx, d_model, n_layer, n_head, n_kv, head_dim, n_rot, d_ff;
-    int n_expert, n_expert_used, d_expert; /* n_expert 0: dense */
+    int d_value;                               /* head size of values; 0: head_dim */
+    int n_expert, n_expert_used, d_expert;     /* n_expert 0: dense */
+    int n_dense;                               /* leading layers without experts */
+    int d_shared;                              /* width of the expert that every row goes through; 0: none */
+    int n_group, n_group_used;                 /* experts come from the best groups only; 0: from all */
     moa_gate_norm gate_norm;
-    float gate_scale;     /* multiplies gate values */
+    float gate_scale;                          /* multiplies gate values */
+    int n_window, window_period;               /* local layers see n_window positions; layer i is global when period divides i + 1 */
+    int kv_rank, q_rank;                       /* latent attention: rank of keys and values (0: ordinary attention), of queries (0: full) */
+    bool absorbed;                             /* latent attention with attn_k_b and attn_v_b: the cache holds the latent */
     float norm_eps, rope_base, rope_freq_scale;
+    float rope_local_base;                     /* of local layers, then without scaling; 0: as everywhere */
     moa_rope_pairs rope_pairs;
-    bool tied;            /* the output matrix is the token embedding */
+    bool yarn;                                 /* rope_freq_scale is stretched by YaRN, not evenly */
+    int n_ctx_orig;                            /* context before stretching; 0: n_ctx */
+    float yarn_fast, yarn_slow, yarn_log_mul, rope_magnitude; /* magnitude of rotated queries and keys; 0: 1 */
+    float attn_scale;                          /* of scores; 0: 1 / sqrt(head_dim) */
+    float attn_cap, logit_cap;                 /* soft caps; 0: none */
+    float embd_scale, residual_scale, logit_div; /* 0: 1 */
+    bool tied;                                 /* the output matrix is the token embedding */
 } moa_hparams;
 
 /* y = W x + b, and the place where an adapter mixture can sit. */
@@ -33,39 +48,95 @@ typedef struct moa_linear_w {
 /* The one place where a graph multiplies by a weight. */
 moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in /* [n, n_in] */); /* -> [n, n_out] */
 
+/* What a layer lacks is NULL. */
 typedef struct moa_layer {
-    moa_tensor *attn_norm, *ffn_norm;
-    moa_tensor *q_norm, *k_norm;         /* [head_dim]: RMS norm of each head before rope; NULL: none */
+    moa_tensor *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; /* [d_model] before and after a part */
+    moa_tensor *q_norm, *k_norm;         /* before rope: [head_dim], each head on its own, or the length of the whole vector */
     moa_linear_w q, k, v, o;
+    moa_tensor *sinks;                   /* [n_head] a score that takes its share of attention and gives nothing */
+    int window;                          /* positions that a row sees, its own included; 0: all before it */
+    /* Latent attention; q is the last projection of queries. */
+    moa_linear_w q_a, kv_a, kv_b;        /* [q_rank, d_model], [kv_rank + n_rot, d_model], [n_head * (head_dim - n_rot + d_value), kv_rank] */
+    moa_tensor *q_a_norm, *kv_a_norm;    /* [q_rank], [kv_rank] */
+    moa_tensor *k_b, *v_b;               /* absorbed: [n_head, kv_rank, head_dim - n_rot], [n_head, d_value, kv_rank] */
     moa_linear_w gate, up, down;         /* dense FFN */
     moa_linear_w router;                 /* [n_expert, d_model]; w NULL: dense */
+    moa_tensor *select_bias;             /* [n_expert] for the choice only */
     moa_linear_w *e_gate, *e_up, *e_down; /* [n_expert] each; views into 3-D tensors or own tensors */
+    moa_linear_w s_gate, s_up, s_down;   /* the shared expert */
+    moa_tensor *s_router;                /* [d_model]: its gate is the sigmoid of this product; NULL: 1 */
 } moa_layer;
 
-/* One row of archs.def. */
+typedef enum moa_ffn_act { MOA_FFN_SILU, MOA_FFN_GELU, MOA_FFN_CLAMPED } moa_ffn_act;
+typedef enum moa_qk_norm { MOA_QK_NONE, MOA_QK_HEAD /* each head on its own */, MOA_QK_WHOLE /* all heads as one vector */ } moa_qk_norm;
+typedef enum moa_norms { MOA_NORMS_PRE, MOA_NORMS_POST, MOA_NORMS_SANDWICH /* before and after */ } moa_norms;
+
+/* One row of archs.def: what differs from Llama. */
 typedef struct moa_arch {
     const char *name, *help;
-    const char *activation;              /* "silu" */
     moa_rope_pairs rope_pairs;
-    moa_gate_norm gate_norm;             /* of its mixture-of-experts form */
-    bool qk_norm;                        /* layers have q_norm and k_norm */
-    /* Read what differs from the common keys "<arch>.block_count" ...; NULL: nothing. */
+    moa_gate_norm gate_norm;             /* of its mixture-of-experts form, where no key says otherwise */
+    moa_ffn_act act;
+    moa_qk_norm qk_norm;
+    moa_norms norms;
+    const char *ffn_norm;                /* tensor before the feed-forward part; NULL: "ffn_norm" */
+    bool qkv_bias;                       /* q, k and v have biases */
+    bool all_bias;                       /* so have the output projection, the router and the experts */
+    bool sinks;
+    bool fused;                          /* files have attn_qkv and ffn_up = [gate; up] */
+    bool latent;                         /* latent attention */
+    bool shared_router;                  /* the shared expert has a gate */
+    bool embd_sqrt;                      /* embeddings times sqrt(d_model) */
+    bool scales;                         /* embedding_scale, residual_scale and logit_scale count */
+    bool exact_ramp;                     /* YaRN's ramp between fractional dimensions: the paper's is between whole ones */
+    int window_period;                   /* of local layers (see moa_hparams); 1 would be all global, -1 is all local, 0: no windows */
+    int n_window;                        /* where the file gives none */
+    float rope_local_base;               /* of local layers, where the file gives none; 0: as everywhere */
+    /* What else differs from the common keys "<arch>.block_count" ...; NULL: nothing. */
     int (*hparams)(moa_hparams *h, const moa_gguf *g, moa_err *err);
 } moa_arch;
 const moa_arch *const *moa_archs(int *n);
 const moa_arch *moa_arch_find(const char *name, size_t n); /* name need not be 0-terminated */
+/* The error for a name that no row has; its hint lists those that are. */
+int moa_arch_unknown(const char *name, size_t n, moa_err *err);
 
 /* Common keys of g, then the arch's own; checked. n_vocab is what the tokenizer's list says (0: no list). */
 int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_err *err);
-/* Do the numbers fit each other? Fills what may be left 0: n_kv, head_dim, n_rot, d_expert, gate_scale,
- * norm_eps (1e-5), rope_base (10000), rope_freq_scale (1). */
+/* Do the numbers fit each other? Fills what may be left 0: n_kv, head_dim, n_rot, d_value, d_expert, gate_scale, norm_eps
+ * (1e-5), rope_base (10000), rope_freq_scale (1), n_ctx_orig, yarn_fast (32), yarn_slow (1), rope_magnitude (1). */
 int moa_hparams_check(moa_hparams *h, moa_err *err);
 void moa_hparams_put(moa_gguf_out *o, const moa_arch *a, const moa_hparams *h);
+
+/* What attention computes on and the KV cache holds: of latent attention in its absorbed form, one head of latents. */
+typedef struct moa_kv_shape { int n_kv, key, value; } moa_kv_shape;
+static inline moa_kv_shape moa_kv_shape_of(const moa_hparams *h) {
+    if (h->kv_rank && h->absorbed) return (moa_kv_shape){1, h->kv_rank + h->n_rot, h->kv_rank};
+    return (moa_kv_shape){h->n_kv, h->head_dim, h->d_value ? h->d_value : h->head_dim};
+}
+/* Numbers that the cache holds for one position of all layers that see everything; layers with a window hold at most it. */
+static inline int64_t moa_kv_numbers(const moa_hparams *h) {
+    const moa_kv_shape s = moa_kv_shape_of(h);
+    return (int64_t)h->n_layer * s.n_kv * (s.key + s.value);
+}
+/* Positions that layer i sees; 0: all before it. */
+static inline int moa_layer_window(const moa_hparams *h, int i) {
+    return h->n_window && (h->window_period < 1 || (i + 1) % h->window_period) ? h->n_window : 0;
+}
+
+/* One way to rotate; a model has up to three. */
+typedef struct moa_rope_form {
+    float base, freq_scale, magnitude;
+    moa_tensor *factors;                /* [n_rot / 2] divide frequencies; NULL: none */
+} moa_rope_form;
+
+enum { MOA_ROPE_GLOBAL, MOA_ROPE_LOCAL /* layers with a window, where they have a base of their own */, MOA_ROPE_LONG /* global, beyond n_ctx_orig */, MOA_ROPE_FORMS };
 
 struct moa_model {
     const moa_arch *arch;
     moa_hparams h;
-    moa_tensor *tok_embd, *out_norm, *rope_factors; /* rope_factors may be NULL */
+    moa_tensor *tok_embd, *out_norm;
+    moa_tensor *rope_factors, *rope_short, *rope_long; /* [n_rot / 2] of the file, each may be NULL */
+    moa_rope_form rope[MOA_ROPE_FORMS];
     moa_linear_w out;                               /* out.w == tok_embd when tied */
     moa_layer *layer;                               /* [n_layer] */
     moa_tensor **param;                             /* every weight once, in file order */
@@ -93,9 +164,13 @@ int64_t moa_model_n_weights(const moa_model *m);
 
 /* ---- the graph ---- */
 typedef moa_tensor *(*moa_attend_fn)(moa_exec *x, void *ctx, const moa_model *m, int layer,
-                                     moa_tensor *q /* [n, n_head*hd], rotated */, moa_tensor *k /* [n, n_kv*hd], rotated */, moa_tensor *v);
-static inline float moa_attention_scale(const moa_hparams *h) { return 1.0f / __builtin_sqrtf((float)h->head_dim); }
-/* The attend of training: causal attention over packed documents; ctx is the i32 tensor doc_start [n]. */
+                                     moa_tensor *q /* [n, n_head*key], rotated */, moa_tensor *k /* [n, n_kv*key], rotated */,
+                                     moa_tensor *v /* [n, n_kv*value] */); /* sizes: moa_kv_shape -> [n, n_head*value] */
+static inline float moa_attention_scale(const moa_hparams *h) {
+    return h->attn_scale > 0 ? h->attn_scale : 1.0f / __builtin_sqrtf((float)h->head_dim);
+}
+/* The attend of training: causal attention over packed documents; ctx is the i32 tensor doc_start [n]. Layers with windows, soft caps,
+ * sinks or values of another size are refused. */
 moa_tensor *moa_attend_packed(moa_exec *x, void *ctx, const moa_model *m, int layer, moa_tensor *q, moa_tensor *k, moa_tensor *v);
 
 typedef struct moa_rows_in {
@@ -104,6 +179,7 @@ typedef struct moa_rows_in {
     moa_attend_fn attend;   /* training: packed documents; session: paged KV */
     void *attend_ctx;
     moa_route *trace;       /* NULL, or [n_layer] to receive routes of MoE layers */
+    bool long_rope;         /* sequences may pass the original context: rotate as MOA_ROPE_LONG from the start */
 } moa_rows_in;
 /* -> logits f32 [m, n_vocab] in x->arena; NULL with x->err on failure. */
 moa_tensor *moa_model_forward(moa_exec *x, const moa_model *m, const moa_rows_in *in);

@@ -2,9 +2,9 @@
  * some converters) are widened into the arena.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
+#include "format/hf.h"
 #include "model/weights.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,10 +18,16 @@ static shape_text shape_str(int n_dim, const int64_t *shape) {
     return t;
 }
 
-static int check_tensor(const moa_model *m, const moa_tensor *t, const char *name, int n_dim, const int64_t *shape, moa_err *err) {
+static bool same_shape(const moa_tensor *t, int n_dim, const int64_t *shape) {
+    /* Matrices of heads also come as one below the other. */
+    if (n_dim == 3 && t->n_dim == 2) return t->shape[0] == shape[0] * shape[1] && t->shape[1] == shape[2];
     bool same = t->n_dim == n_dim;
     for (int i = 0; same && i < n_dim; i++) same = t->shape[i] == shape[i];
-    if (!same)
+    return same;
+}
+
+static int check_tensor(const moa_model *m, const moa_tensor *t, const char *name, int n_dim, const int64_t *shape, moa_err *err) {
+    if (!same_shape(t, n_dim, shape))
         return moa_fail(err, MOA_EFORMAT, "%s: tensor '%s' has shape [%s], expected [%s]", moa_gguf_path(m->file), name,
                         shape_str(t->n_dim, t->shape).s, shape_str(n_dim, shape).s);
     const moa_type *type = moa_type_get(t->dtype);
@@ -37,40 +43,47 @@ static int missing(const moa_model *m, const char *name, int n_dim, const int64_
                     shape_str(n_dim, shape).s);
 }
 
-/* A struct of our own for a tensor of the file: the graph wants it writable and vectors want f32. */
-static moa_tensor *adopt(moa_model *m, const moa_tensor *t, moa_err *err) {
-    moa_tensor *own = moa_arena_alloc(m->arena, sizeof *own);
-    void *wide = NULL;
-    const int64_t n = moa_tensor_count(t);
-    if (own && t->n_dim == 1 && t->dtype != MOA_F32) wide = moa_arena_alloc(m->arena, (size_t)n * sizeof(float));
-    if (!own || (t->n_dim == 1 && t->dtype != MOA_F32 && !wide))
-        return moa_fail(err, MOA_ENOMEM, "%s: no memory for tensor '%s'", moa_gguf_path(m->file), t->name), NULL;
-    *own = *t;
-    if (wide) {
-        moa_type_get(t->dtype)->dequantize(wide, t->data, n);
-        *own = moa_view1(MOA_F32, wide, n);
-        own->name = t->name;
-    }
-    m->param[m->n_param++] = own;
-    return own;
+static int no_memory(const moa_model *m, const char *name, moa_err *err) {
+    return moa_fail(err, MOA_ENOMEM, "%s: no memory for tensor '%s'", moa_gguf_path(m->file), name);
 }
 
-/* Experts as views into one 3-D tensor. */
-static int bind_merged(moa_model *m, const moa_weight *w, const moa_tensor *t, moa_err *err) {
-    MOA_TRY(check_tensor(m, t, w->name, 3, w->shape, err));
-    moa_tensor *all = adopt(m, t, err);
-    moa_tensor *view = moa_arena_alloc(m->arena, (size_t)w->shape[0] * sizeof *view);
-    if (!all || !view) return moa_fail(err, MOA_ENOMEM, "%s: no memory for tensor '%s'", moa_gguf_path(m->file), w->name);
-    for (int64_t e = 0; e < w->shape[0]; e++) {
-        view[e] = moa_view2(t->dtype, (char *)t->data + e * t->stride[0], w->shape[1], w->shape[2]);
-        view[e].name = t->name;
-        w->expert[e].w = &view[e];
+/* A struct of our own for a tensor of the file: the graph wants it writable, and vectors as f32. */
+static moa_tensor *adopt(moa_model *m, const moa_tensor *t, bool vectors) {
+    moa_tensor *own = moa_arena_alloc(m->arena, sizeof *own);
+    const int64_t n = moa_tensor_count(t);
+    if (!own) return NULL;
+    *own = *t;
+    if (vectors && t->dtype != MOA_F32) {
+        void *wide = moa_arena_alloc(m->arena, (size_t)n * sizeof(float));
+        if (!wide) return NULL;
+        moa_type_get(t->dtype)->dequantize(wide, t->data, n);
+        *own = moa_view(MOA_F32, wide, t->n_dim, t->shape);
+        own->name = t->name;
+    }
+    return m->param[m->n_param++] = own;
+}
+
+/* The parts of a tensor as views into it. */
+static int bind_parts(moa_model *m, const moa_weight *w, const moa_tensor *t, moa_err *err) {
+    MOA_TRY(check_tensor(m, t, w->name, w->n_dim, w->shape, err));
+    const moa_tensor *all = adopt(m, t, w->part_dim == 1);
+    moa_tensor *view = moa_arena_alloc(m->arena, (size_t)w->n_part * sizeof *view);
+    if (!all || !view) return no_memory(m, w->name, err);
+    const int64_t cols = w->part_dim > 1 ? w->shape[w->n_dim - 1] : 1;
+    char *at = all->data;
+    for (int i = 0; i < w->n_part; i++) {
+        const int64_t rows = w->part[i].rows;
+        view[i] = w->part_dim == 1 ? moa_view1(all->dtype, at, rows) : moa_view2(all->dtype, at, rows, cols);
+        view[i].name = t->name;
+        *w->part[i].at = &view[i];
+        at += moa_row_bytes(all->dtype, rows * cols);
     }
     return 0;
 }
 
+/* Experts one by one. */
 static int bind_each(moa_model *m, const moa_weight *w, moa_err *err) {
-    for (int e = 0; e < (int)w->shape[0]; e++) {
+    for (int e = 0; e < w->n_part; e++) {
         char name[96];
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
@@ -79,7 +92,7 @@ static int bind_each(moa_model *m, const moa_weight *w, moa_err *err) {
         const moa_tensor *t = moa_gguf_tensor(m->file, name);
         if (!t) return e ? missing(m, name, 2, w->shape + 1, err) : missing(m, w->name, 3, w->shape, err);
         MOA_TRY(check_tensor(m, t, name, 2, w->shape + 1, err));
-        if (!(w->expert[e].w = adopt(m, t, err))) return MOA_ENOMEM;
+        if (!(*w->part[e].at = adopt(m, t, false))) return no_memory(m, name, err);
     }
     return 0;
 }
@@ -87,10 +100,19 @@ static int bind_each(moa_model *m, const moa_weight *w, moa_err *err) {
 static int bind(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
     (void)ctx;
     const moa_tensor *t = moa_gguf_tensor(m->file, w->name);
-    if (w->expert) return t ? bind_merged(m, w, t, err) : bind_each(m, w, err);
-    if (!t) return w->optional ? 0 : missing(m, w->name, w->n_dim, w->shape, err);
+    if (!t && w->optional) return 0;
+    if (!t) return w->each ? bind_each(m, w, err) : missing(m, w->name, w->n_dim, w->shape, err);
+    if (w->n_part > 1) return bind_parts(m, w, t, err);
     MOA_TRY(check_tensor(m, t, w->name, w->n_dim, w->shape, err));
-    return (*w->at = adopt(m, t, err)) ? 0 : MOA_ENOMEM;
+    moa_tensor *own = adopt(m, t, w->part_dim == 1);
+    if (!own) return no_memory(m, w->name, err);
+    if (own->n_dim != w->n_dim) {
+        const char *name = own->name;
+        *own = moa_view(own->dtype, own->data, w->n_dim, w->shape);
+        own->name = name;
+    }
+    *w->part->at = own;
+    return 0;
 }
 
 static int read_shape(moa_hparams *h, const moa_arch **arch, const moa_gguf *g, moa_err *err) {
@@ -98,14 +120,10 @@ static int read_shape(moa_hparams *h, const moa_arch **arch, const moa_gguf *g, 
     MOA_TRY(moa_gguf_str(&name, g, "general.architecture", "", err));
     if (!name.n) return moa_fail(err, MOA_ENOTFOUND, "%s: key general.architecture is missing", moa_gguf_path(g));
     if (!(*arch = moa_arch_find(name.p, name.n))) {
-        moa_fail(err, MOA_EUNSUPPORTED, "%s: architecture '%.*s' is not known", moa_gguf_path(g), (int)(name.n < 64 ? name.n : 64), name.p);
-        return moa_hint(err, MOA_EUNSUPPORTED, "moa list archs shows the known ones");
+        const int unknown = moa_arch_unknown(name.p, name.n, err);
+        return moa_wrap(err, unknown, "%s", moa_gguf_path(g));
     }
     MOA_TRY(moa_hparams_read(h, *arch, g, err));
-    /* The embedding's rows are the vocabulary: a file may pad it beyond the tokenizer's list. */
-    const moa_tensor *embd = moa_gguf_tensor(g, "token_embd.weight");
-    if (embd && embd->n_dim == 2 && embd->shape[0] > 0 && embd->shape[0] <= 1 << 24) h->n_vocab = (int)embd->shape[0];
-    h->tied = moa_gguf_tensor(g, "output.weight") == NULL;
     int rc = moa_hparams_check(h, err);
     if (rc < 0) return moa_wrap(err, rc, "%s", moa_gguf_path(g));
     /* Before tables of that length are allocated. */
@@ -116,21 +134,12 @@ static int read_shape(moa_hparams *h, const moa_arch **arch, const moa_gguf *g, 
     return 0;
 }
 
-static int check_factors(const moa_model *m, moa_err *err) {
-    for (int i = 0; m->rope_factors && i < m->h.n_rot / 2; i++) {
-        const float f = ((const float *)m->rope_factors->data)[i];
-        if (!(f > 0 && isfinite(f)))
-            return moa_fail(err, MOA_EFORMAT, "%s: rope_freqs.weight[%d] = %g, expected a positive number", m->path, i, (double)f);
-    }
-    return 0;
-}
-
 int moa_model_open(moa_model **out, const char *path, moa_err *err) {
     moa_gguf *g = NULL;
     moa_model *m = NULL;
     const moa_arch *arch = NULL;
     moa_hparams h;
-    MOA_TRY(moa_gguf_open(&g, path, err));
+    MOA_TRY(moa_gguf_open_any(&g, path, 0, err));
     int rc = read_shape(&h, &arch, g, err);
     if (rc >= 0) rc = moa_model_shell(&m, arch, &h, moa_gguf_n_tensor(g) + 1, err);
     if (rc < 0) {
@@ -141,13 +150,12 @@ int moa_model_open(moa_model **out, const char *path, moa_err *err) {
     m->meta = g;
     if (!(m->path = strdup(path))) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
     if (rc >= 0) rc = moa_weights_each(m, bind, NULL, err);
-    if (rc >= 0) rc = check_factors(m, err);
+    if (rc >= 0) rc = moa_model_derive(m, err);
     if (rc >= 0) rc = moa_model_text_parts(m, err);
     if (rc < 0) {
         moa_model_close(m);
         return rc;
     }
-    if (h.tied) m->out.w = m->tok_embd;
     *out = m;
     return 0;
 }

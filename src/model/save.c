@@ -25,7 +25,7 @@ typedef struct save_ctx {
 } save_ctx;
 
 static moa_dtype target(const save_ctx *s, const moa_weight *w) {
-    if (w->n_dim == 1 || w->router) return MOA_F32;
+    if (w->part_dim == 1 || w->router) return MOA_F32;
     const int64_t cols = w->shape[w->n_dim - 1];
     return cols % moa_type_get(s->type)->block ? MOA_F16 : s->type;
 }
@@ -51,12 +51,13 @@ static int convert(void *dst, moa_dtype to, const moa_tensor *t, moa_err *err) {
     return failed ? moa_fail(err, MOA_ENOMEM, "no memory for a row of %lld weights", (long long)cols) : 0;
 }
 
-/* Are the experts already one block of memory of this type? */
+/* Are the parts already one block of memory of this type? */
 static bool side_by_side(const moa_weight *w, moa_dtype type) {
-    const char *first = w->expert[0].w->data;
-    for (int64_t e = 0; e < w->shape[0]; e++) {
-        const moa_tensor *t = w->expert[e].w;
-        if (t->dtype != type || (const char *)t->data != first + (size_t)e * moa_tensor_bytes(t)) return false;
+    const char *next = (*w->part[0].at)->data;
+    for (int i = 0; i < w->n_part; i++) {
+        const moa_tensor *t = *w->part[i].at;
+        if (t->dtype != type || (const char *)t->data != next) return false;
+        next += moa_tensor_bytes(t);
     }
     return true;
 }
@@ -64,22 +65,24 @@ static bool side_by_side(const moa_weight *w, moa_dtype type) {
 static int put(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
     save_ctx *s = ctx;
     (void)m;
-    if (!w->expert && !*w->at) return 0; /* optional and absent */
+    if (!*w->part[0].at) return 0; /* optional and absent */
     const moa_dtype type = target(s, w);
-    const int64_t n_each = w->expert ? w->shape[0] : 1;
-    if (w->expert ? side_by_side(w, type) : (*w->at)->dtype == type) {
-        const moa_tensor t = moa_view(type, w->expert ? w->expert[0].w->data : (*w->at)->data, w->n_dim, w->shape);
+    if (side_by_side(w, type)) {
+        const moa_tensor t = moa_view(type, (*w->part[0].at)->data, w->n_dim, w->shape);
         moa_gguf_put_tensor(s->o, w->name, &t);
         return 0;
     }
     int64_t n = 1;
     for (int i = 0; i < w->n_dim; i++) n *= w->shape[i];
     const size_t bytes = moa_row_bytes(type, n);
-    char *dst = malloc(bytes);
+    char *dst = malloc(bytes), *at = dst;
     if (!dst) return moa_fail(err, MOA_ENOMEM, "tensor '%s': no memory for %zu bytes", w->name, bytes);
     s->buf[s->n_buf++] = dst;
-    for (int64_t e = 0; e < n_each; e++)
-        MOA_TRY(convert(dst + (size_t)e * (bytes / (size_t)n_each), type, w->expert ? w->expert[e].w : *w->at, err));
+    for (int i = 0; i < w->n_part; i++) {
+        const moa_tensor *t = *w->part[i].at;
+        MOA_TRY(convert(at, type, t, err));
+        at += moa_row_bytes(type, moa_tensor_count(t));
+    }
     const moa_tensor t = moa_view(type, dst, w->n_dim, w->shape);
     moa_gguf_put_tensor(s->o, w->name, &t);
     return 0;

@@ -35,6 +35,7 @@ static int in_range(const char *what, int v, int hi, moa_err *err) {
 
 static int check_cfg(const moa_session_cfg *c, moa_err *err) {
     MOA_TRY(in_range("n_ctx", c->n_ctx, 1 << 28, err));
+    MOA_TRY(in_range("max_len", c->max_len, 1 << 28, err));
     MOA_TRY(in_range("n_batch", c->n_batch, MAX_BATCH, err));
     MOA_TRY(in_range("n_seq", c->n_seq, MAX_SEQ, err));
     MOA_TRY(in_range("n_threads", c->n_threads, MAX_THREADS, err));
@@ -69,9 +70,10 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
     const int n_block = ((c->n_ctx ? c->n_ctx : m->h.n_ctx) + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK, n_seq = c->n_seq ? c->n_seq : 32;
     const int64_t room = (int64_t)n_block * MOA_KV_BLOCK;
     s->max_len = room < m->h.n_ctx ? room : m->h.n_ctx;
+    if (c->max_len && c->max_len < s->max_len) s->max_len = c->max_len;
     const int max_block = (int)((s->max_len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK);
     int rc = c->isa == MOA_ISA_COUNT ? moa_kernels_default(&s->x.k, err) : moa_kernels_get(&s->x.k, c->isa, err);
-    if (rc >= 0) rc = moa_kv_init(&s->kv, &m->h, c->kv_type, n_block, n_seq, max_block, err);
+    if (rc >= 0) rc = moa_kv_init(&s->kv, m, c->kv_type, n_block, n_seq, max_block, err);
     if (rc >= 0) rc = init_step(s, n_seq, err);
     if (rc < 0) {
         moa_session_free(s);
@@ -102,8 +104,6 @@ int moa_seq_new(moa_session *s, moa_err *err) {
     for (int i = 0; i < s->kv.n_seq; i++)
         if (!s->kv.seq[i].live) {
             s->kv.seq[i].live = true;
-            s->kv.seq[i].len = 0;
-            s->kv.seq[i].n_block = 0;
             return i;
         }
     return moa_fail(err, MOA_ELIMIT, "session: all %d sequences are in use", s->kv.n_seq);
@@ -114,12 +114,11 @@ int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err) {
     const moa_kv_seq *from = &s->kv.seq[seq];
     if (n_keep < 0 || n_keep > from->len)
         return moa_fail(err, MOA_EINVAL, "session: fork of %lld positions, sequence %d has %lld", (long long)n_keep, seq, (long long)from->len);
+    if (!moa_kv_reaches(&s->kv, seq, n_keep))
+        return moa_fail(err, MOA_ELIMIT, "session: fork of %lld positions: sequence %d has %lld, and sliding windows have left what the fork would see",
+                        (long long)n_keep, seq, (long long)from->len);
     const int id = moa_seq_new(s, err);
-    if (id < 0) return id;
-    moa_kv_seq *to = &s->kv.seq[id];
-    to->len = n_keep;
-    to->n_block = (int)((n_keep + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK);
-    for (int i = 0; i < to->n_block; i++) s->kv.ref[to->block[i] = from->block[i]]++;
+    if (id >= 0) moa_kv_fork(&s->kv, id, seq, n_keep);
     return id;
 }
 
@@ -132,13 +131,32 @@ void moa_seq_free(moa_session *s, int seq) {
 int64_t moa_seq_len(const moa_session *s, int seq) { return is_live(s, seq) ? s->kv.seq[seq].len : 0; }
 
 void moa_seq_truncate(moa_session *s, int seq, int64_t n_keep) {
-    if (is_live(s, seq) && n_keep >= 0 && n_keep < s->kv.seq[seq].len) moa_kv_truncate(&s->kv, seq, n_keep);
+    if (is_live(s, seq) && n_keep >= 0 && n_keep < s->kv.seq[seq].len)
+        moa_kv_truncate(&s->kv, seq, moa_kv_reaches(&s->kv, seq, n_keep) ? n_keep : 0);
 }
 
-int64_t moa_session_free_positions(const moa_session *s) { return (int64_t)s->kv.n_spare * MOA_KV_BLOCK; }
+bool moa_seq_reaches(const moa_session *s, int seq, int64_t n_keep) {
+    return is_live(s, seq) && n_keep >= 0 && n_keep <= s->kv.seq[seq].len && moa_kv_reaches(&s->kv, seq, n_keep);
+}
+
+int64_t moa_session_free_positions(const moa_session *s) {
+    int least = s->kv.n_block;
+    for (int i = 0; i < s->kv.n_store; i++)
+        if (s->kv.store[i].n_spare < least) least = s->kv.store[i].n_spare;
+    return (int64_t)least * MOA_KV_BLOCK;
+}
 int64_t moa_session_max_len(const moa_session *s) { return s->max_len; }
+void moa_session_watch(moa_session *s, void (*fn)(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out), void *ctx) {
+    s->x.watch = fn;
+    s->x.watch_ctx = ctx;
+}
+
 const moa_model *moa_session_model(const moa_session *s) { return s->m; }
-size_t moa_session_kv_bytes(const moa_session *s) { return s->kv.bytes / (size_t)s->kv.n_block * (size_t)(s->kv.n_block - s->kv.least_spare); }
+size_t moa_session_kv_bytes(const moa_session *s) {
+    size_t n = 0;
+    for (int i = 0; i < s->kv.n_store; i++) n += s->kv.store[i].block_bytes * (size_t)(s->kv.n_block - s->kv.store[i].least_spare);
+    return n;
+}
 
 /* ---- steps ---- */
 
@@ -164,10 +182,13 @@ static int plan(moa_session *s, const moa_row *row, int n, moa_err *err) {
         MOA_TRY(check_row(s, &row[i], i, err));
         if (!s->add[row[i].seq]++) s->touched[s->n_touched++] = row[i].seq;
     }
-    const int need = moa_kv_plan(&s->kv, s->touched, s->n_touched, s->add);
-    if (need > s->kv.n_spare)
-        return moa_fail(err, MOA_ELIMIT, "KV cache is full: the step needs %d blocks of %d positions, %d of %d are free", need,
-                        MOA_KV_BLOCK, s->kv.n_spare, s->kv.n_block);
+    for (int i = 0; i < s->n_touched; i++) moa_kv_evict(&s->kv, s->touched[i]);
+    for (int i = 0; i < s->kv.n_store; i++) {
+        const int need = moa_kv_plan(&s->kv, i, s->touched, s->n_touched, s->add), spare = s->kv.store[i].n_spare;
+        if (need > spare)
+            return moa_fail(err, MOA_ELIMIT, "KV cache is full: the step needs %d blocks of %d positions, %d of %d are free", need, MOA_KV_BLOCK,
+                            spare, s->kv.n_block);
+    }
     for (int i = 0; i < s->n_touched; i++) moa_kv_reserve(&s->kv, s->touched[i], s->add[s->touched[i]]);
     return 0;
 }
@@ -189,7 +210,8 @@ static int forward(moa_session *s, const moa_row *row, int n) {
     if (!n_out) ((int32_t *)out->data)[0] = n - 1; /* a prefill chunk: KV is all that matters */
     s->rows.pos = pos->data;
     moa_attend_order(s->order, &s->rows, n);
-    const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = out, .attend = moa_attend_paged, .attend_ctx = &s->rows};
+    const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = out, .attend = moa_attend_paged, .attend_ctx = &s->rows,
+                            .long_rope = s->max_len > s->m->h.n_ctx_orig};
     s->logits = moa_model_forward(x, s->m, &in);
     return x->err.code;
 }

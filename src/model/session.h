@@ -1,7 +1,8 @@
 /* session.h - inference state: a paged KV cache, many sequences, one step at a time. One owner thread.
  *
  * KV is kept in blocks of MOA_KV_BLOCK positions with reference counts: a forked sequence shares its parent's
- * blocks (n samples of one prompt pay one prefill) and copies only a half-filled last one when it writes.
+ * blocks (n samples of one prompt pay one prefill) and copies only a half-filled last one when it writes. Blocks that
+ * a sliding window has left go back at the next step.
  * A step is one forward pass over rows of any sequences; a row's logits are bit-equal alone and in any
  * batch, for any thread count. After two steps of the largest size, a step makes no heap call.
  * Sequences, rows and steps are public (include/moa.h); a step here takes up to n_batch rows.
@@ -15,6 +16,7 @@ enum { MOA_KV_BLOCK = 32 };
 
 typedef struct moa_session_cfg {
     int n_ctx;       /* KV positions over all sequences; 0: the model's context, rounded up to blocks */
+    int max_len;     /* most positions of one sequence; 0: as many as the model reads. KV may hold fewer */
     int n_batch;     /* most rows of a step; 0: 256 */
     int n_seq;       /* most live sequences; 0: 32 */
     int n_threads;   /* 0: all cores */
@@ -26,9 +28,14 @@ moa_session_cfg moa_session_defaults(void);
 
 int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err);
 
+/* Can seq go on (be forked or truncated) from its first n_keep positions? Not where a sliding window has left what they see; a
+ * truncate then leaves nothing. */
+bool moa_seq_reaches(const moa_session *s, int seq, int64_t n_keep);
 int64_t moa_session_free_positions(const moa_session *s);            /* room left, in positions (whole blocks) */
-int64_t moa_session_max_len(const moa_session *s);                   /* most positions of one sequence: model context or KV */
+int64_t moa_session_max_len(const moa_session *s);                   /* most positions of one sequence: max_len, model context or KV */
 
+/* fn sees every product with a weight of the steps to come (moa_exec.watch); NULL ends it. */
+void moa_session_watch(moa_session *s, void (*fn)(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out), void *ctx);
 const moa_model *moa_session_model(const moa_session *s);
 size_t moa_session_kv_bytes(const moa_session *s);                   /* what was ever in use: memory, where n_ctx is only room */
 

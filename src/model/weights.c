@@ -13,82 +13,191 @@ typedef struct walk {
     void *ctx;
     moa_err *err;
     int layer;      /* -1: outside of the blocks */
+    moa_part *part; /* scratch: [2 * n_expert], at least 3 */
     char name[96], each[96];
 } walk;
 
-static const char *full_name(walk *w, const char *name) {
-    if (w->layer < 0) snprintf(w->name, sizeof w->name, "%s", name);
-    else snprintf(w->name, sizeof w->name, "blk.%d.%s", w->layer, name);
+static const char *full_name(walk *w, const char *name, const char *suffix) {
+    if (w->layer < 0) snprintf(w->name, sizeof w->name, "%s%s", name, suffix);
+    else snprintf(w->name, sizeof w->name, "blk.%d.%s%s", w->layer, name, suffix);
     return w->name;
 }
 
-static int vector(walk *w, const char *name, moa_tensor **at, int64_t n, bool optional) {
-    const moa_weight x = {.name = full_name(w, name), .at = at, .n_dim = 1, .shape = {n}, .optional = optional, .init = MOA_INIT_ONES};
+/* Does the file have this tensor? A made model has no file, then: dflt. */
+static bool has(walk *w, const char *name, bool dflt) {
+    return w->m->file ? moa_gguf_tensor(w->m->file, full_name(w, name, ".weight")) != NULL : dflt;
+}
+
+static int64_t count(const moa_weight *x) {
+    int64_t n = 1;
+    for (int i = 0; i < x->n_dim - (x->part_dim > 1); i++) n *= x->shape[i];
+    return n;
+}
+
+/* A tensor that is one of the model's. */
+static int whole(walk *w, moa_weight x, moa_tensor **at) {
+    x.part_dim = x.n_dim;
+    const moa_part one = {at, count(&x)};
+    x.part = &one;
+    x.n_part = 1;
     return w->fn(w->ctx, w->m, &x, w->err);
 }
 
-static int matrix(walk *w, const char *name, moa_tensor **at, int64_t n_out, int64_t n_in, moa_init init, bool optional) {
-    const moa_weight x = {.name = full_name(w, name), .at = at, .n_dim = 2, .shape = {n_out, n_in}, .optional = optional,
-                          .init = init};
+static int vector(walk *w, const char *name, const char *suffix, moa_tensor **at, int64_t n, moa_init init, bool optional) {
+    return whole(w, (moa_weight){.name = full_name(w, name, suffix), .n_dim = 1, .shape = {n}, .optional = optional, .init = init}, at);
+}
+
+static int norm(walk *w, const char *name, moa_tensor **at, int64_t n) { return vector(w, name, ".weight", at, n, MOA_INIT_ONES, false); }
+
+/* name.weight, and name.bias: a must or a may. */
+static int linear(walk *w, const char *name, moa_linear_w *l, int64_t n_out, int64_t n_in, moa_init init, bool bias) {
+    MOA_TRY(whole(w, (moa_weight){.name = full_name(w, name, ".weight"), .n_dim = 2, .shape = {n_out, n_in}, .init = init}, &l->w));
+    return vector(w, name, ".bias", &l->b, n_out, MOA_INIT_ZEROS, !bias);
+}
+
+/* Several projections of one input as the rows of one tensor. */
+static int fused(walk *w, const char *name, moa_linear_w *const *l, const int64_t *rows, int n, int64_t n_in, bool bias) {
+    moa_weight x = {.name = full_name(w, name, ".weight"), .part = w->part, .n_part = n, .part_dim = 2, .n_dim = 2, .shape = {0, n_in}};
+    for (int i = 0; i < n; i++) w->part[i] = (moa_part){&l[i]->w, rows[i]}, x.shape[0] += rows[i];
+    MOA_TRY(w->fn(w->ctx, w->m, &x, w->err));
+    for (int i = 0; i < n; i++) w->part[i].at = &l[i]->b;
+    x = (moa_weight){.name = full_name(w, name, ".bias"), .part = w->part, .n_part = n, .part_dim = 1, .n_dim = 1, .shape = {x.shape[0]},
+                     .optional = !bias, .init = MOA_INIT_ZEROS};
     return w->fn(w->ctx, w->m, &x, w->err);
 }
 
-/* name.weight, and name.bias where a file has it. */
-static int linear(walk *w, const char *name, moa_linear_w *l, int64_t n_out, int64_t n_in, moa_init init) {
-    char part[64];
-    snprintf(part, sizeof part, "%s.weight", name);
-    MOA_TRY(matrix(w, part, &l->w, n_out, n_in, init, false));
-    snprintf(part, sizeof part, "%s.bias", name);
-    return vector(w, part, &l->b, n_out, true);
+/* ---- attention ---- */
+
+static int ordinary(walk *w, moa_layer *l) {
+    const moa_hparams *h = &w->m->h;
+    const moa_arch *a = w->m->arch;
+    const int64_t d = h->d_model, rows[] = {(int64_t)h->n_head * h->head_dim, (int64_t)h->n_kv * h->head_dim, (int64_t)h->n_kv * h->d_value};
+    moa_linear_w *const qkv[] = {&l->q, &l->k, &l->v};
+    if (has(w, "attn_qkv", a->fused)) {
+        MOA_TRY(fused(w, "attn_qkv", qkv, rows, 3, d, a->qkv_bias));
+    } else {
+        MOA_TRY(linear(w, "attn_q", &l->q, rows[0], d, MOA_INIT_NORMAL, a->qkv_bias));
+        MOA_TRY(linear(w, "attn_k", &l->k, rows[1], d, MOA_INIT_NORMAL, a->qkv_bias));
+        MOA_TRY(linear(w, "attn_v", &l->v, rows[2], d, MOA_INIT_NORMAL, a->qkv_bias));
+    }
+    if (a->qk_norm) {
+        MOA_TRY(norm(w, "attn_q_norm", &l->q_norm, a->qk_norm == MOA_QK_WHOLE ? rows[0] : h->head_dim));
+        MOA_TRY(norm(w, "attn_k_norm", &l->k_norm, a->qk_norm == MOA_QK_WHOLE ? rows[1] : h->head_dim));
+    }
+    return a->sinks ? vector(w, "attn_sinks", ".weight", &l->sinks, h->n_head, MOA_INIT_ZEROS, false) : 0;
 }
 
-static int experts(walk *w, const char *name, moa_linear_w *e, int64_t n_out, int64_t n_in, moa_init init) {
-    char part[64];
-    snprintf(part, sizeof part, "%s_exps.weight", name);
+/* One matrix a head. */
+static int per_head(walk *w, const char *name, moa_tensor **at, int64_t n_out, int64_t n_in) {
+    return whole(w, (moa_weight){.name = full_name(w, name, ".weight"), .n_dim = 3, .shape = {w->m->h.n_head, n_out, n_in}}, at);
+}
+
+static int latent(walk *w, moa_layer *l) {
+    const moa_hparams *h = &w->m->h;
+    const int64_t d = h->d_model, d_q = (int64_t)h->n_head * h->head_dim, plain = h->head_dim - h->n_rot;
+    if (h->q_rank) {
+        MOA_TRY(linear(w, "attn_q_a", &l->q_a, h->q_rank, d, MOA_INIT_NORMAL, false));
+        MOA_TRY(norm(w, "attn_q_a_norm", &l->q_a_norm, h->q_rank));
+    }
+    MOA_TRY(linear(w, h->q_rank ? "attn_q_b" : "attn_q", &l->q, d_q, h->q_rank ? h->q_rank : d, MOA_INIT_NORMAL, false));
+    MOA_TRY(linear(w, "attn_kv_a_mqa", &l->kv_a, h->kv_rank + h->n_rot, d, MOA_INIT_NORMAL, false));
+    MOA_TRY(norm(w, "attn_kv_a_norm", &l->kv_a_norm, h->kv_rank));
+    if (!h->absorbed) return linear(w, "attn_kv_b", &l->kv_b, h->n_head * (plain + h->d_value), h->kv_rank, MOA_INIT_NORMAL, false);
+    MOA_TRY(per_head(w, "attn_k_b", &l->k_b, h->kv_rank, plain));
+    return per_head(w, "attn_v_b", &l->v_b, h->d_value, h->kv_rank);
+}
+
+/* ---- feed-forward ---- */
+
+/* name: "ffn_up". b NULL: one matrix an expert, else two: rows of a, then of b. */
+static int experts(walk *w, const char *name, moa_linear_w *a, moa_linear_w *b, int64_t n_out, int64_t n_in, moa_init init) {
+    const int n = w->m->h.n_expert, k = b ? 2 : 1;
+    const int64_t rows = n_out / k;
+    for (int e = 0; e < n; e++)
+        for (int i = 0; i < k; i++) w->part[e * k + i] = (moa_part){i ? &b[e].w : &a[e].w, rows};
     snprintf(w->each, sizeof w->each, "blk.%d.%s.%%d.weight", w->layer, name);
-    const moa_weight x = {.name = full_name(w, part), .expert = e, .each = w->each, .n_dim = 3,
-                          .shape = {w->m->h.n_expert, n_out, n_in}, .init = init};
+    moa_weight x = {.name = full_name(w, name, "_exps.weight"), .each = b ? NULL : w->each, .part = w->part, .n_part = n * k, .part_dim = 2,
+                    .n_dim = 3, .shape = {n, n_out, n_in}, .init = init};
+    MOA_TRY(w->fn(w->ctx, w->m, &x, w->err));
+    for (int e = 0; e < n; e++)
+        for (int i = 0; i < k; i++) w->part[e * k + i].at = i ? &b[e].b : &a[e].b;
+    x = (moa_weight){.name = full_name(w, name, "_exps.bias"), .part = w->part, .n_part = n * k, .part_dim = 1, .n_dim = 2, .shape = {n, n_out},
+                     .optional = !w->m->arch->all_bias, .init = MOA_INIT_ZEROS};
     return w->fn(w->ctx, w->m, &x, w->err);
 }
 
 static int moe(walk *w, moa_layer *l) {
     const moa_hparams *h = &w->m->h;
-    const moa_weight router = {.name = full_name(w, "ffn_gate_inp.weight"), .at = &l->router.w, .n_dim = 2,
-                               .shape = {h->n_expert, h->d_model}, .router = true, .init = MOA_INIT_NORMAL};
-    MOA_TRY(w->fn(w->ctx, w->m, &router, w->err));
-    MOA_TRY(experts(w, "ffn_gate", l->e_gate, h->d_expert, h->d_model, MOA_INIT_NORMAL));
-    MOA_TRY(experts(w, "ffn_up", l->e_up, h->d_expert, h->d_model, MOA_INIT_NORMAL));
-    return experts(w, "ffn_down", l->e_down, h->d_model, h->d_expert, MOA_INIT_RESIDUAL);
+    const moa_arch *a = w->m->arch;
+    const int64_t d = h->d_model, f = h->d_expert;
+    MOA_TRY(whole(w, (moa_weight){.name = full_name(w, "ffn_gate_inp", ".weight"), .n_dim = 2, .shape = {h->n_expert, d}, .router = true}, &l->router.w));
+    MOA_TRY(vector(w, "ffn_gate_inp", ".bias", &l->router.b, h->n_expert, MOA_INIT_ZEROS, !a->all_bias));
+    MOA_TRY(vector(w, "exp_probs_b", ".bias", &l->select_bias, h->n_expert, MOA_INIT_ZEROS, true));
+    if (has(w, "ffn_gate_up_exps", false)) {
+        MOA_TRY(experts(w, "ffn_gate_up", l->e_gate, l->e_up, 2 * f, d, MOA_INIT_NORMAL));
+    } else {
+        MOA_TRY(experts(w, "ffn_gate", l->e_gate, NULL, f, d, MOA_INIT_NORMAL));
+        MOA_TRY(experts(w, "ffn_up", l->e_up, NULL, f, d, MOA_INIT_NORMAL));
+    }
+    MOA_TRY(experts(w, "ffn_down", l->e_down, NULL, d, f, MOA_INIT_RESIDUAL));
+    if (!h->d_shared) return 0;
+    if (a->shared_router) MOA_TRY(vector(w, "ffn_gate_inp_shexp", ".weight", &l->s_router, d, MOA_INIT_ZEROS, false));
+    MOA_TRY(linear(w, "ffn_gate_shexp", &l->s_gate, h->d_shared, d, MOA_INIT_NORMAL, false));
+    MOA_TRY(linear(w, "ffn_up_shexp", &l->s_up, h->d_shared, d, MOA_INIT_NORMAL, false));
+    return linear(w, "ffn_down_shexp", &l->s_down, d, h->d_shared, MOA_INIT_RESIDUAL, false);
+}
+
+static int dense(walk *w, moa_layer *l) {
+    const moa_hparams *h = &w->m->h;
+    const int64_t d = h->d_model, rows[] = {h->d_ff, h->d_ff};
+    moa_linear_w *const gate_up[] = {&l->gate, &l->up};
+    if (w->m->arch->fused && !(w->m->file && has(w, "ffn_gate", false))) {
+        MOA_TRY(fused(w, "ffn_up", gate_up, rows, 2, d, false));
+    } else {
+        MOA_TRY(linear(w, "ffn_gate", &l->gate, h->d_ff, d, MOA_INIT_NORMAL, false));
+        MOA_TRY(linear(w, "ffn_up", &l->up, h->d_ff, d, MOA_INIT_NORMAL, false));
+    }
+    return linear(w, "ffn_down", &l->down, d, h->d_ff, MOA_INIT_RESIDUAL, false);
 }
 
 static int block(walk *w, moa_layer *l) {
     const moa_hparams *h = &w->m->h;
-    const int64_t d = h->d_model, d_q = (int64_t)h->n_head * h->head_dim, d_kv = (int64_t)h->n_kv * h->head_dim;
-    MOA_TRY(vector(w, "attn_norm.weight", &l->attn_norm, d, false));
-    MOA_TRY(linear(w, "attn_q", &l->q, d_q, d, MOA_INIT_NORMAL));
-    MOA_TRY(linear(w, "attn_k", &l->k, d_kv, d, MOA_INIT_NORMAL));
-    MOA_TRY(linear(w, "attn_v", &l->v, d_kv, d, MOA_INIT_NORMAL));
-    if (w->m->arch->qk_norm) {
-        MOA_TRY(vector(w, "attn_q_norm.weight", &l->q_norm, h->head_dim, false));
-        MOA_TRY(vector(w, "attn_k_norm.weight", &l->k_norm, h->head_dim, false));
-    }
-    MOA_TRY(linear(w, "attn_output", &l->o, d, d_q, MOA_INIT_RESIDUAL));
-    MOA_TRY(vector(w, "ffn_norm.weight", &l->ffn_norm, d, false));
-    if (h->n_expert) return moe(w, l);
-    MOA_TRY(linear(w, "ffn_gate", &l->gate, h->d_ff, d, MOA_INIT_NORMAL));
-    MOA_TRY(linear(w, "ffn_up", &l->up, h->d_ff, d, MOA_INIT_NORMAL));
-    return linear(w, "ffn_down", &l->down, d, h->d_ff, MOA_INIT_RESIDUAL);
+    const moa_arch *a = w->m->arch;
+    const int64_t d = h->d_model;
+    if (a->norms != MOA_NORMS_POST) MOA_TRY(norm(w, "attn_norm", &l->attn_norm, d));
+    MOA_TRY(h->kv_rank ? latent(w, l) : ordinary(w, l));
+    MOA_TRY(linear(w, "attn_output", &l->o, d, (int64_t)h->n_head * h->d_value, MOA_INIT_RESIDUAL, a->all_bias));
+    if (a->norms != MOA_NORMS_PRE) MOA_TRY(norm(w, "post_attention_norm", &l->attn_post_norm, d));
+    if (a->norms != MOA_NORMS_POST) MOA_TRY(norm(w, a->ffn_norm ? a->ffn_norm : "ffn_norm", &l->ffn_norm, d));
+    MOA_TRY(h->n_expert && w->layer >= h->n_dense ? moe(w, l) : dense(w, l));
+    return a->norms != MOA_NORMS_PRE ? norm(w, "post_ffw_norm", &l->ffn_post_norm, d) : 0;
+}
+
+static int all(walk *w) {
+    moa_model *m = w->m;
+    const moa_hparams *h = &m->h;
+    MOA_TRY(whole(w, (moa_weight){.name = "token_embd.weight", .n_dim = 2, .shape = {h->n_vocab, h->d_model}}, &m->tok_embd));
+    for (w->layer = 0; w->layer < h->n_layer; w->layer++) MOA_TRY(block(w, &m->layer[w->layer]));
+    w->layer = -1;
+    MOA_TRY(norm(w, "output_norm", &m->out_norm, h->d_model));
+    if (!h->tied) MOA_TRY(linear(w, "output", &m->out, h->n_vocab, h->d_model, MOA_INIT_NORMAL, false));
+    MOA_TRY(vector(w, "rope_freqs", ".weight", &m->rope_factors, h->n_rot / 2, MOA_INIT_ONES, true));
+    MOA_TRY(vector(w, "rope_factors_short", ".weight", &m->rope_short, h->n_rot / 2, MOA_INIT_ONES, true));
+    return vector(w, "rope_factors_long", ".weight", &m->rope_long, h->n_rot / 2, MOA_INIT_ONES, true);
 }
 
 int moa_weights_each(moa_model *m, moa_weight_fn fn, void *ctx, moa_err *err) {
     walk w = {.m = m, .fn = fn, .ctx = ctx, .err = err, .layer = -1};
-    const moa_hparams *h = &m->h;
-    MOA_TRY(matrix(&w, "token_embd.weight", &m->tok_embd, h->n_vocab, h->d_model, MOA_INIT_NORMAL, false));
-    for (w.layer = 0; w.layer < h->n_layer; w.layer++) MOA_TRY(block(&w, &m->layer[w.layer]));
-    w.layer = -1;
-    MOA_TRY(vector(&w, "output_norm.weight", &m->out_norm, h->d_model, false));
-    if (!h->tied) MOA_TRY(matrix(&w, "output.weight", &m->out.w, h->n_vocab, h->d_model, MOA_INIT_NORMAL, false));
-    return vector(&w, "rope_freqs.weight", &m->rope_factors, h->n_rot / 2, true);
+    w.part = calloc(2 * (size_t)m->h.n_expert + 3, sizeof *w.part);
+    const int rc = w.part ? all(&w) : moa_fail(err, MOA_ENOMEM, "model: no memory for a list of %d experts", m->h.n_expert);
+    free(w.part);
+    return rc;
+}
+
+int moa_model_derive(moa_model *m, moa_err *err) {
+    if (m->h.tied) m->out.w = m->tok_embd;
+    for (int i = 0; i < m->h.n_layer; i++) m->layer[i].window = moa_layer_window(&m->h, i);
+    return moa_rope_forms_make(m, err);
 }
 
 int moa_model_shell(moa_model **out, const moa_arch *a, const moa_hparams *h, int max_param, moa_err *err) {

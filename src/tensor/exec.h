@@ -23,6 +23,10 @@ typedef struct moa_exec {
     int n_threads;
     moa_dtype compute;    /* training: MOA_F32 or MOA_BF16 dense products; inference ignores it */
     bool exact;           /* inference: dequantise weights and keep f32 activations ("reference mode") */
+    /* Inference: sees every product of linear, in the calling thread: weight [n_out, n_in], input [n, n_in], result [n, n_out],
+     * which it may change. NULL: none. */
+    void (*watch)(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out);
+    void *watch_ctx;
     moa_err err;
 } moa_exec;
 
@@ -102,6 +106,8 @@ int moa_tape_length(const moa_tape *t);
 /* ---- ops, typed. Shapes: [rows, cols]; outputs are f32 unless said otherwise. ---- */
 moa_tensor *moa_linear(moa_exec *x, moa_tensor *in /* [n, n_in] */, moa_tensor *w /* [n_out, n_in] any dtype */,
                        moa_tensor *bias /* [n_out] or NULL */);                              /* -> [n, n_out] */
+/* Each head by its own matrix: in [n, n_head * a], w [n_head, b, a] any dtype -> [n, n_head * b]. No gradient. */
+moa_tensor *moa_head_linear(moa_exec *x, moa_tensor *in, moa_tensor *w);
 moa_tensor *moa_embedding(moa_exec *x, moa_tensor *table /* [n_vocab, d] any dtype */, moa_tensor *ids /* i32 [n] */);
 moa_tensor *moa_rms_norm(moa_exec *x, moa_tensor *in, moa_tensor *w /* [d] or NULL */, float eps);
 moa_tensor *moa_layer_norm(moa_exec *x, moa_tensor *in, moa_tensor *w, moa_tensor *b /* or NULL */, float eps);
@@ -113,6 +119,13 @@ typedef enum moa_rope_pairs {
  * factors f32 [n_rot/2] or NULL divides the frequencies (llama 3.1 rope factors). */
 moa_tensor *moa_rope(moa_exec *x, moa_tensor *in, moa_tensor *pos, int head_dim, int n_rot, float base,
                      float freq_scale, moa_tensor *factors, moa_rope_pairs pairs);
+typedef struct moa_rope_spec {
+    int head_dim, first, n_rot; /* of each head, [first, first + n_rot) is rotated */
+    float base, freq_scale;
+    float magnitude;            /* multiplies what was rotated (YaRN, long-rope); else 1 */
+    moa_rope_pairs pairs;
+} moa_rope_spec;
+moa_tensor *moa_rope_as(moa_exec *x, moa_tensor *in, moa_tensor *pos, const moa_rope_spec *spec, moa_tensor *factors);
 moa_tensor *moa_softmax(moa_exec *x, moa_tensor *in);                       /* over the last axis */
 /* Causal attention over packed documents: row i of q sees rows doc_start[i]..i of k, v.
  * q [n, n_head * hd], k, v [n, n_kv * hd], doc_start i32 [n], n_head % n_kv == 0; scale is usually 1/sqrt(hd). -> [n, n_head * hd] */
@@ -122,6 +135,9 @@ moa_tensor *moa_silu(moa_exec *x, moa_tensor *in);
 moa_tensor *moa_gelu(moa_exec *x, moa_tensor *in);                          /* tanh form, as GPT-2 */
 moa_tensor *moa_silu_mul(moa_exec *x, moa_tensor *gate, moa_tensor *up);    /* silu(gate) * up */
 moa_tensor *moa_gelu_mul(moa_exec *x, moa_tensor *gate, moa_tensor *up);
+/* g sigmoid(1.702 g) (u + 1) with g = min(gate, 7), u = up cut to -7..7: the gated unit of gpt-oss. */
+moa_tensor *moa_clamped_mul(moa_exec *x, moa_tensor *gate, moa_tensor *up);
+moa_tensor *moa_softcap(moa_exec *x, moa_tensor *in, float cap);            /* cap tanh(in / cap) */
 moa_tensor *moa_add(moa_exec *x, moa_tensor *a, moa_tensor *b);             /* same shape, or b is one row */
 moa_tensor *moa_mul(moa_exec *x, moa_tensor *a, moa_tensor *b);             /* same shape, or b is one row, or b is one column */
 moa_tensor *moa_scale(moa_exec *x, moa_tensor *a, float s);

@@ -120,7 +120,7 @@ static void test_hostile(void **state) {
         {{.key = "llama.attention.head_count", .value = 0}, MOA_EFORMAT, {"head"}},
         {{.key = "llama.rope.dimension_count", .value = 7}, MOA_EFORMAT, {"rope.dimension_count = 7"}},
         {{.key = "llama.rope.dimension_count", .value = 16}, MOA_EFORMAT, {"rope.dimension_count", "16", "8"}},
-        {{.key = "llama.attention.value_length", .value = 4}, MOA_EUNSUPPORTED, {"key_length = 8", "value_length = 4"}},
+        {{.key = "llama.attention.value_length", .value = 4}, MOA_EFORMAT, {"attn_v.weight", "[16, 64]", "[8, 64]"}},
         {{.key = "llama.embedding_length", .value = 128}, MOA_EFORMAT, {"token_embd.weight", "[320, 64]", "[320, 128]"}},
         {{.key = "llama.expert_count", .value = 4}, MOA_ENOTFOUND, {"expert_used_count"}},
         {{.key = "llama.context_length", .value = 0}, MOA_EFORMAT, {"context_length = 0"}},

@@ -64,6 +64,23 @@ static moa_tensor *linear_odd(tcase *c) { return linear_case(c, 5, 7, 3, false);
 static moa_tensor *linear_bias(tcase *c) { return linear_case(c, 70, 6, 5, true); }
 static moa_tensor *linear_row(tcase *c) { return linear_case(c, 1, 33, 17, true); }
 
+/* ---- head_linear: each head its own matrix ---- */
+static moa_tensor *head_linear(tcase *c) {
+    enum { N = 5, H = 3, A = 7, O = 19 };
+    if (c->phase == SETUP) {
+        add_floats(c, N, H * A, false), add_floats(c, H * O, A, false);
+        c->in[1] = moa_view3(MOA_F32, c->in[1].data, H, O, A);
+    } else if (c->phase == CALL) return moa_head_linear(&c->x, &c->in[0], &c->in[1]);
+    else
+        for (int i = 0; i < N; i++)
+            for (int o = 0; o < H * O; o++) {
+                double s = 0;
+                for (int j = 0; j < A; j++) s += (double)F(c, 0)[i * H * A + o / O * A + j] * (double)F(c, 1)[o * A + j];
+                c->ref[i * H * O + o] = s;
+            }
+    return NULL;
+}
+
 /* ---- embedding: repeated ids ---- */
 static moa_tensor *embedding(tcase *c) {
     if (c->phase == SETUP) add_matrix(c, 5, 19), INTS(c, 3, 0, 3, 4, 3, 0);
@@ -139,6 +156,23 @@ static moa_tensor *rope_neox(tcase *c) { return rope_case(c, 32, 32, MOA_ROPE_NE
 static moa_tensor *rope_part(tcase *c) { return rope_case(c, 7, 4, MOA_ROPE_NEOX, false); }
 static moa_tensor *rope_part_norm(tcase *c) { return rope_case(c, 7, 4, MOA_ROPE_NORM, true); }
 
+static moa_tensor *rope_spec(tcase *c) {
+    enum { N = 4, HEADS = 3, HD = 9, FIRST = 3, ROT = 4 };
+    const moa_rope_spec spec = {.head_dim = HD, .first = FIRST, .n_rot = ROT, .base = 10000, .freq_scale = 1, .magnitude = 1.25f, .pairs = MOA_ROPE_NORM};
+    if (c->phase == SETUP) add_matrix(c, N, HEADS * HD), INTS(c, 0, 7, 1000, 131071);
+    else if (c->phase == CALL) return moa_rope_as(&c->x, &c->in[0], &c->in[1], &spec, NULL);
+    else
+        for (int i = 0; i < N * HEADS; i++)
+            for (int j = 0; j < HD; j++) {
+                const float *x = F(c, 0) + i * HD;
+                const int even = FIRST + (j - FIRST) / 2 * 2, odd = (j - FIRST) % 2;
+                const double a = (double)I(c, 1)[i / HEADS] * pow(10000, -(double)(even - FIRST) / ROT);
+                const double turned = 1.25 * (odd ? (double)x[even] * sin(a) + (double)x[even + 1] * cos(a) : (double)x[even] * cos(a) - (double)x[even + 1] * sin(a));
+                c->ref[i * HD + j] = j < FIRST || j >= FIRST + ROT ? (double)x[j] : turned;
+            }
+    return NULL;
+}
+
 /* ---- softmax ---- */
 static moa_tensor *softmax(tcase *c) {
     if (c->phase == SETUP) add_matrix(c, 5, 21);
@@ -205,6 +239,27 @@ static moa_tensor *gelu(tcase *c) { return act_case(c, moa_gelu, NULL, gelu_of, 
 static moa_tensor *silu_mul(tcase *c) { return act_case(c, NULL, moa_silu_mul, silu_of, false); }
 static moa_tensor *silu_mul_same(tcase *c) { return act_case(c, NULL, moa_silu_mul, silu_of, true); }
 static moa_tensor *gelu_mul(tcase *c) { return act_case(c, NULL, moa_gelu_mul, gelu_of, false); }
+static double cut_at_7(double v) { return v > 7 ? 7 : v < -7 ? -7 : v; }
+static moa_tensor *clamped_mul(tcase *c) {
+    enum { N = 37 };
+    if (c->phase == SETUP) {
+        add_vector(c, N), add_vector(c, N);
+        for (int i = 0; i < N; i += 5) ((float *)c->in[i % 2].data)[i] *= 20; /* some are cut */
+    } else if (c->phase == CALL) return moa_clamped_mul(&c->x, &c->in[0], &c->in[1]);
+    else
+        for (int i = 0; i < N; i++) {
+            const double g = (double)F(c, 0)[i] > 7 ? 7 : (double)F(c, 0)[i];
+            c->ref[i] = g / (1 + exp(-(double)1.702f * g)) * (cut_at_7((double)F(c, 1)[i]) + 1);
+        }
+    return NULL;
+}
+static moa_tensor *softcap(tcase *c) {
+    if (c->phase == SETUP) add_matrix(c, 5, 33);
+    else if (c->phase == CALL) return moa_softcap(&c->x, &c->in[0], 1.5f);
+    else
+        for (int i = 0; i < 5 * 33; i++) c->ref[i] = 1.5 * tanh((double)F(c, 0)[i] / 1.5);
+    return NULL;
+}
 
 /* ---- add, mul, scale ---- */
 static moa_tensor *pair_case(tcase *c, bool mul, int rows_b, int cols_b, bool same) {
@@ -333,17 +388,20 @@ static moa_tensor *slice_cols(tcase *c) {
 
 static const struct op_case { const char *op, *label; moa_tensor *(*run)(tcase *); } op_cases[] = {
     {"linear", "odd sizes", linear_odd}, {"linear", "bias", linear_bias}, {"linear", "one row", linear_row},
+    {"head_linear", "odd sizes", head_linear},
     {"embedding", "repeated ids", embedding},
     {"rms_norm", "weight", rms_weight}, {"rms_norm", "no weight", rms_plain},
     {"layer_norm", "bias", layer_bias}, {"layer_norm", "no bias", layer_plain},
     {"rope", "pairs side by side", rope_norm}, {"rope", "neox, factors", rope_neox}, {"rope", "part of the head", rope_part},
     {"rope", "part of the head, side by side", rope_part_norm},
+    {"rope", "from the third on, longer", rope_spec},
     {"softmax", "rows", softmax},
     {"attention", "grouped queries", attention_gqa}, {"attention", "one kv head", attention_mqa},
     {"attention", "one kv head each, documents of 1", attention_mha}, {"attention", "q is k is v", attention_self},
     {"attention", "longer than a block", attention_long},
     {"silu", "odd size", silu}, {"gelu", "odd size", gelu}, {"silu_mul", "odd size", silu_mul},
     {"silu_mul", "gate is up", silu_mul_same}, {"gelu_mul", "odd size", gelu_mul},
+    {"clamped_mul", "some cut", clamped_mul}, {"softcap", "rows", softcap},
     {"add", "same shape", add}, {"add", "row", add_row}, {"add", "to itself", add_self},
     {"mul", "same shape", mul}, {"mul", "row", mul_row}, {"mul", "column", mul_column}, {"mul", "by itself", mul_self},
     {"scale", "negative", scale},

@@ -4,7 +4,6 @@
 
 const moa_arch moa_arch_qwen3 = {.name = "qwen3",
                                  .help = "Qwen3",
-                                 .activation = "silu",
                                  .rope_pairs = MOA_ROPE_NEOX,
                                  .gate_norm = MOA_GATE_SOFTMAX_RENORM,
-                                 .qk_norm = true};
+                                 .qk_norm = MOA_QK_HEAD};

@@ -4,7 +4,6 @@
 
 const moa_arch moa_arch_qwen3moe = {.name = "qwen3moe",
                                     .help = "Qwen3 with experts",
-                                    .activation = "silu",
                                     .rope_pairs = MOA_ROPE_NEOX,
                                     .gate_norm = MOA_GATE_SOFTMAX_RENORM,
-                                    .qk_norm = true};
+                                    .qk_norm = MOA_QK_HEAD};

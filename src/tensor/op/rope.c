@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-typedef struct param { int head_dim, n_rot; float base, freq_scale; moa_rope_pairs pairs; } param;
+typedef moa_rope_spec param;
 
 static int shape(const moa_node *n, moa_tensor *out, moa_err *err) {
     const param *p = PARAM(param, n);
@@ -14,6 +14,9 @@ static int shape(const moa_node *n, moa_tensor *out, moa_err *err) {
         return moa_fail(err, MOA_EINVAL, "rope: input %s is not a number of heads of %d", SHAPE(n->in[0]), p->head_dim);
     if (p->n_rot <= 0 || p->n_rot % 2 || p->n_rot > p->head_dim)
         return moa_fail(err, MOA_EINVAL, "rope: rotates %d of %d, expected an even number up to it", p->n_rot, p->head_dim);
+    if (p->first < 0 || p->first > p->head_dim - p->n_rot)
+        return moa_fail(err, MOA_EINVAL, "rope: rotates %d of %d from %d on, expected 0 to %d", p->n_rot, p->head_dim, p->first,
+                        p->head_dim - p->n_rot);
     if (!(p->base > 0)) return moa_fail(err, MOA_EINVAL, "rope: base is %g, expected more than 0", (double)p->base);
     MOA_TRY(moa_op_vector(n, 2, "factors", MOA_F32, p->n_rot / 2, true, err));
     moa_op_like(out, n->in[0]);
@@ -26,7 +29,7 @@ static void run(moa_exec *x, moa_node *n, float *y, const float *src, bool back,
     const moa_arena_mark mark = moa_arena_save(x->arena);
     double *freq = moa_op_alloc(x, n, p->n_rot / 2, sizeof *freq);
     moa_rope_args a = {.y = y, .x = src, .pos = n->in[1]->data, .freq = freq, .n_head = moa_cols(n->out) / p->head_dim,
-                       .hd = p->head_dim, .n_rot = p->n_rot, .neox = p->pairs == MOA_ROPE_NEOX, .back = back, .add = add};
+                       .hd = p->head_dim, .first = p->first, .n_rot = p->n_rot, .magnitude = p->magnitude, .neox = p->pairs == MOA_ROPE_NEOX, .back = back, .add = add};
     a.scratch = freq ? moa_op_alloc(x, n, (int64_t)(x->n_threads > 1 ? x->n_threads : 1) * p->n_rot, sizeof(float)) : NULL;
     if (a.scratch) {
         for (int i = 0; i < p->n_rot / 2; i++)
@@ -47,8 +50,12 @@ static void backward(moa_exec *x, moa_node *n) {
 
 const moa_op moa_op_rope = {.name = "rope", .help = "rotary position embedding", .shape = shape, .forward = forward, .backward = backward};
 
+moa_tensor *moa_rope_as(moa_exec *x, moa_tensor *in, moa_tensor *pos, const moa_rope_spec *spec, moa_tensor *factors) {
+    return moa_apply(x, &moa_op_rope, (moa_tensor *[]){in, pos, factors}, 3, spec, sizeof *spec);
+}
+
 moa_tensor *moa_rope(moa_exec *x, moa_tensor *in, moa_tensor *pos, int head_dim, int n_rot, float base, float freq_scale,
                      moa_tensor *factors, moa_rope_pairs pairs) {
-    const param p = {head_dim, n_rot, base, freq_scale, pairs};
-    return moa_apply(x, &moa_op_rope, (moa_tensor *[]){in, pos, factors}, 3, &p, sizeof p);
+    const moa_rope_spec spec = {.head_dim = head_dim, .n_rot = n_rot, .base = base, .freq_scale = freq_scale, .magnitude = 1, .pairs = pairs};
+    return moa_rope_as(x, in, pos, &spec, factors);
 }

@@ -66,16 +66,18 @@ static void rope_head_norm(float *restrict y, const float *restrict x, const flo
 
 static void rope(const void *args, int64_t r0, int64_t r1, int thread) {
     const moa_rope_args *p = args;
-    const int64_t hd = p->hd, nr = p->n_rot, d = p->n_head * hd;
+    const int64_t hd = p->hd, nr = p->n_rot, end = p->first + nr, d = p->n_head * hd;
     float *cs = p->scratch + thread * nr;
     for (int64_t i = r0; i < r1; i++) {
         rope_angles(cs, p->freq, p->pos[i], nr / 2, p->back ? -1.0f : 1.0f);
+        for (int64_t j = 0; p->magnitude != 1.0f && j < nr; j++) cs[j] *= p->magnitude;
         for (int64_t g = 0; g < p->n_head; g++) {
             const float *restrict x = p->x + i * d + g * hd;
             float *restrict y = p->y + i * d + g * hd;
-            if (p->neox) rope_head_neox(y, x, cs, nr / 2, p->add);
-            else rope_head_norm(y, x, cs, nr / 2, p->add);
-            for (int64_t j = nr; j < hd; j++) y[j] = p->add ? y[j] + x[j] : x[j];
+            if (p->neox) rope_head_neox(y + p->first, x + p->first, cs, nr / 2, p->add);
+            else rope_head_norm(y + p->first, x + p->first, cs, nr / 2, p->add);
+            for (int64_t j = 0; j < p->first; j++) y[j] = p->add ? y[j] + x[j] : x[j];
+            for (int64_t j = end; j < hd; j++) y[j] = p->add ? y[j] + x[j] : x[j];
         }
     }
 }

@@ -44,7 +44,8 @@ typedef struct moa_rope_args { /* range: rows */
     const int32_t *pos;        /* [n] */
     const double *freq;        /* [n_rot / 2] radians per position */
     float *scratch;            /* [n_thread, n_rot] cos, sin */
-    int64_t n_head, hd, n_rot;
+    int64_t n_head, hd, first, n_rot; /* of each head, [first, first + n_rot) is rotated */
+    float magnitude;           /* of what was rotated */
     bool neox, back, add;      /* back: rotate by -angle; add: to y */
 } moa_rope_args;
 typedef enum moa_act { MOA_ACT_SILU, MOA_ACT_GELU } moa_act;
