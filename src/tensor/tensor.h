@@ -13,8 +13,10 @@
 /* Numbers are those of the GGUF specification, since they are stored in files. */
 typedef enum moa_dtype {
     MOA_F32 = 0, MOA_F16 = 1, MOA_Q4_0 = 2, MOA_Q4_1 = 3, MOA_Q5_0 = 6, MOA_Q5_1 = 7, MOA_Q8_0 = 8,
-    MOA_Q2_K = 10, MOA_Q3_K = 11, MOA_Q4_K = 12, MOA_Q5_K = 13, MOA_Q6_K = 14, MOA_IQ4_NL = 20,
-    MOA_IQ4_XS = 23, MOA_I8 = 24, MOA_I16 = 25, MOA_I32 = 26, MOA_I64 = 27, MOA_F64 = 28, MOA_BF16 = 30,
+    MOA_Q2_K = 10, MOA_Q3_K = 11, MOA_Q4_K = 12, MOA_Q5_K = 13, MOA_Q6_K = 14, MOA_IQ2_XXS = 16, MOA_IQ2_XS = 17,
+    MOA_IQ3_XXS = 18, MOA_IQ1_S = 19, MOA_IQ4_NL = 20, MOA_IQ3_S = 21, MOA_IQ2_S = 22, MOA_IQ4_XS = 23, MOA_I8 = 24,
+    MOA_I16 = 25, MOA_I32 = 26, MOA_I64 = 27, MOA_F64 = 28, MOA_IQ1_M = 29, MOA_BF16 = 30, MOA_TQ1_0 = 34, MOA_TQ2_0 = 35,
+    MOA_MXFP4 = 39, MOA_NVFP4 = 40, MOA_Q1_0 = 41, MOA_Q2_0 = 42,
     MOA_DTYPE_MAX = 64
 } moa_dtype;
 
@@ -40,6 +42,7 @@ typedef struct moa_type {
 
 const moa_type *moa_type_get(moa_dtype id);           /* NULL for an unknown number */
 const moa_type *moa_type_find(const char *name);      /* case-insensitive; NULL when unknown */
+const char *moa_type_other(uint32_t id);              /* name of a number that moa does not read; NULL when it means nothing */
 const moa_type *const *moa_types(int *n);             /* the registry, for lists and tests */
 size_t moa_row_bytes(moa_dtype id, int64_t n);        /* bytes of n contiguous elements; n % block == 0 */
 

@@ -30,6 +30,14 @@ static void normals(float *x, int64_t n, uint64_t seed) {
     for (int64_t i = 0; i < n; i++) x[i] = (float)moa_rng_normal(&r);
 }
 
+/* Scales that are not 16 bits at one place. */
+static void odd_scales(uint8_t *block, moa_dtype dtype, moa_rng *r) {
+    if (dtype == MOA_MXFP4) block[0] = (uint8_t)(120 + moa_rng_below(r, 8));
+    for (int j = 0; j < 4 && dtype == MOA_NVFP4; j++) block[j] = (uint8_t)(8 + moa_rng_below(r, 40));
+    const uint16_t h = moa_f32_to_f16((float)moa_rng_normal(r) * 0.01f);
+    for (int j = 0; j < 4 && dtype == MOA_IQ1_M; j++) block[49 + 2 * j] = (uint8_t)((block[49 + 2 * j] & 15) | (h >> (4 * j) & 15) << 4);
+}
+
 /* Random bytes are weights of any block type, once the 16-bit scales are made ordinary numbers. */
 static void random_weights(uint8_t *w, moa_dtype dtype, int64_t n, uint64_t seed) {
     const moa_type *t = moa_type_get(dtype);
@@ -47,7 +55,10 @@ static void random_weights(uint8_t *w, moa_dtype dtype, int64_t n, uint64_t seed
         int at[2];
     } scale_at[] = {{MOA_Q4_0, {0, -1}}, {MOA_Q4_1, {0, 2}},    {MOA_Q5_0, {0, -1}},   {MOA_Q5_1, {0, 2}},
                     {MOA_Q8_0, {0, -1}}, {MOA_Q2_K, {80, 82}},  {MOA_Q3_K, {108, -1}}, {MOA_Q4_K, {0, 2}},
-                    {MOA_Q5_K, {0, 2}},  {MOA_Q6_K, {208, -1}}, {MOA_IQ4_NL, {0, -1}}, {MOA_IQ4_XS, {0, -1}}};
+                    {MOA_Q5_K, {0, 2}},  {MOA_Q6_K, {208, -1}}, {MOA_IQ4_NL, {0, -1}}, {MOA_IQ4_XS, {0, -1}},
+                    {MOA_IQ2_XXS, {0, -1}}, {MOA_IQ2_XS, {0, -1}}, {MOA_IQ2_S, {0, -1}}, {MOA_IQ3_XXS, {0, -1}},
+                    {MOA_IQ3_S, {0, -1}}, {MOA_IQ1_S, {0, -1}}, {MOA_TQ1_0, {52, -1}}, {MOA_TQ2_0, {64, -1}},
+                    {MOA_Q1_0, {0, -1}}, {MOA_Q2_0, {0, -1}}};
     for (int64_t i = 0; i < n / t->block * t->bytes; i++) w[i] = (uint8_t)moa_rng_u64(&r);
     for (size_t s = 0; s < sizeof scale_at / sizeof *scale_at; s++)
         for (int64_t b = 0; scale_at[s].id == dtype && b < n / t->block; b++)
@@ -55,6 +66,7 @@ static void random_weights(uint8_t *w, moa_dtype dtype, int64_t n, uint64_t seed
                 const uint16_t h = moa_f32_to_f16((float)moa_rng_normal(&r) * 0.01f);
                 memcpy(w + b * t->bytes + scale_at[s].at[j], &h, 2);
             }
+    for (int64_t b = 0; b < n / t->block; b++) odd_scales(w + b * t->bytes, dtype, &r);
 }
 
 typedef struct problem { /* y [n_tok, n_out] = x [n_tok, n_in] w [n_out, n_in]^T, everything at odd addresses */
@@ -167,7 +179,7 @@ static void products_do_not_depend_on_the_batch(void **state) {
         if ((k->op != MOA_K_GEMM && k->op != MOA_K_GEMM_Q8) || !runs_here(k)) continue;
         for (int shape = 0; shape < 2; shape++) {
             const int64_t n_in = shape                                                       ? 1280
-                                 : moa_type_get(k->dtype)->block == 256                      ? 256
+                                 : moa_type_get(k->dtype)->block > 32                        ? 256
                                  : k->op == MOA_K_GEMM && moa_type_get(k->dtype)->block == 1 ? 77
                                                                                              : 96;
             problem p;
@@ -194,6 +206,21 @@ static void products_do_not_depend_on_the_batch(void **state) {
     }
 }
 
+/* Does byte j of a block belong to what multiplies all of it? */
+static bool is_scale(moa_dtype id, int j) {
+    switch ((int)id) {
+    case MOA_Q2_K: return j >= 80;
+    case MOA_Q3_K: return j >= 108;
+    case MOA_Q6_K: return j >= 208;
+    case MOA_TQ1_0: return j >= 52;
+    case MOA_TQ2_0: return j >= 64;
+    case MOA_IQ1_M: return false;
+    case MOA_MXFP4: return j < 1;
+    case MOA_Q4_1: case MOA_Q5_1: case MOA_Q4_K: case MOA_Q5_K: case MOA_NVFP4: return j < 4;
+    default: return j < 2;
+    }
+}
+
 /* The largest integers there are: nothing may saturate. */
 static void no_product_saturates(void **state) {
     (void)state;
@@ -211,15 +238,10 @@ static void no_product_saturates(void **state) {
                     uint8_t keep[210];
                     memcpy(keep, at, (size_t)t->bytes);
                     memset(at, pattern & 2 ? 0x80 : 0xff, (size_t)t->bytes);
-                    const bool tail = k->dtype == MOA_Q2_K || k->dtype == MOA_Q3_K || k->dtype == MOA_Q6_K;
-                    const int n_keep =
-                        k->dtype == MOA_Q2_K                                                                           ? 4
-                        : k->dtype == MOA_Q4_1 || k->dtype == MOA_Q5_1 || k->dtype == MOA_Q4_K || k->dtype == MOA_Q5_K ? 4
-                                                                                                                       : 2;
-                    if (tail)
-                        memcpy(at + t->bytes - n_keep, keep + t->bytes - n_keep, (size_t)n_keep);
-                    else
-                        memcpy(at, keep, (size_t)n_keep);
+                    for (int j = 0; j < t->bytes; j++)
+                        if (is_scale(k->dtype, j)) at[j] = keep[j];
+                    if (k->dtype == MOA_IQ1_M)
+                        for (int j = 49; j < 56; j += 2) at[j] = (uint8_t)((at[j] & 15) | (keep[j] & 0xf0));
                 }
             quantise(&p);
             float want[2 * 21];

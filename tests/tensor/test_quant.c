@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "tensor/quant/block.h"
+#include "tensor/quant/grid.h"
 
 #include <float.h>
 #include <math.h>
@@ -18,36 +19,120 @@
 static const moa_type *const *types;
 static int n_types;
 
-/* tests/golden/make_quant.py describes the file. */
+static uint64_t fnv(const void *p, size_t n) {
+    const uint8_t *b = p;
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++) h = (h ^ b[i]) * 0x100000001b3u;
+    return h;
+}
+
+static void same_floats(const char *name, const float *got, const char *want, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        float w;
+        memcpy(&w, want + i * 4, 4);
+        if (memcmp(&w, &got[i], 4)) printf("%s element %u: %.9g, expected %.9g\n", name, i, (double)got[i], (double)w);
+        assert_memory_equal(&w, &got[i], 4);
+    }
+}
+
+/* tests/golden/make_quant.py describes the file: a second implementation's floats of random blocks, and the hash of its
+ * floats over every entry of every codebook. */
 static void golden_blocks(void **state) {
     (void)state;
+    enum { HEAD = 20 };
     char *file;
     size_t len, at = 0;
     moa_err err = {0};
     assert_int_equal(moa_read_file(&file, &len, "tests/golden/quant.golden", 1 << 20, &err), MOA_OK);
-    int seen = 0;
+    int seen[2] = {0};
     while (at < len) {
         char name[9] = {0};
-        uint32_t n, bytes;
-        memcpy(name, file + at, 8), memcpy(&n, file + at + 8, 4), memcpy(&bytes, file + at + 12, 4);
+        uint32_t n, bytes, hashed;
+        memcpy(name, file + at, 8), memcpy(&n, file + at + 8, 4), memcpy(&bytes, file + at + 12, 4), memcpy(&hashed, file + at + 16, 4);
         const moa_type *t = moa_type_find(name);
         assert_non_null(t);
         assert_int_equal(moa_row_bytes(t->id, n), bytes);
         float *got = malloc(n * sizeof *got);
-        t->dequantize(got, file + at + 16, n);
-        for (uint32_t i = 0; i < n; i++) {
-            float want;
-            memcpy(&want, file + at + 16 + bytes + i * 4, 4);
-            if (memcmp(&want, &got[i], 4)) printf("%s element %u: %.9g, expected %.9g\n", name, i, (double)got[i], (double)want);
-            assert_memory_equal(&want, &got[i], 4);
+        t->dequantize(got, file + at + HEAD, n);
+        if (hashed) {
+            const uint64_t h = fnv(got, n * sizeof *got);
+            if (memcmp(&h, file + at + HEAD + bytes, 8)) printf("%s: the sweep over %u elements differs\n", name, n);
+            assert_memory_equal(&h, file + at + HEAD + bytes, 8);
+        } else {
+            same_floats(name, got, file + at + HEAD + bytes, n);
         }
         free(got);
-        at += 16 + bytes + n * 4;
-        seen++;
+        at += HEAD + bytes + (hashed ? 8 : n * 4);
+        seen[hashed]++;
     }
     free(file);
-    for (int i = 0; i < n_types; i++) seen -= types[i]->block > 1;
-    assert_int_equal(seen, 0); /* every block format has its record */
+    int blocks = 0;
+    for (int i = 0; i < n_types; i++) blocks += types[i]->block > 1;
+    assert_int_equal(seen[0], blocks); /* every block format has its records */
+    assert_int_equal(seen[1], blocks);
+}
+
+/* The codebooks: what their heads say, and a sum over them that was taken from the published tables. */
+static void codebooks(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        const uint16_t *code;
+        int n, bits, top; /* digits of this many bits, none above top */
+        bool even;        /* the sum of the digits of every entry */
+        uint64_t sum;
+    } book[] = {
+        {"iq1", moa_grid_iq1, 2048, 2, 2, false, 0x03f1880817eeffa4u},    {"iq2_xxs", moa_grid_iq2_xxs, 256, 2, 2, true, 0x6fca17f5c451905du},
+        {"iq2_xs", moa_grid_iq2_xs, 512, 2, 2, true, 0x29d6ac8e0e6b14e3u}, {"iq2_s", moa_grid_iq2_s, 1024, 2, 2, true, 0x641f9aa3fbd98694u},
+        {"iq3_xxs", moa_grid_iq3_xxs, 256, 4, 7, true, 0xa3a695908a710942u}, {"iq3_s", moa_grid_iq3_s, 512, 4, 7, false, 0xde38cc0714d23202u},
+    };
+    for (size_t i = 0; i < sizeof book / sizeof *book; i++) {
+        for (int e = 0; e < book[i].n; e++) {
+            int sum = 0;
+            for (int j = 0; j < 16; j += book[i].bits) {
+                const int digit = book[i].code[e] >> j & ((1 << book[i].bits) - 1);
+                assert_true(digit <= book[i].top);
+                sum += digit;
+            }
+            assert_true(!book[i].even || sum % 2 == 0);
+            assert_true(e == 0 || book[i].code[e - 1] < book[i].code[e]); /* none twice */
+        }
+        const uint64_t h = fnv(book[i].code, (size_t)book[i].n * 2);
+        if (h != book[i].sum) printf("codebook %s: %016llx\n", book[i].name, (unsigned long long)h);
+        assert_true(h == book[i].sum);
+    }
+}
+
+/* All bytes of an entry at once against one digit at a time. */
+static void digits_of_entries(void **state) {
+    (void)state;
+    static const int x3[8] = {4, 12, 20, 28, 36, 44, 52, 62};
+    for (unsigned code = 0; code < 65536; code++) {
+        bool pairs = true, octal = true;
+        for (int j = 0; j < 16; j += 2) pairs &= (code >> j & 3) < 3;
+        for (int j = 0; j < 16; j += 4) octal &= (code >> j & 15) < 8;
+        for (int minus = 0; minus < 2 && pairs; minus++) {
+            const uint64_t a = moa_grid_iq2((uint16_t)code), b = moa_grid_iq1_plus((uint16_t)code, minus ? -1 : 1);
+            for (int j = 0; j < 8; j++) {
+                const int digit = code >> 2 * j & 3;
+                assert_int_equal((int8_t)(a >> 8 * j), digit == 0 ? 8 : digit == 1 ? 25 : 43);
+                assert_int_equal((int8_t)(b >> 8 * j), 8 * (digit - 1) + (minus ? -1 : 1));
+            }
+        }
+        for (int j = 0; j < 4 && octal; j++) {
+            const int digit = code >> 4 * j & 15;
+            assert_int_equal(moa_grid_iq3_x((uint16_t)code) >> 8 * j & 255, x3[digit]);
+            assert_int_equal(moa_grid_iq3_odd((uint16_t)code) >> 8 * j & 255, 2 * digit + 1);
+        }
+    }
+    for (unsigned s = 0; s < 256; s++) {
+        const uint64_t v = moa_grid_signed(0x3e2b190f0807017fu, s);
+        for (int j = 0; j < 8; j++) {
+            const int plain = (int)(0x3e2b190f0807017fu >> 8 * j & 255);
+            assert_int_equal((int8_t)(v >> 8 * j), s >> j & 1 ? -plain : plain);
+        }
+        if (s < 128) assert_true(__builtin_popcount(moa_grid_eight_signs(s)) % 2 == 0 && moa_grid_eight_signs(s) % 128 == s);
+    }
 }
 
 static void normals(float *x, int n, uint64_t seed, float scale) {
@@ -78,7 +163,8 @@ static const struct {
     moa_dtype id;
     double bound;
 } bounds[] = {{MOA_F32, 0},      {MOA_F16, 3e-4},    {MOA_BF16, 2e-3},  {MOA_Q4_0, 0.088}, {MOA_Q4_1, 0.076}, {MOA_Q5_0, 0.044},
-              {MOA_Q5_1, 0.038}, {MOA_Q8_0, 0.0056}, {MOA_Q4_K, 0.078}, {MOA_Q5_K, 0.039}, {MOA_Q6_K, 0.019}};
+              {MOA_Q5_1, 0.038}, {MOA_Q8_0, 0.0056}, {MOA_Q4_K, 0.078}, {MOA_Q5_K, 0.039}, {MOA_Q6_K, 0.019},
+              {MOA_IQ4_NL, 0.08}, {MOA_IQ4_XS, 0.08}};
 
 static void round_trips(void **state) {
     (void)state;
@@ -196,7 +282,8 @@ static void random_bytes(void **state) {
 int main(void) {
     types = moa_types(&n_types);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_blocks),  cmocka_unit_test(round_trips),  cmocka_unit_test(importance_helps),
+        cmocka_unit_test(golden_blocks),  cmocka_unit_test(codebooks),    cmocka_unit_test(digits_of_entries),
+        cmocka_unit_test(round_trips),  cmocka_unit_test(importance_helps),
         cmocka_unit_test(hostile_inputs), cmocka_unit_test(random_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

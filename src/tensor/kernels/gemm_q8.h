@@ -209,11 +209,11 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
     }
 }
 
-#define FORMAT(NAME, type, offset_, top_, min_, run16_, fill_, q_at_)                                                            \
+#define FORMAT(NAME, type, block_, offset_, top_, min_, run16_, fill_, q_at_)                                                    \
     static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,           \
                                int64_t o1) {                                                                                     \
         const format f = {.unpack = unpack_##type,                                                                               \
-                          .block = run16_ || sizeof(moa_block_##type) > 34 ? MOA_QK : MOA_QB,                                    \
+                          .block = block_,                                                                                       \
                           .bytes = sizeof(moa_block_##type),                                                                     \
                           .offset = SIGNED_BYTES && top_ > 127 ? 0 : offset_,                                                    \
                           .top = top_,                                                                                           \
@@ -229,15 +229,28 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                                                 .dtype = MOA_##NAME,                                                             \
                                                 .isa = ISA_LEVEL,                                                                \
                                                 .fn.gemm_q8 = gemm_q8_##type};
-FORMAT(Q4_0, q4_0, 8, 15, false, false, FILL_NIBBLES, 2)
-FORMAT(Q4_1, q4_1, 0, 15, true, false, FILL_NIBBLES, 4)
-FORMAT(Q5_0, q5_0, 16, 31, false, false, FILL_ROWS, 0)
-FORMAT(Q5_1, q5_1, 0, 31, true, false, FILL_ROWS, 0)
-FORMAT(Q8_0, q8_0, 128, 255, false, false, FILL_BYTES, 2)
-FORMAT(Q2_K, q2_k, 0, 3, true, true, FILL_ROWS, 0)
-FORMAT(Q3_K, q3_k, 4, 7, false, true, FILL_ROWS, 0)
-FORMAT(Q4_K, q4_k, 0, 15, true, false, FILL_NIBBLES_K, 16)
-FORMAT(Q5_K, q5_k, 0, 31, true, false, FILL_ROWS, 0)
-FORMAT(Q6_K, q6_k, 32, 63, false, true, FILL_ROWS, 0)
-FORMAT(IQ4_NL, iq4_nl, 128, 255, false, false, FILL_LEVELS, 2)
-FORMAT(IQ4_XS, iq4_xs, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(Q4_0, q4_0, 32, 8, 15, false, false, FILL_NIBBLES, 2)
+FORMAT(Q4_1, q4_1, 32, 0, 15, true, false, FILL_NIBBLES, 4)
+FORMAT(Q5_0, q5_0, 32, 16, 31, false, false, FILL_ROWS, 0)
+FORMAT(Q5_1, q5_1, 32, 0, 31, true, false, FILL_ROWS, 0)
+FORMAT(Q8_0, q8_0, 32, 128, 255, false, false, FILL_BYTES, 2)
+FORMAT(Q2_K, q2_k, 256, 0, 3, true, true, FILL_ROWS, 0)
+FORMAT(Q3_K, q3_k, 256, 4, 7, false, true, FILL_ROWS, 0)
+FORMAT(Q4_K, q4_k, 256, 0, 15, true, false, FILL_NIBBLES_K, 16)
+FORMAT(Q5_K, q5_k, 256, 0, 31, true, false, FILL_ROWS, 0)
+FORMAT(Q6_K, q6_k, 256, 32, 63, false, true, FILL_ROWS, 0)
+FORMAT(IQ4_NL, iq4_nl, 32, 128, 255, false, false, FILL_LEVELS, 2)
+FORMAT(IQ4_XS, iq4_xs, 256, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(TQ2_0, tq2_0, 256, 1, 3, false, false, FILL_ROWS, 0)
+FORMAT(MXFP4, mxfp4, 32, 12, 24, false, false, FILL_ROWS, 0)
+FORMAT(NVFP4, nvfp4, 64, 12, 24, false, true, FILL_ROWS, 0)
+FORMAT(IQ2_XXS, iq2_xxs, 256, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(IQ2_XS, iq2_xs, 256, 128, 255, false, true, FILL_ROWS, 0)
+FORMAT(IQ2_S, iq2_s, 256, 128, 255, false, true, FILL_ROWS, 0)
+FORMAT(IQ3_XXS, iq3_xxs, 256, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(IQ3_S, iq3_s, 256, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(IQ1_S, iq1_s, 256, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(IQ1_M, iq1_m, 256, 128, 255, false, true, FILL_ROWS, 0)
+FORMAT(TQ1_0, tq1_0, 256, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(Q1_0, q1_0, 128, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(Q2_0, q2_0, 64, 128, 255, false, false, FILL_ROWS, 0)

@@ -187,4 +187,60 @@ MOA_INLINE void unpack_iq4_xs(unpacked *u, const void *src, int n_run) {
     }
 }
 
+MOA_INLINE void unpack_tq2_0(unpacked *u, const void *src, int n_run) {
+    const moa_block_tq2_0 *b = src;
+    for (int i = 0; i < n_run; i++) u->d[i] = half(b->d);
+    for (int h = 0; h < 2; h++)
+        for (int k = 0; k < 4; k++) store32(u->q + 128 * h + 32 * k, two_bits(load32(b->q + 32 * h), k));
+}
+
+/* 4-bit floats, doubled, plus their OFFSET of 12. */
+MOA_INLINE __m256i fp4_bytes(__m256i nibble) {
+    const __m128i plus12 = _mm_add_epi8(_mm_loadu_si128((const __m128i *)(const void *)moa_fp4_levels), _mm_set1_epi8(12));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(plus12), nibble);
+}
+
+MOA_INLINE void unpack_mxfp4(unpacked *u, const void *src, int n_run) {
+    const moa_block_mxfp4 *b = src;
+    for (int i = 0; i < n_run; i++) {
+        store32(u->q + 32 * i, fp4_bytes(nibbles16(b[i].q)));
+        u->d[i] = moa_e8m0_half(b[i].e);
+    }
+}
+
+MOA_INLINE void unpack_nvfp4(unpacked *u, const void *src, int n_run) {
+    const moa_block_nvfp4 *b = src;
+    for (int i = 0; i < n_run; i += 2, b++) { /* 8 bytes hold 8 low nibbles and then 8 high ones: weave by eights */
+        const __m256i v = load32(b->q), lo = fp4_bytes(low4(v)), hi = fp4_bytes(high4(v));
+        const __m256i a = _mm256_unpacklo_epi64(lo, hi), c = _mm256_unpackhi_epi64(lo, hi);
+        store32(u->q + 32 * i, _mm256_permute2x128_si256(a, c, 0x20));
+        store32(u->q + 32 * i + 32, _mm256_permute2x128_si256(a, c, 0x31));
+        for (int j = 0; j < 4; j++) u->d[2 * i + j] = moa_ue4m3_half(b->d[j]);
+    }
+}
+
+/* Every other type: its plain unpack, and 128 more a byte. Codebooks gain little from vectors; the panel is made once for
+ * all rows of a batch anyway. */
+static inline void unpack_any(unpacked *u, const moa_type *type, const void *src, int n_run) {
+    moa_ints v;
+    type->unpack(&v, src, n_run * MOA_QB);
+    for (int i = 0; i < n_run; i++)
+        store32(u->q + 32 * i, _mm256_xor_si256(load32(v.q + 32 * i), _mm256_set1_epi8((char)SIGN_FLIP)));
+    if (type->run == 16) memcpy(u->d, v.d, (size_t)n_run * 2 * sizeof *u->d);
+    else
+        for (int i = 0; i < n_run; i++) u->d[i] = v.d[2 * i];
+}
+#define ANY(name)                                                                                                                \
+    static inline void unpack_##name(unpacked *u, const void *src, int n_run) { unpack_any(u, &moa_type_##name, src, n_run); }
+ANY(iq2_xxs)
+ANY(iq2_xs)
+ANY(iq2_s)
+ANY(iq3_xxs)
+ANY(iq3_s)
+ANY(iq1_s)
+ANY(iq1_m)
+ANY(tq1_0)
+ANY(q1_0)
+ANY(q2_0)
+
 #endif

@@ -87,6 +87,7 @@ static void infer(moa_exec *x, moa_node *n) {
     /* One output row reads n_in weights from memory once and multiplies them n_tok times. */
     const double cost = (double)p.n_in * (0.05 + (q8 ? 0.008 : 0.02) * (double)p.n_tok);
     moa_parallel(x, p.n_out, 16, cost, product_range, &p);
+    if (x->watch) x->watch(x->watch_ctx, w, in, n->out);
 }
 
 /* ---- training ---- */

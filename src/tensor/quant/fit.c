@@ -115,3 +115,49 @@ void moa_fit_affine(float *d, float *m, const float *x, const float *w, int n, i
         }
     }
 }
+
+/* ---- uneven levels ---- */
+
+static int nearest_level(float v, const int8_t level[16]) {
+    int lo = 0, hi = 15;
+    while (hi - lo > 1) {
+        const int mid = (lo + hi) / 2;
+        if (v < (float)level[mid]) hi = mid;
+        else lo = mid;
+    }
+    return v - (float)level[lo] <= (float)level[hi] - v ? lo : hi;
+}
+
+int moa_fit_level(float x, float d, const int8_t level[16]) { return nearest_level(d == 0 ? 0 : x / d, level); }
+
+/* try_scale for levels: the error that the best scale for these choices removes. */
+static double try_levels(float *d, const float *x, const float *w, int n, float inv, const int8_t level[16]) {
+    double xq = 0, qq = 0;
+    for (int i = 0; i < n; i++) {
+        const double q = level[nearest_level(x[i] * inv, level)];
+        xq += (double)w[i] * (double)x[i] * q;
+        qq += (double)w[i] * q * q;
+    }
+    if (qq <= 0) return 0;
+    *d = (float)(xq / qq);
+    return xq * xq / qq;
+}
+
+/* The largest value meets one of the outer levels, give or take a sixth; each start is solved, and solved again. */
+float moa_fit_levels(const float *x, const float *w, int n, const int8_t level[16]) {
+    float big = 0, best_d = 0;
+    double best = 0;
+    for (int i = 0; i < n; i++)
+        if (fabsf(x[i]) > fabsf(big)) big = x[i];
+    if (fabsf(big) < 1e-35f) return 0;
+    for (int side = 0; side < 2; side++)
+        for (int c = -10; c <= 10; c++) {
+            float d = 0, inv = (float)level[side ? 15 : 0] * (1.0f + (float)c / 60.0f) / big;
+            for (int step = 0; step < 2 && isfinite(inv); step++) {
+                const double gain = try_levels(&d, x, w, n, inv, level);
+                if (gain > best) best = gain, best_d = d;
+                inv = 1.0f / d;
+            }
+        }
+    return isfinite(best_d) ? best_d : 0;
+}
