@@ -11,11 +11,9 @@
  *
  * Source: the GGUF specification (ggml, docs/gguf.md). Version 1 (32-bit lengths) is refused with a hint.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "format/gguf.h"
+#include "format/gguf_impl.h"
 
-#include "base/arena.h"
 #include "base/err.h"
-#include "base/file.h"
 #include "base/rng.h"
 
 #include <limits.h>
@@ -33,24 +31,7 @@ enum {
     MIN_TENSOR = 8 + 1 + 4 + 8 + 4 + 8,
 };
 
-/* Open addressing over row numbers; slot 0 means free, else row + 1. */
-typedef struct table { uint32_t *slot; uint64_t mask; } table;
-
-struct moa_gguf {
-    char *path;
-    moa_map map;        /* data NULL when the memory is the caller's */
-    void *owner;        /* of what moa_gguf_open_parts was given */
-    void (*owner_free)(void *);
-    const uint8_t *base;
-    size_t size;
-    uint32_t version, align;
-    uint64_t seed;      /* of the hashes: the address, so that a file cannot aim at collisions */
-    int n_kv, n_tensor;
-    moa_gguf_kv *kv;
-    moa_tensor *tensor;
-    moa_arena *names;   /* 0-terminated tensor names */
-    table by_key, by_name;
-};
+typedef moa_gguf_table table;
 
 typedef struct cursor { const moa_gguf *g; size_t pos; moa_err *err; } cursor;
 
@@ -313,9 +294,11 @@ static int read_dtype(cursor *c, moa_tensor *t, uint64_t count, uint64_t *bytes,
     MOA_TRY(read_u32(c, &id, "tensor type"));
     const moa_type *type = id < MOA_DTYPE_MAX ? moa_type_get((moa_dtype)id) : NULL;
     if (!type) {
-        moa_fail(c->err, MOA_EUNSUPPORTED, "%s: offset %zu: tensor '%s': type number %u is not known", c->g->path, c->pos - 4,
-                 name.s, id);
-        return moa_hint(c->err, MOA_EUNSUPPORTED, "'moa list types' names the types that can be read");
+        const char *other = moa_type_other(id);
+        moa_fail(c->err, MOA_EUNSUPPORTED, "%s: offset %zu: tensor '%s': type number %u is %s", c->g->path, c->pos - 4, name.s, id,
+                 other ? other : "not known");
+        return moa_hint(c->err, MOA_EUNSUPPORTED, other ? "take a file of the model in another type; 'moa list types' names those that can be read"
+                                                        : "'moa list types' names the types that can be read");
     }
     if (moa_cols(t) % type->block)
         return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: tensor '%s': rows of %lld elements, %s needs a multiple of %d",
@@ -433,6 +416,16 @@ static int open_any(moa_gguf **out, moa_gguf *g, const char *name, moa_err *err)
 }
 
 int moa_gguf_open(moa_gguf **out, const char *path, moa_err *err) {
+    moa_gguf *g = NULL;
+    *out = NULL;
+    MOA_TRY(moa_gguf_open_one(&g, path, err));
+    const int rc = moa_gguf_open_rest(g, err);
+    if (rc < 0) moa_gguf_close(g);
+    else *out = g;
+    return rc;
+}
+
+int moa_gguf_open_one(moa_gguf **out, const char *path, moa_err *err) {
     *out = NULL;
     moa_gguf *g = calloc(1, sizeof *g);
     if (!g) return moa_fail(err, MOA_ENOMEM, "%s: no memory for handle", path);
@@ -455,6 +448,12 @@ int moa_gguf_open_memory(moa_gguf **out, const void *data, size_t size, const ch
     return open_any(out, g, name, err);
 }
 
+static void drop_tensors(moa_gguf *g) {
+    free(g->tensor);
+    moa_arena_free(g->names);
+    free(g->by_name.slot);
+}
+
 /* Names go to our arena, the table is that of a file; views stay where they point. */
 static int take_tensors(moa_gguf *g, const moa_tensor *t, int n, moa_err *err) {
     g->tensor = calloc((size_t)n + 1, sizeof *g->tensor);
@@ -474,11 +473,20 @@ static int take_tensors(moa_gguf *g, const moa_tensor *t, int n, moa_err *err) {
     return 0;
 }
 
+int moa_gguf_set_tensors(moa_gguf *g, const moa_tensor *t, int n, moa_err *err) {
+    moa_gguf next = *g;
+    next.tensor = NULL, next.names = NULL, next.by_name = (table){0}, next.n_tensor = 0;
+    const int rc = take_tensors(&next, t, n, err);
+    drop_tensors(rc < 0 ? &next : g);
+    if (rc >= 0) *g = next;
+    return rc;
+}
+
 int moa_gguf_open_parts(moa_gguf **out, const void *head, size_t size, const moa_tensor *t, int n, const char *name, void *owner,
                         void (*owner_free)(void *), moa_err *err) {
     moa_gguf *g = NULL;
     int rc = moa_gguf_open_memory(&g, head, size, name, err);
-    if (rc >= 0) rc = take_tensors(g, t, n, err);
+    if (rc >= 0) rc = moa_gguf_set_tensors(g, t, n, err);
     if (rc < 0) {
         moa_gguf_close(g);
         return rc;
@@ -494,16 +502,15 @@ void moa_gguf_close(moa_gguf *g) {
     if (g->owner_free) g->owner_free(g->owner);
     for (int i = 0; i < g->n_kv; i++) free((void *)(uintptr_t)g->kv[i].start);
     free(g->kv);
-    free(g->tensor);
-    moa_arena_free(g->names);
+    drop_tensors(g);
     free(g->by_key.slot);
-    free(g->by_name.slot);
     free(g->path);
     moa_map_close(&g->map);
     free(g);
 }
 
 const char *moa_gguf_path(const moa_gguf *g) { return g->path; }
+int moa_gguf_n_part(const moa_gguf *g) { return g->n_part ? g->n_part : 1; }
 uint32_t moa_gguf_version(const moa_gguf *g) { return g->version; }
 uint32_t moa_gguf_alignment(const moa_gguf *g) { return g->align; }
 int moa_gguf_n_kv(const moa_gguf *g) { return g->n_kv; }

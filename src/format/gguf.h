@@ -32,15 +32,18 @@ typedef struct moa_gguf moa_gguf;
 
 /* Checks everything before it returns: sizes, offsets, alignment, duplicates, types, overflow; so that no
  * later access can leave the mapping. Errors name the file, the key or tensor, got and expected. */
-int moa_gguf_open(moa_gguf **out, const char *path, moa_err *err);
+int moa_gguf_open(moa_gguf **out, const char *path, moa_err *err); /* of a split model the first part; opens all */
 int moa_gguf_open_memory(moa_gguf **out, const void *data, size_t size, const char *name, moa_err *err); /* borrows data, 8-byte aligned */
 /* A model of another format in this form: keys from the n_tensor = 0 header at head (moa_gguf_head), tensors as given, wherever
  * their data lies. On success owner_free(owner) is called at close, when neither is needed any more. */
 int moa_gguf_open_parts(moa_gguf **out, const void *head, size_t size, const moa_tensor *t, int n, const char *name, void *owner,
                         void (*owner_free)(void *), moa_err *err);
+/* The parts of a split model from memory: on success first has the tensors of all and closes the others with itself. */
+int moa_gguf_join(moa_gguf *first, moa_gguf *const *more, int n_more, moa_err *err);
 void moa_gguf_close(moa_gguf *g);
 
 const char *moa_gguf_path(const moa_gguf *g);
+int moa_gguf_n_part(const moa_gguf *g);         /* files */
 uint32_t moa_gguf_version(const moa_gguf *g);   /* 2 or 3 */
 uint32_t moa_gguf_alignment(const moa_gguf *g); /* bytes; of tensor data */
 int moa_gguf_n_kv(const moa_gguf *g);

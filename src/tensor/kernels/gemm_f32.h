@@ -154,8 +154,9 @@ typedef void widen_fn(float *dst, const char *row, int64_t k, int64_t n);
 WIDEN_ROW(bf16)
 WIDEN_ROW(f16)
 
-MOA_INLINE void through_tile(widen_fn *widen, float *y, int64_t ldy, const float *x, int64_t ldx, const void *w, size_t stride,
-                             int64_t n_tok, int64_t o0, int64_t o1, int64_t n_in) {
+/* One instance for all types: a call for CHUNK elements costs nothing, 27 copies of the tiles would. */
+static __attribute__((noinline)) void through_tile(widen_fn *widen, float *y, int64_t ldy, const float *x, int64_t ldx, const void *w,
+                                                   size_t stride, int64_t n_tok, int64_t o0, int64_t o1, int64_t n_in) {
     _Alignas(64) float tile[ROWS][CHUNK];
     const char *row[ROWS], *tile_row[ROWS];
     VF acc[BATCH * ROWS];

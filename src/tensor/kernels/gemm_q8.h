@@ -29,6 +29,7 @@ typedef enum fill { FILL_ROWS, FILL_BYTES, FILL_NIBBLES, FILL_LEVELS, FILL_NIBBL
 /* What differs between formats, constant in every instance. */
 typedef struct format {
     void (*unpack)(unpacked *u, const void *src, int n_run);
+    const moa_type *any; /* instead of unpack: through the type's own, for types that have none here */
     int block, bytes; /* elements and bytes of a block */
     int offset;       /* unsigned byte = value + offset */
     int top;          /* largest unsigned byte */
@@ -44,7 +45,9 @@ typedef struct panel {
 
 MOA_INLINE void fill_by_rows(panel *p, const uint8_t *const row[LANES], size_t at, int n_run, const format f) {
     unpacked u[LANES];
-    for (int r = 0; r < LANES; r++) f.unpack(&u[r], row[r] + at, n_run);
+    for (int r = 0; r < LANES; r++)
+        if (f.any) unpack_any(&u[r], f.any, row[r] + at, n_run);
+        else f.unpack(&u[r], row[r] + at, n_run);
     for (int b = 0; b < n_run; b++) to_lanes(p->q[b], u[0].q + 32 * b, sizeof u[0]);
     to_lanes((VI *)(void *)p->d, (const uint8_t *)u[0].d, sizeof u[0]);
     if (f.has_min) to_lanes((VI *)(void *)p->m, (const uint8_t *)u[0].m, sizeof u[0]);
@@ -244,13 +247,38 @@ FORMAT(IQ4_XS, iq4_xs, 256, 128, 255, false, false, FILL_ROWS, 0)
 FORMAT(TQ2_0, tq2_0, 256, 1, 3, false, false, FILL_ROWS, 0)
 FORMAT(MXFP4, mxfp4, 32, 12, 24, false, false, FILL_ROWS, 0)
 FORMAT(NVFP4, nvfp4, 64, 12, 24, false, true, FILL_ROWS, 0)
-FORMAT(IQ2_XXS, iq2_xxs, 256, 128, 255, false, false, FILL_ROWS, 0)
-FORMAT(IQ2_XS, iq2_xs, 256, 128, 255, false, true, FILL_ROWS, 0)
-FORMAT(IQ2_S, iq2_s, 256, 128, 255, false, true, FILL_ROWS, 0)
-FORMAT(IQ3_XXS, iq3_xxs, 256, 128, 255, false, false, FILL_ROWS, 0)
-FORMAT(IQ3_S, iq3_s, 256, 128, 255, false, false, FILL_ROWS, 0)
-FORMAT(IQ1_S, iq1_s, 256, 128, 255, false, false, FILL_ROWS, 0)
-FORMAT(IQ1_M, iq1_m, 256, 128, 255, false, true, FILL_ROWS, 0)
-FORMAT(TQ1_0, tq1_0, 256, 128, 255, false, false, FILL_ROWS, 0)
-FORMAT(Q1_0, q1_0, 128, 128, 255, false, false, FILL_ROWS, 0)
-FORMAT(Q2_0, q2_0, 64, 128, 255, false, false, FILL_ROWS, 0)
+
+/* Types without an unpack of their own share two instances, with scales for 16 and for 32 elements. */
+static __attribute__((noinline)) void gemm_q8_any(const moa_type *type, float *y, int64_t ldy, const moa_q8_act *x, const void *w,
+                                                  size_t w_stride, int64_t o0, int64_t o1) {
+    format f = {.any = type, .block = type->block, .bytes = type->bytes, .offset = SIGNED_BYTES ? 0 : 128, .top = 255};
+    if (type->run == 16) {
+        f.run16 = true;
+        gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);
+    } else {
+        f.run16 = false;
+        gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);
+    }
+}
+
+#define ANY(NAME, type)                                                                                                          \
+    static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,           \
+                               int64_t o1) {                                                                                     \
+        gemm_q8_any(&moa_type_##type, y, ldy, x, w, w_stride, o0, o1);                                                           \
+    }                                                                                                                            \
+    const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
+                                                .help = "rows in lanes over the plain unpack, bits of ref",                      \
+                                                .op = MOA_K_GEMM_Q8,                                                             \
+                                                .dtype = MOA_##NAME,                                                             \
+                                                .isa = ISA_LEVEL,                                                                \
+                                                .fn.gemm_q8 = gemm_q8_##type};
+ANY(IQ2_XXS, iq2_xxs)
+ANY(IQ2_XS, iq2_xs)
+ANY(IQ2_S, iq2_s)
+ANY(IQ3_XXS, iq3_xxs)
+ANY(IQ3_S, iq3_s)
+ANY(IQ1_S, iq1_s)
+ANY(IQ1_M, iq1_m)
+ANY(TQ1_0, tq1_0)
+ANY(Q1_0, q1_0)
+ANY(Q2_0, q2_0)

@@ -230,17 +230,5 @@ static inline void unpack_any(unpacked *u, const moa_type *type, const void *src
     else
         for (int i = 0; i < n_run; i++) u->d[i] = v.d[2 * i];
 }
-#define ANY(name)                                                                                                                \
-    static inline void unpack_##name(unpacked *u, const void *src, int n_run) { unpack_any(u, &moa_type_##name, src, n_run); }
-ANY(iq2_xxs)
-ANY(iq2_xs)
-ANY(iq2_s)
-ANY(iq3_xxs)
-ANY(iq3_s)
-ANY(iq1_s)
-ANY(iq1_m)
-ANY(tq1_0)
-ANY(q1_0)
-ANY(q2_0)
 
 #endif
