@@ -11,7 +11,7 @@ AR      ?= ar
 BUILD   ?= build$(if $(SAN),-san)
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
-LAYERS  := base tensor format mix model task train agent cli
+LAYERS  := base tensor format mix model task train agent fetch cli
 PARTS   ?= $(LAYERS)
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
 SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
@@ -22,13 +22,18 @@ LIBS    := -ldnnl -ljansson -lcyaml -lyaml -lpcre2-8 -lutf8proc -lm
 LDALL    = -fopenmp $(SANF) $(LDFLAGS)
 VERSION := $(shell sed -nE 's/^\#define MOA_VERSION "(.*)"/\1/p' include/moa.h)
 Q       := $(if $(V),,@)
+comma   := ,
 MSG     ?= Tom has 12 apples. He buys 9 more and gives 4 to Anna. How many apples does Tom have now?
 
 SRC     := $(foreach p,$(PARTS),$(shell find src/$(p) -name '*.c' 2>/dev/null | sort))
-LIB_SRC := $(filter-out src/cli/%,$(SRC))
+LIB_SRC := $(filter-out src/cli/% src/fetch/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
+# Downloads belong to the program: the library does not need libcurl.
+FETCH_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter src/fetch/%,$(SRC)))
+FETCH   := $(if $(FETCH_OBJ),$(BUILD)/libfetch.a)
+CURL    := $(if $(FETCH_OBJ),-Wl$(comma)--as-needed -lcurl)
 # Tests and fuzz targets that include no layer which is left out.
 ABSENT  := $(subst $() ,|,none $(filter-out $(PARTS),$(LAYERS)))
 built    = $(sort $(if $(1),$(shell grep -LE '^.include "($(ABSENT))/' $(1))))
@@ -45,9 +50,13 @@ all: $(BUILD)/moa $(BUILD)/libmoa.a $(BUILD)/libmoa.so
 run: $(BUILD)/moa
 	$(BUILD)/moa run "$(MSG)"
 
-$(BUILD)/moa: $(CLI_OBJ) $(BUILD)/libmoa.a
+$(BUILD)/moa: $(CLI_OBJ) $(FETCH) $(BUILD)/libmoa.a
 	$(if $(V),,@echo "  LD  $@")
-	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS) $(CURL)
+$(BUILD)/libfetch.a: $(FETCH_OBJ)
+	@rm -f $@
+	$(if $(V),,@echo "  AR  $@")
+	$(Q)$(AR) rcs $@ $^
 $(BUILD)/libmoa.a: $(LIB_OBJ)
 	@rm -f $@
 	$(if $(V),,@echo "  AR  $@")
@@ -81,11 +90,11 @@ $(BUILD)/flags: FORCE
 	@mkdir -p $(BUILD)
 	@printf '%s\n' "$(CC) $(subst ",,$(ALL_CFLAGS))" | cmp -s - $@ || printf '%s\n' "$(CC) $(subst ",,$(ALL_CFLAGS))" >$@
 # Missing packages are installed (Debian) or listed (elsewhere).
-$(BUILD)/deps:
+$(BUILD)/deps: scripts/deps.sh
 	@mkdir -p $(BUILD)
 	@CC="$(CC)" SAN="$(SAN)" scripts/deps.sh build
 	@touch $@
-$(BUILD)/deps-check:
+$(BUILD)/deps-check: scripts/deps.sh
 	@mkdir -p $(BUILD)
 	@CC="$(CC)" SAN="$(SAN)" scripts/deps.sh check
 	@touch $@
@@ -99,15 +108,15 @@ $(BUILD)/libtest.a: $(HELPERS)
 	@rm -f $@
 	$(if $(V),,@echo "  AR  $@")
 	$(Q)$(AR) rcs $@ $^
-$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libmoa.a
+$(BUILD)/tests/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/driver.o $(FETCH) $(BUILD)/libmoa.a
 	$(if $(V),,@echo "  LD  $@")
-	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_SUP) $(BUILD)/libmoa.a
+	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS) $(CURL)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_SUP) $(FETCH) $(BUILD)/libmoa.a
 	$(if $(V),,@echo "  LD  $@")
-	$(Q)$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
-$(BUILD)/tests/cli/%: $(BUILD)/tests/cli/%.o $(TEST_SUP) $(filter-out %/main.o,$(CLI_OBJ)) $(BUILD)/libmoa.a
+	$(Q)$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS) $(CURL)
+$(BUILD)/tests/cli/%: $(BUILD)/tests/cli/%.o $(TEST_SUP) $(filter-out %/main.o,$(CLI_OBJ)) $(FETCH) $(BUILD)/libmoa.a
 	$(if $(V),,@echo "  LD  $@")
-	$(Q)$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS)
+	$(Q)$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS) $(CURL)
 
 tests: $(TESTS) $(FUZZ)
 lint:
@@ -116,8 +125,8 @@ check: lint all tests
 	@MOA=$(BUILD)/moa scripts/run_tests.sh $(TESTS) $(FUZZ)
 
 # libFuzzer over a saved corpus: make fuzz-gguf CC=clang BUILD=build-fuzz SAN=address,undefined,fuzzer-no-link
-fuzz-%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/libmoa.a
-	$(CC) $(LDALL) -fsanitize=fuzzer,address,undefined -o $(BUILD)/libfuzzer-$* $^ $(LIBS)
+fuzz-%: $(BUILD)/tests/fuzz/fuzz_%.o $(FETCH) $(BUILD)/libmoa.a
+	$(CC) $(LDALL) -fsanitize=fuzzer,address,undefined -o $(BUILD)/libfuzzer-$* $^ $(LIBS) $(CURL)
 	@mkdir -p $(BUILD)/corpus-$*
 	$(BUILD)/libfuzzer-$* -max_total_time=60 -max_len=65536 $(BUILD)/corpus-$* tests/fuzz/corpus/$*
 

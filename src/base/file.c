@@ -135,7 +135,7 @@ int moa_writer_add(moa_writer *w, const void *p, size_t n) {
 
 uint64_t moa_writer_pos(const moa_writer *w) { return w->pos; }
 
-static void sync_folder(const char *path) {
+void moa_sync_folder(const char *path) {
     const char *slash = strrchr(path, '/');
     char *dir = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
     int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -157,7 +157,7 @@ int moa_writer_commit(moa_writer *w, moa_err *err) {
         errno = w->failed;
         rc = fail_errno(err, w->path, "write");
     } else {
-        sync_folder(w->path);
+        moa_sync_folder(w->path);
         free(w->tmp);
         w->tmp = NULL;
     }

@@ -24,5 +24,6 @@ int moa_writer_commit(moa_writer *w, moa_err *err); /* frees w in every case */
 void moa_writer_abort(moa_writer *w);               /* removes the temporary file; NULL is fine */
 
 int moa_mkdirs(const char *path, moa_err *err); /* like mkdir -p */
+void moa_sync_folder(const char *path);         /* of a file: a rename in it lasts. Best effort: some filesystems refuse it */
 
 #endif

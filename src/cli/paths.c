@@ -1,11 +1,14 @@
 /* paths.c - from a MODEL argument to a file. A name that is a file is that file; anything else is looked for, with and
- * without ".gguf", in $MOA_MODELS, ./models, the installed models and the user's cache, in this order: what is nearer
- * to the user wins. The error names every place that was tried.
+ * without ".gguf", in $MOA_MODELS, ./models, the installed models and the user's data folder, in this order: what is
+ * nearer to the user wins. A model in parts has the name before "-00001-of-..."; a folder with a config.json is a model
+ * too. The error names every place that was tried.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 #include "base/err.h"
 #include "cli/cli.h"
+#include "cli/models.h"
 
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,15 +23,34 @@ static bool is_file(const char *path) {
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* The user's data folder, as the XDG base directory specification has it. False: neither it nor a home is known. */
+static bool data_dir(char out[4096]) {
+    const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    int n = -1;
+    if (data && *data == '/') n = snprintf(out, 4096, "%s/moa/models", data);
+    else if (home && *home) n = snprintf(out, 4096, "%s/.local/share/moa/models", home);
+    return n > 0 && n < 4096;
+}
+
 int moa_cli_model_dirs(char dir[][4096], int max) {
-    const char *env = getenv("MOA_MODELS"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *env = getenv("MOA_MODELS");
     int n = 0;
     if (env && *env && n < max) snprintf(dir[n++], 4096, "%s", env);
     if (n < max) snprintf(dir[n++], 4096, "models");
     if (n < max) snprintf(dir[n++], 4096, "%s/models", MOA_DATADIR);
-    if (cache && *cache && n < max) snprintf(dir[n++], 4096, "%s/moa/models", cache);
-    else if (home && *home && n < max) snprintf(dir[n++], 4096, "%s/.cache/moa/models", home);
+    if (n < max && data_dir(dir[n])) n++;
     return n;
+}
+
+int moa_cli_pull_dir(char out[4096], moa_err *err) {
+    const char *env = getenv("MOA_MODELS");
+    if (env && *env) {
+        if (snprintf(out, 4096, "%s", env) < 4096) return 0;
+        return moa_fail(err, MOA_ELIMIT, "MOA_MODELS: a path longer than 4095 bytes");
+    }
+    if (data_dir(out)) return 0;
+    moa_fail(err, MOA_ENOTFOUND, "no folder for models: neither MOA_MODELS nor XDG_DATA_HOME nor HOME names one");
+    return moa_hint(err, MOA_ENOTFOUND, "MOA_MODELS=/path/to/models moa ...");
 }
 
 static bool try_path(char *out, size_t n, const char *dir, const char *name, const char *ext) {
@@ -36,19 +58,44 @@ static bool try_path(char *out, size_t n, const char *dir, const char *name, con
     return len > 0 && (size_t)len < n && is_file(out);
 }
 
+/* The first part of a model in parts, whatever their number. */
+static bool try_parts(char *out, size_t n, const char *dir, const char *name) {
+    char pattern[4096];
+    glob_t g;
+    if (strpbrk(name, "*?[\\") || (dir && strpbrk(dir, "*?[\\"))) return false;
+    if (snprintf(pattern, sizeof pattern, "%s%s%s-00001-of-[0-9][0-9][0-9][0-9][0-9].gguf", dir ? dir : "", dir ? "/" : "", name) >= (int)sizeof pattern) return false;
+    if (glob(pattern, 0, NULL, &g)) return false;
+    const bool found = strlen(g.gl_pathv[0]) < n && is_file(g.gl_pathv[0]);
+    if (found) memcpy(out, g.gl_pathv[0], strlen(g.gl_pathv[0]) + 1);
+    globfree(&g);
+    return found;
+}
+
+/* A folder that holds a model: the path is the folder's. */
+static bool try_folder(char *out, size_t n, const char *dir, const char *name) {
+    const size_t k = (dir ? strlen(dir) + 1 : 0) + strlen(name);
+    if (!try_path(out, n, dir, name, "/config.json")) return false;
+    out[k] = 0;
+    return true;
+}
+
+static bool try_all(char *out, size_t n, const char *dir, const char *name) {
+    return try_path(out, n, dir, name, "") || try_path(out, n, dir, name, ".gguf") || try_parts(out, n, dir, name) || try_folder(out, n, dir, name);
+}
+
 int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err) {
     const char *name = arg ? arg : BUNDLED;
     if (!*name) return moa_fail(err, MOA_EUSAGE, "the model's name is empty");
-    if (arg && (try_path(out, n, NULL, name, "") || try_path(out, n, NULL, name, ".gguf"))) return 0;
+    if (arg && try_all(out, n, NULL, name)) return 0;
     char dir[8][4096];
     int n_dir = name[0] == '/' || name[0] == '.' ? 0 : moa_cli_model_dirs(dir, 8);
     for (int i = 0; i < n_dir; i++)
-        if (try_path(out, n, dir[i], name, "") || try_path(out, n, dir[i], name, ".gguf")) return 0;
+        if (try_all(out, n, dir[i], name)) return 0;
     moa_buf where;
     moa_buf_init(&where, 300);
     for (int i = 0; i < n_dir; i++) moa_buf_addf(&where, "%s%s", i ? ", " : "", dir[i]);
     int rc = moa_fail(err, MOA_ENOTFOUND, "model '%s' not found%s%s", name, n_dir ? "; looked in " : "", moa_buf_str(&where));
     moa_buf_deinit(&where);
     if (!arg) return moa_hint(err, rc, "make the bundled model with: moa train recipes/moa-tiny.yaml   (or name one: -m FILE.gguf)");
-    return moa_hint(err, rc, "moa list models shows what is there; $MOA_MODELS adds a folder");
+    return moa_hint(err, rc, "moa models shows what is there, moa pull fetches more; $MOA_MODELS names a folder");
 }
