@@ -35,7 +35,8 @@ int moa_opt_parse(const moa_command *c, int argc, char **argv, moa_optval *val, 
 
 void moa_cli_polite_threads(char **argv); /* first thing in main: see threads.c */
 int moa_cli_fail(const moa_err *err); /* prints "moa: text" and "  hint: ...", returns 1 (2 for MOA_EUSAGE) */
-/* MODEL argument -> path: a file; else NAME[.gguf] in $MOA_MODELS, ./models, the installed models, ~/.cache/moa/models. NULL: bundled. */
+/* MODEL argument -> path of a GGUF file (of one in parts: the first) or of a folder with a config.json: as it is; else NAME, NAME.gguf
+ * in $MOA_MODELS, ./models, the installed models, the user's data folder (~/.local/share/moa/models). NULL: bundled. */
 int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err);
 
 /* Every folder that is searched, in order; returns how many. */

@@ -5,6 +5,7 @@
 #include "base/nearest.h"
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "cli/models.h"
 #include "mix/route.h"
 #include "model/model.h"
 #include "task/task.h"
@@ -12,10 +13,7 @@
 #include "train/optim.h"
 #include "train/schedule.h"
 
-#include <dirent.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static void line(const char *name, const char *help) { printf("%-24s %s\n", name, help ? help : ""); }
 
@@ -73,34 +71,9 @@ static void list_tasks(void) {
     }
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
-static int is_gguf(const struct dirent *d) {
-    size_t n = strlen(d->d_name);
-    return n > 5 && !strcmp(d->d_name + n - 5, ".gguf");
-}
-
 static void list_models(void) {
-    char dir[8][4096];
-    int n_dir = moa_cli_model_dirs(dir, 8), total = 0;
-    for (int i = 0; i < n_dir; i++) {
-        struct dirent **e;
-        int n = scandir(dir[i], &e, is_gguf, by_name);
-        for (int k = 0; k < n; k++) {
-            char *path = NULL;
-            struct stat st;
-            if (asprintf(&path, "%s/%s", dir[i], e[k]->d_name) > 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-                printf("%-28.*s %9.1f MB  %s\n", (int)strlen(e[k]->d_name) - 5, e[k]->d_name, (double)st.st_size / 1e6, path);
-                total++;
-            }
-            free(path);
-            free(e[k]);
-        }
-        if (n >= 0) free(e);
-    }
-    if (total) return;
-    fputs("no models; looked in", stderr);
-    for (int i = 0; i < n_dir; i++) fprintf(stderr, "%s %s", i ? "," : "", dir[i]);
-    fputs("\n  hint: make the bundled one with: moa train recipes/moa-tiny.yaml\n", stderr);
+    moa_err err = {0};
+    if (moa_cli_list_models(false, &err) < 0) moa_cli_fail(&err);
 }
 
 static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
