@@ -82,6 +82,14 @@ static int first_seen(const moa_kv_store *s, int64_t len) {
     return s->window && len >= s->window ? (int)((len - s->window + 1) / MOA_KV_BLOCK) : 0;
 }
 
+/* The first block that is kept: some more than are seen, so that a conversation can be taken up a little before its end (two
+ * prompts that differ in their last tokens). */
+enum { SLACK = 2 };
+static int first_kept(const moa_kv_store *s, int64_t len) {
+    const int first = first_seen(s, len);
+    return first > SLACK ? first - SLACK : 0;
+}
+
 /* The half-filled last block of a sequence, or -1. */
 static int open_block(const moa_kv_seq *q, int store) { return q->len % MOA_KV_BLOCK ? q->list[store].block[q->len / MOA_KV_BLOCK] : -1; }
 
@@ -119,7 +127,7 @@ static void release(moa_kv_store *s, int b) {
 void moa_kv_evict(moa_kv *kv, int seq) {
     for (int i = 0; i < kv->n_store; i++) {
         moa_kv_list *l = &kv->seq[seq].list[i];
-        for (const int keep = first_seen(&kv->store[i], kv->seq[seq].len); l->first < keep && l->first < l->n; l->first++) {
+        for (const int keep = first_kept(&kv->store[i], kv->seq[seq].len); l->first < keep && l->first < l->n; l->first++) {
             release(&kv->store[i], l->block[l->first]);
             l->block[l->first] = -1;
         }
@@ -155,7 +163,8 @@ void moa_kv_fork(moa_kv *kv, int to, int from, int64_t len) {
         const moa_kv_list *a = &kv->seq[from].list[i];
         moa_kv_list *b = &kv->seq[to].list[i];
         b->n = blocks_of(len);
-        b->first = len ? first_seen(&kv->store[i], len) : 0;
+        b->first = first_kept(&kv->store[i], len);
+        if (b->first < a->first) b->first = len ? a->first : 0;
         for (int k = 0; k < b->first; k++) b->block[k] = -1;
         for (int k = b->first; k < b->n; k++) kv->store[i].ref[b->block[k] = a->block[k]]++;
     }

@@ -51,7 +51,7 @@ typedef struct moa_kv {
 int moa_kv_init(moa_kv *kv, const moa_model *m, moa_dtype type, int n_block, int n_seq, int max_block, moa_err *err);
 void moa_kv_deinit(moa_kv *kv);
 
-/* Give back what no later position of the sequence can see. */
+/* Give back what no later position of the sequence can see, but for a few blocks (kv.c). */
 void moa_kv_evict(moa_kv *kv, int seq);
 /* Blocks of a store that appending add[s] positions to each sequence s of touched takes, copies of shared blocks included. */
 int moa_kv_plan(moa_kv *kv, int store, const int32_t *touched, int n_touched, const int32_t *add);

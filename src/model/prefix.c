@@ -36,12 +36,13 @@ void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n)
     for (int i = 0; i < c->n; i++) {
         moa_prefix_entry *e = &c->entry[i];
         const int64_t same = moa_common(e->tok, tok, e->n < n ? e->n : n);
-        if (same == n) { /* nothing new */
+        /* With sliding windows a sequence may have left its own beginning behind. */
+        if (same == n && moa_seq_reaches(c->s, e->seq, n)) { /* nothing new */
             e->used = ++c->clock;
             moa_seq_free(c->s, seq);
             return;
         }
-        if (same == e->n) drop(c, i--); /* the new one holds all of it */
+        if (same == e->n && moa_seq_reaches(c->s, seq, e->n)) drop(c, i--); /* the new one holds all of it */
     }
     if (c->n == c->cap) moa_prefix_evict(c);
     int32_t *own = n && c->cap ? malloc((size_t)n * sizeof *own) : NULL;
@@ -53,12 +54,18 @@ void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n)
     c->entry[c->n++] = (moa_prefix_entry){.seq = seq, .tok = own, .n = n, .used = ++c->clock};
 }
 
+void moa_prefix_keep(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n) {
+    if (c->n == c->cap) moa_prefix_evict(c);
+    const int copy = moa_seq_fork(c->s, seq, n, NULL);
+    if (copy >= 0) moa_prefix_put(c, copy, tok, n);
+}
+
 int64_t moa_prefix_find(moa_prefix_cache *c, int *seq, const int32_t *tok, int64_t most) {
     int64_t best = 0;
     moa_prefix_entry *hit = NULL;
     for (int i = 0; i < c->n; i++) {
         const int64_t same = moa_common(c->entry[i].tok, tok, c->entry[i].n < most ? c->entry[i].n : most);
-        if (same > best) best = same, hit = &c->entry[i];
+        if (same > best && moa_seq_reaches(c->s, c->entry[i].seq, same)) best = same, hit = &c->entry[i];
     }
     if (hit) {
         hit->used = ++c->clock;

@@ -25,7 +25,9 @@ int moa_prefix_init(moa_prefix_cache *c, moa_session *s, int cap, moa_err *err);
 void moa_prefix_deinit(moa_prefix_cache *c); /* before the session is freed */
 /* Takes over seq, whose KV holds tok [n]. Never fails: without memory the sequence is freed. */
 void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n);
-/* Longest common beginning with an entry, at most `most`; *seq its sequence (valid until the next put or evict). */
+/* Keeps a fork of seq, which goes on. */
+void moa_prefix_keep(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n);
+/* Longest common beginning with an entry that a fork can start from, at most `most`; *seq its sequence (valid until the next put or evict). */
 int64_t moa_prefix_find(moa_prefix_cache *c, int *seq, const int32_t *tok, int64_t most);
 bool moa_prefix_evict(moa_prefix_cache *c); /* the least recently used; false: nothing left */
 

@@ -23,6 +23,7 @@ struct moa_session {
     int n_touched;
     int32_t *row_seq, *order, *logit_row; /* [n_batch]; logit_row: row of logits, -1: not wanted */
     moa_attend_rows rows;
+    bool hidden;              /* vectors instead of logits */
     const moa_tensor *logits; /* of the last step, in the arena */
     int n_row;
 };
@@ -62,9 +63,15 @@ static int init_step(moa_session *s, int n_seq, moa_err *err) {
 int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err) {
     const moa_session_cfg none = moa_session_defaults(), *c = cfg ? cfg : &none;
     MOA_TRY(check_cfg(c, err));
+    if (m->arch->encoder) {
+        moa_fail(err, MOA_EUNSUPPORTED, "%s: architecture '%s' is an encoder: it gives embeddings, not text", m->path ? m->path : "model",
+                 m->arch->name);
+        return moa_hint(err, MOA_EUNSUPPORTED, "moa embed runs it");
+    }
     moa_session *s = calloc(1, sizeof *s);
     if (!s) return moa_fail(err, MOA_ENOMEM, "session: no memory");
     s->m = m;
+    s->hidden = c->hidden;
     s->n_batch = c->n_batch ? c->n_batch : 256;
     s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : omp_get_max_threads(), .compute = MOA_F32, .exact = c->exact};
     const int n_block = ((c->n_ctx ? c->n_ctx : m->h.n_ctx) + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK, n_seq = c->n_seq ? c->n_seq : 32;
@@ -133,6 +140,12 @@ int64_t moa_seq_len(const moa_session *s, int seq) { return is_live(s, seq) ? s-
 void moa_seq_truncate(moa_session *s, int seq, int64_t n_keep) {
     if (is_live(s, seq) && n_keep >= 0 && n_keep < s->kv.seq[seq].len)
         moa_kv_truncate(&s->kv, seq, moa_kv_reaches(&s->kv, seq, n_keep) ? n_keep : 0);
+}
+
+bool moa_session_slides(const moa_session *s) {
+    for (int i = 0; i < s->kv.n_store; i++)
+        if (s->kv.store[i].window) return true;
+    return false;
 }
 
 bool moa_seq_reaches(const moa_session *s, int seq, int64_t n_keep) {
@@ -211,7 +224,7 @@ static int forward(moa_session *s, const moa_row *row, int n) {
     s->rows.pos = pos->data;
     moa_attend_order(s->order, &s->rows, n);
     const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = out, .attend = moa_attend_paged, .attend_ctx = &s->rows,
-                            .long_rope = s->max_len > s->m->h.n_ctx_orig};
+                            .long_rope = s->max_len > s->m->h.n_ctx_orig, .hidden = s->hidden};
     s->logits = moa_model_forward(x, s->m, &in);
     return x->err.code;
 }
@@ -243,5 +256,5 @@ int moa_session_step(moa_session *s, const moa_row *row, int n, moa_err *err) {
 
 const float *moa_session_logits(const moa_session *s, int i) {
     if (!s->logits || i < 0 || i >= s->n_row || s->logit_row[i] < 0) return NULL;
-    return (const float *)s->logits->data + (int64_t)s->logit_row[i] * s->m->h.n_vocab;
+    return (const float *)s->logits->data + s->logit_row[i] * moa_cols(s->logits);
 }

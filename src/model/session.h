@@ -22,12 +22,14 @@ typedef struct moa_session_cfg {
     int n_threads;   /* 0: all cores */
     moa_isa isa;     /* at most; MOA_ISA_COUNT: best or MOA_ISA from the environment */
     bool exact;      /* reference mode: dequantised weights, f32 activations */
+    bool hidden;     /* moa_session_logits gives the last norm's row, [d_model], instead of logits */
     moa_dtype kv_type; /* MOA_F32 or MOA_F16 */
 } moa_session_cfg;
 moa_session_cfg moa_session_defaults(void);
 
 int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err);
 
+bool moa_session_slides(const moa_session *s); /* has the model sliding windows? */
 /* Can seq go on (be forked or truncated) from its first n_keep positions? Not where a sliding window has left what they see; a
  * truncate then leaves nothing. */
 bool moa_seq_reaches(const moa_session *s, int seq, int64_t n_keep);

@@ -50,6 +50,26 @@ static inline moa_hparams tiny_moe_hparams(void) {
     return h;
 }
 
+/* Numbers with which everything that an architecture has is in use: a window that slides within some blocks, experts, groups,
+ * caps, scales, stretched rope. */
+static inline moa_hparams arch_hparams(const moa_arch *a) {
+    moa_hparams h = strstr(a->name, "moe") || a->latent || a->act == MOA_FFN_CLAMPED ? tiny_moe_hparams() : tiny_hparams();
+    h.gate_norm = a->gate_norm;
+    h.n_window = a->window_period ? 40 : 0;
+    if (a->window_period > 2) h.window_period = 3; /* one global layer of three */
+    if (a->shared_router) h.d_shared = 24;
+    if (a->norms == MOA_NORMS_SANDWICH && !a->qk_norm) h.attn_cap = 5, h.logit_cap = 3;
+    if (a->scales) h.embd_scale = 12, h.residual_scale = 0.22f, h.attn_scale = 0.15f, h.logit_div = 8;
+    if (a->sinks) h.yarn = true, h.rope_freq_scale = 0.125f, h.n_ctx_orig = 64;
+    if (a->latent) {
+        h.n_kv = h.n_head;
+        h.head_dim = 12, h.n_rot = 4, h.d_value = 8, h.kv_rank = 16, h.q_rank = 24;
+        h.n_dense = 1, h.d_shared = 16, h.n_group = 3, h.n_group_used = 2;
+        h.gate_norm = MOA_GATE_SIGMOID_RENORM, h.gate_scale = 2.5f;
+    }
+    return h;
+}
+
 /* Initial weights give nearly flat logits; larger ones make greedy choices and differences visible. */
 static inline void grow_weights(moa_model *m, float by) {
     for (int i = 0; i < m->n_param; i++) {
@@ -57,6 +77,20 @@ static inline void grow_weights(moa_model *m, float by) {
         float *w = m->param[i]->data;
         for (int64_t j = 0, n = moa_tensor_count(m->param[i]); j < n; j++) w[j] *= by;
     }
+}
+
+/* A model of an architecture, with biases, sinks and norms that are not all alike. */
+static inline moa_model *arch_model(const moa_arch *a, uint64_t seed) {
+    moa_model *m = NULL;
+    moa_err err = {0};
+    const moa_hparams h = arch_hparams(a);
+    OK(moa_model_make(&m, a->name, &h, NULL, seed, &err));
+    grow_weights(m, 6.0f);
+    for (int i = 0; i < m->n_param; i++) {
+        float *w = m->param[i]->data;
+        for (int64_t j = 0; m->param[i]->n_dim == 1 && j < moa_tensor_count(m->param[i]); j++) w[j] += 0.2f * sinf((float)(j + 7 * i));
+    }
+    return m;
 }
 
 static inline moa_model *tiny_model(moa_hparams h, const moa_gguf *meta, uint64_t seed) {
