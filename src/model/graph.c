@@ -161,5 +161,5 @@ moa_tensor *moa_model_forward(moa_exec *x, const moa_model *m, const moa_rows_in
     if (!keep && !buf) return moa_fail(&x->err, MOA_ENOMEM, "forward: no memory for %lld rows", (long long)moa_rows(h)), NULL;
     for (int i = 0; i < m->h.n_layer && h; i++) h = keep ? layer(x, m, i, h, in) : layer_in(x, m, i, h, in, buf);
     if (in->trace) h = rows_of(x, h, in->out_rows);
-    return logits(x, m, h);
+    return in->hidden ? norm(x, m, h, m->out_norm) : logits(x, m, h);
 }

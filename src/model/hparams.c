@@ -215,6 +215,7 @@ int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_e
     *h = (moa_hparams){.rope_pairs = a->rope_pairs, .gate_norm = a->gate_norm};
     const moa_gguf_kv *tokens = moa_gguf_find(g, "tokenizer.ggml.tokens");
     if (tokens && tokens->type == MOA_GGUF_ARR && tokens->count <= INT_MAX) h->n_vocab = (int)tokens->count;
+    else MOA_TRY(count(&h->n_vocab, &r, "vocab_size", 0));
     MOA_TRY(count(&h->n_ctx, &r, "context_length", -1));
     MOA_TRY(count(&h->d_model, &r, "embedding_length", -1));
     MOA_TRY(count(&h->n_layer, &r, "block_count", -1));
@@ -230,6 +231,7 @@ int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_e
                         "%s: head_count_kv = %d, key_length = %d, value_length = %d, rope.dimension_count = %d, rms_epsilon = %g, "
                         "freq_base = %g; expected positive numbers", moa_gguf_path(g), h->n_kv, h->head_dim, h->d_value, h->n_rot,
                         (double)h->norm_eps, (double)h->rope_base);
+    if (a->encoder) MOA_TRY(real(&h->norm_eps, &r, "attention.layer_norm_epsilon", 1e-12f));
     if (a->latent && !h->kv_rank)
         return moa_fail(err, MOA_EFORMAT, "%s: %s = 0, expected the rank of keys and values", moa_gguf_path(g),
                         key_of(&r, "attention.kv_lora_rank"));

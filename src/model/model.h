@@ -51,6 +51,7 @@ moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in 
 /* What a layer lacks is NULL. */
 typedef struct moa_layer {
     moa_tensor *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; /* [d_model] before and after a part */
+    moa_tensor *attn_post_bias, *ffn_post_bias; /* of encoders, whose norms are layer norms */
     moa_tensor *q_norm, *k_norm;         /* before rope: [head_dim], each head on its own, or the length of the whole vector */
     moa_linear_w q, k, v, o;
     moa_tensor *sinks;                   /* [n_head] a score that takes its share of attention and gives nothing */
@@ -84,6 +85,8 @@ typedef struct moa_arch {
     bool all_bias;                       /* so have the output projection, the router and the experts */
     bool sinks;
     bool fused;                          /* files have attn_qkv and ffn_up = [gate; up] */
+    bool encoder;                        /* sees whole texts and gives vectors, not logits (encoder.h); fused: attn_qkv alone */
+    bool positions;                      /* of encoders: learned positions and a plain GELU instead of rope and a gated unit */
     bool latent;                         /* latent attention */
     bool shared_router;                  /* the shared expert has a gate */
     bool embd_sqrt;                      /* embeddings times sqrt(d_model) */
@@ -135,6 +138,7 @@ struct moa_model {
     const moa_arch *arch;
     moa_hparams h;
     moa_tensor *tok_embd, *out_norm;
+    moa_tensor *type_embd, *pos_embd, *embd_norm, *embd_norm_bias; /* encoders: [types, d_model], [n_ctx, d_model] or NULL, [d_model] */
     moa_tensor *rope_factors, *rope_short, *rope_long; /* [n_rot / 2] of the file, each may be NULL */
     moa_rope_form rope[MOA_ROPE_FORMS];
     moa_linear_w out;                               /* out.w == tok_embd when tied */
@@ -152,6 +156,7 @@ struct moa_model {
 
 /* Every weight of the graph is looked up and its shape checked; a file without tokenizer.ggml.model opens with tok NULL. */
 int moa_model_open(moa_model **out, const char *path, moa_err *err);
+int moa_model_open_gguf(moa_model **out, moa_gguf *g, moa_err *err); /* takes g over, also on failure */
 /* Trainable: f32 weights, normal init (0.02, output projections by 1/sqrt(2 n_layer)), needs_grad and f32 grad
  * set on every parameter; meta gives the tokenizer and the chat template (a GGUF without tensors; borrowed as long as the
  * model lives; NULL: neither). Experts are one parameter each, side by side in memory. */
@@ -179,6 +184,7 @@ typedef struct moa_rows_in {
     moa_attend_fn attend;   /* training: packed documents; session: paged KV */
     void *attend_ctx;
     moa_route *trace;       /* NULL, or [n_layer] to receive routes of MoE layers */
+    bool hidden;            /* stop before the output matrix: -> the last norm's rows, f32 [m, d_model] */
     bool long_rope;         /* sequences may pass the original context: rotate as MOA_ROPE_LONG from the start */
 } moa_rows_in;
 /* -> logits f32 [m, n_vocab] in x->arena; NULL with x->err on failure. */

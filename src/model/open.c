@@ -26,6 +26,17 @@ static bool same_shape(const moa_tensor *t, int n_dim, const int64_t *shape) {
     return same;
 }
 
+/* NVFP4 may come with one more factor for the whole matrix, which the graph would have to apply. */
+static int check_scale(const moa_model *m, const moa_tensor *t, moa_err *err) {
+    char scale[96];
+    const size_t n = strlen(t->name), tail = strlen("weight");
+    if (t->dtype != MOA_NVFP4 || n < tail || n >= sizeof scale) return 0;
+    snprintf(scale, sizeof scale, "%.*sscale", (int)(n - tail), t->name);
+    if (!moa_gguf_tensor(m->file, scale)) return 0;
+    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%s' is NVFP4 with a factor of its own in '%s', which is not supported", moa_gguf_path(m->file), t->name, scale);
+    return moa_hint(err, MOA_EUNSUPPORTED, "take a file of the model in another type");
+}
+
 static int check_tensor(const moa_model *m, const moa_tensor *t, const char *name, int n_dim, const int64_t *shape, moa_err *err) {
     if (!same_shape(t, n_dim, shape))
         return moa_fail(err, MOA_EFORMAT, "%s: tensor '%s' has shape [%s], expected [%s]", moa_gguf_path(m->file), name,
@@ -35,7 +46,7 @@ static int check_tensor(const moa_model *m, const moa_tensor *t, const char *nam
     if (!type || !type->dequantize || !real)
         return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%s' has type %s (%d), expected a type for weights (see: moa list types)",
                         moa_gguf_path(m->file), name, type ? type->name : "unknown", (int)t->dtype);
-    return 0;
+    return check_scale(m, t, err);
 }
 
 static int missing(const moa_model *m, const char *name, int n_dim, const int64_t *shape, moa_err *err) {
@@ -134,12 +145,10 @@ static int read_shape(moa_hparams *h, const moa_arch **arch, const moa_gguf *g, 
     return 0;
 }
 
-int moa_model_open(moa_model **out, const char *path, moa_err *err) {
-    moa_gguf *g = NULL;
+int moa_model_open_gguf(moa_model **out, moa_gguf *g, moa_err *err) {
     moa_model *m = NULL;
     const moa_arch *arch = NULL;
     moa_hparams h;
-    MOA_TRY(moa_gguf_open_any(&g, path, 0, err));
     int rc = read_shape(&h, &arch, g, err);
     if (rc >= 0) rc = moa_model_shell(&m, arch, &h, moa_gguf_n_tensor(g) + 1, err);
     if (rc < 0) {
@@ -148,7 +157,7 @@ int moa_model_open(moa_model **out, const char *path, moa_err *err) {
     }
     m->file = g;
     m->meta = g;
-    if (!(m->path = strdup(path))) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
+    if (!(m->path = strdup(moa_gguf_path(g)))) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", moa_gguf_path(g));
     if (rc >= 0) rc = moa_weights_each(m, bind, NULL, err);
     if (rc >= 0) rc = moa_model_derive(m, err);
     if (rc >= 0) rc = moa_model_text_parts(m, err);
@@ -158,4 +167,10 @@ int moa_model_open(moa_model **out, const char *path, moa_err *err) {
     }
     *out = m;
     return 0;
+}
+
+int moa_model_open(moa_model **out, const char *path, moa_err *err) {
+    moa_gguf *g = NULL;
+    MOA_TRY(moa_gguf_open_any(&g, path, 0, err));
+    return moa_model_open_gguf(out, g, err);
 }

@@ -13,11 +13,6 @@
 
 enum { ROUND_ROWS = 128 };
 
-static moa_tensor *attend(moa_exec *x, void *ctx, const moa_model *m, int layer, moa_tensor *q, moa_tensor *k, moa_tensor *v) {
-    (void)layer;
-    return moa_attention(x, q, k, v, ctx, m->h.n_head, m->h.n_kv, 1.0f / sqrtf((float)m->h.head_dim));
-}
-
 static moa_tensor *ints(moa_exec *x, const int32_t *v, int64_t n) {
     moa_tensor *t = moa_new_tensor(x, MOA_I32, 1, &n);
     if (t) memcpy(t->data, v, (size_t)n * sizeof *v);
@@ -56,7 +51,7 @@ static int run_part(double *loss, moa_trainer *t, const moa_train_batch *b, int6
     moa_tensor *rows, *target, *weight;
     moa_tensor *ids = ints(x, b->id + at, n), *pos = ints(x, b->pos + at, n), *start = ints(x, b->doc_start + at, n);
     if (learned_rows(&rows, &target, &weight, x, b, at, n) == 0 && !x->err.code) return 0;
-    const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = rows, .attend = attend, .attend_ctx = start};
+    const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = rows, .attend = moa_attend_packed, .attend_ctx = start};
     moa_tensor *logits = moa_model_forward(x, t->m, &in);
     moa_tensor *l = moa_cross_entropy(x, logits, target, weight, (float)b->n_learned);
     if (!l || x->err.code) {

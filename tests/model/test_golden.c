@@ -38,11 +38,16 @@ static void compare(const char *stem, bool exact, double tolerance, int skip_row
     moa_model_close(m);
 }
 
+/* There are vectors of Mixtral too, and moa does not agree with them: their engine adds the experts' result to the normed input,
+ * x' = f + moe(f) with f = ffn_norm(x), where the published model (arXiv:2401.04088) has x' = x + moe(f). The second implementation in
+ * reference/arch_ref.py agrees with the vectors to 2e-3 with that fault and is 1.1 away without it; reference/check_ref.py
+ * shows both, and test_arch.c holds moa's Mixtral to the reference as published. */
 static void test_architectures(void **state) {
     (void)state;
     compare("arch/llama", true, 5e-3, -1);
     compare("arch/qwen2", true, 5e-3, -1);
-    compare("arch/qwen3moe", true, 5e-3, 19); /* layer 1: experts 1 and 15 are 0.03 % apart; with the other one it agrees */
+    /* Row 19, layer 1: experts 1 and 15 are 0.03 % apart, less than the vectors' f16 KV keeps; with the other one it agrees. */
+    compare("arch/qwen3moe", true, 5e-3, 19);
 }
 
 static const char *const types[] = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_NL", "IQ4_XS"};
