@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "cli/cli.h"
+#include "format/hf.h"
 #include "model/model.h"
 #include "model/session.h"
 
@@ -176,7 +177,7 @@ static int info(const char *model, bool json, bool tensors, moa_err *err) {
     moa_gguf *g;
     summary s;
     MOA_TRY(moa_cli_model_path(path, sizeof path, model, err));
-    MOA_TRY(moa_gguf_open(&g, path, err));
+    MOA_TRY(moa_gguf_open_any(&g, path, MOA_HF_HEAD, err));
     summarise(&s, g);
     int rc = 0;
     if (json) rc = show_json(g, &s, path, err);

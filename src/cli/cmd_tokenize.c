@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/file.h"
+#include "format/hf.h"
 #include "format/tokenizer.h"
 
 #include <stdlib.h>
@@ -67,7 +68,7 @@ static int run(int argc, char **argv) {
     size_t n;
     moa_ids ids = {0};
     int flags = (v[O_NO_BOS].set ? 0 : MOA_TOK_BOS) | (v[O_SPECIAL].set ? MOA_TOK_SPECIAL : 0);
-    if ((rc = moa_cli_model_path(path, sizeof path, pos[0], &err)) == 0 && (rc = moa_gguf_open(&g, path, &err)) == 0 &&
+    if ((rc = moa_cli_model_path(path, sizeof path, pos[0], &err)) == 0 && (rc = moa_gguf_open_any(&g, path, MOA_HF_HEAD, &err)) == 0 &&
         (rc = moa_tokenizer_open(&t, g, &err)) == 0 && (rc = moa_read_file(&text, &n, "-", MAX_TEXT, &err)) == 0)
         rc = moa_tokenize(&ids, t, text, n, flags, &err);
     if (rc == 0) print(t, &ids, v);

@@ -1,0 +1,29 @@
+/* hf.h - models as Hugging Face folders: config.json, *.safetensors, tokenizer.json and what lies beside them, read into
+ * the form of a GGUF file, so that nothing behind it needs to know the difference.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_FORMAT_HF_H
+#define MOA_FORMAT_HF_H
+
+#include "format/gguf.h"
+
+/* Is path a folder with config.json, a .safetensors file or a .safetensors.index.json? */
+bool moa_hf_is(const char *path);
+
+enum { MOA_HF_HEAD = 1 /* keys and shapes only: tensors that must be computed have no data yet (zeros) */ };
+/* Tensors point into the mapped shards. Those that GGUF stores otherwise (rows of q and k in other order, norms + 1, MXFP4
+ * blocks) are made at once in anonymous memory: the first token needs all of them. Experts that lie apart keep a tensor each. */
+int moa_hf_open(moa_gguf **out, const char *path, int flags, moa_err *err);
+
+/* A GGUF file, or what moa_hf_is knows. */
+int moa_gguf_open_any(moa_gguf **out, const char *path, int flags, moa_err *err);
+
+typedef struct moa_hf_convert {
+    const char *type;    /* of matrices: "BF16", "Q8_0" ...; NULL: as they are. Vectors and routers are F32, MXFP4 stays */
+    void (*progress)(void *ctx, int tensor, int n_tensor, uint64_t done, uint64_t bytes, const char *name); /* NULL: none */
+    void *ctx;
+} moa_hf_convert;
+/* Reads the folder, writes one GGUF file, tensor by tensor: memory does not grow with the model. Atomic; MOA_EIO at once when the
+ * disk has less room than the file needs. */
+int moa_hf_write(const char *path, const char *out, const moa_hf_convert *how, moa_err *err);
+
+#endif

@@ -1,0 +1,276 @@
+/* hf_open.c - finds the files of a folder, reads them all, and hands them out in the form of a GGUF file.
+ *
+ * What is mapped stays mapped: a tensor that GGUF stores as the checkpoint does is a view. Derived tensors are made when the
+ * model is opened, in one anonymous mapping: a page that is computed on first touch would need a fault handler, and the first
+ * token reads them all anyway. Sizes: of a Llama the matrices of q and k, of a Gemma its norms, of gpt-oss its experts.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
+#include "base/file.h"
+#include "format/hf_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+enum { MAX_SHARD = 4096, MAX_INDEX = 64 << 20, ALIGN = 64 };
+
+static bool ends(const char *s, const char *with) {
+    const size_t n = strlen(s), k = strlen(with);
+    return n >= k && strcmp(s + n - k, with) == 0;
+}
+
+static char *join(const char *folder, const char *name) {
+    const size_t n = strlen(folder) + strlen(name) + 2;
+    char *p = malloc(n);
+    if (p) snprintf(p, n, "%s/%s", folder, name);
+    return p;
+}
+
+static bool is_regular(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool holds(const char *folder, const char *name) {
+    char *p = join(folder, name);
+    const bool yes = p && is_regular(p);
+    free(p);
+    return yes;
+}
+
+bool moa_hf_is(const char *path) {
+    struct stat st;
+    if (stat(path, &st) < 0) return false;
+    if (S_ISDIR(st.st_mode)) return holds(path, "config.json");
+    return S_ISREG(st.st_mode) && (ends(path, ".safetensors") || ends(path, ".safetensors.index.json"));
+}
+
+/* ---- shards ---- */
+
+static int add_shard(hf_model *m, const char *name, moa_err *err) {
+    if (m->n_shard == MAX_SHARD) return moa_fail(err, MOA_ELIMIT, "%s: more than %d weight files", m->folder, MAX_SHARD);
+    moa_safetensors **v = realloc(m->shard, (size_t)(m->n_shard + 1) * sizeof *v);
+    if (!v) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the list of weight files", m->folder);
+    m->shard = v;
+    char *path = join(m->folder, name);
+    int rc = path ? moa_safetensors_open(&v[m->n_shard], path, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", m->folder);
+    free(path);
+    if (rc >= 0) m->n_shard++;
+    return rc;
+}
+
+/* A file beside the index: nothing of it may lead elsewhere. */
+static int check_name(const char *index, const char *tensor, const char *name, moa_err *err) {
+    if (*name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\') && strlen(name) < 256 && ends(name, ".safetensors")) return 0;
+    return moa_fail(err, MOA_EFORMAT, "%s: weight_map: '%.60s' is said to be in '%.80s', expected a .safetensors file of the same folder",
+                    index, tensor, name);
+}
+
+/* In the order of their names, each once. */
+static int read_index(hf_model *m, const char *index, moa_err *err) {
+    json_t *all = NULL, *names = json_object();
+    const char *tensor, *name;
+    json_t *v;
+    int rc = names ? moa_json_read(&all, index, MAX_INDEX, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", index);
+    const json_t *map = json_object_get(all, "weight_map");
+    if (rc >= 0 && !json_object_size(map)) rc = moa_fail(err, MOA_EFORMAT, "%s: weight_map is missing or empty", index);
+    json_object_foreach((json_t *)(uintptr_t)map, tensor, v) {
+        if (rc < 0) break;
+        rc = json_is_string(v) ? check_name(index, tensor, json_string_value(v), err)
+                               : moa_fail(err, MOA_EFORMAT, "%s: weight_map: '%.60s' has no file name", index, tensor);
+        if (rc >= 0 && json_object_get(names, json_string_value(v))) continue;
+        if (rc >= 0 && json_object_set_new(names, json_string_value(v), json_integer(m->n_shard)) < 0)
+            rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", index);
+        if (rc >= 0) rc = add_shard(m, json_string_value(v), err);
+    }
+    json_object_foreach((json_t *)(uintptr_t)map, tensor, v) {
+        if (rc < 0) break;
+        name = json_string_value(v);
+        const moa_safetensors *s = m->shard[json_integer_value(json_object_get(names, name))];
+        if (!moa_safetensors_find(s, tensor))
+            rc = moa_fail(err, MOA_EFORMAT, "%s: tensor '%.100s' is said to be in %.80s, which has no such tensor", index, tensor, name);
+    }
+    json_decref(names);
+    json_decref(all);
+    return rc;
+}
+
+static int open_shards(hf_model *m, const char *path, moa_err *err) {
+    if (ends(path, ".safetensors.index.json")) return read_index(m, path, err);
+    const char *slash = strrchr(path, '/'), *one = slash ? slash + 1 : path;
+    if (ends(path, ".safetensors") && is_regular(path)) return add_shard(m, one, err);
+    if (holds(m->folder, "model.safetensors.index.json")) {
+        char *index = join(m->folder, "model.safetensors.index.json");
+        const int rc = index ? read_index(m, index, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", m->folder);
+        free(index);
+        return rc;
+    }
+    if (holds(m->folder, "model.safetensors")) return add_shard(m, "model.safetensors", err);
+    moa_fail(err, MOA_ENOTFOUND, "%s: neither model.safetensors nor model.safetensors.index.json is there", m->folder);
+    return moa_hint(err, MOA_ENOTFOUND, holds(m->folder, "pytorch_model.bin") || holds(m->folder, "pytorch_model.bin.index.json")
+                    ? "only safetensors are read: pytorch_model.bin can run code when it is loaded" : "fetch the weights as well");
+}
+
+/* ---- the small files ---- */
+
+static int read_json(json_t **out, const hf_model *m, const char *name, size_t max, bool needed, moa_err *err) {
+    if (!needed && !holds(m->folder, name)) return 0;
+    char *path = join(m->folder, name);
+    int rc = path ? moa_json_read(out, path, max, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", m->folder);
+    if (rc >= 0 && !json_is_object(*out)) rc = moa_fail(err, MOA_EFORMAT, "%s: expected a JSON object", path);
+    free(path);
+    return rc;
+}
+
+static int read_small(hf_model *m, moa_err *err) {
+    MOA_TRY(read_json(&m->config, m, "config.json", HF_MAX_CONFIG, true, err));
+    MOA_TRY(read_json(&m->generation, m, "generation_config.json", HF_MAX_CONFIG, false, err));
+    MOA_TRY(read_json(&m->tokenizer_config, m, "tokenizer_config.json", 16 << 20, false, err));
+    MOA_TRY(read_json(&m->tokenizer, m, "tokenizer.json", HF_MAX_TOKENIZER, false, err));
+    if (!holds(m->folder, "chat_template.jinja")) return 0;
+    char *path = join(m->folder, "chat_template.jinja");
+    const int rc = path ? moa_read_file(&m->chat_template, NULL, path, HF_MAX_TEMPLATE, err) : moa_fail(err, MOA_ENOMEM, "no memory");
+    free(path);
+    return rc;
+}
+
+void hf_model_free(void *p) {
+    hf_model *m = p;
+    if (!m) return;
+    for (int i = 0; i < m->n_shard; i++) moa_safetensors_close(m->shard[i]);
+    free(m->shard);
+    json_decref(m->config);
+    json_decref(m->generation);
+    json_decref(m->tokenizer_config);
+    json_decref(m->tokenizer);
+    free(m->chat_template);
+    free(m->tensor);
+    free(m->slot);
+    free(m->folder);
+    free(m->config_path);
+    moa_arena_free(m->arena);
+    moa_gguf_out_free(m->keys);
+    moa_buf_deinit(&m->head);
+    if (m->made) munmap(m->made, m->made_bytes);
+    free(m);
+}
+
+static int set_folder(hf_model *m, const char *path) {
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) m->folder = strdup(path);
+    else m->folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    m->config_path = m->folder ? join(m->folder, "config.json") : NULL;
+    m->arena = moa_arena_new(0, 0);
+    m->keys = moa_gguf_out_new();
+    moa_buf_init(&m->head, SIZE_MAX / 2);
+    return m->config_path && m->arena && m->keys ? 0 : MOA_ENOMEM;
+}
+
+int hf_model_open(hf_model **out, const char *path, moa_err *err) {
+    *out = NULL;
+    hf_model *m = calloc(1, sizeof *m);
+    if (!m) return moa_fail(err, MOA_ENOMEM, "%s: no memory for handle", path);
+    int rc = set_folder(m, path);
+    if (rc < 0) moa_fail(err, rc, "%s: no memory for handle", path);
+    if (rc >= 0) rc = read_small(m, err);
+    if (rc >= 0) rc = hf_config_read(m, err);
+    if (rc >= 0) rc = open_shards(m, path, err);
+    if (rc >= 0) rc = hf_tensors_plan(m, err);
+    if (rc >= 0) rc = hf_tokenizer_read(m, err);
+    /* Trees of small values: many times the text, and not needed any more. */
+    json_decref(m->tokenizer);
+    m->tokenizer = NULL;
+    if (rc < 0) hf_model_free(m);
+    else *out = m;
+    return rc;
+}
+
+/* ---- as a GGUF file ---- */
+
+static bool apart(const hf_tensor *t) {
+    const uint8_t *end = NULL;
+    for (int i = 0; i < t->n_piece; i++) {
+        const uint8_t *p = hf_direct(t, &t->piece[i]);
+        if (i && p != end) return true;
+        end = p + (size_t)t->piece[i].n * moa_row_bytes(t->dtype, t->shape[t->n_dim - 1]);
+    }
+    return false;
+}
+
+typedef enum form { VIEW, EACH, MADE } form;
+
+static form form_of(const hf_tensor *t) {
+    if (t->op == HF_VALUES) return VIEW;
+    for (int i = 0; i < t->n_piece; i++)
+        if (!hf_direct(t, &t->piece[i])) return MADE;
+    if (t->n_piece == 1 || !apart(t)) return VIEW;
+    return *t->each ? EACH : MADE;
+}
+
+static size_t room_of(const hf_tensor *t) {
+    const moa_tensor v = moa_view(t->dtype, NULL, t->n_dim, t->shape);
+    return (moa_tensor_bytes(&v) + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static int reserve(hf_model *m, int *n, moa_err *err) {
+    *n = 0;
+    for (int i = 0; i < m->n_tensor; i++) {
+        const hf_tensor *t = &m->tensor[i];
+        const form f = form_of(t);
+        *n += f == EACH ? t->n_piece : 1;
+        if (f == MADE) m->made_bytes += room_of(t);
+    }
+    if (!m->made_bytes) return 0;
+    void *p = mmap(NULL, m->made_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return moa_fail(err, MOA_ENOMEM, "%s: no memory for %zu bytes of tensors that are stored otherwise", m->folder, m->made_bytes);
+    m->made = p;
+    return 0;
+}
+
+/* One tensor of the plan as one or more views at *v; returns how many. */
+static int lay_out(moa_tensor **v, hf_model *m, const hf_tensor *t, size_t *used, int flags, moa_err *err) {
+    const form f = form_of(t);
+    if (f != EACH) {
+        void *data = t->op == HF_VALUES ? (void *)(uintptr_t)t->values : f == VIEW ? (void *)(uintptr_t)hf_direct(t, t->piece) : m->made + *used;
+        if (f == MADE) *used += room_of(t);
+        **v = moa_view(t->dtype, data, t->n_dim, t->shape);
+        (*v)++->name = t->name;
+        return f == MADE && !(flags & MOA_HF_HEAD) ? hf_rows(data, t->dtype, t, 0, moa_rows(*v - 1), err) : 0;
+    }
+    for (int i = 0; i < t->n_piece; i++) {
+        char name[HF_MAX_NAME + 12];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        const int len = snprintf(name, sizeof name, t->each, i);
+#pragma GCC diagnostic pop
+        **v = moa_view(t->dtype, (void *)(uintptr_t)hf_direct(t, &t->piece[i]), t->n_dim - 1, t->shape + 1);
+        if (!((*v)++->name = moa_arena_strndup(m->arena, name, (size_t)len))) return moa_fail(err, MOA_ENOMEM, "%s: no memory", m->folder);
+    }
+    return 0;
+}
+
+int moa_hf_open(moa_gguf **out, const char *path, int flags, moa_err *err) {
+    *out = NULL;
+    hf_model *m = NULL;
+    int n = 0;
+    size_t used = 0;
+    MOA_TRY(hf_model_open(&m, path, err));
+    int rc = reserve(m, &n, err);
+    moa_tensor *v = rc >= 0 ? calloc((size_t)n + 1, sizeof *v) : NULL, *at = v;
+    if (rc >= 0 && !v) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory for %d tensors", m->folder, n);
+    for (int i = 0; rc >= 0 && i < m->n_tensor; i++) rc = lay_out(&at, m, &m->tensor[i], &used, flags, err);
+    if (rc >= 0) rc = moa_gguf_head(&m->head, m->keys, err);
+    if (rc >= 0 && m->made) (void)mprotect(m->made, m->made_bytes, PROT_READ);
+    if (rc >= 0) rc = moa_gguf_open_parts(out, m->head.data, m->head.len, v, n, path, m, hf_model_free, err);
+    free(v);
+    if (rc < 0) hf_model_free(m);
+    return rc;
+}
+
+int moa_gguf_open_any(moa_gguf **out, const char *path, int flags, moa_err *err) {
+    return moa_hf_is(path) ? moa_hf_open(out, path, flags, err) : moa_gguf_open(out, path, err);
+}
