@@ -122,6 +122,13 @@ void moa_sampler_accept(moa_sampler *s, int32_t token); /* feed the penalty wind
  * chosen token's probability under the model itself (softmax of the logits as they came). */
 int32_t moa_sampler_next(moa_sampler *s, const float *logits, float *logprob /* or NULL */);
 
+/* What a reply may be, exactly: a GBNF grammar or a JSON schema (docs/structured.md). name stands in errors, which tell line
+ * and column, or the keyword and its JSON pointer. Read-only once made; shared by any number of samplers, mixes and threads. */
+typedef struct moa_grammar moa_grammar;
+int moa_grammar_parse(moa_grammar **out, const char *gbnf, size_t n, const char *name, moa_err *err);
+int moa_grammar_from_schema(moa_grammar **out, const char *json_schema, size_t n, const char *name, moa_err *err);
+void moa_grammar_free(moa_grammar *g); /* who still uses it keeps it */
+
 /* ---- 4. mixtures -------------------------------------------------------------------------------- */
 
 typedef struct moa_message {

@@ -10,10 +10,14 @@
  * Full KV: cached beginnings go first; then the job that came last gives its blocks back and waits, with its tokens and
  * its sampler. Since logits are bit-equal for any batch and chunking, taking it up again gives the same text as if it
  * had never stopped, so no job's result depends on the others. The oldest job is never stopped, so work always ends.
+ *
+ * Grammar: a job with one has a state in its matcher from its first token to its end; forks and suspensions concern the KV
+ * alone, so the state is simply the job's. A text that can only end here is ended without asking the model once more.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/generate.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "model/constrain.h"
 #include "model/prefix.h"
 #include "model/stream.h"
 
@@ -36,6 +40,8 @@ typedef struct job {
     int n_row;            /* rows that it feeds to this step */
     bool started;
     moa_sampler *sampler; /* from its first admission to its end */
+    moa_matcher *matcher; /* NULL: no grammar, or no token yet */
+    int place;            /* state in it */
     moa_stream out;
 } job;
 
@@ -46,6 +52,7 @@ struct moa_generator {
     moa_prefix_cache cache;
     moa_sampler **spare; /* samplers not in use */
     int n_spare, cap_spare;
+    moa_constraints grammars;
     moa_row *row;        /* [n_batch] */
     uint64_t clock;
 };
@@ -93,6 +100,7 @@ int moa_generator_new(moa_generator **out, const moa_model *m, const moa_session
 
 void moa_generator_free(moa_generator *g) {
     if (!g) return;
+    moa_constraints_deinit(&g->grammars);
     moa_prefix_deinit(&g->cache);
     moa_session_free(g->s);
     for (int i = 0; i < g->n_spare; i++) moa_sampler_free(g->spare[i]);
@@ -184,7 +192,21 @@ static void fill_result(run *r, job *j, moa_stop why) {
     res->seconds = moa_now() - r->start;
 }
 
+/* A text that its tokens ended before its grammar did is not what was asked for. */
+static void leave_grammar(run *r, job *j, moa_stop why) {
+    moa_gen_res *res = j->res;
+    if (!j->matcher) return;
+    if ((why == MOA_STOP_LENGTH || why == MOA_STOP_CONTEXT) && !moa_matcher_complete(j->matcher, j->place)) {
+        res->rc = moa_fail(&res->err, MOA_ELIMIT, "request %d: the reply ended after %d tokens, before its grammar was complete", (int)(j - r->job),
+                           (int)(j->n_tok - j->req->n_prompt));
+        moa_hint(&res->err, res->rc, why == MOA_STOP_LENGTH ? "raise max_tokens" : "the context is full: shorten the prompt");
+    }
+    moa_constraints_close(&r->g->grammars, j->matcher, j->place);
+    j->matcher = NULL;
+}
+
 static void finish(run *r, job *j, moa_stop why) {
+    leave_grammar(r, j, why);
     const bool tell = j->out.text && why != MOA_STOP_CANCELED;
     if (j->out.text) {
         moa_stream_end(&j->out);
@@ -226,6 +248,7 @@ static int64_t find_source(run *r, const job *j, int *seq) {
         if (o->state != RUNNING) continue;
         const int64_t same = moa_common(o->tok, j->tok, o->n_tok < limit ? o->n_tok : limit);
         const int64_t len = moa_seq_len(r->g->s, o->seq), now = same < len ? same : len;
+        if (!moa_seq_reaches(r->g->s, o->seq, now)) continue; /* a sliding window has left it */
         if (same > soon) soon = same;
         if (now > have) have = now, *seq = o->seq;
     }
@@ -328,18 +351,41 @@ static int step(run *r) {
     }
 }
 
-/* Damaged weights, most often: what this request read led to them, and the others need not. */
+/* What this request read, or its grammar, led to it; the others need not. */
 static void fail_alone(run *r, job *j) {
-    moa_gen_res *res = j->res;
-    res->rc = moa_fail(&res->err, MOA_EFORMAT, "request %d: the model gives no finite logits after %lld tokens", (int)(j - r->job), (long long)j->n_tok);
-    moa_hint(&res->err, res->rc, "the model's file may be damaged");
+    j->res->rc = moa_wrap(&j->res->err, j->res->err.code, "request %d", (int)(j - r->job));
     finish(r, j, MOA_STOP_FAILED);
 }
 
+/* The tokens that j's grammar allows; NULL without one. */
+static int allowed(const uint64_t **mask, run *r, job *j) {
+    moa_generator *g = r->g;
+    *mask = NULL;
+    if (!j->req->grammar) return 0;
+    if (!j->matcher) MOA_TRY(moa_constraints_open(&j->matcher, &j->place, &g->grammars, g->m->tok, j->req->grammar, &j->res->err));
+    return moa_matcher_mask(mask, j->matcher, j->place, j->most - j->n_tok, &j->res->err);
+}
+
+/* The next token, or negative with the request's err filled. */
+static int32_t choose(run *r, job *j, float *logprob) {
+    const uint64_t *mask;
+    moa_err *err = &j->res->err;
+    MOA_TRY(allowed(&mask, r, j));
+    const int32_t t = moa_sampler_pick(j->sampler, moa_session_logits(r->g->s, j->row), mask, logprob);
+    if (t < 0) { /* damaged weights, most often */
+        moa_fail(err, MOA_EFORMAT, "the model gives no finite logits after %lld tokens", (long long)j->n_tok);
+        return moa_hint(err, MOA_EFORMAT, "the model's file may be damaged");
+    }
+    if (j->matcher) MOA_TRY(moa_matcher_accept(j->matcher, j->place, t, err));
+    return t;
+}
+
 static int next_token(run *r, job *j) {
-    const moa_generator *g = r->g;
+    moa_generator *g = r->g;
     float lp;
-    const int32_t t = moa_sampler_next(j->sampler, moa_session_logits(g->s, j->row), &lp);
+    /* Where windows slide, a sequence forgets its beginning as it goes on: the prompt stays for who reads it next. */
+    if (moa_session_slides(g->s) && j->n_tok == j->req->n_prompt) moa_prefix_keep(&g->cache, j->seq, j->tok, j->n_tok);
+    const int32_t t = choose(r, j, &lp);
     if (t < 0) return fail_alone(r, j), 0;
     if (moa_tokenizer_is_eog(g->m->tok, t)) return finish(r, j, MOA_STOP_EOS), 0;
     j->tok[j->n_tok++] = t;
@@ -349,6 +395,7 @@ static int next_token(run *r, job *j) {
     MOA_TRY(moa_stream_add(&j->out, s.p, s.n, r->err));
     if (j->out.stopped) return finish(r, j, MOA_STOP_STRING), 0;
     show(r, j);
+    if (j->matcher && moa_matcher_finished(j->matcher, j->place)) return finish(r, j, MOA_STOP_EOS), 0;
     if (j->n_tok < j->most) return 0;
     finish(r, j, j->n_tok - j->req->n_prompt == j->req->max_tokens ? MOA_STOP_LENGTH : MOA_STOP_CONTEXT);
     return 0;

@@ -15,6 +15,7 @@ typedef struct moa_gen_req {
     moa_sampling sampling;
     int max_tokens;                    /* > 0 */
     const char *const *stop; int n_stop; /* stop strings; not part of the text */
+    const moa_grammar *grammar;        /* what the text may be; NULL: anything. Where max_tokens ends it too early: MOA_ELIMIT in rc */
 } moa_gen_req;
 
 typedef struct moa_gen_res {

@@ -1,6 +1,6 @@
 /* sampler.c - logits -> token, without heap calls.
  *
- * Order: repetition penalty, temperature, top-k, top-p, min-p, draw (as in llama.cpp's chain and the HF library; the
+ * Order: mask of the grammar, repetition penalty, temperature, top-k, top-p, min-p, draw (as in llama.cpp's chain and the HF library; the
  * penalty is CTRL's, arXiv:1909.05858). With probabilities p sorted by (p descending, id ascending) each cut keeps a
  * prefix: top-k its first k; top-p the shortest whose sum reaches top_p of what top-k left; min-p those with
  * p >= min_p * p_first (arXiv:2407.01082). Candidates come out of a heap one by one, so no full sort of the
@@ -191,9 +191,28 @@ static float log_prob(const float *l, int n, int32_t t) {
     return (float)(clean(l[t]) - max - log(sum));
 }
 
-int32_t moa_sampler_next(moa_sampler *s, const float *logits, float *logprob) {
+/* Clean logits of the tokens that may come; the others can never be chosen. */
+static void load(moa_sampler *s, const float *logits, const uint64_t *mask) {
     const int n = s->n_vocab;
-    for (int i = 0; i < n; i++) s->p[i] = clean(logits[i]);
+    if (!mask) {
+        for (int i = 0; i < n; i++) s->p[i] = clean(logits[i]);
+        return;
+    }
+    for (int i = 0; i < n; i += 64) {
+        const int end = i + 64 < n ? i + 64 : n;
+        uint64_t m = mask[i / 64];
+        if (m != ~0ull)
+            for (int k = i; k < end; k++) s->p[k] = -INFINITY;
+        for (; m; m &= m - 1) {
+            const int k = i + __builtin_ctzll(m);
+            if (k < end) s->p[k] = clean(logits[k]);
+        }
+    }
+}
+
+int32_t moa_sampler_pick(moa_sampler *s, const float *logits, const uint64_t *mask, float *logprob) {
+    const int n = s->n_vocab;
+    load(s, logits, mask);
     penalise(s);
     int32_t t = best(s->p, n);
     if (t < 0) {
@@ -209,3 +228,5 @@ int32_t moa_sampler_next(moa_sampler *s, const float *logits, float *logprob) {
     if (logprob) *logprob = log_prob(logits, n, t);
     return t;
 }
+
+int32_t moa_sampler_next(moa_sampler *s, const float *logits, float *logprob) { return moa_sampler_pick(s, logits, NULL, logprob); }

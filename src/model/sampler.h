@@ -8,5 +8,8 @@
 
 int moa_sampling_check(const moa_sampling *s, moa_err *err); /* ranges; names the field */
 void moa_sampler_reset(moa_sampler *s, const moa_sampling *cfg); /* reuse without a heap call */
+/* moa_sampler_next with a bit set of the tokens that may be chosen (format/grammar.h; NULL: all). They are masked before anything
+ * else; logprob stays that of the model itself. */
+int32_t moa_sampler_pick(moa_sampler *s, const float *logits, const uint64_t *mask, float *logprob);
 
 #endif
