@@ -114,6 +114,7 @@ static int show_json(const moa_gguf *g, const summary *s, const char *path, moa_
     moa_buf_init(&b, 1u << 30);
     moa_buf_adds(&b, "{\"path\":");
     moa_json_add_str(&b, path, strlen(path));
+    moa_buf_addf(&b, ",\"files\":%d", moa_gguf_n_part(g));
     moa_buf_addf(&b, ",\"type\":\"%s\",\"weights\":%" PRId64 ",\"bytes\":%" PRIu64 ",\"parts\":{", moa_type_get(s->main_type)->name, s->weights,
                  s->bytes);
     for (int p = 0, first = 1; p < N_PART; p++)
@@ -142,7 +143,9 @@ static int show_json(const moa_gguf *g, const summary *s, const char *path, moa_
 
 static void show_text(const moa_gguf *g, const summary *s, const char *path, bool tensors) {
     moa_buf b;
-    printf("%s\n  %d tensors, %" PRId64 " weights, %.2f MB, mostly %s, %.2f bits a weight\n", path, moa_gguf_n_tensor(g), s->weights,
+    if (moa_gguf_n_part(g) > 1) printf("%s and %d more parts\n", path, moa_gguf_n_part(g) - 1);
+    else printf("%s\n", path);
+    printf("  %d tensors, %" PRId64 " weights, %.2f MB, mostly %s, %.2f bits a weight\n", moa_gguf_n_tensor(g), s->weights,
            (double)s->bytes / 1e6, moa_type_get(s->main_type)->name, s->weights ? 8.0 * (double)s->bytes / (double)s->weights : 0.0);
     for (int p = 0; p < N_PART; p++)
         if (s->part[p]) printf("  %-14s %10.3f MB  %5.1f %%\n", parts[p].part, (double)s->part[p] / 1e6, 100.0 * (double)s->part[p] / (double)s->bytes);
