@@ -209,6 +209,75 @@ static void check_gradient(problem *p, const moa_combiner *comb, int norm, float
     }
 }
 
+/* Groups of 3 of 12 experts, of which 2 are taken; the definition by sorting everything. */
+static void define_groups(int32_t *id, const float *score, const float *bias, int k) {
+    enum { ALL = 12, EACH = 3, GROUPS = 4 };
+    double s[ALL], group[GROUPS];
+    bool open[GROUPS] = {false};
+    for (int e = 0; e < ALL; e++) s[e] = (double)score[e] + (bias ? (double)bias[e] : 0);
+    for (int g = 0; g < GROUPS; g++) {
+        double best = -1e30, next = -1e30;
+        for (int e = g * EACH; e < (g + 1) * EACH; e++) {
+            if (s[e] > best) next = best, best = s[e];
+            else if (s[e] > next) next = s[e];
+        }
+        group[g] = bias ? best + next : best;
+    }
+    for (int n = 0; n < 2; n++) {
+        int top = -1;
+        for (int g = 0; g < GROUPS; g++)
+            if (!open[g] && (top < 0 || group[g] > group[top])) top = g;
+        open[top] = true;
+    }
+    for (int j = 0; j < k; j++) {
+        int top = -1;
+        for (int e = 0; e < ALL; e++) {
+            bool taken = !open[e / EACH];
+            for (int i = 0; i < j; i++) taken |= id[i] == e;
+            if (!taken && (top < 0 || s[e] > s[top])) top = e;
+        }
+        id[j] = top;
+    }
+}
+
+static void test_groups(void **state) {
+    (void)state;
+    for (int biased = 0; biased < 2; biased++)
+        for (int norm = 0; norm < MOA_GATE_COUNT; norm++) {
+            float l[N * 12], bias[12];
+            moa_exec x = new_exec(false);
+            fill(l, N * 12, 50 + (uint64_t)norm);
+            fill(bias, 12, 51);
+            for (int e = 0; e < 12; e++) bias[e] *= 0.05f; /* moves choices, but does not make them */
+            moa_tensor t = moa_view2(MOA_F32, l, N, 12), b = moa_view1(MOA_F32, bias, 12);
+            moa_router_cfg c = {.n_expert = 12, .top_k = 4, .norm = (moa_gate_norm)norm, .scale = 1, .n_group = 4, .n_group_used = 2,
+                                .select_bias = biased ? &b : NULL};
+            const moa_route r = route(&x, &moa_router_grouped, &c, &t);
+            int elsewhere = 0;
+            for (int i = 0; i < N; i++) {
+                int32_t want[4];
+                define_groups(want, (const float *)r.score->data + i * 12, c.select_bias ? bias : NULL, 4);
+                assert_memory_equal((const int32_t *)r.ids->data + i * 4, want, sizeof want);
+            }
+            /* The limit is felt: without it some rows choose others. */
+            const moa_route all = route(&x, &moa_router_topk, &c, &t);
+            for (int i = 0; i < N * 4; i++) elsewhere += ((const int32_t *)all.ids->data)[i] != ((const int32_t *)r.ids->data)[i];
+            assert_true(elsewhere > 0);
+            free_exec(&x);
+        }
+    const struct { int n_group, used, k; const char *says; } bad[] = {{5, 2, 4, "5 groups of 12"}, {4, 0, 4, "0 of 4 groups"}, {4, 5, 4, "5 of 4 groups"}, {4, 1, 4, "at most the 3 experts"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        float l[N * 12] = {0};
+        moa_exec x = new_exec(false);
+        moa_tensor t = moa_view2(MOA_F32, l, N, 12);
+        const moa_router_cfg c = {.n_expert = 12, .top_k = bad[i].k, .scale = 1, .n_group = bad[i].n_group, .n_group_used = bad[i].used};
+        moa_route r = {0};
+        assert_int_equal(moa_router_grouped.route(&x, &r, &c, &t), MOA_EINVAL);
+        if (!strstr(x.err.text, bad[i].says)) fail_msg("'%s' does not say '%s'", x.err.text, bad[i].says);
+        free_exec(&x);
+    }
+}
+
 static void test_gradients(void **state) {
     (void)state;
     int n;
@@ -305,7 +374,7 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_routers),   cmocka_unit_test(test_select_bias), cmocka_unit_test(test_extremes), cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_routers),   cmocka_unit_test(test_select_bias), cmocka_unit_test(test_groups), cmocka_unit_test(test_extremes), cmocka_unit_test(test_bad_config),
         cmocka_unit_test(test_combiners), cmocka_unit_test(test_gradients),   cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_expert), cmocka_unit_test(test_wrong_expert),
     };

@@ -1,5 +1,5 @@
 /* test_session.c - the promise of session.h: a row's logits are bit-equal alone and in any batch, for any chunks of a
- * prefill, any tree of forks, 1 and 2 threads, dense and with experts, f32 and f16 KV; and no heap call while decoding.
+ * prefill, any tree of forks, 1 and 2 threads, every architecture, f32 and f16 KV; and no heap call while decoding.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/guard.h"
 #include "model/support.h"
@@ -55,7 +55,7 @@ static void start(moa_session *s, seq_state *q, int i, int n) {
     int best = 0, from = -1;
     for (int j = 0; j < n; j++) {
         const int c = j != i && q[j].id >= 0 ? common(q[i].tok, q[j].tok, q[j].len) : 0;
-        if (c > best) best = c, from = j;
+        if (c > best && moa_seq_reaches(s, q[j].id, c)) best = c, from = j;
     }
     q[i].id = from < 0 ? moa_seq_new(s, &err) : moa_seq_fork(s, q[from].id, best, &err);
     assert_true(q[i].id >= 0);
@@ -113,6 +113,95 @@ static void test_bits_experts(void **state) {
     moa_model *m = tiny_model(tiny_moe_hparams(), NULL, 2);
     for (int threads = 1; threads <= 2; threads++) run_mix(m, threads, MOA_F32, false, 20 + (uint64_t)threads);
     moa_model_close(m);
+}
+
+static void test_bits_architectures(void **state) {
+    (void)state;
+    int n;
+    const moa_arch *const *all = moa_archs(&n);
+    for (int i = 0; i < n; i++) {
+        if (all[i]->encoder) continue;
+        moa_model *m = arch_model(all[i], 60 + (uint64_t)i);
+        for (int threads = 1; threads <= 2; threads++) run_mix(m, threads, i & 1 ? MOA_F32 : MOA_F16, false, 80 + (uint64_t)threads);
+        moa_model_close(m);
+    }
+}
+
+/* attn_kv_b [n_head * (plain + d_value), rank], head by head, as attn_k_b [n_head, rank, plain] and attn_v_b [n_head, d_value, rank]. */
+static void put_absorbed(moa_gguf_out *o, const moa_tensor *t, const moa_hparams *h, float *k, float *v) {
+    const int plain = h->head_dim - h->n_rot, rank = h->kv_rank, each = (plain + h->d_value) * rank;
+    const float *w = t->data;
+    char name[64];
+    for (int i = 0; i < h->n_head; i++) {
+        for (int p = 0; p < plain; p++)
+            for (int r = 0; r < rank; r++) k[(i * rank + r) * plain + p] = w[i * each + p * rank + r];
+        memcpy(v + i * h->d_value * rank, w + i * each + plain * rank, (size_t)(h->d_value * rank) * sizeof *v);
+    }
+    const moa_tensor kt = moa_view3(MOA_F32, k, h->n_head, rank, plain), vt = moa_view3(MOA_F32, v, h->n_head, h->d_value, rank);
+    snprintf(name, sizeof name, "%.*s.attn_k_b.weight", 5, t->name); /* blk.N */
+    moa_gguf_put_tensor(o, name, &kt);
+    name[11] = 'v';
+    moa_gguf_put_tensor(o, name, &vt);
+}
+
+/* The same latent attention from a file in the absorbed form. */
+static moa_model *absorbed(const moa_model *made) {
+    const moa_hparams *h = &made->h;
+    const struct { const char *key; int v; } keys[] = {
+        {"head_count_kv", 1}, {"key_length", h->kv_rank + h->n_rot}, {"value_length", h->kv_rank},
+        {"key_length_mla", h->head_dim}, {"value_length_mla", h->d_value}};
+    static float k[3][1 << 13], v[3][1 << 13];
+    char path[4096], key[64];
+    moa_model *m = NULL;
+    moa_gguf *g = NULL;
+    moa_err err = {0};
+    int n = 0;
+    temp_path(path, sizeof path, "latent.gguf");
+    OK(moa_model_save(made, path, MOA_F32, NULL, &err));
+    OK(moa_gguf_open(&g, path, &err));
+    moa_gguf_out *o = moa_gguf_out_new();
+    for (int i = 0; i < moa_gguf_n_kv(g); i++) moa_gguf_put_kv(o, moa_gguf_kv_at(g, i));
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        snprintf(key, sizeof key, "deepseek2.attention.%s", keys[i].key);
+        moa_gguf_put_u32(o, key, (uint32_t)keys[i].v);
+    }
+    for (int i = 0; i < moa_gguf_n_tensor(g); i++) {
+        const moa_tensor *t = moa_gguf_tensor_at(g, i);
+        if (!strstr(t->name, "attn_kv_b")) moa_gguf_put_tensor(o, t->name, t);
+        else put_absorbed(o, t, h, k[n], v[n]), n++;
+    }
+    assert_int_equal(n, h->n_layer);
+    OK(moa_gguf_write(o, path, &err));
+    moa_gguf_out_free(o);
+    moa_gguf_close(g);
+    OK(moa_model_open(&m, path, &err));
+    unlink(path);
+    assert_true(m->h.absorbed && m->h.n_kv == h->n_kv && m->h.head_dim == h->head_dim);
+    return m;
+}
+
+/* Latent attention: the absorbed form gives the expanded one's numbers, and the same bits in any batch. Its 20 heads are more than
+ * attention takes at once. */
+static void test_bits_latent(void **state) {
+    (void)state;
+    moa_hparams h = arch_hparams(moa_arch_find("deepseek2", 9));
+    moa_model *made = NULL;
+    moa_err err = {0};
+    h.n_head = h.n_kv = 20;
+    OK(moa_model_make(&made, "deepseek2", &h, NULL, 5, &err));
+    grow_weights(made, 6.0f);
+    moa_model *m = absorbed(made);
+    int32_t tok[LEN];
+    random_tokens(tok, LEN, m->h.n_vocab, 3);
+    float *want = alone(made, tok, LEN, MOA_F32, true), *got = alone(m, tok, LEN, MOA_F32, true);
+    const double d = max_difference(want, got, (size_t)LEN * 320);
+    printf("   absorbed and expanded: largest difference %.2e\n", d);
+    assert_true(d < 2e-3);
+    free(want);
+    free(got);
+    for (int threads = 1; threads <= 2; threads++) run_mix(m, threads, MOA_F32, false, 30 + (uint64_t)threads);
+    moa_model_close(m);
+    moa_model_close(made);
 }
 
 /* The int8 path: quantised weights, mapped from a file. */
@@ -240,17 +329,24 @@ static void test_no_heap(void **state) {
         skip();
     }
     moa_model *m = tiny_model(tiny_hparams(), NULL, 8), *e = tiny_model(tiny_moe_hparams(), NULL, 8);
+    moa_model *o = arch_model(moa_arch_find("gpt-oss", 7), 8), *g = arch_model(moa_arch_find("gemma2", 6), 8);
     for (int threads = 1; threads <= 2; threads++) {
         decode_guarded(m, threads);
         decode_guarded(e, threads);
+        decode_guarded(o, threads);
+        decode_guarded(g, threads);
     }
     moa_model_close(m);
     moa_model_close(e);
+    moa_model_close(o);
+    moa_model_close(g);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits_dense), cmocka_unit_test(test_bits_experts), cmocka_unit_test(test_bits_quantised),
+        cmocka_unit_test(test_bits_dense), cmocka_unit_test(test_bits_experts), cmocka_unit_test(test_bits_architectures),
+        cmocka_unit_test(test_bits_latent),
+        cmocka_unit_test(test_bits_quantised),
         cmocka_unit_test(test_copy_on_write), cmocka_unit_test(test_truncate), cmocka_unit_test(test_limits), cmocka_unit_test(test_no_heap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
