@@ -145,6 +145,9 @@ typedef struct moa_mix moa_mix;
  * there is. model: the GGUF file of every role that the spec names no model for. n_threads 0: all cores. */
 int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threads, moa_err *err);
 void moa_mix_close(moa_mix *m);
+/* From now on drafts (the only replies of single and vote) follow one grammar, and what merges them the other; NULL: free. Give both
+ * where the answer must follow it whatever happens: a draft stands in for a merge that fails. The mix keeps what it needs. */
+void moa_mix_constrain(moa_mix *m, const moa_grammar *drafts, const moa_grammar *answer);
 
 /* What happens while a mix works. A call is one completion of one model; the calls of a mix are numbered from 0. */
 typedef struct moa_mix_event {

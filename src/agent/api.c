@@ -1,6 +1,7 @@
 /* api.c - the public way in to mixtures (moa.h, sections 2 and 4): a mix with its models behind one handle.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/mix.h"
+#include "format/grammar.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,9 +39,18 @@ int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threa
 
 void moa_mix_close(moa_mix *m) {
     if (!m) return;
+    moa_mix_constrain(m, NULL, NULL);
     moa_mix_spec_deinit(&m->spec);
     moa_pool_free(m->pool);
     free(m);
+}
+
+void moa_mix_constrain(moa_mix *m, const moa_grammar *drafts, const moa_grammar *answer) {
+    moa_mix_cfg *c = &m->spec.cfg;
+    moa_grammar_free((moa_grammar *)(uintptr_t)c->propose_grammar);
+    moa_grammar_free((moa_grammar *)(uintptr_t)c->aggregate_grammar);
+    c->propose_grammar = moa_grammar_ref(drafts);
+    c->aggregate_grammar = moa_grammar_ref(answer);
 }
 
 typedef struct relay { moa_mix_cb cb; void *ctx; } relay;

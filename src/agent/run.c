@@ -163,7 +163,8 @@ static int batch_add(exec_state *x, moa_run *r, int i, moa_err *err) {
         x->cap = cap;
     }
     moa_agent_node *n = &r->node[i];
-    x->call[x->n] = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens};
+    x->call[x->n] = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens,
+                                .grammar = n->grammar};
     x->slot[x->n++] = (slot){r, i, false};
     return 0;
 }

@@ -27,6 +27,7 @@ typedef struct moa_backend moa_backend;
 typedef struct moa_call {             /* one request to a backend, and its reply */
     const moa_message *msg; int n_msg;
     moa_sampling sampling; int max_tokens;
+    const moa_grammar *grammar;       /* what the reply may be; NULL: anything */
     moa_gen_res res;
     int rc; moa_err err;
     double share_s;                   /* this call's part of the batch's time, by tokens computed: adds up over calls */
@@ -79,6 +80,7 @@ struct moa_agent_node {
     const char *role;                 /* "proposer", "aggregator", "vote" */
     moa_backend *backend;             /* NULL: reduce */
     moa_sampling sampling; int max_tokens;
+    const moa_grammar *grammar;       /* what its text may be; NULL: anything */
     const int *in; int n_in;          /* earlier nodes */
     moa_compose_fn compose;           /* NULL: the conversation as it is */
     moa_reduce_fn reduce;
@@ -116,6 +118,7 @@ typedef struct moa_mix_cfg {
     int window, repeat_best;                       /* seq: references a window; copies of the current best in it */
     moa_sampling propose, aggregate;               /* seeds are ignored: the executor sets them */
     int max_tokens, aggregate_max_tokens;          /* the second 0: like the first */
+    const moa_grammar *propose_grammar, *aggregate_grammar; /* borrowed; NULL: free. A draft stands in for a merge that fails */
     const char *propose_system, *aggregate_system; /* NULL, or a system message put before the conversation for that role */
     const char *aggregate_text;                    /* NULL: moa_aggregate_prompt; else this follows question and references */
 } moa_mix_cfg;

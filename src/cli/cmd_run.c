@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/constraint.h"
 #include "cli/live.h"
 #include "cli/mixopt.h"
 #include "cli/runjson.h"
@@ -10,9 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_INPUT = 16 << 20, O_JSON = MIXO_COUNT, O_QUIET };
+enum { MAX_INPUT = 16 << 20, O_GRAMMAR = MIXO_COUNT, O_SCHEMA, O_JSON, O_QUIET };
 static const moa_opt opts[] = {
     MOA_MIX_OPTS,
+    MOA_CONSTRAINT_OPTS,
     {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout: answer, every call, usage", 0, 0},
     {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0},
     {NULL, NULL, 0, NULL, NULL, 0, 0},
@@ -27,6 +29,7 @@ const moa_command moa_command_run = {
             "examples:\n"
             "  moa run \"What is 17 + 25?\"\n"
             "  moa run --mix vote -n 10 \"What is 17 + 25?\"\n"
+            "  moa run --json-schema order.json \"Two pizzas for Tom.\"\n"
             "  moa run --mix moa --proposer a.gguf --proposer b.gguf --aggregator b.gguf - < question.txt",
     .opts = opts,
     .run = run,
@@ -106,11 +109,15 @@ static int run(int argc, char **argv) {
     moa_pool *pool = NULL;
     threads = (int)v[MIXO_THREADS].i;
     rc = moa_mixopt_spec(&s, v, "self-moa", &err);
+    moa_grammar *grammar = NULL;
+    if (rc >= 0) rc = moa_cli_constraint(&grammar, &v[O_GRAMMAR], &v[O_SCHEMA], &err);
+    s.cfg.propose_grammar = s.cfg.aggregate_grammar = grammar;
     if (rc >= 0) rc = read_prompt(&prompt, pos, n_pos, &err);
     if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_open_model, &threads, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&s, pool, v[MIXO_MODEL].s, &err);
     if (rc >= 0) rc = ask(&s, v, moa_buf_str(&prompt), &err);
     moa_mix_spec_deinit(&s);
+    moa_grammar_free(grammar);
     moa_pool_free(pool);
     moa_buf_deinit(&prompt);
     return rc < 0 ? moa_cli_fail(&err) : 0;

@@ -1,6 +1,6 @@
 /* journal.c - a backend in front of another that remembers finished calls.
  *
- * Key: 128 bits over model fingerprint, messages, sampling and max_tokens. Greedy calls leave the seed out, since it
+ * Key: 128 bits over model fingerprint, messages, sampling, max_tokens and the grammar, if there is one. Greedy calls leave the seed out, since it
  * changes nothing. Sample i of a question is the same call in every mix, so an evaluation of n = 2, 4, 6 computes
  * six samples, not twelve; and a killed evaluation starts again where it was. Equal calls inside one batch are
  * computed once too.
@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/rng.h"
 #include "base/utf8.h"
+#include "format/grammar.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -228,6 +229,11 @@ static key key_of(const remembering *b, const moa_call *c) {
         k.a = moa_hash64(c->msg[i].role, strlen(c->msg[i].role) + 1, k.a);
         k.a = moa_hash64(c->msg[i].content, strlen(c->msg[i].content) + 1, k.a);
         k.b = moa_hash64(c->msg[i].content, strlen(c->msg[i].content) + 1, k.b);
+    }
+    if (c->grammar) {
+        const uint64_t g = moa_grammar_id(c->grammar);
+        k.a = moa_hash64(&g, sizeof g, k.a);
+        k.b = moa_hash64(&g, sizeof g, k.b);
     }
     if (!(k.a | k.b)) k.a = 1;
     return k;

@@ -88,7 +88,7 @@ static int make_requests(batch *b, moa_call *call, int n) {
             continue;
         }
         b->req[m] = (moa_gen_req){.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens,
-                                  .stop = stop, .n_stop = n_stop};
+                                  .grammar = c->grammar, .stop = stop, .n_stop = n_stop};
         b->call_of[m++] = i;
     }
     return m;
