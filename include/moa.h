@@ -5,6 +5,7 @@
  *   2. one answer        moa_answer
  *   3. models, sessions  moa_model_*, moa_session_*, moa_seq_*, moa_sampler_*
  *   4. mixtures          moa_mix_* (events while they run)
+ *   5. embeddings        moa_embedder_*
  *
  * Every fallible function returns 0 or a negative MOA_E* code and, when err is not NULL, fills it with
  * what failed, where, what was got and expected, and a hint what to do. The library never prints and
@@ -171,6 +172,19 @@ typedef struct moa_mix_usage {
  * the drafts say: leave that line out when you put the answer into a conversation. */
 int moa_mix_reply(char **answer, moa_mix *m, const moa_message *msg, int n_msg, uint64_t seed, moa_mix_cb cb, void *ctx,
                   moa_mix_usage *usage, moa_err *err);
+
+/* ---- 5. embeddings ------------------------------------------------------------------------------ */
+
+/* Texts to vectors of length 1, by an encoder (BERT and relatives) or a decoder. One owner thread. */
+typedef struct moa_embedder moa_embedder;
+/* pooling: "mean", "cls" (first token), "last"; NULL: what the model's file says, else mean for encoders, last for decoders. */
+int moa_embedder_open(moa_embedder **out, const moa_model *m, const char *pooling, int n_threads, moa_err *err);
+void moa_embedder_free(moa_embedder *e);
+int moa_embedder_dim(const moa_embedder *e);     /* numbers of a vector */
+int moa_embedder_max_len(const moa_embedder *e); /* most tokens of a text, [CLS], [SEP], BOS and EOS included */
+/* out [n_text][dim] is the caller's; len NULL: texts end with 0. A text that is too long is MOA_ELIMIT, and nothing is cut off.
+ * A vector does not depend on the other texts of the call. */
+int moa_embedder_run(moa_embedder *e, float *out, const char *const *text, const size_t *len, int n_text, moa_err *err);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus
