@@ -332,11 +332,11 @@ static void collects_what_is_there(void **state) {
     unlink(path);
 }
 
-/* Weighted error of a tensor of a file against the source. */
-static double weighted_error(const char *path, const char *name, const float *weight) {
+/* Weighted error of a tensor of a file against its source. */
+static double weighted_error(const char *from, const char *path, const char *name, const float *weight) {
     moa_gguf *a = NULL, *b = NULL;
     moa_err err = {0};
-    OK(moa_gguf_open(&a, source, &err));
+    OK(moa_gguf_open(&a, from, &err));
     OK(moa_gguf_open(&b, path, &err));
     const moa_tensor *x = moa_gguf_tensor(a, name), *y = moa_gguf_tensor(b, name);
     const int64_t n = moa_tensor_count(x), cols = moa_cols(x);
@@ -361,38 +361,42 @@ static bool count_unweighted(void *ctx, const moa_quantize_event *e) {
 
 static void importance_is_used(void **state) {
     (void)state;
-    char plain[256], weighted[256];
+    char small[256], plain[256], weighted[256];
     moa_err err = {0};
     float mean[256];
+    moa_hparams h = hparams();
+    h.n_layer = 1;
     moa_imatrix *im = moa_imatrix_new();
-    moa_imatrix_entry *e = moa_imatrix_add(im, "blk.2.attn_q.weight", 1, 256);
+    moa_imatrix_entry *e = moa_imatrix_add(im, "blk.0.attn_q.weight", 1, 256);
     for (int j = 0; j < 256; j++) e->sum[j] = j % 9 == 0 ? 100 : 0.1;
     e->count[0] = 1;
     assert_true(moa_imatrix_mean(mean, e, 1, 256, 0));
-    temp_path(plain, sizeof plain, "plain.gguf"), temp_path(weighted, sizeof weighted, "weighted.gguf");
+    temp_path(small, sizeof small, "small.gguf"), temp_path(plain, sizeof plain, "plain.gguf"), temp_path(weighted, sizeof weighted, "weighted.gguf");
+    write_model(small, h, calm);
     moa_gguf *g = NULL;
-    OK(moa_gguf_open(&g, source, &err));
+    OK(moa_gguf_open(&g, small, &err));
     static const char *const names[] = {"Q4_K_M", "Q6_K", "IQ4_XS", "IQ4_NL", "Q4_0", "Q5_K_S"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         moa_quantize_cfg cfg = {.scheme = moa_scheme_find(names[i])};
         OK(moa_quantize_file(g, plain, &cfg, &err));
         cfg.imatrix = im, cfg.event = count_unweighted, unweighted = 0;
         OK(moa_quantize_file(g, weighted, &cfg, &err));
-        assert_int_equal(unweighted, 1 + 8 * 7 - 1 + 1); /* embedding, output, all matrices but one */
-        const double with = weighted_error(weighted, "blk.2.attn_q.weight", mean), without = weighted_error(plain, "blk.2.attn_q.weight", mean);
+        assert_int_equal(unweighted, 1 + 7 - 1 + 1); /* embedding, output, all matrices but one */
+        const double with = weighted_error(small, weighted, "blk.0.attn_q.weight", mean);
+        const double without = weighted_error(small, plain, "blk.0.attn_q.weight", mean);
         if (with >= without) printf("%s: %g with importance, %g without\n", names[i], with, without);
         assert_true(with < 0.9 * without);
-        assert_true(weighted_error(weighted, "blk.3.attn_q.weight", mean) == weighted_error(plain, "blk.3.attn_q.weight", mean));
+        assert_true(weighted_error(small, weighted, "blk.0.attn_k.weight", mean) == weighted_error(small, plain, "blk.0.attn_k.weight", mean));
     }
-    moa_imatrix_add(im, "blk.3.attn_q.weight", 1, 128)->count[0] = 1; /* of another model */
+    moa_imatrix_add(im, "blk.0.attn_k.weight", 1, 128)->count[0] = 1; /* of another model */
     const moa_quantize_cfg cfg = {.scheme = moa_scheme_find("Q4_K_M"), .imatrix = im};
     unlink(plain);
     assert_int_equal(moa_quantize_file(g, plain, &cfg, &err), MOA_EFORMAT);
-    assert_non_null(strstr(err.text, "'blk.3.attn_q.weight' is for 1 x 128"));
+    assert_non_null(strstr(err.text, "'blk.0.attn_k.weight' is for 1 x 128"));
     assert_int_not_equal(access(plain, F_OK), 0); /* nothing was left */
     moa_gguf_close(g);
     moa_imatrix_free(im);
-    unlink(weighted);
+    unlink(weighted), unlink(small);
 }
 
 static bool stop_at_3(void *ctx, const moa_quantize_event *e) {
