@@ -232,7 +232,6 @@ int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_e
                         "freq_base = %g; expected positive numbers", moa_gguf_path(g), h->n_kv, h->head_dim, h->d_value, h->n_rot,
                         (double)h->norm_eps, (double)h->rope_base);
     if (a->encoder) MOA_TRY(real(&h->norm_eps, &r, "attention.layer_norm_epsilon", 1e-12f));
-    if (a->encoder) MOA_TRY(real(&h->norm_eps, &r, "attention.layer_norm_epsilon", 1e-12f));
     if (a->latent && !h->kv_rank)
         return moa_fail(err, MOA_EFORMAT, "%s: %s = 0, expected the rank of keys and values", moa_gguf_path(g),
                         key_of(&r, "attention.kv_lora_rank"));

@@ -75,7 +75,6 @@ int moa_model_make(moa_model **out, const char *arch, const moa_hparams *hp, con
     moa_model *m;
     if (!a) return moa_arch_unknown(arch, strlen(arch), err);
     if (a->encoder) return moa_fail(err, MOA_EUNSUPPORTED, "architecture '%s' is an encoder: it cannot be trained", arch);
-    if (a->encoder) return moa_fail(err, MOA_EUNSUPPORTED, "architecture '%s' is an encoder: it cannot be trained", arch);
     apply_traits(&h, a);
     MOA_TRY(moa_hparams_check(&h, err));
     if (a->latent && !h.kv_rank) return moa_fail(err, MOA_EINVAL, "%s: attention.kv_lora_rank = 0, expected the rank of keys and values", arch);

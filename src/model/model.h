@@ -52,7 +52,6 @@ moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in 
 typedef struct moa_layer {
     moa_tensor *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; /* [d_model] before and after a part */
     moa_tensor *attn_post_bias, *ffn_post_bias; /* of encoders, whose norms are layer norms */
-    moa_tensor *attn_post_bias, *ffn_post_bias; /* of encoders, whose norms are layer norms */
     moa_tensor *q_norm, *k_norm;         /* before rope: [head_dim], each head on its own, or the length of the whole vector */
     moa_linear_w q, k, v, o;
     moa_tensor *sinks;                   /* [n_head] a score that takes its share of attention and gives nothing */
@@ -86,8 +85,6 @@ typedef struct moa_arch {
     bool all_bias;                       /* so have the output projection, the router and the experts */
     bool sinks;
     bool fused;                          /* files have attn_qkv and ffn_up = [gate; up] */
-    bool encoder;                        /* sees whole texts and gives vectors, not logits (encoder.h); fused: attn_qkv alone */
-    bool positions;                      /* of encoders: learned positions and a plain GELU instead of rope and a gated unit */
     bool encoder;                        /* sees whole texts and gives vectors, not logits (encoder.h); fused: attn_qkv alone */
     bool positions;                      /* of encoders: learned positions and a plain GELU instead of rope and a gated unit */
     bool latent;                         /* latent attention */
@@ -142,7 +139,6 @@ struct moa_model {
     moa_hparams h;
     moa_tensor *tok_embd, *out_norm;
     moa_tensor *type_embd, *pos_embd, *embd_norm, *embd_norm_bias; /* encoders: [types, d_model], [n_ctx, d_model] or NULL, [d_model] */
-    moa_tensor *type_embd, *pos_embd, *embd_norm, *embd_norm_bias; /* encoders: [types, d_model], [n_ctx, d_model] or NULL, [d_model] */
     moa_tensor *rope_factors, *rope_short, *rope_long; /* [n_rot / 2] of the file, each may be NULL */
     moa_rope_form rope[MOA_ROPE_FORMS];
     moa_linear_w out;                               /* out.w == tok_embd when tied */
@@ -188,7 +184,6 @@ typedef struct moa_rows_in {
     moa_attend_fn attend;   /* training: packed documents; session: paged KV */
     void *attend_ctx;
     moa_route *trace;       /* NULL, or [n_layer] to receive routes of MoE layers */
-    bool hidden;            /* stop before the output matrix: -> the last norm's rows, f32 [m, d_model] */
     bool hidden;            /* stop before the output matrix: -> the last norm's rows, f32 [m, d_model] */
     bool long_rope;         /* sequences may pass the original context: rotate as MOA_ROPE_LONG from the start */
 } moa_rows_in;

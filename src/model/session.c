@@ -24,7 +24,6 @@ struct moa_session {
     int32_t *row_seq, *order, *logit_row; /* [n_batch]; logit_row: row of logits, -1: not wanted */
     moa_attend_rows rows;
     bool hidden;              /* vectors instead of logits */
-    bool hidden;              /* vectors instead of logits */
     const moa_tensor *logits; /* of the last step, in the arena */
     int n_row;
 };

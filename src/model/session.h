@@ -23,7 +23,6 @@ typedef struct moa_session_cfg {
     moa_isa isa;     /* at most; MOA_ISA_COUNT: best or MOA_ISA from the environment */
     bool exact;      /* reference mode: dequantised weights, f32 activations */
     bool hidden;     /* moa_session_logits gives the last norm's row, [d_model], instead of logits */
-    bool hidden;     /* moa_session_logits gives the last norm's row, [d_model], instead of logits */
     moa_dtype kv_type; /* MOA_F32 or MOA_F16 */
 } moa_session_cfg;
 moa_session_cfg moa_session_defaults(void);

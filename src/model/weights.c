@@ -208,45 +208,9 @@ static int encoder(walk *w) {
     return 0;
 }
 
-/* ---- encoders ---- */
-
-static int layer_norm(walk *w, const char *name, moa_tensor **weight, moa_tensor **bias) {
-    MOA_TRY(norm(w, name, weight, w->m->h.d_model));
-    return vector(w, name, ".bias", bias, w->m->h.d_model, MOA_INIT_ZEROS, false);
-}
-
-static int encoder_block(walk *w, moa_layer *l) {
-    const moa_hparams *h = &w->m->h;
-    const moa_arch *a = w->m->arch;
-    const int64_t d = h->d_model;
-    MOA_TRY(ordinary(w, l));
-    MOA_TRY(linear(w, "attn_output", &l->o, d, (int64_t)h->n_head * h->d_value, MOA_INIT_RESIDUAL, a->all_bias));
-    MOA_TRY(layer_norm(w, "attn_output_norm", &l->attn_post_norm, &l->attn_post_bias));
-    MOA_TRY(linear(w, "ffn_up", &l->up, h->d_ff, d, MOA_INIT_NORMAL, a->all_bias));
-    if (!a->positions) MOA_TRY(linear(w, "ffn_gate", &l->gate, h->d_ff, d, MOA_INIT_NORMAL, a->all_bias));
-    MOA_TRY(linear(w, "ffn_down", &l->down, d, h->d_ff, MOA_INIT_RESIDUAL, a->all_bias));
-    return layer_norm(w, "layer_output_norm", &l->ffn_post_norm, &l->ffn_post_bias);
-}
-
-/* Of the token types the first alone is read, however many there are. */
-static int encoder(walk *w) {
-    moa_model *m = w->m;
-    const moa_hparams *h = &m->h;
-    const moa_tensor *types = moa_gguf_tensor(m->file, "token_types.weight");
-    const int64_t n_type = types && types->n_dim == 2 ? types->shape[0] : 1;
-    MOA_TRY(whole(w, (moa_weight){.name = "token_embd.weight", .n_dim = 2, .shape = {h->n_vocab, h->d_model}}, &m->tok_embd));
-    MOA_TRY(whole(w, (moa_weight){.name = "token_types.weight", .n_dim = 2, .shape = {n_type, h->d_model}}, &m->type_embd));
-    if (m->arch->positions)
-        MOA_TRY(whole(w, (moa_weight){.name = "position_embd.weight", .n_dim = 2, .shape = {h->n_ctx, h->d_model}}, &m->pos_embd));
-    MOA_TRY(layer_norm(w, "token_embd_norm", &m->embd_norm, &m->embd_norm_bias));
-    for (w->layer = 0; w->layer < h->n_layer; w->layer++) MOA_TRY(encoder_block(w, &m->layer[w->layer]));
-    return 0;
-}
-
 static int all(walk *w) {
     moa_model *m = w->m;
     const moa_hparams *h = &m->h;
-    if (m->arch->encoder) return encoder(w);
     if (m->arch->encoder) return encoder(w);
     MOA_TRY(whole(w, (moa_weight){.name = "token_embd.weight", .n_dim = 2, .shape = {h->n_vocab, h->d_model}}, &m->tok_embd));
     for (w->layer = 0; w->layer < h->n_layer; w->layer++) MOA_TRY(block(w, &m->layer[w->layer]));
