@@ -5,19 +5,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/reference.h"
 
-static const double exact_tolerance = 2e-3; /* measured: 1e-6 to 2e-5, float32 against float64 */
+static const double exact_tolerance = 2e-3; /* measured, float32 against float64: 6e-7 to 2e-5, with 46 layers 8e-4 */
 /* Root mean square of differences; logits have one of 1. Q8_0 keeps a weight to 0.4 % of its block's largest: measured 0.03 to
  * 0.042 away from f32, and as much again where activations are int8 too. */
 static const double q8_tolerance = 0.06, fast_tolerance = 0.09;
-
-/* What the graph does not know yet. */
-static const char *const not_yet[] = {"llama-yarn", "granite", "qwen2moe", "qwen3moe-merged", "qwen3-yarn", "olmo", "phi3", "gemma", "deepseek2", "gpt-oss"};
-
-static bool is_open(const char *name) {
-    for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
-        if (!strncmp(name, not_yet[i], strlen(not_yet[i]))) return true;
-    return false;
-}
 
 static double rms_difference(const float *a, const float *b, size_t n) {
     double sum = 0;
@@ -51,7 +42,6 @@ static void test_architectures(void **state) {
     int failed = 0;
     for (int i = 0; i < ref_n(); i++) {
         const ref_case *c = ref_at(i);
-        if (is_open(c->name)) continue;
         const double d = difference(c, c->want, true, max_difference);
         printf("   %-20s %2d tokens  largest difference %.2e%s\n", c->name, c->n, d, d <= exact_tolerance ? "" : "  TOO LARGE");
         failed += !(d <= exact_tolerance);
@@ -64,7 +54,6 @@ static void test_steps(void **state) {
     (void)state;
     for (int i = 0; i < ref_n(); i++) {
         const ref_case *c = ref_at(i);
-        if (is_open(c->name)) continue;
         for (int exact = 0; exact < 2; exact++) {
             moa_model *m = NULL;
             moa_err err = {0};
@@ -94,7 +83,7 @@ static void test_q8(void **state) {
     for (int i = 0; i < ref_n(); i++) {
         const ref_case *c = ref_at(i);
         const size_t len = strlen(c->name);
-        if (len < 3 || strcmp(c->name + len - 3, ".q8") != 0 || is_open(c->name)) continue;
+        if (len < 3 || strcmp(c->name + len - 3, ".q8") != 0) continue;
         char name[sizeof c->name];
         snprintf(name, sizeof name, "%.*s.f32", (int)(len - 3), c->name);
         const ref_case *f = ref_find(name);
@@ -120,7 +109,6 @@ static void test_recorded(void **state) {
     snprintf(cmd, sizeof cmd, "PYTHONDONTWRITEBYTECODE=1 %s tests/model/reference/check_ref.py %s %.1024s", ref_python(), root, out);
     fflush(stdout);
     assert_int_equal(system(cmd), 0);
-    if (is_open("olmo2")) return;
     ref_case c = {.name = "recorded", .n = 128, .rows = 128, .cols = 128};
     ref_load(&c);
     const double d = difference(&c, c.want, true, max_difference);

@@ -105,17 +105,6 @@ def encoder_model(b, arch, d=72, heads=6, ff=104, layers=3, vocab=120, ctx=64):
         layer_norm_weights(b, 'layer_output_norm', d)
 
 
-def word_piece(b):
-    """A small WordPiece vocabulary: five control tokens, letters, letters that continue a word, words."""
-    texts = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
-    letters = [chr(c) for c in range(ord('a'), ord('z') + 1)]
-    texts += ['\u2581' + c for c in letters] + letters + ['\u2581' + w for w in ('the', 'cat', 'sat', 'on', 'mat', 'dog', '.', ',', '!', '?')] + ['ing', 'ed']
-    texts += ['\u2581word%d' % i for i in range(b.vocab - len(texts))]
-    b.meta.update({'tokenizer.ggml.model': 'bert', 'tokenizer.ggml.tokens': texts, 'tokenizer.ggml.token_type': [3] * 5 + [1] * (b.vocab - 5),
-                   'tokenizer.ggml.unknown_token_id': 1, 'tokenizer.ggml.cls_token_id': CLS, 'tokenizer.ggml.bos_token_id': CLS,
-                   'tokenizer.ggml.seperator_token_id': SEP, 'tokenizer.ggml.padding_token_id': 0, 'tokenizer.ggml.mask_token_id': 4})
-
-
 def cases():
     """name -> (builder, pooling)"""
     for name, arch, pooling in (('bert-mean', 'bert', 'mean'), ('bert-cls', 'bert', 'cls'), ('nomic-bert', 'nomic-bert', 'mean'),
@@ -123,7 +112,6 @@ def cases():
         b = make_arch.Builder(zlib.crc32(name.encode()))
         if arch.endswith('bert'):
             encoder_model(b, arch)
-            word_piece(b)
         else:
             make_arch.CASES[arch](b, ctx=64)
             b.tokenizer()

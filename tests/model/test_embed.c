@@ -1,0 +1,174 @@
+/* test_embed.c - embeddings against an independent definition (reference/embed_ref.py, float64 in numpy): encoders and decoders, every
+ * pooling; a text's vector is the same to the bit alone and in any company; what does not fit is refused with its numbers.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model/embed.h"
+#include "model/reference.h"
+
+enum { MAX_TEXT = 16 };
+static const double tolerance = 1e-5; /* of numbers of a vector of length 1; measured: 3e-7 */
+
+typedef struct set { moa_model *m; moa_ids text[MAX_TEXT]; int n; } set;
+
+/* Texts of a case: ids with -1 behind each. */
+static set open_set(const ref_case *c) {
+    set s = {0};
+    moa_err err = {0};
+    char path[PATH_MAX];
+    ref_path(path, sizeof path, c->name, ".gguf");
+    OK(moa_model_open(&s.m, path, &err));
+    for (int i = 0; i < c->n; i++) {
+        if (c->ids[i] < 0) s.n++;
+        else assert_int_equal(moa_ids_add(&s.text[s.n], c->ids[i]), 0);
+    }
+    assert_int_equal(s.n, c->rows);
+    assert_int_equal(s.m->h.d_model, c->cols);
+    return s;
+}
+
+static void close_set(set *s) {
+    for (int i = 0; i < s->n; i++) moa_ids_deinit(&s->text[i]);
+    moa_model_close(s->m);
+}
+
+static float *embed(const set *s, int first, int n, moa_embed_cfg cfg) {
+    moa_embedder *e;
+    moa_err err = {0};
+    float *v = malloc((size_t)n * (size_t)s->m->h.d_model * sizeof *v);
+    OK(moa_embedder_new(&e, s->m, &cfg, &err));
+    OK(moa_embed_ids(e, v, s->text + first, n, &err));
+    moa_embedder_free(e);
+    return v;
+}
+
+static void test_reference(void **state) {
+    (void)state;
+    for (int i = 0; i < ref_n(); i++) {
+        const ref_case *c = ref_at(i);
+        set s = open_set(c);
+        moa_embed_cfg cfg = moa_embed_defaults();
+        cfg.exact = true;
+        float *v = embed(&s, 0, s.n, cfg);
+        const double d = max_difference(v, c->want, (size_t)c->rows * (size_t)c->cols);
+        printf("   %-12s %d texts, %d numbers each, largest difference %.2e\n", c->name, c->rows, c->cols, d);
+        if (!(d <= tolerance)) fail_msg("%s differs by %g, expected at most %g", c->name, d, tolerance);
+        free(v);
+        close_set(&s);
+    }
+}
+
+static void test_alone(void **state) {
+    (void)state;
+    for (int i = 0; i < ref_n(); i++) {
+        set s = open_set(ref_at(i));
+        const size_t d = (size_t)s.m->h.d_model;
+        moa_embed_cfg one = moa_embed_defaults(), many = one;
+        one.n_threads = 1;
+        many.n_threads = 3;
+        many.n_batch = 48; /* texts are cut into steps, or stand beside others */
+        float *all = embed(&s, 0, s.n, many);
+        for (int t = 0; t < s.n; t++) {
+            float *v = embed(&s, t, 1, one);
+            if (memcmp(v, all + (size_t)t * d, d * sizeof *v) != 0) fail_msg("%s: text %d differs when it is alone", ref_at(i)->name, t);
+            free(v);
+        }
+        free(all);
+        close_set(&s);
+    }
+}
+
+static void test_pooling(void **state) {
+    (void)state;
+    set s = open_set(ref_find("bert-mean"));
+    moa_embed_cfg cfg = moa_embed_defaults();
+    float *v[4];
+    moa_embedder *e;
+    moa_err err = {0};
+    for (int p = MOA_POOL_DEFAULT; p <= MOA_POOL_LAST; p++) {
+        cfg.pooling = (moa_pooling)p;
+        v[p] = embed(&s, 0, s.n, cfg);
+    }
+    const size_t d = (size_t)s.m->h.d_model, bytes = (size_t)s.n * d * sizeof(float);
+    assert_memory_equal(v[MOA_POOL_DEFAULT], v[MOA_POOL_MEAN], bytes); /* the file says mean */
+    assert_true(max_difference(v[MOA_POOL_MEAN], v[MOA_POOL_CLS], d) > 0.01);
+    assert_true(max_difference(v[MOA_POOL_CLS], v[MOA_POOL_LAST], d) > 0.01);
+    for (int p = 0; p <= MOA_POOL_LAST; p++) {
+        for (int t = 0; t < s.n; t++) {
+            double square = 0;
+            for (size_t c = 0; c < d; c++) square += (double)v[p][(size_t)t * d + c] * (double)v[p][(size_t)t * d + c];
+            assert_true(fabs(square - 1) < 1e-6);
+        }
+        free(v[p]);
+    }
+    assert_int_equal(moa_embedder_open(&e, s.m, "median", 1, &err), MOA_EUSAGE);
+    assert_non_null(strstr(err.text, "median"));
+    close_set(&s);
+}
+
+/* int8 activations: near to the reference in direction. f32 weights of these models are not quantised. */
+static void test_fast(void **state) {
+    (void)state;
+    for (int i = 0; i < ref_n(); i++) {
+        const ref_case *c = ref_at(i);
+        set s = open_set(c);
+        float *v = embed(&s, 0, s.n, moa_embed_defaults());
+        for (int t = 0; t < s.n; t++) {
+            double cosine = 0;
+            for (int k = 0; k < c->cols; k++) cosine += (double)v[t * c->cols + k] * (double)c->want[t * c->cols + k];
+            if (!(cosine > 0.999)) fail_msg("%s: text %d has a cosine of %.5f to the reference", c->name, t, cosine);
+        }
+        free(v);
+        close_set(&s);
+    }
+}
+
+static void test_refused(void **state) {
+    (void)state;
+    moa_err err = {0};
+    for (int i = 0; i < ref_n(); i++) {
+        set s = open_set(ref_at(i));
+        moa_embedder *e;
+        float v[72];
+        OK(moa_embedder_open(&e, s.m, NULL, 1, &err));
+        assert_int_equal(moa_embedder_max_len(e), 64);
+        moa_ids text[2] = {{0}, {0}};
+        assert_int_equal(moa_ids_add(&text[0], 5), 0);
+        assert_int_equal(moa_embed_ids(e, v, text, 2, &err), MOA_EINVAL); /* the second is empty */
+        for (int k = 0; k < 65; k++) assert_int_equal(moa_ids_add(&text[1], 5), 0);
+        assert_int_equal(moa_embed_ids(e, v, text, 2, &err), MOA_ELIMIT);
+        if (!strstr(err.text, "text 2") || !strstr(err.text, "65") || !strstr(err.text, "64")) fail_msg("the message lacks a number: %s", err.text);
+        text[0].v[0] = s.m->h.n_vocab;
+        assert_int_equal(moa_embed_ids(e, v, text, 1, &err), MOA_EINVAL);
+        text[0].v[0] = 5;
+        OK(moa_embed_ids(e, v, text, 1, &err)); /* and it still works */
+        moa_ids_deinit(&text[0]);
+        moa_ids_deinit(&text[1]);
+        moa_embedder_free(e);
+        close_set(&s);
+    }
+}
+
+/* An encoder makes no text, a training run has none. */
+static void test_not_a_decoder(void **state) {
+    (void)state;
+    set s = open_set(ref_find("nomic-bert"));
+    moa_session *session;
+    moa_model *made;
+    moa_err err = {0};
+    const moa_hparams h = tiny_hparams();
+    assert_int_equal(moa_session_new(&session, s.m, NULL, &err), MOA_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "nomic-bert"));
+    assert_int_equal(moa_model_make(&made, "bert", &h, NULL, 1, &err), MOA_EUNSUPPORTED);
+    close_set(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_reference, ref_or_skip), cmocka_unit_test_setup(test_alone, ref_or_skip),
+        cmocka_unit_test_setup(test_pooling, ref_or_skip),   cmocka_unit_test_setup(test_fast, ref_or_skip),
+        cmocka_unit_test_setup(test_refused, ref_or_skip),   cmocka_unit_test_setup(test_not_a_decoder, ref_or_skip),
+    };
+    ref_make("embed_ref.py");
+    const int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    ref_remove();
+    return rc;
+}
