@@ -8,6 +8,7 @@
 #include "cli/models.h"
 #include "fetch/pull.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,7 +86,7 @@ static int show_choices(FILE *f, const moa_ref *ref, const moa_hub_repo *r, moa_
         if (!strchr(r->file[i].path, '/') && moa_ref_ends(r->file[i].path, ".safetensors")) weights++, bytes += r->file[i].size > 0 ? r->file[i].size : 0;
     moa_cli_bytes(size, bytes);
     if (weights) fprintf(f, "  %9s  safetensors  (%d files)\n", size, weights);
-    if (r->n_refused) fprintf(f, "  %d files with odd names are left out\n", r->n_refused);
+    if (r->n_refused) fprintf(f, "  and %d that %s\n", r->n_refused, r->n_refused == 1 ? "has a name that cannot be kept here" : "have names that cannot be kept here");
     if (!n && !weights) fprintf(f, "  neither GGUF nor safetensors\n");
     return 0;
 }
@@ -193,6 +194,7 @@ static int work(const char *what, const moa_optval *v, moa_err *err) {
     if (v[O_STALL].set) cfg.stall_s = (int)v[O_STALL].i;
     cfg.watch = (moa_fetch_watch){.fn = moa_pull_view_event, .ctx = &view};
     moa_interrupt_catch();
+    signal(SIGPIPE, SIG_IGN); /* a server that hangs up in the middle of TLS is an error of that transfer, not the end */
     return v[O_LIST].set ? list(stdout, &ref, &cfg, err) : pull(&ref, &cfg, &view, v[O_JSON].set, err);
 }
 

@@ -99,8 +99,9 @@ static bool is_usual(const char *name) {
     return !strcmp(s, ".safetensors");
 }
 
-/* What stands beside the weights: configuration, tokenizer, chat template. */
+/* What stands beside the weights: configuration, tokenizer, chat template; of embedding models how they pool. */
 static bool is_beside(const char *name) {
+    if (strchr(name, '/')) return !strcmp(name, "1_Pooling/config.json");
     return moa_ref_ends(name, ".json") || moa_ref_ends(name, ".jinja") || !strcmp(name, "tokenizer.model") || !strcmp(name, "merges.txt") ||
            !strcmp(name, "vocab.txt");
 }
@@ -112,8 +113,8 @@ static int take_folder(moa_hub_pick *out, const moa_hub_repo *r, moa_err *err) {
     MOA_TRY(pick(out, r->n_file, err));
     for (int f = 0; f < r->n_file; f++) {
         const char *path = r->file[f].path;
-        const bool weights = usual ? is_usual(path) : moa_ref_ends(path, ".safetensors");
-        if (strchr(path, '/') || !(weights || is_beside(path))) continue;
+        const bool weights = !strchr(path, '/') && (usual ? is_usual(path) : moa_ref_ends(path, ".safetensors"));
+        if (!weights && !is_beside(path)) continue;
         n_weights += weights;
         out->file[n++] = f;
     }

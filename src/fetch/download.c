@@ -247,6 +247,13 @@ static int check_sum(job *j, moa_err *err) {
     return moa_hint(err, MOA_EFORMAT, "the file was damaged on the way or is not the one that was published; nothing of it was kept");
 }
 
+static int check_length(job *j, moa_err *err) {
+    if (j->part.n >= 4 || !moa_ref_ends(j->d->target, ".gguf")) return 0;
+    moa_fail(err, MOA_EFORMAT, "%s: what came is no GGUF file: %" PRId64 " bytes", j->d->name, j->part.n);
+    moa_part_discard(&j->part);
+    return MOA_EFORMAT;
+}
+
 static int work(job *j, moa_err *err) {
     int rc = look_at_target(j, err);
     if (rc) return rc < 0 ? rc : 0;
@@ -259,6 +266,7 @@ static int work(job *j, moa_err *err) {
         snprintf(j->out->sha256, sizeof j->out->sha256, "%s", j->d->have_sha256 ? j->d->have_sha256 : "");
         return 0;
     }
+    MOA_TRY(check_length(j, err));
     if ((rc = check_sum(j, err)) < 0) return rc;
     if (rc > 0) {
         MOA_TRY(restart(j, "the checksum is wrong, and part of the file came from an earlier run; fetching it anew", err));

@@ -140,8 +140,9 @@ static void content_range(moa_http_reply *r, const char *s, size_t n) {
     if (s < end && *s == '*') s++;
     else if ((from = number(&s, end)) < 0 || s == end || *s++ != '-' || (to = number(&s, end)) < from) return;
     if (s == end || *s++ != '/') return;
-    const int64_t total = s < end && *s == '*' && s + 1 == end ? -1 : whole_number(s, (size_t)(end - s));
-    if (total >= 0 && to >= total) return;
+    const bool unknown = end - s == 1 && *s == '*';
+    const int64_t total = unknown ? -1 : whole_number(s, (size_t)(end - s));
+    if (!unknown && to >= total) return; /* no number is -1 */
     r->from = from, r->to = to, r->total = total;
 }
 

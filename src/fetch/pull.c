@@ -99,7 +99,7 @@ static int plan_file(plan *p, const moa_ref *ref, const moa_pull_cfg *cfg, const
     MOA_TRY(moa_hub_url(it->url, cfg->endpoint, ref, p->commit, f->path, err));
     int len;
     if (folder) {
-        len = snprintf(it->file, sizeof it->file, "%s/%s", folder, own);
+        len = snprintf(it->file, sizeof it->file, "%s/%s", folder, f->path);
     } else {
         MOA_TRY(local_name(file, own, cfg->name, err));
         len = snprintf(it->file, sizeof it->file, "%s", file);
@@ -188,11 +188,13 @@ static int check_folder(const plan *p, const moa_pull_cfg *cfg, moa_err *err) {
 }
 
 static int fetch_one(struct moa_pulled_file *out, const plan *p, int i, moa_http *h, const moa_pull_cfg *cfg, const moa_origin *was, moa_err *err) {
-    char target[4096], part[4096];
+    char target[4096], part[4096], dir[4096];
     const item *it = &p->item[i];
     const bool known = !strcmp(was->source, p->source);
     const moa_origin_file *f = known ? moa_origin_find(was, it->file) : NULL;
     MOA_TRY(paths(target, part, sizeof target, cfg->folder, it->file, err));
+    snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(target, '/') - target), target);
+    MOA_TRY(moa_mkdirs(dir, err));
     snprintf(out->file, sizeof out->file, "%s", it->file);
     moa_ref_show(out->url, sizeof out->url, it->url);
     const int64_t here = f ? size_of(target) : -1;
@@ -243,8 +245,6 @@ static int fetch_all(moa_pulled *out, const plan *p, moa_http *h, const moa_pull
     snprintf(dir, sizeof dir, "%s/.pull", cfg->folder);
     MOA_TRY(moa_mkdirs(dir, err));
     MOA_TRY(check_folder(p, cfg, err));
-    snprintf(dir, sizeof dir, "%s/%s", cfg->folder, p->name);
-    if (p->folder) MOA_TRY(moa_mkdirs(dir, err));
     if (snprintf(out->path, sizeof out->path, "%s/%s", cfg->folder, p->folder ? p->name : p->item[0].file) >= (int)sizeof out->path)
         return moa_fail(err, MOA_ELIMIT, "%s: the path is too long", cfg->folder);
     if (moa_origin_read(&was, cfg->folder, p->name, NULL) < 0) was = (moa_origin){0}; /* unreadable: as if nothing were known */

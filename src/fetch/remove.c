@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define POOLING "1_Pooling" /* the one folder inside a model's folder that a pull makes */
 enum { FOLDER_ONLY = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
 static int failed(const char *path, const char *doing, moa_err *err) { return moa_fail(err, MOA_EIO, "%s: cannot %s: %s", path, doing, strerror(errno)); }
@@ -68,7 +69,7 @@ static int top(moa_store_files *f, const char *dir, const char *entry, const str
 }
 
 static int inside(moa_store_files *f, const char *dir, const char *entry, const struct stat *st, const char *name, moa_err *err) {
-    (void)name;
+    if (S_ISDIR(st->st_mode) && !strcmp(dir, name) && !strcmp(entry, POOLING)) return f->pooling = true, 0;
     if (!S_ISDIR(st->st_mode)) return add(f, dir, entry, true, S_ISREG(st->st_mode) ? st->st_size : 0, err);
     moa_fail(err, MOA_EIO, "%s/%s: a folder that moa did not make; nothing was removed", dir, entry);
     return moa_hint(err, MOA_EIO, "look what is in it and remove it yourself");
@@ -94,8 +95,11 @@ static int pulls(moa_store_files *f, const char *dir, const char *entry, const s
 int moa_store_find(moa_store_files *out, const char *folder, const char *name, moa_err *err) {
     *out = (moa_store_files){0};
     if (!moa_ref_name_ok(name)) return moa_fail(err, MOA_EUSAGE, "'%.200s' is no name of a model in %s", name, folder);
+    char sub[MOA_REF_NAME_MAX + 16];
     int rc = scan(out, folder, "", name, top, err);
     if (rc == 0 && out->folder) rc = scan(out, folder, name, name, inside, err);
+    snprintf(sub, sizeof sub, "%s/" POOLING, name);
+    if (rc == 0 && out->pooling) rc = scan(out, folder, sub, name, inside, err);
     if (rc == 0) rc = scan(out, folder, ".pull", name, pulls, err);
     if (rc == 0 && out->n == 0 && !out->folder) {
         moa_fail(err, MOA_ENOTFOUND, "no model '%s' in %s", name, folder);
@@ -125,27 +129,45 @@ static int unlink_one(int dir, const char *entry, moa_err *err) {
     return unlinkat(dir, entry, 0) == 0 || errno == ENOENT ? 0 : failed(entry, "remove", err);
 }
 
-static int for_each(const moa_store_files *f, const char *folder, do_fn *fn, moa_err *err) {
-    const int root = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0) return failed(folder, "open the folder", err);
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < f->n; i++) {
-        const char *slash = strchr(f->file[i], '/');
+/* The folder that holds `file`, opened step by step, so that no link on the way is followed. */
+static int open_folder_of(int root, const char *file) {
+    int fd = dup(root);
+    for (const char *s = file, *slash; fd >= 0 && (slash = strchr(s, '/')); s = slash + 1) {
         char dir[MOA_REF_PATH_MAX];
-        snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - f->file[i]) : 1, slash ? f->file[i] : ".");
-        const int fd = openat(root, dir, FOLDER_ONLY);
-        rc = fd < 0 ? failed(f->file[i], "open its folder", err) : fn(fd, slash ? slash + 1 : f->file[i], err);
-        if (fd >= 0) close(fd);
+        snprintf(dir, sizeof dir, "%.*s", (int)(slash - s), s);
+        const int next = openat(fd, dir, FOLDER_ONLY);
+        close(fd);
+        fd = next;
     }
-    close(root);
+    return fd;
+}
+
+static int at(int root, const char *file, do_fn *fn, moa_err *err) {
+    const char *slash = strrchr(file, '/');
+    const int fd = open_folder_of(root, file);
+    if (fd < 0) return failed(file, "open its folder", err);
+    const int rc = fn(fd, slash ? slash + 1 : file, err);
+    close(fd);
     return rc;
 }
 
+static int rmdir_one(int dir, const char *entry, moa_err *err) {
+    return unlinkat(dir, entry, AT_REMOVEDIR) == 0 || errno == ENOENT ? 0 : failed(entry, "remove the folder", err);
+}
+
+static int remove_all(const moa_store_files *f, int root, const char *name, moa_err *err) {
+    char sub[MOA_REF_NAME_MAX + 16];
+    for (int i = 0; i < f->n; i++) MOA_TRY(at(root, f->file[i], check_unlocked, err));
+    for (int i = 0; i < f->n; i++) MOA_TRY(at(root, f->file[i], unlink_one, err));
+    snprintf(sub, sizeof sub, "%s/" POOLING, name);
+    if (f->pooling) MOA_TRY(at(root, sub, rmdir_one, err));
+    return f->folder ? at(root, name, rmdir_one, err) : 0;
+}
+
 int moa_store_remove(const moa_store_files *f, const char *folder, const char *name, moa_err *err) {
-    char path[4096];
-    MOA_TRY(for_each(f, folder, check_unlocked, err));
-    MOA_TRY(for_each(f, folder, unlink_one, err));
-    if (!f->folder) return 0;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return rmdir(path) == 0 || errno == ENOENT ? 0 : failed(path, "remove the folder", err);
+    const int root = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0) return failed(folder, "open the folder", err);
+    const int rc = remove_all(f, root, name, err);
+    close(root);
+    return rc;
 }

@@ -1,7 +1,7 @@
 /* store.h - the models folder: what lies in it, where it came from, taking it away.
  *
  *     FOLDER/NAME.gguf                       a model; NAME-00001-of-0000N.gguf: one in parts
- *     FOLDER/NAME/config.json, *.safetensors a model as a folder
+ *     FOLDER/NAME/config.json, *.safetensors a model as a folder (and 1_Pooling/ in it)
  *     FOLDER/.pull/NAME.origin               where it came from, with the checksum of each file (JSON)
  *     FOLDER/.pull/FILE.part, .part.json     files on their way ('/' in FILE is '%')
  *
@@ -45,7 +45,7 @@ typedef struct moa_stored {
 int moa_store_list(moa_stored **out, int *n, const char *folder, moa_err *err);
 
 /* The files of one model, for taking away: relative to folder, parts and notes included; bytes of all. */
-typedef struct moa_store_files { char (*file)[MOA_REF_PATH_MAX]; int n, n_model; int64_t bytes; bool folder; } moa_store_files;
+typedef struct moa_store_files { char (*file)[MOA_REF_PATH_MAX]; int n, n_model; int64_t bytes; bool folder, pooling; } moa_store_files;
 int moa_store_find(moa_store_files *out, const char *folder, const char *name, moa_err *err);
 /* Removes them, never following a link. A part that a moa pull is writing: refused. */
 int moa_store_remove(const moa_store_files *f, const char *folder, const char *name, moa_err *err);

@@ -75,6 +75,8 @@ static void whole(void **state) {
     holds(target, 1, SIZE);
     unlink(target);
     httpd_add(server, "/empty", 1, 0);
+    refused(httpd_url(server, "/empty"), (moa_download){0}, MOA_EFORMAT, "no GGUF file: 0 bytes");
+    target = in_folder("notes.txt"); /* another file may be empty */
     assert_int_equal(fetch(&out, httpd_url(server, "/empty"), (moa_download){0}, NULL), 0);
     assert_int_equal(file_size(target), 0);
 }

@@ -275,15 +275,26 @@ static void all_parts(void **state) {
 
 static void a_folder(void **state) {
     (void)state;
-    static const char *const name[] = {"config.json", "model.safetensors", "tokenizer.json", "pytorch_model.bin", "onnx/x.json"};
+    static const char *const name[] = {"1_Pooling/config.json", "config.json", "model.safetensors", "pytorch_model.bin", "onnx/x.json"};
     moa_pulled p;
     moa_err err = {0};
+    moa_store_files f;
     put_repo(name, 5, 3000, false);
-    pulled(&p, "hf:own/rep", (moa_pull_cfg){0});
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){.name = "emb"});
     assert_int_equal(p.n_file, 3);
+    assert_string_equal(p.path, in_folder("emb"));
+    assert_int_equal(n_files(in_folder("emb")), 3);
+    holds(in_folder("emb/1_Pooling/config.json"), 1, 3000);
+    holds(in_folder("emb/config.json"), 2, 3000);
+    holds(in_folder("emb/model.safetensors"), 3, 3000);
+    moa_pulled_free(&p);
+    assert_int_equal(moa_store_find(&f, folder, "emb", &err), 0);
+    assert_int_equal(f.n_model, 3);
+    assert_int_equal(moa_store_remove(&f, folder, "emb", &err), 0);
+    moa_store_files_free(&f);
+    assert_int_equal(n_files(folder), 0);
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){0});
     assert_string_equal(p.path, in_folder("rep"));
-    assert_int_equal(n_files(in_folder("rep")), 3);
-    holds(in_folder("rep/model.safetensors"), 2, 3000);
     moa_pulled_free(&p);
     pulled(&p, "hf:own/rep", (moa_pull_cfg){0}); /* no checksums: the same commit and sizes are enough */
     for (int i = 0; i < 3; i++) assert_true(p.file[i].done.was_there);
@@ -319,7 +330,7 @@ static void no_room_for_all(void **state) {
 static void write_model(const char *name) {
     moa_gguf_out *o = moa_gguf_out_new();
     static const float data[32];
-    const moa_tensor t = {.name = "w", .dtype = MOA_F32, .n_dim = 1, .shape = {32}, .data = (void *)(uintptr_t)data};
+    const moa_tensor t = moa_view1(MOA_F32, (void *)(uintptr_t)data, 32);
     assert_non_null(o);
     moa_gguf_put_str(o, "general.architecture", "llama", 5);
     moa_gguf_put_tensor(o, "w", &t);

@@ -232,11 +232,12 @@ httpd *httpd_start(void) {
         fd[1] = fd[0] >= 0 ? listen_on("127.0.0.2", &port) : -1;
         h->port = port;
     }
-    h->pid = fd[1] >= 0 ? fork() : -1;
-    if (h->pid == 0) loop(h, fd);
+    const pid_t pid = fd[1] >= 0 ? fork() : -1;
+    if (pid == 0) loop(h, fd);
+    h->pid = pid; /* shared: only this side may write it */
     for (int i = 0; i < 2; i++)
         if (fd[i] >= 0) close(fd[i]);
-    if (h->pid > 0) return h;
+    if (pid > 0) return h;
     munmap(h, sizeof *h);
     return NULL;
 }
