@@ -189,6 +189,59 @@ static void round_trips(void **state) {
     assert_int_equal(checked, sizeof bounds / sizeof *bounds);
 }
 
+/* Error of one run with the best of many scales, kept in full precision: what a plain search finds. level NULL: even
+ * levels lo .. hi, and with offset the minimum of the run (but not above 0) is taken off first. */
+static double plain_search(const float *x, int n, const int8_t *level, int lo, int hi, bool offset) {
+    float big = 0, least = 0;
+    for (int i = 0; i < n; i++) big = fmaxf(big, fabsf(x[i])), least = fminf(least, x[i]);
+    double best = INFINITY;
+    for (int c = -40; c <= 40; c++) {
+        float d = big * (float)c / (20.0f * (float)(level ? 127 : -lo > hi ? -lo : hi));
+        if (offset) {
+            float top = least;
+            for (int i = 0; i < n; i++) top = fmaxf(top, x[i]);
+            d = (top - least) / (float)hi * (0.7f + 0.01f * (float)(c + 40));
+        }
+        double e = 0;
+        for (int i = 0; i < n && d != 0; i++) {
+            const float m = offset ? least : 0;
+            const float q = level ? (float)level[moa_fit_level(x[i], d, level)] : (float)moa_fit_round(x[i], d, m, lo, hi);
+            const double r = (double)x[i] - (double)(d * q) - (double)m;
+            e += r * r;
+        }
+        if (d != 0 && e < best) best = e;
+    }
+    return best;
+}
+
+/* No quantiser is worse than a plain search over scales, though some must say theirs in six bits: at 5 bits a weight that
+ * costs up to a hundredth. */
+static void better_than_plain_search(void **state) {
+    (void)state;
+    enum { N = 256 * 16 };
+    static float x[N], y[N];
+    static uint8_t q[N * 2];
+    static const struct { moa_dtype id; int run, lo, hi; bool levels, offset; } type[] = {
+        {MOA_Q4_0, 32, -8, 7, false, false},   {MOA_Q5_0, 32, -16, 15, false, false}, {MOA_Q6_K, 16, -32, 31, false, false},
+        {MOA_Q4_1, 32, 0, 15, false, true},    {MOA_Q4_K, 32, 0, 15, false, true},    {MOA_Q5_K, 32, 0, 31, false, true},
+        {MOA_IQ4_NL, 32, 0, 0, true, false},   {MOA_IQ4_XS, 32, 0, 0, true, false},
+    };
+    for (size_t k = 0; k < sizeof type / sizeof *type; k++)
+        for (int shape = 0; shape < 2; shape++) {
+            normals(x, N, 11, 0.1f);
+            for (int i = 0; i < N && shape; i++) x[i] *= fabsf(x[i]) * 10; /* heavy tails, as weights have */
+            const moa_type *t = moa_type_get(type[k].id);
+            t->quantize(q, x, NULL, N);
+            t->dequantize(y, q, N);
+            double ours = 0, plain = 0;
+            for (int i = 0; i < N; i++) ours += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+            for (int i = 0; i < N; i += type[k].run)
+                plain += plain_search(x + i, type[k].run, type[k].levels ? moa_iq4_levels : NULL, type[k].lo, type[k].hi, type[k].offset);
+            printf("%-6s error %.5g, of a plain search with exact scales %.5g\n", t->name, ours, plain);
+            assert_true(ours <= plain * (type[k].id == MOA_Q5_K ? 1.01 : 1.0));
+        }
+}
+
 /* Weights where few elements matter: the weighted error must fall when the quantiser is told. */
 static void importance_helps(void **state) {
     (void)state;
@@ -275,7 +328,8 @@ static void random_bytes(void **state) {
                     z[k + j] = t->has_min ? v + u.m[j / 16] : v;
                 }
             }
-            assert_memory_equal(y, z, sizeof y);
+            for (int j = 0; j < 512; j++) /* which NaN comes out of two is the compiler's choice */
+                if (!(isnan(y[j]) && isnan(z[j]))) assert_memory_equal(&y[j], &z[j], sizeof *y);
         }
 }
 
@@ -283,7 +337,7 @@ int main(void) {
     types = moa_types(&n_types);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_blocks),  cmocka_unit_test(codebooks),    cmocka_unit_test(digits_of_entries),
-        cmocka_unit_test(round_trips),  cmocka_unit_test(importance_helps),
+        cmocka_unit_test(round_trips),  cmocka_unit_test(better_than_plain_search), cmocka_unit_test(importance_helps),
         cmocka_unit_test(hostile_inputs), cmocka_unit_test(random_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

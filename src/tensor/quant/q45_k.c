@@ -66,27 +66,69 @@ static void refine(int *sc, int *mn, const float *x, const float *w, float d, fl
         }
 }
 
-/* Shared by both: fills scales and the 256 integers. */
+/* What a block says, before it is packed: units as f16, multiples of them for each run, integers. */
+typedef struct choice {
+    uint16_t hd, hmin;
+    int sc[RUNS], mn[RUNS];
+    uint8_t q[MOA_QK];
+    double error;
+} choice;
+
+/* Integers and error for c's scales. */
+static void assign(choice *c, const float *x, const float *w, int hi) {
+    const float unit_d = moa_f16_to_f32(c->hd), unit_m = moa_f16_to_f32(c->hmin);
+    c->error = 0;
+    for (int i = 0; i < MOA_QK; i++) {
+        const float d = unit_d * (float)c->sc[i / MOA_QB], m = -(unit_m * (float)c->mn[i / MOA_QB]);
+        c->q[i] = (uint8_t)moa_fit_round(x[i], d, m, 0, hi);
+        const double r = (double)x[i] - (double)d * c->q[i] - (double)m;
+        c->error += (double)w[i] * r * r;
+    }
+}
+
+/* The two units that fit best when all else stays: x ~ D (sc q) - M mn, two normal equations. False: none that is any use. */
+static bool solve_units(choice *c, const float *x, const float *w) {
+    double aa = 0, ab = 0, bb = 0, xa = 0, xb = 0;
+    for (int i = 0; i < MOA_QK; i++) {
+        const double wi = w[i], a = c->sc[i / MOA_QB] * c->q[i], b = c->mn[i / MOA_QB];
+        aa += wi * a * a, ab += wi * a * b, bb += wi * b * b, xa += wi * a * (double)x[i], xb += wi * b * (double)x[i];
+    }
+    const double det = aa * bb - ab * ab;
+    double d = aa > 0 ? xa / aa : 0, m = 0;
+    if (det > 1e-12 * aa * bb) d = (bb * xa - ab * xb) / det, m = (ab * xa - aa * xb) / det;
+    if (!(d > 0 && m >= 0)) return false;
+    c->hd = moa_f16_clamped((float)d), c->hmin = moa_f16_clamped((float)m);
+    return c->hd != 0;
+}
+
+/* Shared by both: each run is fitted alone, its scale and minimum become multiples of the block's units; then units, multiples
+ * and integers are improved in turn as long as the error falls. */
 static void fit_block(uint8_t scale[12], uint16_t *hd, uint16_t *hmin, uint8_t q[MOA_QK], const float *src,
                       const float *importance, int hi) {
     float x[MOA_QK], w[MOA_QK], d[RUNS], m[RUNS], d_max = 0, m_max = 0;
-    int sc[RUNS], mn[RUNS];
+    choice best = {.error = INFINITY}, c;
     for (int j = 0; j < RUNS; j++) {
         const int at = j * MOA_QB;
         moa_fit_clean(x + at, w + at, src + at, importance ? importance + at : NULL, MOA_QB);
         moa_fit_affine(&d[j], &m[j], x + at, w + at, MOA_QB, hi, true);
         d_max = fmaxf(d_max, d[j]), m_max = fmaxf(m_max, -m[j]);
     }
-    *hd = moa_f16_clamped(d_max / 63.0f), *hmin = moa_f16_clamped(m_max / 63.0f);
-    const float unit_d = moa_f16_to_f32(*hd), unit_m = moa_f16_to_f32(*hmin);
-    for (int j = 0; j < RUNS; j++) {
-        const int at = j * MOA_QB;
-        sc[j] = to_level(d[j], unit_d), mn[j] = to_level(-m[j], unit_m);
-        refine(&sc[j], &mn[j], x + at, w + at, unit_d, unit_m, hi);
-        const float dj = unit_d * (float)sc[j], mj = -(unit_m * (float)mn[j]);
-        for (int l = 0; l < MOA_QB; l++) q[at + l] = (uint8_t)moa_fit_round(x[at + l], dj, mj, 0, hi);
+    best.hd = moa_f16_clamped(d_max / 63.0f), best.hmin = moa_f16_clamped(m_max / 63.0f);
+    for (int round = 0; round < 4; round++) {
+        c = best;
+        if (round && !solve_units(&c, x, w)) break;
+        const float unit_d = moa_f16_to_f32(c.hd), unit_m = moa_f16_to_f32(c.hmin);
+        for (int j = 0; j < RUNS; j++) {
+            if (!round) c.sc[j] = to_level(d[j], unit_d), c.mn[j] = to_level(-m[j], unit_m);
+            refine(&c.sc[j], &c.mn[j], x + j * MOA_QB, w + j * MOA_QB, unit_d, unit_m, hi);
+        }
+        assign(&c, x, w, hi);
+        if (!(c.error < best.error)) break;
+        best = c;
     }
-    pack_scales(scale, sc, mn);
+    *hd = best.hd, *hmin = best.hmin;
+    memcpy(q, best.q, MOA_QK);
+    pack_scales(scale, best.sc, best.mn);
 }
 
 static void pack_nibbles(uint8_t out[128], const uint8_t q[MOA_QK]) {
