@@ -86,7 +86,8 @@ typedef struct moa_session moa_session;
 int moa_session_open(moa_session **out, const moa_model *m, int n_ctx, int n_seq, int n_threads, moa_err *err);
 void moa_session_free(moa_session *s);
 
-/* Sequences are small integers. A fork shares the first n_keep positions (<= length) and costs nothing until it writes. */
+/* Sequences are small integers. A fork shares the first n_keep positions (<= length) and costs nothing until it writes. Where a model's
+ * sliding windows have left what position n_keep sees, a fork is MOA_ELIMIT, and a truncate leaves nothing. */
 int moa_seq_new(moa_session *s, moa_err *err); /* id or MOA_ELIMIT */
 int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err);
 void moa_seq_free(moa_session *s, int seq);
@@ -143,7 +144,8 @@ typedef struct moa_mix moa_mix;
 /* spec: "NAME" or "NAME:KEY=VALUE,..." with NAME one of single, greedy, self-moa, moa, self-moa-seq, vote and KEY one of
  * n, layers, window, repeat, temperature, top-k, top-p, min-p, repeat-penalty, max-tokens, aggregate-temperature,
  * aggregate-max-tokens, proposers (paths joined by '+'), aggregator (a path). A wrong one is MOA_EUSAGE and says what
- * there is. model: the GGUF file of every role that the spec names no model for. n_threads 0: all cores. */
+ * there is. model: the GGUF file of every role that the spec names no model for. n_threads 0: all cores. A conversation with
+ * its reply may be as long as the model reads, or as 1 GiB of KV holds. */
 int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threads, moa_err *err);
 void moa_mix_close(moa_mix *m);
 /* From now on drafts (the only replies of single and vote) follow one grammar, and what merges them the other; NULL: free. Give both
@@ -155,7 +157,7 @@ typedef struct moa_mix_event {
     enum { MOA_MIX_CALL_START, MOA_MIX_CALL_TEXT, MOA_MIX_CALL_END } kind;
     int call;
     const char *name, *role;   /* "p3", "proposer"; "agg", "aggregator" */
-    bool is_answer;            /* this call's text is the answer's, unless moa_mix_reply's differs: then it had none, and a vote chose */
+    bool is_answer;            /* this call's text is the answer, but for a first line "Replies say: ..."; where it lost the answer, a vote chose another */
     const char *text; size_t n; /* MOA_MIX_CALL_TEXT: n bytes of whole UTF-8 characters, not 0-terminated; 0 bytes: a long prompt is still read */
 } moa_mix_event;
 typedef bool (*moa_mix_cb)(void *ctx, const moa_mix_event *e); /* false stops the mix: MOA_ECANCELED */
@@ -169,7 +171,7 @@ typedef struct moa_mix_usage {
 
 /* Answer a conversation that ends with the user's turn. Equal seeds give equal answers. cb, ctx and usage may be
  * NULL. *answer is the caller's: free() it. An aggregator that moa trained begins with a line "Replies say: 12 | 12 | 15", what
- * the drafts say: leave that line out when you put the answer into a conversation. */
+ * the drafts say: the line is in its call's text, and no part of the answer. */
 int moa_mix_reply(char **answer, moa_mix *m, const moa_message *msg, int n_msg, uint64_t seed, moa_mix_cb cb, void *ctx,
                   moa_mix_usage *usage, moa_err *err);
 

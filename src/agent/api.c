@@ -3,6 +3,7 @@
 #include "agent/mix.h"
 #include "format/grammar.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +13,14 @@ struct moa_mix {
     int n_threads;
 };
 
+static int path_of(char *out, size_t n, const char *name, moa_err *err) {
+    if (!name) return moa_fail(err, MOA_EINVAL, "no model is named");
+    const int len = snprintf(out, n, "%s", name);
+    return len >= 0 && (size_t)len < n ? 0 : moa_fail(err, MOA_ELIMIT, "a model's path has %d bytes, at most %zu are allowed", len, n - 1);
+}
+
 static int open_path(void *ctx, moa_backend **out, const char *name, moa_err *err) {
     const moa_mix *m = ctx;
-    if (!name) return moa_fail(err, MOA_EINVAL, "no model is named");
     moa_session_cfg cfg = moa_session_defaults();
     cfg.n_threads = m->n_threads;
     return moa_backend_local_open(out, name, &cfg, err);
@@ -26,7 +32,7 @@ int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threa
     moa_mix *m = calloc(1, sizeof *m);
     if (!m) return moa_fail(err, MOA_ENOMEM, "a mix");
     m->n_threads = n_threads;
-    int rc = moa_pool_new(&m->pool, open_path, m, err);
+    int rc = moa_pool_new(&m->pool, path_of, open_path, m, err);
     if (rc >= 0) rc = moa_mix_spec_parse(&m->spec, spec ? spec : "self-moa", err);
     if (rc >= 0) rc = moa_mix_spec_bind(&m->spec, m->pool, model, err);
     if (rc < 0) {

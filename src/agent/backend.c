@@ -25,6 +25,12 @@ void moa_backend_close(moa_backend *b) {
     if (b) b->ops->close(b);
 }
 
+int moa_backend_ctx_hint(moa_err *err, int rc, const moa_backend *b, int64_t n, const char *first) {
+    if (n < b->n_ctx_most && b->n_ctx < b->n_ctx_most)
+        return moa_hint(err, rc, "%s, or allow a longer context: --ctx N, the model reads up to %d tokens", first, b->n_ctx_most);
+    return moa_hint(err, rc, "%s; %s reads no more than %d tokens", first, b->id, b->n_ctx_most ? b->n_ctx_most : b->n_ctx);
+}
+
 /* Calls of a batch run side by side, so their own times overlap. Each gets a share of the wall time by the tokens
  * that were computed for it: shares add up to what was really spent. */
 static void share_time(moa_call *call, int n, double wall) {

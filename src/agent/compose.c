@@ -114,7 +114,7 @@ static int set_shortened(moa_run *r, moa_agent_node *n, const char **cut, const 
     return set_references(r, n, cut, n_ref, err);
 }
 
-/* The largest limit whose prompt fits; MIN_REF when none does (the backend then says by how much). */
+/* The largest limit whose prompt fits, MIN_REF when none leaves the reply its room; an error when not even the prompt fits. */
 static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
     size_t lo = MIN_REF, hi = 0, longest;
     for (int i = 0; i < n_ref; i++) hi = strlen(ref[i]) > hi ? strlen(ref[i]) : hi;
@@ -134,7 +134,12 @@ static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref,
     }
     moa_node_note(r, n, "references shortened to %zu of up to %zu bytes each to fit the context of %d tokens", lo, longest,
                   n->backend->n_ctx);
-    return set_shortened(r, n, cut, ref, n_ref, lo, err);
+    MOA_TRY(set_shortened(r, n, cut, ref, n_ref, lo, err));
+    const int64_t tokens = n->backend->ops->measure(n->backend, n->msg, n->n_msg, err);
+    if (tokens < n->backend->n_ctx) return tokens < 0 ? (int)tokens : 0;
+    const int rc = moa_fail(err, MOA_ELIMIT, "%d references of at most %zu bytes each make a prompt of %lld tokens, the context of %s holds %d with the reply",
+                            n_ref, lo, (long long)tokens, n->backend->id, n->backend->n_ctx);
+    return moa_backend_ctx_hint(err, rc, n->backend, tokens, "use fewer samples");
 }
 
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
@@ -145,13 +150,11 @@ int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref
     return fits || n_ref == 0 ? 0 : fit_references(r, n, ref, n_ref, err);
 }
 
-const char *moa_reference_of(const moa_agent_node *n) { return n->text + moa_aggregate_preface(n->text, n->text_len); }
-
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) {
     const char **ref = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *ref);
     if (!ref) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
     int n_ref = 0;
     for (int i = 0; i < n->n_in; i++)
-        if (r->node[n->in[i]].state == MOA_NODE_DONE) ref[n_ref++] = moa_reference_of(&r->node[n->in[i]]);
+        if (r->node[n->in[i]].state == MOA_NODE_DONE) ref[n_ref++] = moa_node_reply(&r->node[n->in[i]]);
     return moa_compose_references(r, n, ref, n_ref, err);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const moa_mix_row rows[] = {
     {"single", "one reply, sampled", "single", 0, 0, 0.7f, "", false},
@@ -178,26 +179,44 @@ void moa_mix_spec_deinit(moa_mix_spec *s) {
 
 /* ---- the pool ---- */
 
-typedef struct entry { char *name; moa_backend *b; struct entry *next; } entry;
-struct moa_pool { moa_open_fn open; void *ctx; entry *first; };
+typedef struct entry {
+    char *name;
+    bool is_file; dev_t dev; ino_t ino; /* which file the name leads to */
+    moa_backend *b;
+    struct entry *next;
+} entry;
+struct moa_pool { moa_path_fn path; moa_open_fn open; void *ctx; entry *first; };
 
-int moa_pool_new(moa_pool **out, moa_open_fn open, void *ctx, moa_err *err) {
+int moa_pool_new(moa_pool **out, moa_path_fn path, moa_open_fn open, void *ctx, moa_err *err) {
     *out = calloc(1, sizeof **out);
     if (!*out) return moa_fail(err, MOA_ENOMEM, "a pool of models");
-    **out = (moa_pool){open, ctx, NULL};
+    **out = (moa_pool){path, open, ctx, NULL};
     return 0;
 }
 
+static bool same(const entry *e, const char *name, const struct stat *file) {
+    return file && e->is_file ? e->dev == file->st_dev && e->ino == file->st_ino : !strcmp(e->name, name);
+}
+
 int moa_pool_get(moa_backend **out, moa_pool *p, const char *name, moa_err *err) {
+    char path[4096];
+    struct stat st;
+    if (p->path) {
+        MOA_TRY(p->path(path, sizeof path, name, err));
+        name = path;
+    }
     const char *key = name ? name : "";
+    const bool is_file = p->path && stat(key, &st) == 0;
     for (entry *e = p->first; e; e = e->next)
-        if (!strcmp(e->name, key)) return *out = e->b, 0;
+        if (same(e, key, is_file ? &st : NULL)) return *out = e->b, 0;
     entry *e = calloc(1, sizeof *e);
     if (!e || !(e->name = strdup(key))) {
         free(e);
         return moa_fail(err, MOA_ENOMEM, "model %s", key);
     }
-    int rc = p->open(p->ctx, &e->b, name, err);
+    e->is_file = is_file;
+    if (is_file) e->dev = st.st_dev, e->ino = st.st_ino;
+    int rc = p->open(p->ctx, &e->b, name ? e->name : NULL, err); /* lives as long as the backend */
     if (rc < 0) {
         free(e->name);
         free(e);

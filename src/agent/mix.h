@@ -6,11 +6,13 @@
 
 #include "agent/run.h"
 
-/* Models by name, opened on first use. */
-typedef int (*moa_open_fn)(void *ctx, moa_backend **out, const char *name /* NULL: the default model */, moa_err *err);
+/* Models by name, opened on first use. path (NULL: names are not files) turns a name into that of a file; names that lead to
+ * one file, however they are spelled, give one backend. */
+typedef int (*moa_path_fn)(char *out, size_t n, const char *name /* NULL: the default model */, moa_err *err);
+typedef int (*moa_open_fn)(void *ctx, moa_backend **out, const char *name /* as path gave it */, moa_err *err);
 typedef struct moa_pool moa_pool;
-int moa_pool_new(moa_pool **out, moa_open_fn open, void *ctx, moa_err *err);
-int moa_pool_get(moa_backend **out, moa_pool *p, const char *name, moa_err *err); /* the pool's; equal names, equal backend */
+int moa_pool_new(moa_pool **out, moa_path_fn path, moa_open_fn open, void *ctx, moa_err *err);
+int moa_pool_get(moa_backend **out, moa_pool *p, const char *name, moa_err *err); /* the pool's */
 void moa_pool_free(moa_pool *p); /* closes the models */
 
 /* One built-in mix. */

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "task/task.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,9 +52,15 @@ void moa_run_free(moa_run *r) {
     free(r);
 }
 
+const char *moa_node_reply(const moa_agent_node *n) {
+    return n->backend && n->n_in ? n->text + moa_aggregate_preface(n->text, n->text_len) : n->text;
+}
+
 const char *moa_run_answer(const moa_run *r) {
-    const char *t = r->answer >= 0 && r->answer < r->n_node ? r->node[r->answer].text : NULL;
-    return t ? t : "";
+    const moa_agent_node *n = r->answer >= 0 && r->answer < r->n_node ? &r->node[r->answer] : NULL;
+    if (!n || !n->text) return "";
+    const char *t = moa_node_reply(n);
+    return *t ? t : n->text; /* nothing but that line is better than nothing */
 }
 
 static int grow(moa_run *r, moa_err *err) {
@@ -254,6 +261,12 @@ static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     r->usage.total_tokens = r->usage.prompt_tokens + r->usage.completion_tokens;
 }
 
+/* A reply that its model had not ended. Drafts may be cut at max-tokens without a word, an answer may not. */
+static void note_cut(moa_run *r, moa_agent_node *n, bool is_answer) {
+    if (n->why == MOA_STOP_CONTEXT) moa_node_note(r, n, "cut off where the context of %d tokens ends", n->backend->n_ctx);
+    if (n->why == MOA_STOP_LENGTH && is_answer) moa_node_note(r, n, "cut off after %d tokens (max-tokens)", n->max_tokens);
+}
+
 /* Once a call: when its backend tells its end, else when the whole batch is back. */
 static void finish_call(exec_state *x, int k) {
     moa_call *c = &x->call[k];
@@ -272,6 +285,7 @@ static void finish_call(exec_state *x, int k) {
         node_fail(x, r, i, c->rc, &c->err);
         return;
     }
+    note_cut(r, n, i == r->answer);
     if (n->accept && !n->accept(r, n)) {
         moa_node_note(r, n, "its reply has no answer");
         fall_back(r, n);

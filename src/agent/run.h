@@ -48,11 +48,16 @@ struct moa_backend {
     const char *id;                   /* model name shown */
     uint64_t fingerprint;             /* of the model's weights; 0: unknown */
     int n_ctx;                        /* tokens of one conversation with its reply; 0: unknown */
+    int n_ctx_most;                   /* what n_ctx could be: the model reads so much; 0: unknown */
 };
 const moa_backend_ops *const *moa_backends(int *n);
 /* Every fallible part of complete goes through here: a call without its own code gets the backend's. Sets share_s. */
 int moa_backend_complete(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err);
-/* cfg NULL: KV for about 32 conversations within 1 GiB, all cores. */
+/* Hint for a prompt of n tokens that b has no room for: `first`, and a longer context where the model reads that much. */
+int moa_backend_ctx_hint(moa_err *err, int rc, const moa_backend *b, int64_t n, const char *first);
+/* cfg NULL: all cores, and a context of moa_backend_local_ctx. cfg->max_len: tokens of one conversation. KV (cfg->n_ctx 0) then is
+ * for about 32 conversations within 1 GiB, and for one of max_len whatever it takes; memory is used as far as it fills. */
+int moa_backend_local_ctx(const moa_hparams *h); /* the model's, or what 1 GiB of KV (f32) holds */
 int moa_backend_local_open(moa_backend **out, const char *path, const moa_session_cfg *cfg, moa_err *err);
 void moa_backend_close(moa_backend *b);
 moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements; NULL for other kinds */
@@ -149,7 +154,10 @@ int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err); /* index; in
  * that fails does not stop the others: its code is in rc. */
 int moa_run_execute_many(moa_run **r, int n, moa_event_cb cb, void *ctx, moa_err *err);
 int moa_run_execute(moa_run *r, moa_event_cb cb, void *ctx, moa_err *err);
-const char *moa_run_answer(const moa_run *r);
+/* What a node said, without the line of what the replies say with which one that reads references may begin: the line is in
+ * node->text, and no part of an answer or of a reference. */
+const char *moa_node_reply(const moa_agent_node *n);
+const char *moa_run_answer(const moa_run *r); /* the reply of the answer's node; "" when there is none */
 void moa_run_free(moa_run *r);
 
 #endif

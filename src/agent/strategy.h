@@ -21,8 +21,6 @@ int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err);
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err);
 /* The same for references given as texts. */
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
-/* A node's reply as others read it: without the line of answers that an aggregator begins with. */
-const char *moa_reference_of(const moa_agent_node *n);
 /* Do these references fit uncut? Sets *fits. n as above. */
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
 

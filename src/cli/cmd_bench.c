@@ -24,11 +24,11 @@ const moa_bench *const *moa_benches(int *n) {
 
 enum { O_MODEL, O_THREADS, O_RUNS, O_JSON };
 static const moa_opt opts[] = {
-    {"--model", "-m", MOA_OPT_STR, "MODEL", "model file or name (default: the bundled one)", 0, 0},
-    {"--threads", "-t", MOA_OPT_INT, "T", "threads (default: all cores)", 1, 1024},
+    MOA_ROW_MODEL,
+    MOA_ROW_THREADS,
     {"--runs", "-r", MOA_OPT_INT, "N", "repeats of each measurement; the median counts", 1, 1000},
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROW_JSON(""),
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

@@ -4,7 +4,6 @@
 #include "base/buf.h"
 #include "cli/live.h"
 #include "cli/mixopt.h"
-#include "task/task.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@ enum { O_QUIET = MIXO_COUNT };
 static const moa_opt opts[] = {
     MOA_MIX_OPTS,
     {"--quiet", "-q", MOA_OPT_FLAG, NULL, "show answers only", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 static const char commands_text[] = "  /mix NAME[:KEY=VALUE,...]  answer with another mix\n"
                                     "  /model MODEL               use another model\n"
@@ -73,11 +72,10 @@ static int turn(chat *c, const char *text, moa_err *err) {
         moa_live_free(live);
         const char *a = moa_run_answer(r);
         if (rc >= 0 && !shown) {
-            moa_term_answer(stdout, a);
+            moa_term_write(stdout, a, strlen(a));
             fputs("\n", stdout);
         }
-        /* What the replies said is no part of the talk. */
-        if (rc >= 0) rc = say(c, "assistant", a + moa_aggregate_preface(a, strlen(a)), err);
+        if (rc >= 0) rc = say(c, "assistant", a, err);
         for (int i = 0; i < r->n_node && !c->quiet; i++)
             if (r->node[i].note && r->node[i].backend) fprintf(stderr, "(%s: %s)\n", r->node[i].name, r->node[i].note);
         moa_run_free(r);
@@ -150,6 +148,7 @@ static int talk(chat *c, moa_err *err) {
         c->failed = done < 0;
         if (done == MOA_ECANCELED) fputs("(stopped; this turn is forgotten)\n", stderr);
         else if (done < 0) moa_cli_fail(&e);
+        if (done == MOA_ELIMIT && c->n_msg > (c->system != NULL)) fputs("  /reset forgets what was said before\n", stderr);
     }
     if (tty && rc >= 0) fputs("\n", stderr);
     free(line);
@@ -159,14 +158,14 @@ static int talk(chat *c, moa_err *err) {
 
 static int run(int argc, char **argv) {
     moa_optval v[sizeof opts / sizeof *opts];
-    int n_pos, rc = moa_opt_parse(&moa_command_chat, argc, argv, v, NULL, 0, &n_pos), threads;
+    int n_pos, rc = moa_opt_parse(&moa_command_chat, argc, argv, v, NULL, 0, &n_pos);
     if (rc) return rc < 0 ? 2 : 0;
     moa_err err = {0};
-    threads = (int)v[MIXO_THREADS].i;
+    moa_session_cfg cfg = moa_cli_session(&v[MIXO_THREADS], &v[MIXO_CTX]);
     chat c = {.system = v[MIXO_SYSTEM].s, .quiet = v[O_QUIET].set, .seed = v[MIXO_SEED].set ? (uint64_t)v[MIXO_SEED].i : 1};
     if (v[MIXO_MODEL].set && !(c.model = strdup(v[MIXO_MODEL].s))) rc = moa_fail(&err, MOA_ENOMEM, "the model's name");
     if (rc >= 0) rc = moa_mixopt_spec(&c.spec, v, "self-moa", &err);
-    if (rc >= 0) rc = moa_pool_new(&c.pool, moa_cli_open_model, &threads, &err);
+    if (rc >= 0) rc = moa_pool_new(&c.pool, moa_cli_model_path, moa_cli_open_model, &cfg, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&c.spec, c.pool, c.model, &err);
     if (rc >= 0) {
         moa_interrupt_catch();

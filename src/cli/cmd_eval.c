@@ -11,21 +11,22 @@
 #include <unistd.h>
 
 enum { MAX_MIX = 64 };
-enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_THREADS, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
+enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
 static const moa_opt opts[] = {
-    {"--model", "-m", MOA_OPT_STR, "MODEL", "model file or name (default: the bundled one)", 0, 0},
+    MOA_ROW_MODEL,
     {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
     {"-n", NULL, MOA_OPT_INT, "ITEMS", "items of each family (default 20)", 1, 100000},
     {"--seeds", NULL, MOA_OPT_INT, "K", "runs of every item with other seeds (default 1)", 1, 1000},
-    {"--seed", NULL, MOA_OPT_INT, "S", "of items and samples (default 1)", 0, 9.2e18},
-    {"--max-tokens", NULL, MOA_OPT_INT, "N", "most tokens of one reply, in all mixes", 1, 1000000},
-    {"--threads", "-t", MOA_OPT_INT, "T", "threads (default: all cores)", 1, 1024},
+    MOA_ROW_SEED("of items and samples (default 1)"),
+    MOA_ROW_MAX_TOKENS,
+    MOA_ROW_CTX,
+    MOA_ROW_THREADS,
     {"--journal", NULL, MOA_OPT_STR, "FILE", "remember finished calls: a killed evaluation resumes", 0, 0},
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout", 0, 0},
+    MOA_ROW_JSON(""),
     {"--plot", NULL, MOA_OPT_STR, "FILE.svg", "chart of accuracy against n; FILE.diversity.svg: of proposals", 0, 0},
     {"--table", NULL, MOA_OPT_STR, "FILE.md", "results as a Markdown table", 0, 0},
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROW_QUIET,
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);
@@ -71,7 +72,7 @@ static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
 
 /* ---- models behind the journal ---- */
 
-typedef struct opener { int threads; moa_pool *real; moa_journal *journal; } opener;
+typedef struct opener { moa_session_cfg cfg; moa_pool *real; moa_journal *journal; } opener;
 
 static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
     opener *o = ctx;
@@ -172,14 +173,14 @@ static int run(int argc, char **argv) {
     moa_err err = {0};
     moa_taskset *tasks = NULL;
     moa_pool *pool = NULL;
-    opener o = {.threads = (int)v[O_THREADS].i};
+    opener o = {.cfg = moa_cli_session(&v[O_THREADS], &v[O_CTX])};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
     rc = specs(&e, v, &err);
     if (rc >= 0) rc = moa_taskset_open(&tasks, set, e.seed, v[O_N].set ? (int)v[O_N].i : 20, &err);
     e.tasks = tasks;
     if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);
-    if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_open_model, &o.threads, &err);
-    if (rc >= 0) rc = moa_pool_new(&pool, open_remembered, &o, &err);
+    if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.cfg, &err);
+    if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, open_remembered, &o, &err);
     for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], pool, v[O_MODEL].s, &err);
     if (rc >= 0) rc = measure(&e, v, set, o.journal, &err);
     moa_eval_deinit(&e);

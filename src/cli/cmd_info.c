@@ -1,6 +1,7 @@
 /* cmd_info.c - moa info MODEL: what is in a model file and what it costs to run. Works on any GGUF; the numbers of a run
  * are shown when the architecture is known.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/run.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "cli/cli.h"
@@ -13,9 +14,9 @@
 
 enum { O_JSON, O_TENSORS };
 static const moa_opt opts[] = {
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout", 0, 0},
+    MOA_ROW_JSON(""),
     {"--tensors", NULL, MOA_OPT_FLAG, NULL, "list every tensor (always in --json)", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);
@@ -66,7 +67,7 @@ static void summarise(summary *s, const moa_gguf *g) {
     if (moa_hparams_check(&s->h, &s->why) >= 0) s->arch = a;
 }
 
-static uint64_t kv_bytes(const moa_hparams *h) { return 2ull * (uint64_t)h->n_layer * (uint64_t)h->n_kv * (uint64_t)h->head_dim * 4; }
+static uint64_t kv_bytes(const moa_hparams *h) { return (uint64_t)moa_kv_numbers(h) * 4; }
 
 static void put_value(moa_buf *b, const moa_gguf_kv *kv) {
     moa_str s;
@@ -122,8 +123,8 @@ static int show_json(const moa_gguf *g, const summary *s, const char *path, moa_
     moa_buf_adds(&b, "},\"hparams\":");
     put_hparams(&b, s);
     if (s->arch)
-        moa_buf_addf(&b, ",\"kv_bytes_per_token\":%" PRIu64 ",\"kv_bytes_full_context\":%" PRIu64, kv_bytes(&s->h),
-                     kv_bytes(&s->h) * (uint64_t)s->h.n_ctx);
+        moa_buf_addf(&b, ",\"kv_bytes_per_token\":%" PRIu64 ",\"kv_bytes_full_context\":%" PRIu64 ",\"default_ctx\":%d", kv_bytes(&s->h),
+                     kv_bytes(&s->h) * (uint64_t)s->h.n_ctx, moa_backend_local_ctx(&s->h));
     moa_buf_adds(&b, ",\"metadata\":{");
     for (int i = 0; i < moa_gguf_n_kv(g); i++) {
         const moa_gguf_kv *kv = moa_gguf_kv_at(g, i);
@@ -156,6 +157,8 @@ static void show_text(const moa_gguf *g, const summary *s, const char *path, boo
         if (h->n_expert) printf("  %d experts, %d a token, gate %s\n", h->n_expert, h->n_expert_used, moa_gate_name(h->gate_norm));
         printf("  KV cache %" PRIu64 " bytes a token, %.2f MB for the whole context (half in f16)\n", kv_bytes(h),
                (double)kv_bytes(h) * h->n_ctx / 1e6);
+        const int ctx = moa_backend_local_ctx(h);
+        if (ctx < h->n_ctx) printf("  moa run takes conversations of %d tokens (1 GiB of KV); --ctx N allows longer ones\n", ctx);
     } else {
         printf("to run\n  not possible: %s\n", s->why.text);
     }

@@ -96,7 +96,7 @@ static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
 enum { N_KIND = sizeof kinds / sizeof *kinds };
 
 static int run(int argc, char **argv);
-static const moa_opt opts[] = {{NULL, NULL, 0, NULL, NULL, 0, 0}};
+static const moa_opt opts[] = {MOA_ROWS_END};
 const moa_command moa_command_list = {
     .name = "list", .usage = "KIND", .help = "list models, mixes and everything else that is built in",
     .more = "KIND: models mixes strategies backends routers combiners archs types kernels ops optimizers schedules tasks benches commands", .opts = opts, .run = run};

@@ -20,10 +20,10 @@ static const moa_opt opts[] = {
     {"--out", "-o", MOA_OPT_STR, "FILE", "where to write f32 little-endian [n_tokens][n_vocab]; without it, the best token of each row is shown", 0, 0},
     {"--isa", NULL, MOA_OPT_STR, "NAME", "use kernels of at most ref, avx2, avx512 or amx", 0, 0},
     {"--fast", NULL, MOA_OPT_FLAG, NULL, "int8 activations, as `moa run` computes (default: reference mode)", 0, 0},
-    {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: all cores)", 1, 1024},
+    MOA_ROW_THREADS,
     {"--batch", "-b", MOA_OPT_INT, "N", "rows a step (default 256); the result does not depend on it", 1, 65536},
     {"--kv-f16", NULL, MOA_OPT_FLAG, NULL, "keep keys and values in f16", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

@@ -15,11 +15,11 @@ static const moa_opt opts[] = {
     {"--family", "-f", MOA_OPT_STR, "FAMILY", "only this family (default: all, in turn)", 0, 0},
     {"--level", "-l", MOA_OPT_INT, "L", "only this level, from 1 (default: drawn)", 1, 99},
     {"--split", NULL, MOA_OPT_STR, "SPLIT", "train (default) or heldout", 0, 0},
-    {"--seed", "-s", MOA_OPT_INT, "S", "seed of the items (default 1)", 0, 9e15},
+    MOA_ROW_SEED("seed of the items (default 1)"),
     {"-n", NULL, MOA_OPT_INT, "N", "number of items (default: one for each family)", 1, 1e9},
     {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object a line: a task file for moa eval", 0, 0},
     {"--list", NULL, MOA_OPT_FLAG, NULL, "list the families", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

@@ -15,9 +15,9 @@ enum { MAX_INPUT = 16 << 20, O_GRAMMAR = MIXO_COUNT, O_SCHEMA, O_JSON, O_QUIET }
 static const moa_opt opts[] = {
     MOA_MIX_OPTS,
     MOA_CONSTRAINT_OPTS,
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout: answer, every call, usage", 0, 0},
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROW_JSON(": answer, every call, usage"),
+    MOA_ROW_QUIET,
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);
@@ -54,7 +54,7 @@ static int read_prompt(moa_buf *b, const char *const *pos, int n_pos, moa_err *e
 static void print_answer(const moa_run *r, bool shown) {
     const char *a = moa_run_answer(r);
     if (shown) return;
-    if (isatty(STDOUT_FILENO)) moa_term_answer(stdout, a);
+    if (isatty(STDOUT_FILENO)) moa_term_write(stdout, a, strlen(a));
     else fputs(a, stdout);
     fputs("\n", stdout);
 }
@@ -99,7 +99,7 @@ static int ask(const moa_mix_spec *s, const moa_optval *v, const char *prompt, m
 static int run(int argc, char **argv) {
     moa_optval v[sizeof opts / sizeof *opts];
     const char *pos[256] = {0};
-    int n_pos, rc = moa_opt_parse(&moa_command_run, argc, argv, v, pos, 256, &n_pos), threads;
+    int n_pos, rc = moa_opt_parse(&moa_command_run, argc, argv, v, pos, 256, &n_pos);
     if (rc) return rc < 0 ? 2 : 0;
     if (n_pos == 0 && isatty(STDIN_FILENO)) return moa_cli_usage(&moa_command_run, "the prompt is missing");
     moa_err err = {0};
@@ -107,13 +107,13 @@ static int run(int argc, char **argv) {
     moa_buf_init(&prompt, MAX_INPUT);
     moa_mix_spec s = {0};
     moa_pool *pool = NULL;
-    threads = (int)v[MIXO_THREADS].i;
+    moa_session_cfg cfg = moa_cli_session(&v[MIXO_THREADS], &v[MIXO_CTX]);
     rc = moa_mixopt_spec(&s, v, "self-moa", &err);
     moa_grammar *grammar = NULL;
     if (rc >= 0) rc = moa_cli_constraint(&grammar, &v[O_GRAMMAR], &v[O_SCHEMA], &err);
     s.cfg.propose_grammar = s.cfg.aggregate_grammar = grammar;
     if (rc >= 0) rc = read_prompt(&prompt, pos, n_pos, &err);
-    if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_open_model, &threads, &err);
+    if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, moa_cli_open_model, &cfg, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&s, pool, v[MIXO_MODEL].s, &err);
     if (rc >= 0) rc = ask(&s, v, moa_buf_str(&prompt), &err);
     moa_mix_spec_deinit(&s);

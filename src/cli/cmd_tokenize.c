@@ -17,7 +17,7 @@ static const moa_opt opts[] = {
     {"--count", NULL, MOA_OPT_FLAG, NULL, "only how many tokens", 0, 0},
     {"--special", NULL, MOA_OPT_FLAG, NULL, "control tokens written in the text become ids", 0, 0},
     {"--no-bos", NULL, MOA_OPT_FLAG, NULL, "without the token that begins a text", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

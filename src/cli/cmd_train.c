@@ -13,10 +13,10 @@ enum { O_RESUME, O_FRESH, O_THREADS, O_OUT, O_CHECK };
 static const moa_opt opts[] = {
     {"--resume", NULL, MOA_OPT_FLAG, NULL, "go on from the newest checkpoint", 0, 0},
     {"--fresh", NULL, MOA_OPT_FLAG, NULL, "start over, even where an unfinished run lies", 0, 0},
-    {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: all cores)", 1, 1024},
+    MOA_ROW_THREADS,
     {"--out", "-o", MOA_OPT_STR, "DIR", "run folder (default: runs/NAME of the recipe)", 0, 0},
     {"--check", NULL, MOA_OPT_FLAG, NULL, "only read the recipe and say what it would do", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

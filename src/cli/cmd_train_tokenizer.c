@@ -22,7 +22,7 @@ static const moa_opt opts[] = {
     {"--eos", NULL, MOA_OPT_STR, "TOKEN", "the special token that ends an answer", 0, 0},
     {"--pad", NULL, MOA_OPT_STR, "TOKEN", "the special token that fills up", 0, 0},
     {"--pre", NULL, MOA_OPT_STR, "NAME", "rule that cuts text into words, as in tokenizer.ggml.pre (default: moa)", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

@@ -23,8 +23,9 @@ enum { TAIL = 1024, MAX_LINES = 512 };
 
 typedef struct growing { char tail[TAIL]; size_t n; } growing; /* the end of a reply */
 
-/* Where the text of an answer stands: an aggregator's begins with a line of what the replies say, shown dim. */
-typedef struct answer_style { enum { BEGIN, IN_LINE, PLAIN } at; size_t n_begin; /* bytes of the mark that are held back */ } answer_style;
+/* Where a streamed answer stands. An aggregator may begin with a line of what the replies say, which is no part of the answer: it
+ * goes, dim, to the view. */
+typedef struct answer_text { enum { BEGIN, IN_LINE, PLAIN } at; size_t n_begin; /* bytes of the mark that are held back */ } answer_text;
 
 struct moa_live {
     moa_live_cfg cfg;
@@ -35,7 +36,7 @@ struct moa_live {
     double last;
     bool hidden, streaming, ended;
     size_t n_streamed;
-    answer_style answer;
+    answer_text answer;
 };
 
 /* ---- text on a terminal ---- */
@@ -47,35 +48,6 @@ void moa_term_write(FILE *f, const char *s, size_t n) {
         if (cp == '\n' || cp == '\t' || (cp >= 0x20 && cp != 0x7F && !(cp >= 0x80 && cp < 0xA0))) fwrite(s + i, 1, (size_t)k, f);
         i += (size_t)k;
     }
-}
-
-static const char says[] = MOA_REPLIES_SAY;
-
-/* A piece of an answer; n 0 ends it. */
-static void write_answer(FILE *f, answer_style *a, const char *s, size_t n) {
-    const bool end = n == 0;
-    if (!moa_term_color(f)) a->at = PLAIN;
-    if (a->at == BEGIN) {
-        while (n && a->n_begin < sizeof says - 1 && *s == says[a->n_begin]) a->n_begin++, s++, n--;
-        if (a->n_begin < sizeof says - 1 && !n && !end) return;
-        a->at = a->n_begin < sizeof says - 1 ? PLAIN : IN_LINE;
-        if (a->at == IN_LINE) fputs("\x1b[2m", f);
-        fwrite(says, 1, a->n_begin, f);
-    }
-    if (a->at == IN_LINE) {
-        const char *stop = n ? memchr(s, '\n', n) : NULL;
-        const size_t k = stop ? (size_t)(stop - s) : n;
-        moa_term_write(f, s, k);
-        s += k, n -= k;
-        if (stop || end) fputs("\x1b[0m", f), a->at = PLAIN;
-    }
-    moa_term_write(f, s, n);
-}
-
-void moa_term_answer(FILE *f, const char *s) {
-    answer_style a = {0};
-    if (*s) write_answer(f, &a, s, strlen(s));
-    write_answer(f, &a, "", 0);
 }
 
 bool moa_term_color(FILE *f) {
@@ -281,6 +253,39 @@ static bool keep_text(moa_live *l, const moa_run *r, const moa_event *e) {
     return true;
 }
 
+static const char says[] = MOA_REPLIES_SAY;
+
+/* A piece of the line of what the replies say; end: it is over. */
+static void show_line(moa_live *l, const char *s, size_t n, bool end) {
+    if (!l->tty || l->cfg.quiet) return;
+    moa_term_write(stderr, s, n);
+    if (end) fputs(l->color ? "\x1b[0m\n" : "\n", stderr);
+    fflush(stderr);
+}
+
+static void write_answer(moa_live *l, const char *s, size_t n) {
+    answer_text *a = &l->answer;
+    if (a->at == BEGIN) {
+        while (n && a->n_begin < sizeof says - 1 && *s == says[a->n_begin]) a->n_begin++, s++, n--;
+        if (a->n_begin < sizeof says - 1 && !n) return;
+        a->at = a->n_begin < sizeof says - 1 ? PLAIN : IN_LINE;
+        if (a->at == IN_LINE && l->color && l->tty && !l->cfg.quiet) fputs("\x1b[2m", stderr);
+        if (a->at == IN_LINE) show_line(l, says, sizeof says - 1, false);
+        else fwrite(says, 1, a->n_begin, stdout), l->n_streamed += a->n_begin;
+    }
+    if (a->at == IN_LINE) {
+        const char *stop = memchr(s, '\n', n);
+        const size_t k = stop ? (size_t)(stop - s) : n;
+        show_line(l, s, k, stop != NULL);
+        if (!stop) return;
+        a->at = PLAIN;
+        s += k + 1, n -= k + 1;
+    }
+    moa_term_write(stdout, s, n);
+    l->n_streamed += n;
+    fflush(stdout);
+}
+
 /* The answer's own text, straight to the terminal; the pane above becomes a summary. */
 static void stream(moa_live *l, const moa_run *r, const moa_event *e) {
     if (!l->streaming) {
@@ -289,11 +294,9 @@ static void stream(moa_live *l, const moa_run *r, const moa_event *e) {
         leave(l);
         if (pane) fputs("\n", stderr);
         l->streaming = true;
+        if (!r->node[e->node].n_in) l->answer.at = PLAIN; /* it read no replies */
     }
-    if (e->kind != MOA_EV_TEXT || !e->n) return;
-    write_answer(stdout, &l->answer, e->text, e->n);
-    l->n_streamed += e->n;
-    fflush(stdout);
+    if (e->kind == MOA_EV_TEXT && e->n) write_answer(l, e->text, e->n);
 }
 
 static void plain_line(const moa_live *l, const moa_run *r, int i) {
@@ -333,8 +336,9 @@ bool moa_live_end(moa_live *l, const moa_run *r) {
     if (l->tty && !l->cfg.quiet && pane) draw(l, r);
     leave(l);
     if (pane) fputs("\n", stderr);
-    bool whole = l->streaming && r->rc >= 0 && !r->node[r->answer].replaced;
-    if (l->streaming && l->n_streamed) write_answer(stdout, &l->answer, "", 0), fputs("\n", stdout);
+    if (l->answer.at == IN_LINE) show_line(l, "", 0, true);
+    bool whole = l->streaming && l->answer.at == PLAIN && r->rc >= 0 && !r->node[r->answer].replaced;
+    if (l->n_streamed) fputs("\n", stdout);
     fflush(stdout);
     return whole;
 }

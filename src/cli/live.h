@@ -1,5 +1,6 @@
 /* live.h - what is seen while a mix works: on a terminal a pane with one row a call, redrawn in place; elsewhere one
- * line per finished call. All of it on stderr; the answer alone goes to stdout.
+ * line per finished call. All of it on stderr, with the line of what the replies say (moa_node_reply); the answer alone goes to
+ * stdout.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_CLI_LIVE_H
 #define MOA_CLI_LIVE_H
@@ -28,8 +29,6 @@ int moa_live_frame(moa_buf *out, int *used, const moa_live_row *row, int n, int 
 
 /* Text for a terminal: control characters other than newline and tab are dropped, so that a reply cannot steer it. */
 void moa_term_write(FILE *f, const char *s, size_t n);
-/* The same for an answer: the line of what the replies say, with which an aggregator may begin, is dim where colour is. */
-void moa_term_answer(FILE *f, const char *s);
 bool moa_term_color(FILE *f); /* a terminal that is not dumb, and NO_COLOR is not set */
 
 /* Ctrl-C sets a flag that running work looks at; pressed again it ends the program, with the terminal in order. */

@@ -3,12 +3,19 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/mixopt.h"
 
-int moa_cli_open_model(void *ctx, moa_backend **out, const char *name, moa_err *err) {
-    char path[4096];
-    MOA_TRY(moa_cli_model_path(path, sizeof path, name, err));
+moa_session_cfg moa_cli_session(const moa_optval *threads, const moa_optval *ctx) {
     moa_session_cfg cfg = moa_session_defaults();
-    cfg.n_threads = *(const int *)ctx;
-    return moa_backend_local_open(out, path, &cfg, err);
+    cfg.n_threads = (int)threads->i;
+    cfg.max_len = (int)ctx->i;
+    return cfg;
+}
+
+int moa_cli_open_model(void *cfg, moa_backend **out, const char *path, moa_err *err) {
+    const moa_session_cfg *c = cfg;
+    MOA_TRY(moa_backend_local_open(out, path, c, err));
+    const moa_backend *b = *out;
+    if (c->max_len > b->n_ctx_most) fprintf(stderr, "moa: --ctx %d: %s reads no more than %d tokens\n", c->max_len, b->id, b->n_ctx_most);
+    return 0;
 }
 
 int moa_mixopt_spec(moa_mix_spec *s, const moa_optval *v, const char *dflt, moa_err *err) {

@@ -119,6 +119,7 @@ static void test_too_long(void **state) {
     assert_int_equal(moa_run_execute(r, NULL, NULL, &err), MOA_ELIMIT);
     assert_non_null(strstr(err.text, "512"));
     assert_non_null(strstr(err.hint, "shorten"));
+    assert_null(strstr(err.hint, "samples")); /* the prompt is too long by itself */
     moa_run_free(r);
     moa_buf_deinit(&b);
 }
@@ -135,8 +136,83 @@ static void test_references_are_fitted(void **state) {
     assert_int_equal(r->node[60].rc, MOA_ELIMIT);
     assert_int_equal(r->node[60].state, MOA_NODE_DONE);
     assert_non_null(strstr(r->node[60].note, "512"));
+    assert_non_null(strstr(r->cause.hint, "fewer samples"));
     assert_non_null(strstr(r->node[60].note, "took p"));
     moa_run_free(r);
+}
+
+/* A model of wide keys: 64 KiB of KV a token, so that 1 GiB holds 16384 of its 40000 positions. */
+static void write_wide(char *out, size_t n) {
+    moa_gguf *meta;
+    moa_model *m;
+    moa_err err = {0};
+    snprintf(out, n, "%s-wide", path);
+    const moa_hparams h = {.n_vocab = 384, .n_ctx = 40000, .d_model = 8, .n_layer = 1, .n_head = 64, .n_kv = 64, .head_dim = 128, .d_ff = 8};
+    if (moa_gguf_open(&meta, path, &err) < 0 || moa_model_make(&m, "llama", &h, meta, 1, &err) < 0 || moa_model_save(m, out, MOA_F16, NULL, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(moa_backend_local_ctx(&m->h), 16384);
+    moa_model_close(m);
+    moa_gguf_close(meta);
+}
+
+/* Where the default KV shortens what the model could read, the error of a prompt between the two says how to get more. */
+static void test_context(void **state) {
+    (void)state;
+    char wide[300];
+    write_wide(wide, sizeof wide);
+    static const struct { int asked, n_ctx; } cases[] = {{0, 16384}, {1000, 1000}, {30000, 30000}, {50000, 40000}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        moa_session_cfg cfg = moa_session_defaults();
+        moa_backend *b;
+        moa_err err = {0};
+        cfg.n_threads = 1;
+        cfg.max_len = cases[i].asked;
+        if (moa_backend_local_open(&b, wide, &cfg, &err) < 0) fail_msg("%s", err.text);
+        assert_int_equal(b->n_ctx, cases[i].n_ctx);
+        assert_int_equal(b->n_ctx_most, 40000);
+        moa_buf text;
+        moa_buf_init(&text, 1 << 20);
+        moa_message msg = {"user", moa_buf_str(&text)};
+        for (int length = 0; length < 2; length++) { /* too long for what there is; too long for the model */
+            const int64_t want = length ? 40000 : cases[i].n_ctx;
+            while (text.len < (size_t)want * 9 / 10 || b->ops->measure(b, &msg, 1, NULL) < want) {
+                for (int k = 0; k < 200; k++) moa_buf_adds(&text, "Zq 9 ");
+                msg.content = moa_buf_str(&text);
+            }
+            moa_call c = {.msg = &msg, .n_msg = 1, .max_tokens = 4, .sampling = moa_sampling_defaults()};
+            moa_backend_complete(b, &c, 1, NULL, NULL, NULL);
+            assert_int_equal(c.rc, MOA_ELIMIT);
+            const bool more = !length && cases[i].n_ctx < 40000;
+            assert_true(more == (strstr(c.err.hint, "--ctx") != NULL));
+            assert_non_null(strstr(c.err.hint, "40000"));
+        }
+        moa_buf_deinit(&text);
+        moa_backend_close(b);
+    }
+    unlink(wide);
+}
+
+/* A length that was asked for holds for the reply too. */
+static void test_reply_within_context(void **state) {
+    (void)state;
+    moa_session_cfg cfg = moa_session_defaults();
+    moa_backend *b;
+    moa_err err = {0};
+    cfg.n_threads = 1;
+    cfg.max_len = 100;
+    if (moa_backend_local_open(&b, path, &cfg, &err) < 0) fail_msg("%s", err.text);
+    moa_mix_cfg mix = moa_mix_defaults("single");
+    mix.proposer = &b;
+    mix.n_proposer = 1;
+    moa_run *r;
+    if (moa_run_new(&r, &mix, question, 1, 1, &err) < 0) fail_msg("%s", err.text);
+    r->node[0].max_tokens = 400;
+    if (moa_run_execute(r, NULL, NULL, &err) < 0) fail_msg("%s", err.text);
+    assert_int_equal(r->node[0].prompt_tokens + r->node[0].completion_tokens, 100);
+    assert_int_equal(r->node[0].why, MOA_STOP_CONTEXT);
+    assert_non_null(strstr(r->node[0].note, "context of 100 tokens"));
+    moa_run_free(r);
+    moa_backend_close(b);
 }
 
 static int count(const moa_ids *ids, int32_t id) {
@@ -344,7 +420,7 @@ static void test_public(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_paired), cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_measure),
-        cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_hostile_messages),
+        cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_context), cmocka_unit_test(test_reply_within_context), cmocka_unit_test(test_hostile_messages),
         cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_cancel_while_reading), cmocka_unit_test(test_one_bos),
         cmocka_unit_test(test_public),
     };

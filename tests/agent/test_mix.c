@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void test_names(void **state) {
     (void)state;
@@ -71,7 +72,7 @@ static void test_bind(void **state) {
     (void)state;
     opener o = {0};
     moa_pool *p;
-    assert_int_equal(moa_pool_new(&p, open_scripted, &o, NULL), 0);
+    assert_int_equal(moa_pool_new(&p, NULL, open_scripted, &o, NULL), 0);
     moa_mix_spec s = {0}, t = {0};
     assert_int_equal(moa_mix_spec_parse(&s, "moa:proposers=a+b+a,aggregator=b", NULL), 0);
     assert_int_equal(moa_mix_spec_bind(&s, p, NULL, NULL), 0);
@@ -93,6 +94,43 @@ static void test_bind(void **state) {
     for (int i = 0; i < o.n; i++) scripted_deinit(&o.s[i]);
 }
 
+static char folder[] = "/tmp/moa-test-XXXXXX";
+static int in_folder(char *out, size_t n, const char *name, moa_err *err) {
+    (void)err;
+    return snprintf(out, n, "%s/%s", folder, name ? name : "a.gguf") < 0;
+}
+
+/* One file under four names is one model; a file of the same content is another. */
+static void test_one_file(void **state) {
+    (void)state;
+    opener o = {0};
+    moa_pool *p;
+    moa_mix_spec s = {0};
+    moa_backend *b;
+    char one[64], link_to[64], other[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(one, sizeof one, "%s/a.gguf", folder);
+    snprintf(link_to, sizeof link_to, "%s/b.gguf", folder);
+    snprintf(other, sizeof other, "%s/c.gguf", folder);
+    fclose(fopen(one, "w"));
+    fclose(fopen(other, "w"));
+    assert_int_equal(symlink("a.gguf", link_to), 0);
+    assert_int_equal(moa_pool_new(&p, in_folder, open_scripted, &o, NULL), 0);
+    assert_int_equal(moa_mix_spec_parse(&s, "moa:proposers=a.gguf+./a.gguf+b.gguf+c.gguf,aggregator=.//a.gguf", NULL), 0);
+    assert_int_equal(moa_mix_spec_bind(&s, p, NULL, NULL), 0);
+    assert_int_equal(o.n, 2);
+    assert_string_equal(s.cfg.proposer[0]->id, one); /* opened by the path, not by the name */
+    for (int i = 1; i < 3; i++) assert_ptr_equal(s.cfg.proposer[i], s.cfg.proposer[0]);
+    assert_ptr_not_equal(s.cfg.proposer[3], s.cfg.proposer[0]);
+    assert_ptr_equal(s.cfg.aggregator, s.cfg.proposer[0]);
+    assert_int_equal(moa_pool_get(&b, p, NULL, NULL), 0); /* the default model is one of them */
+    assert_ptr_equal(b, s.cfg.proposer[0]);
+    moa_mix_spec_deinit(&s);
+    moa_pool_free(p);
+    for (int i = 0; i < o.n; i++) scripted_deinit(&o.s[i]);
+    unlink(one), unlink(link_to), unlink(other), rmdir(folder);
+}
+
 static void test_nearest(void **state) {
     (void)state;
     static const char *const names[] = {"--mix", "--model", "--max-tokens", "--json"};
@@ -103,7 +141,7 @@ static void test_nearest(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_parameters), cmocka_unit_test(test_bind),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_parameters), cmocka_unit_test(test_bind), cmocka_unit_test(test_one_file),
                                        cmocka_unit_test(test_nearest)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

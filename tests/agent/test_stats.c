@@ -90,7 +90,7 @@ static void test_eval(void **state) {
     moa_mix_spec mix[3] = {0};
     moa_err err = {0};
     moa_taskset *tasks;
-    assert_int_equal(moa_pool_new(&pool, open_it, &o, &err), 0);
+    assert_int_equal(moa_pool_new(&pool, NULL, open_it, &o, &err), 0);
     static const char *const names[3] = {"single", "self-moa:n=4", "vote:n=4"};
     for (int i = 0; i < 3; i++)
         if (moa_mix_spec_parse(&mix[i], names[i], &err) < 0 || moa_mix_spec_bind(&mix[i], pool, NULL, &err) < 0) fail_msg("%s", err.text);

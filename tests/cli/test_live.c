@@ -9,8 +9,10 @@
 #include "base/utf8.h"
 #include "cli/live.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <utf8proc.h>
 
 static int columns(const char *s, size_t n) {
@@ -91,7 +93,86 @@ static void test_terminal_text(void **state) {
     free(out);
 }
 
+/* ---- the answer as it grows, on a terminal ---- */
+
+typedef struct terminal { int master, kept, fd; char text[8192]; } terminal;
+
+static void terminal_open(terminal *t, int fd) {
+    fflush(NULL);
+    t->fd = fd;
+    t->kept = dup(fd);
+    t->master = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(t->master >= 0 && grantpt(t->master) == 0 && unlockpt(t->master) == 0);
+    int slave = open(ptsname(t->master), O_RDWR | O_NOCTTY);
+    assert_true(slave >= 0);
+    dup2(slave, fd);
+    close(slave);
+}
+
+static void terminal_close(terminal *t) {
+    fflush(NULL);
+    size_t n = 0;
+    fcntl(t->master, F_SETFL, O_NONBLOCK);
+    for (ssize_t k; n + 1 < sizeof t->text && (k = read(t->master, t->text + n, sizeof t->text - 1 - n)) > 0;) n += (size_t)k;
+    t->text[n] = 0;
+    dup2(t->kept, t->fd);
+    close(t->kept);
+    close(t->master);
+}
+
+/* An aggregator's reply in pieces; returns what the caller still has to print. */
+static bool streamed(terminal *out, terminal *view, const char *reply, size_t piece, int n_in, bool quiet) {
+    static moa_backend be;
+    moa_agent_node node = {.name = "agg", .role = "aggregator", .backend = &be, .n_in = n_in, .state = MOA_NODE_RUNNING};
+    moa_run r = {.node = &node, .n_node = 1};
+    const moa_live_cfg cfg = {.quiet = quiet, .stream_answer = true};
+    setenv("TERM", "xterm", 1);
+    unsetenv("NO_COLOR");
+    terminal_open(out, 1);
+    terminal_open(view, 2);
+    moa_live *l = moa_live_new(&cfg);
+    moa_event e = {.kind = MOA_EV_START};
+    moa_live_event(l, &r, &e);
+    e.kind = MOA_EV_TEXT;
+    for (size_t at = 0, n = strlen(reply); at < n; at += piece) {
+        e.text = reply + at;
+        e.n = n - at < piece ? n - at : piece;
+        moa_live_event(l, &r, &e);
+    }
+    node.state = MOA_NODE_DONE;
+    e = (moa_event){.kind = MOA_EV_DONE};
+    moa_live_event(l, &r, &e);
+    const bool whole = moa_live_end(l, &r);
+    moa_live_free(l);
+    terminal_close(view);
+    terminal_close(out);
+    return whole;
+}
+
+/* The line of what the replies say goes to the view, whatever the pieces it comes in; the answer alone to stdout. */
+static void test_stream(void **state) {
+    (void)state;
+    terminal out, view;
+    for (size_t piece = 1; piece < 40; piece++) {
+        assert_true(streamed(&out, &view, "Replies say: 4 | 5\nSo it is 4.\nAnswer: 4", piece, 2, false));
+        assert_string_equal(out.text, "So it is 4.\r\nAnswer: 4\r\n");
+        assert_non_null(strstr(view.text, "\x1b[2mReplies say: 4 | 5\x1b[0m\r\n"));
+        assert_true(streamed(&out, &view, "Replies say: 4 | 5\nFour.", piece, 2, true));
+        assert_string_equal(out.text, "Four.\r\n");
+        assert_string_equal(view.text, "");
+        assert_true(streamed(&out, &view, "Replies sound alike.", piece, 2, false));
+        assert_string_equal(out.text, "Replies sound alike.\r\n");
+        assert_true(streamed(&out, &view, "Replies say: so be it", piece, 0, false)); /* it read none: a user's own words */
+        assert_string_equal(out.text, "Replies say: so be it\r\n");
+        assert_false(streamed(&out, &view, "Replies say: 4", piece, 2, false)); /* nothing else came: the caller prints it */
+        assert_string_equal(out.text, "");
+        assert_false(streamed(&out, &view, "Repl", piece, 2, false));
+        assert_string_equal(out.text, "");
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bounds), cmocka_unit_test(test_picture), cmocka_unit_test(test_terminal_text)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bounds), cmocka_unit_test(test_picture), cmocka_unit_test(test_terminal_text),
+                                       cmocka_unit_test(test_stream)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

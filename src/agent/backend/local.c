@@ -84,7 +84,7 @@ static int make_requests(batch *b, moa_call *call, int n) {
         if (ids->n >= b->l->base.n_ctx) {
             c->rc = moa_fail(&c->err, MOA_ELIMIT, "prompt of %lld tokens, the context of %s holds %d with the reply",
                              (long long)ids->n, b->l->id, b->l->base.n_ctx);
-            moa_hint(&c->err, c->rc, "shorten the conversation, or use fewer samples");
+            moa_backend_ctx_hint(&c->err, c->rc, &b->l->base, ids->n, "shorten the prompt");
             continue;
         }
         b->req[m] = (moa_gen_req){.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens,
@@ -144,14 +144,21 @@ static char *name_of(const char *path) {
     return strndup(base, dot && dot > base && !strcmp(dot, ".gguf") ? (size_t)(dot - base) : strlen(base));
 }
 
-/* Positions of KV: 32 whole conversations where 1 GiB holds them, one at the least where it can be had at all. */
-static int default_positions(const moa_model *m, const moa_session_cfg *cfg) {
-    int64_t per = 2LL * m->h.n_layer * m->h.n_kv * m->h.head_dim * (cfg->kv_type == MOA_F32 ? 4 : 2);
-    int64_t want = 32LL * m->h.n_ctx, room = per > 0 ? (1LL << 30) / per : want;
-    int64_t n = want < room ? want : room;
+/* Positions of KV: 32 whole conversations where 1 GiB holds them, and a quarter more than one of the length that was asked for
+ * (the samples beside it) whatever that takes. */
+static int positions(const moa_hparams *h, moa_dtype kv, int asked) {
+    const int64_t per = moa_kv_numbers(h) * (kv == MOA_F32 ? 4 : 2), most = 1 << 28;
+    const int64_t len = asked && asked < h->n_ctx ? asked : h->n_ctx, room = per > 0 ? (1LL << 30) / per : most;
+    int64_t n = 32 * len < room ? 32 * len : room;
     if (n > 1 << 22) n = 1 << 22;
     n -= n % MOA_KV_BLOCK;
-    return (int)(n < MOA_KV_BLOCK ? MOA_KV_BLOCK : n);
+    if (asked && n < len + len / 4) n = len + len / 4;
+    return (int)(n < MOA_KV_BLOCK ? MOA_KV_BLOCK : n < most ? n : most);
+}
+
+int moa_backend_local_ctx(const moa_hparams *h) {
+    const int n = positions(h, MOA_F32, 0);
+    return n < h->n_ctx ? n : h->n_ctx;
 }
 
 int moa_backend_local_open(moa_backend **out, const char *path, const moa_session_cfg *cfg, moa_err *err) {
@@ -166,10 +173,13 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
     moa_session_cfg c = cfg ? *cfg : moa_session_defaults();
     int rc = moa_model_open(&l->model, path, err);
     if (rc >= 0) {
-        if (!c.n_ctx) c.n_ctx = default_positions(l->model, &c);
-        l->base.n_ctx = l->model->h.n_ctx < c.n_ctx ? l->model->h.n_ctx : c.n_ctx;
+        if (!c.n_ctx) c.n_ctx = positions(&l->model->h, c.kv_type, c.max_len);
         l->base.fingerprint = fingerprint(path);
         rc = moa_generator_new(&l->gen, l->model, &c, err);
+    }
+    if (rc >= 0) {
+        l->base.n_ctx = (int)moa_session_max_len(moa_generator_session(l->gen));
+        l->base.n_ctx_most = l->model->h.n_ctx;
     }
     if (rc >= 0) rc = moa_prompter_new(&l->prompter, l->model, err);
     if (rc < 0) {

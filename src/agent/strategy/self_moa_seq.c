@@ -32,10 +32,10 @@ static int add_fold(moa_run *r, const int *in, int n_in, moa_err *err) {
 static int fill(const char **ref, int *n_ref, moa_run *r, moa_agent_node *n, int best, const int *in, int n_in, int window, moa_err *err) {
     int copies = r->cfg->repeat_best < 1 ? 1 : r->cfg->repeat_best < window ? r->cfg->repeat_best : window - 1, fresh = 0, i = 0;
     *n_ref = 0;
-    for (int k = 0; best >= 0 && k < copies; k++) ref[(*n_ref)++] = moa_reference_of(&r->node[best]);
+    for (int k = 0; best >= 0 && k < copies; k++) ref[(*n_ref)++] = moa_node_reply(&r->node[best]);
     for (; i < n_in && *n_ref < window; i++) {
         if (r->node[in[i]].state != MOA_NODE_DONE) continue;
-        ref[(*n_ref)++] = moa_reference_of(&r->node[in[i]]);
+        ref[(*n_ref)++] = moa_node_reply(&r->node[in[i]]);
         bool fits = true;
         if (fresh) MOA_TRY(moa_references_fit(&fits, r, n, ref, *n_ref, err));
         if (!fits) {
