@@ -14,7 +14,7 @@ enum { O_TYPE, O_QUIET };
 static const moa_opt opts[] = {
     {"--type", NULL, MOA_OPT_STR, "TYPE", "type of matrices: BF16, F16, F32, Q8_0 ... (default: as they are)", 0, 0},
     {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

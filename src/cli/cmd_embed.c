@@ -17,7 +17,7 @@ static const moa_opt opts[] = {
     {"--pooling", "-p", MOA_OPT_STR, "NAME", "mean, cls or last (default: what the file says; else mean for encoders, last for decoders)", 0, 0},
     MOA_ROW_JSON(": model, dimensions, pooling, texts with their tokens and vectors"),
     {"--exact", NULL, MOA_OPT_FLAG, NULL, "reference mode: dequantised weights, f32 activations", 0, 0},
-    {"--isa", NULL, MOA_OPT_STR, "NAME", "use kernels of at most ref, avx2, avx512 or amx", 0, 0},
+    MOA_ROW_ISA,
     MOA_ROW_THREADS,
     MOA_ROWS_END,
 };

@@ -15,11 +15,11 @@
 enum { O_OUT, O_CTX, O_CHUNKS, O_THREADS, O_QUIET };
 static const moa_opt opts[] = {
     {"--out", "-o", MOA_OPT_STR, "FILE", "where to write it; GGUF, or the older format when the name ends with .dat", 0, 0},
-    {"--ctx", "-c", MOA_OPT_INT, "N", "tokens of a chunk (default 512)", 8, 1 << 24},
-    {"--chunks", NULL, MOA_OPT_INT, "N", "stop after N chunks (default: the whole text)", 1, 1 << 30},
-    {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: all cores)", 1, 1024},
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROW_CHUNK(""),
+    MOA_ROW_CHUNKS(""),
+    MOA_ROW_THREADS,
+    MOA_ROW_QUIET,
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

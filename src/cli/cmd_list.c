@@ -6,6 +6,7 @@
 #include "cli/bench.h"
 #include "cli/cli.h"
 #include "cli/models.h"
+#include "format/tokenizer/pretokenize.h"
 #include "mix/route.h"
 #include "model/model.h"
 #include "task/task.h"
@@ -15,7 +16,7 @@
 
 #include <string.h>
 
-static void line(const char *name, const char *help) { printf("%-24s %s\n", name, help ? help : ""); }
+static void line(const char *name, const char *help) { printf(help && *help ? "%-24s %s\n" : "%s\n", name, help); }
 
 /* A registry whose rows have a name and a help text. */
 #define LIST(fn, type, get)                                                                                                       \
@@ -71,6 +72,19 @@ static void list_tasks(void) {
     }
 }
 
+static void list_tokenizers(void) {
+    const char *name, *help;
+    for (int i = 0; moa_tokenizer_row(&name, &help, i); i++) line(name, help);
+}
+
+static void list_pretokenizers(void) {
+    const char *name, *same_as;
+    for (int i = 0; moa_pre_row(&name, &same_as, i); i++) {
+        if (name == same_as) line(name, "");
+        else printf("%-24s as %s\n", name, same_as);
+    }
+}
+
 static void list_models(void) {
     moa_err err = {0};
     if (moa_cli_list_models(false, &err) < 0) moa_cli_fail(&err);
@@ -87,6 +101,8 @@ static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"types", "element types and block formats, bits per weight", list_types},
     {"kernels", "inner loops by instruction set", list_kernels},
     {"ops", "operations with gradients", list_ops},
+    {"tokenizers", "kinds of vocabulary: tokenizer.ggml.model of a file", list_tokenizers},
+    {"pretokenizers", "rules that cut text into words: tokenizer.ggml.pre of a file", list_pretokenizers},
     {"optimizers", "for training", list_optimizers},
     {"schedules", "of the learning rate", list_schedules},
     {"tasks", "what moa eval measures with", list_tasks},
@@ -99,7 +115,7 @@ static int run(int argc, char **argv);
 static const moa_opt opts[] = {MOA_ROWS_END};
 const moa_command moa_command_list = {
     .name = "list", .usage = "KIND", .help = "list models, mixes and everything else that is built in",
-    .more = "KIND: models mixes strategies backends routers combiners archs types kernels ops optimizers schedules tasks benches commands", .opts = opts, .run = run};
+    .more = "moa list alone shows the kinds.", .opts = opts, .run = run};
 
 static int run(int argc, char **argv) {
     moa_optval v[1];

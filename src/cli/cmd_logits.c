@@ -18,7 +18,7 @@ static const moa_opt opts[] = {
     {"--tokens", NULL, MOA_OPT_STR, "IDS", "token ids, separated by spaces or commas", 0, 0},
     {"--text", NULL, MOA_OPT_STR, "TEXT", "text to tokenize instead (with BOS where the model wants it)", 0, 0},
     {"--out", "-o", MOA_OPT_STR, "FILE", "where to write f32 little-endian [n_tokens][n_vocab]; without it, the best token of each row is shown", 0, 0},
-    {"--isa", NULL, MOA_OPT_STR, "NAME", "use kernels of at most ref, avx2, avx512 or amx", 0, 0},
+    MOA_ROW_ISA,
     {"--fast", NULL, MOA_OPT_FLAG, NULL, "int8 activations, as `moa run` computes (default: reference mode)", 0, 0},
     MOA_ROW_THREADS,
     {"--batch", "-b", MOA_OPT_INT, "N", "rows a step (default 256); the result does not depend on it", 1, 65536},

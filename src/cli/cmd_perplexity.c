@@ -11,13 +11,13 @@
 enum { O_AGAINST, O_CTX, O_CHUNKS, O_EXACT, O_THREADS, O_JSON, O_QUIET };
 static const moa_opt opts[] = {
     {"--against", "-a", MOA_OPT_STR, "MODEL2", "reference: KL divergence from its distributions, change of perplexity", 0, 0},
-    {"--ctx", "-c", MOA_OPT_INT, "N", "tokens of a chunk (default 512)", 8, 1 << 24},
-    {"--chunks", NULL, MOA_OPT_INT, "N", "stop after N chunks (default: the whole text)", 1, 1 << 30},
+    MOA_ROW_CHUNK(""),
+    MOA_ROW_CHUNKS(""),
     {"--exact", NULL, MOA_OPT_FLAG, NULL, "reference mode: dequantised weights, f32 activations (default: as `moa run` computes)", 0, 0},
-    {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: all cores)", 1, 1024},
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout", 0, 0},
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROW_THREADS,
+    MOA_ROW_JSON(""),
+    MOA_ROW_QUIET,
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

@@ -21,9 +21,9 @@ static const moa_opt opts[] = {
     {"--force", NULL, MOA_OPT_FLAG, NULL, "replace a file of this name that came from elsewhere", 0, 0},
     {"--retries", NULL, MOA_OPT_INT, "N", "failed attempts in a row before giving up (default 8)", 0, 1000},
     {"--stall", NULL, MOA_OPT_INT, "S", "seconds without a byte that count as a failure (default 30)", 1, 3600},
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0},
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout when it is done", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROW_QUIET,
+    MOA_ROW_JSON(" when it is done"),
+    MOA_ROWS_END,
 };
 enum { N_OPT = sizeof opts / sizeof *opts };
 

@@ -14,12 +14,12 @@ enum { O_IMATRIX, O_TEXT, O_CTX, O_CHUNKS, O_THREADS, O_JSON, O_QUIET };
 static const moa_opt opts[] = {
     {"--imatrix", "-i", MOA_OPT_STR, "FILE", "weigh errors by importance (moa imatrix makes the file)", 0, 0},
     {"--text", NULL, MOA_OPT_STR, "FILE", "then measure on this text: change of perplexity, KL divergence from IN", 0, 0},
-    {"--ctx", "-c", MOA_OPT_INT, "N", "with --text: tokens of a chunk (default 512)", 8, 1 << 24},
-    {"--chunks", NULL, MOA_OPT_INT, "N", "with --text: stop after N chunks (default: all)", 1, 1 << 30},
-    {"--threads", "-t", MOA_OPT_INT, "N", "with --text: threads (default: all cores)", 1, 1024},
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout", 0, 0},
+    MOA_ROW_CHUNK("with --text: "),
+    MOA_ROW_CHUNKS("with --text: "),
+    MOA_ROW_THREADS,
+    MOA_ROW_JSON(""),
     {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress and no notes on stderr", 0, 0},
-    {NULL, NULL, 0, NULL, NULL, 0, 0},
+    MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);

@@ -30,6 +30,9 @@ moa_str moa_token_bytes(const moa_tokenizer *t, int32_t id, bool special);
 /* Whole text of ids: like the concatenation, but SPM's first space is removed where the model adds one. free() it. */
 int moa_detokenize(char **out, size_t *len, const moa_tokenizer *t, const int32_t *ids, int64_t n, bool special, moa_err *err);
 
+/* Row i of tokenizers.def, 0 onwards; false behind the last. */
+bool moa_tokenizer_row(const char **name, const char **help, int i);
+
 int moa_tokenizer_n_vocab(const moa_tokenizer *t);
 int32_t moa_tokenizer_bos(const moa_tokenizer *t); /* -1: none */
 int32_t moa_tokenizer_eos(const moa_tokenizer *t);

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,6 +190,85 @@ static void test_lists(void **state) {
     assert_memory_equal(strstr(q8, "read"), "read, write", 11); /* moa quantize points here */
 }
 
+/* Whatever is a registry can be listed: of every .def file of the tree there is a kind with a row for each of its lines. */
+static void test_every_registry_is_listed(void **state) {
+    (void)state;
+    need_program();
+    static const struct { const char *def, *kind; } other[] = {{"families", "tasks"}, {"quants", "types"}, {"about", NULL}, {"stories", NULL}};
+    char path[256], name[64], args[96];
+    int n = 0;
+    FILE *f = popen("find src -name '*.def'", "r");
+    for (; f && fgets(path, sizeof path, f); n++) {
+        path[strcspn(path, "\n")] = 0;
+        const char *base = strrchr(path, '/') + 1;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(base, "."), base);
+        const char *kind = name;
+        for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+            if (!strcmp(other[i].def, name)) kind = other[i].kind;
+        if (!kind) continue; /* parts of one family's file */
+        snprintf(args, sizeof args, "list %s", kind);
+        if (moa(args) != 0) fail_msg("%s has no list: moa %s", path, args);
+        int rows = 0, listed = 0;
+        char line[512];
+        FILE *def = fopen(path, "r");
+        while (def && fgets(line, sizeof line, def)) {
+            const size_t cap = strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+            rows += cap > 1 && line[cap] == '(';
+        }
+        fclose(def);
+        for (const char *p = out; *p; p++) listed += *p == '\n';
+        if (rows < 1 || (strcmp(kind, "tasks") && rows != listed)) fail_msg("%s has %d rows, moa %s shows %d", path, rows, args, listed);
+    }
+    pclose(f);
+    assert_true(n > 10);
+}
+
+bool moa_guard_works(void);
+
+/* Peak memory in bytes of `$MOA run` on the bundled model, whose JSON goes to out. */
+static double run_peak(const char *file) {
+    struct rusage use;
+    int status;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (freopen(out_path, "w", stdout) && freopen("/dev/null", "w", stderr))
+            execl(getenv("MOA"), getenv("MOA"), "run", "-m", file, "--json", "-t", "1", "Tom has 12 apples and buys 9 more. How many apples has he?", NULL);
+        _exit(127);
+    }
+    assert_true(pid > 0 && wait4(pid, &status, 0, &use) == pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    slurp(out, sizeof out, out_path);
+    return (double)use.ru_maxrss * 1024;
+}
+
+/* The goal that docs/performance.md states: the model file, its KV, and 60 MB. */
+static void test_peak_memory(void **state) {
+    (void)state;
+    need_program();
+    static const char file[] = "models/moa-tiny.gguf";
+    struct stat st;
+    if (stat(file, &st) != 0) {
+        printf("skip: %s is not here\n", file);
+        skip();
+    }
+    if (!moa_guard_works()) {
+        printf("skip: sanitizers keep memory of their own\n");
+        skip();
+    }
+    const double peak = run_peak(file);
+    json_t *run = parsed(), *usage = json_object_get(run, "usage");
+    const double tokens = (double)(integer(usage, "total_tokens") - integer(usage, "reused_prefix_tokens"));
+    assert_int_equal(moa("info models/moa-tiny.gguf --json"), 0);
+    json_t *info = parsed();
+    const double kv = tokens * (double)integer(info, "kv_bytes_per_token"), model_bytes = (double)st.st_size;
+    printf("peak %.1f MB: model file %.1f MB, KV at most %.1f MB, the rest %.1f MB\n", peak / 1e6, model_bytes / 1e6, kv / 1e6, (peak - model_bytes - kv) / 1e6);
+    assert_true(peak > model_bytes / 2); /* it is that program that was measured */
+    assert_true(peak <= model_bytes + kv + 60e6);
+    json_decref(run);
+    json_decref(info);
+}
+
 static int lines(const char *path) {
     FILE *f = fopen(path, "r");
     int n = 0, c;
@@ -275,7 +356,7 @@ static void test_bench_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists), cmocka_unit_test(test_every_registry_is_listed), cmocka_unit_test(test_peak_memory),
         cmocka_unit_test(test_eval),       cmocka_unit_test(test_chat),     cmocka_unit_test(test_bench_json),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -94,15 +94,22 @@ struct moa_pre {
     pcre2_code *code[MAX_STAGE];
 };
 
+bool moa_pre_row(const char **name, const char **same_as, int i) {
+    if (i < 0 || i >= N_NAMES) return false;
+    int first = 0;
+    while (NAMES[first].rule != NAMES[i].rule) first++;
+    *name = NAMES[i].name;
+    *same_as = NAMES[first].name;
+    return true;
+}
+
 static int unknown_name(const char *name, size_t n, moa_err *err) {
     moa_buf b;
     moa_buf_init(&b, 4096);
-    const char *sep = "known: ";
-    for (int i = 0; i < N_NAMES; i++) {
-        bool alias = false; /* one name a rule is enough for a hint */
-        for (int j = 0; j < i; j++) alias = alias || NAMES[j].rule == NAMES[i].rule;
-        if (alias) continue;
-        moa_buf_addf(&b, "%s%s", sep, NAMES[i].name);
+    const char *sep = "known: ", *known, *same_as;
+    for (int i = 0; moa_pre_row(&known, &same_as, i); i++) {
+        if (known != same_as) continue; /* one name a rule is enough for a hint */
+        moa_buf_addf(&b, "%s%s", sep, known);
         sep = ", ";
     }
     moa_fail(err, MOA_EUNSUPPORTED, "tokenizer.ggml.pre '%.*s' is not known", n < 64 ? (int)n : 64, name);

@@ -13,6 +13,9 @@ void moa_pre_close(moa_pre *p);
 bool moa_pre_whole(const moa_pre *p); /* a word that is a token is taken as it is */
 bool moa_pre_bos(const moa_pre *p);   /* default of add_bos_token */
 
+/* Row i of pretokenizers.def, 0 onwards; false behind the last. *same_as: the first name of the same rule, *name itself for that. */
+bool moa_pre_row(const char **name, const char **same_as, int i);
+
 typedef int (*moa_word_fn)(void *ctx, const char *p, size_t n); /* negative: stop with that code */
 /* In order. Bytes that are no valid UTF-8 make words of their own. Thread-safe. */
 int moa_pre_split(const moa_pre *p, const char *text, size_t n, moa_word_fn word, void *ctx, moa_err *err);

@@ -30,6 +30,13 @@ const moa_tokenizer_model *const *moa_tokenizer_models(int *n) {
     return MODELS;
 }
 
+bool moa_tokenizer_row(const char **name, const char **help, int i) {
+    if (i < 0 || i >= N_MODELS) return false;
+    *name = MODELS[i]->name;
+    *help = MODELS[i]->help;
+    return true;
+}
+
 /* ---- ids ---- */
 
 void moa_ids_deinit(moa_ids *ids) {
