@@ -201,6 +201,14 @@ static int read_experts(moa_hparams *h, reader *r) {
     return read_gate(h, r);
 }
 
+/* Its attention has a key head for each query head. */
+static int read_encoder(moa_hparams *h, reader *r) {
+    MOA_TRY(real(&h->norm_eps, r, "attention.layer_norm_epsilon", 1e-12f));
+    if (h->n_kv == h->n_head && h->d_value == h->head_dim && !h->n_expert) return 0;
+    return moa_fail(r->err, MOA_EUNSUPPORTED, "%s: head_count_kv = %d, value_length = %d, expert_count = %d; expected %d, %d and 0 of architecture '%s'",
+                    moa_gguf_path(r->g), h->n_kv, h->d_value, h->n_expert, h->n_head, h->head_dim, r->arch->name);
+}
+
 /* What tensors say. */
 static void read_tensors(moa_hparams *h, const moa_gguf *g) {
     /* The embedding's rows are the vocabulary: a file may pad it beyond the tokenizer's list. */
@@ -231,7 +239,7 @@ int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_e
                         "%s: head_count_kv = %d, key_length = %d, value_length = %d, rope.dimension_count = %d, rms_epsilon = %g, "
                         "freq_base = %g; expected positive numbers", moa_gguf_path(g), h->n_kv, h->head_dim, h->d_value, h->n_rot,
                         (double)h->norm_eps, (double)h->rope_base);
-    if (a->encoder) MOA_TRY(real(&h->norm_eps, &r, "attention.layer_norm_epsilon", 1e-12f));
+    if (a->encoder) MOA_TRY(read_encoder(h, &r));
     if (a->latent && !h->kv_rank)
         return moa_fail(err, MOA_EFORMAT, "%s: %s = 0, expected the rank of keys and values", moa_gguf_path(g),
                         key_of(&r, "attention.kv_lora_rank"));

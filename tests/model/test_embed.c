@@ -147,6 +147,27 @@ static void test_refused(void **state) {
     }
 }
 
+/* A file that says so of its heads would make attention read beyond its rows. */
+static void test_wrong_heads(void **state) {
+    (void)state;
+    moa_gguf *g;
+    moa_model *m;
+    moa_err err = {0};
+    char path[PATH_MAX];
+    ref_path(path, sizeof path, "bert-mean", ".gguf");
+    OK(moa_gguf_open(&g, path, &err));
+    moa_gguf_out *o = moa_gguf_out_new();
+    for (int i = 0; i < moa_gguf_n_kv(g); i++) moa_gguf_put_kv(o, moa_gguf_kv_at(g, i));
+    for (int i = 0; i < moa_gguf_n_tensor(g); i++) moa_gguf_put_tensor(o, moa_gguf_tensor_at(g, i)->name, moa_gguf_tensor_at(g, i));
+    moa_gguf_put_u32(o, "bert.attention.head_count_kv", 2);
+    ref_path(path, sizeof path, "wrong-heads", ".gguf");
+    OK(moa_gguf_write(o, path, &err));
+    moa_gguf_out_free(o);
+    moa_gguf_close(g);
+    assert_int_equal(moa_model_open(&m, path, &err), MOA_EUNSUPPORTED);
+    if (!strstr(err.text, "head_count_kv = 2") || !strstr(err.text, "6")) fail_msg("the message lacks a number: %s", err.text);
+}
+
 /* An encoder makes no text, a training run has none. */
 static void test_not_a_decoder(void **state) {
     (void)state;
@@ -166,6 +187,7 @@ int main(void) {
         cmocka_unit_test_setup(test_reference, ref_or_skip), cmocka_unit_test_setup(test_alone, ref_or_skip),
         cmocka_unit_test_setup(test_pooling, ref_or_skip),   cmocka_unit_test_setup(test_fast, ref_or_skip),
         cmocka_unit_test_setup(test_refused, ref_or_skip),   cmocka_unit_test_setup(test_not_a_decoder, ref_or_skip),
+        cmocka_unit_test_setup(test_wrong_heads, ref_or_skip),
     };
     ref_make("embed_ref.py");
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
