@@ -275,7 +275,6 @@ static const hf_field DEEPSEEK[] = {
     {"n_shared_experts", "expert_shared_count", 'u', 0},
     {"routed_scaling_factor", "expert_weights_scale", 'f', 1},
     {NULL, NULL, 0, 0}};
-static const hf_field BERT[] = {{"type_vocab_size", "token_type_count", 'u', 2}, {NULL, NULL, 0, 0}};
 
 static const hf_type TYPES[] = {
     {"llama", "llama", HF_ROPE_PAIRS, "silu", 1e4, NO_FIELDS, NULL},
@@ -297,8 +296,8 @@ static const hf_type TYPES[] = {
     {"deepseek_v2", "deepseek2", HF_EXTRA_LAYERS, "silu", 1e4, DEEPSEEK, deepseek},
     {"deepseek_v3", "deepseek2", HF_EXTRA_LAYERS, "silu", 1e4, DEEPSEEK, deepseek},
     {"gpt_oss", "gpt-oss", HF_SANDWICH, "silu", 150000, WINDOW, gpt_oss},
-    {"bert", "bert", HF_ENCODER, "gelu", 0, BERT, bert},
-    {"nomic_bert", "nomic-bert", HF_ENCODER, "swiglu", 0, BERT, nomic},
+    {"bert", "bert", HF_ENCODER, "gelu", 0, NO_FIELDS, bert},
+    {"nomic_bert", "nomic-bert", HF_ENCODER, "swiglu", 0, NO_FIELDS, nomic},
 };
 
 static int find_type(hf_model *m, moa_err *err) {
@@ -375,6 +374,8 @@ static int sizes(hf_model *m, int *n_ctx, int *d, moa_err *err) {
 /* Where the architecture sees everything, the context ends where the checkpoint would begin to forget. */
 static int cut_context(const hf_model *m, int *n_ctx, moa_err *err) {
     int window, from;
+    MOA_TRY(hf_count(&from, m, "max_trained_positions", 0, err)); /* nomic: beyond it the rotation changes with the text's length */
+    if (from && from < *n_ctx) *n_ctx = from;
     if (!(m->type->traits & HF_NO_WINDOW)) return 0;
     MOA_TRY(hf_count(&window, m, "sliding_window", 0, err));
     MOA_TRY(hf_count(&from, m, "max_window_layers", 0, err));

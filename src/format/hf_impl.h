@@ -109,7 +109,9 @@ int hf_tokenizer_read(hf_model *m, moa_err *err);
 /* The name for tokenizer.ggml.pre of the pre_tokenizer of a byte-level BPE. whole: ignore_merges. */
 int hf_pre_name(const char **out, const json_t *pre, bool whole, const char *path, moa_err *err);
 
-int hf_model_open(hf_model **out, const char *path, moa_err *err);
+int hf_model_new(hf_model **out, const char *path, moa_err *err);  /* nothing read yet */
+int hf_model_open(hf_model **out, const char *path, moa_err *err); /* all files read, tensors planned */
+int hf_model_gguf(moa_gguf **out, hf_model *m, const char *path, int flags, moa_err *err); /* takes m in every case */
 void hf_model_free(void *m);
 
 #endif

@@ -169,23 +169,31 @@ static int set_folder(hf_model *m, const char *path) {
     return m->config_path && m->arena && m->keys ? 0 : MOA_ENOMEM;
 }
 
-int hf_model_open(hf_model **out, const char *path, moa_err *err) {
+int hf_model_new(hf_model **out, const char *path, moa_err *err) {
+    hf_model *m = *out = calloc(1, sizeof *m);
+    if (m && set_folder(m, path) == 0) return 0;
+    hf_model_free(m);
     *out = NULL;
-    hf_model *m = calloc(1, sizeof *m);
-    if (!m) return moa_fail(err, MOA_ENOMEM, "%s: no memory for handle", path);
-    int rc = set_folder(m, path);
-    if (rc < 0) moa_fail(err, rc, "%s: no memory for handle", path);
+    return moa_fail(err, MOA_ENOMEM, "%s: no memory for handle", path);
+}
+
+int hf_model_open(hf_model **out, const char *path, moa_err *err) {
+    hf_model *m = NULL;
+    *out = NULL;
+    int rc = hf_model_new(&m, path, err);
     if (rc >= 0) rc = read_small(m, err);
     if (rc >= 0) rc = hf_config_read(m, err);
     if (rc >= 0) rc = open_shards(m, path, err);
     if (rc >= 0) rc = hf_tensors_plan(m, err);
     if (rc >= 0) rc = hf_tokenizer_read(m, err);
-    /* Trees of small values: many times the text, and not needed any more. */
-    json_decref(m->tokenizer);
+    if (rc < 0) {
+        hf_model_free(m);
+        return rc;
+    }
+    json_decref(m->tokenizer); /* a tree of small values: many times the text, and not needed any more */
     m->tokenizer = NULL;
-    if (rc < 0) hf_model_free(m);
-    else *out = m;
-    return rc;
+    *out = m;
+    return 0;
 }
 
 /* ---- as a GGUF file ---- */
@@ -253,12 +261,10 @@ static int lay_out(moa_tensor **v, hf_model *m, const hf_tensor *t, size_t *used
     return 0;
 }
 
-int moa_hf_open(moa_gguf **out, const char *path, int flags, moa_err *err) {
-    *out = NULL;
-    hf_model *m = NULL;
+int hf_model_gguf(moa_gguf **out, hf_model *m, const char *path, int flags, moa_err *err) {
     int n = 0;
     size_t used = 0;
-    MOA_TRY(hf_model_open(&m, path, err));
+    *out = NULL;
     int rc = reserve(m, &n, err);
     moa_tensor *v = rc >= 0 ? calloc((size_t)n + 1, sizeof *v) : NULL, *at = v;
     if (rc >= 0 && !v) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory for %d tensors", m->folder, n);
@@ -269,6 +275,13 @@ int moa_hf_open(moa_gguf **out, const char *path, int flags, moa_err *err) {
     free(v);
     if (rc < 0) hf_model_free(m);
     return rc;
+}
+
+int moa_hf_open(moa_gguf **out, const char *path, int flags, moa_err *err) {
+    hf_model *m = NULL;
+    *out = NULL;
+    MOA_TRY(hf_model_open(&m, path, err));
+    return hf_model_gguf(out, m, path, flags, err);
 }
 
 int moa_gguf_open_any(moa_gguf **out, const char *path, int flags, moa_err *err) {
