@@ -57,7 +57,8 @@ typedef struct moa_layer {
     moa_tensor *sinks;                   /* [n_head] a score that takes its share of attention and gives nothing */
     int window;                          /* positions that a row sees, its own included; 0: all before it */
     /* Latent attention; q is the last projection of queries. */
-    moa_linear_w q_a, kv_a, kv_b;        /* [q_rank, d_model], [kv_rank + n_rot, d_model], [n_head * (head_dim - n_rot + d_value), kv_rank] */
+    moa_linear_w q_a, kv_a;              /* [q_rank, d_model], [kv_rank + n_rot, d_model] */
+    moa_linear_w kv_b;                   /* expanded: [n_head * (head_dim - n_rot + d_value), kv_rank] */
     moa_tensor *q_a_norm, *kv_a_norm;    /* [q_rank], [kv_rank] */
     moa_tensor *k_b, *v_b;               /* absorbed: [n_head, kv_rank, head_dim - n_rot], [n_head, d_value, kv_rank] */
     moa_linear_w gate, up, down;         /* dense FFN */
@@ -132,7 +133,8 @@ typedef struct moa_rope_form {
     moa_tensor *factors;                /* [n_rot / 2] divide frequencies; NULL: none */
 } moa_rope_form;
 
-enum { MOA_ROPE_GLOBAL, MOA_ROPE_LOCAL /* layers with a window, where they have a base of their own */, MOA_ROPE_LONG /* global, beyond n_ctx_orig */, MOA_ROPE_FORMS };
+/* Local: layers with a window, where they have a base of their own; long: global ones of sessions beyond n_ctx_orig. */
+enum { MOA_ROPE_GLOBAL, MOA_ROPE_LOCAL, MOA_ROPE_LONG, MOA_ROPE_FORMS };
 
 struct moa_model {
     const moa_arch *arch;

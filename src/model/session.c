@@ -122,7 +122,8 @@ int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err) {
     if (n_keep < 0 || n_keep > from->len)
         return moa_fail(err, MOA_EINVAL, "session: fork of %lld positions, sequence %d has %lld", (long long)n_keep, seq, (long long)from->len);
     if (!moa_kv_reaches(&s->kv, seq, n_keep))
-        return moa_fail(err, MOA_ELIMIT, "session: fork of %lld positions: sequence %d has %lld, and sliding windows have left what the fork would see",
+        return moa_fail(err, MOA_ELIMIT,
+                        "session: fork of %lld positions: sequence %d has %lld, and sliding windows have left what the fork would see",
                         (long long)n_keep, seq, (long long)from->len);
     const int id = moa_seq_new(s, err);
     if (id >= 0) moa_kv_fork(&s->kv, id, seq, n_keep);

@@ -130,7 +130,8 @@ static int moe(walk *w, moa_layer *l) {
     const moa_hparams *h = &w->m->h;
     const moa_arch *a = w->m->arch;
     const int64_t d = h->d_model, f = h->d_expert;
-    MOA_TRY(whole(w, (moa_weight){.name = full_name(w, "ffn_gate_inp", ".weight"), .n_dim = 2, .shape = {h->n_expert, d}, .router = true}, &l->router.w));
+    const moa_weight router = {.name = full_name(w, "ffn_gate_inp", ".weight"), .n_dim = 2, .shape = {h->n_expert, d}, .router = true};
+    MOA_TRY(whole(w, router, &l->router.w));
     MOA_TRY(vector(w, "ffn_gate_inp", ".bias", &l->router.b, h->n_expert, MOA_INIT_ZEROS, !a->all_bias));
     MOA_TRY(vector(w, "exp_probs_b", ".bias", &l->select_bias, h->n_expert, MOA_INIT_ZEROS, true));
     if (has(w, "ffn_gate_up_exps", false)) {
