@@ -177,7 +177,7 @@ static void print(const result *r, const moa_exec *x, bool json) {
 static int run(const moa_bench_opt *o, moa_err *err) {
     net *m = calloc(1, sizeof *m);
     moa_exec x = {.arena = moa_arena_new((size_t)1 << 30, 0), .tape = moa_tape_new(),
-                  .n_threads = o->threads > 0 ? o->threads : omp_get_num_procs(), .compute = moa_dense_has_bf16() ? MOA_BF16 : MOA_F32};
+                  .n_threads = o->threads > 0 ? o->threads : omp_get_max_threads(), .compute = moa_dense_has_bf16() ? MOA_BF16 : MOA_F32};
     const int runs = o->runs <= 0 ? 7 : o->runs < MAX_RUNS ? o->runs : MAX_RUNS;
     const size_t big = sizeof(float) * TOKENS * VOCAB;
     bare s = {calloc(1, big), calloc(1, big), calloc(1, big), x.n_threads, x.compute, 0, err};

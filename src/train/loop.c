@@ -227,7 +227,7 @@ int moa_train_run(moa_train_result *res, const moa_recipe *r, const moa_train_cf
     int n = cfg->dir ? snprintf(t.dir, sizeof t.dir, "%s", cfg->dir) : snprintf(t.dir, sizeof t.dir, "runs/%s", r->name);
     if (n < 0 || (size_t)n >= sizeof t.dir) return moa_fail(err, MOA_ELIMIT, "the name of the run folder is too long");
     while (n > 1 && t.dir[n - 1] == '/') t.dir[--n] = 0;
-    t.n_threads = cfg->n_threads > 0 ? cfg->n_threads : omp_get_num_procs();
+    t.n_threads = cfg->n_threads > 0 ? cfg->n_threads : omp_get_max_threads();
     t.t0 = moa_now();
     int rc = run(&t, err);
     res->steps = t.at.total_step;

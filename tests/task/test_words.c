@@ -279,7 +279,7 @@ static int read_number(const char *w) {
         size_t len = strcspn(w, "-");
         const moa_lexeme *x = look_up(MOA_NUMBER, w, len);
         if (!x) return 0;
-        int v = atoi(x->en);
+        int v = (int)strtol(x->en, NULL, 10);
         if (v < 8) count = v;
         else n += (count ? count : 1) * v, count = 0;
         w += len;
