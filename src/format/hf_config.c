@@ -199,7 +199,8 @@ static int deepseek(hf_model *m, moa_err *err) {
     if (q_rank) hf_put_u32(m, "attention.q_lora_rank", (uint32_t)q_rank);
     hf_put_u32(m, "expert_gating_func", sigmoid ? 2 : 1);
     put_bool(m, "expert_weights_norm", truth(m, "norm_topk_prob", sigmoid));
-    if (n_group > 1) {
+    const json_t *method = hf_get(m, "topk_method");
+    if (n_group > 1 && !(json_is_string(method) && strcmp(json_string_value(method), "greedy") == 0)) {
         int chosen;
         MOA_TRY(hf_count(&chosen, m, "topk_group", -1, err));
         hf_put_u32(m, "expert_group_count", (uint32_t)n_group);
@@ -379,7 +380,8 @@ static int cut_context(const hf_model *m, int *n_ctx, moa_err *err) {
     if (!(m->type->traits & HF_NO_WINDOW)) return 0;
     MOA_TRY(hf_count(&window, m, "sliding_window", 0, err));
     MOA_TRY(hf_count(&from, m, "max_window_layers", 0, err));
-    if (window && window < *n_ctx && truth(m, "use_sliding_window", true) && from < m->n_layer) *n_ctx = window;
+    const bool unless_said = strncmp(m->type->model_type, "qwen", 4) != 0; /* Qwen's switch is off where it is not given */
+    if (window && window < *n_ctx && truth(m, "use_sliding_window", unless_said) && from < m->n_layer) *n_ctx = window;
     return 0;
 }
 
