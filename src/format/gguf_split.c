@@ -22,7 +22,7 @@ static void parts_free(void *p) {
     free(all);
 }
 
-static void suffix(char out[SUFFIX + 8], uint32_t no, uint32_t count) { snprintf(out, SUFFIX + 8, "-%05u-of-%05u.gguf", no + 1, count); }
+static void suffix(char out[SUFFIX + 13], uint32_t no, uint32_t count) { snprintf(out, SUFFIX + 13, "-%05u-of-%05u.gguf", no + 1, count); }
 
 /* Does g say that it is part `no` of `count`? */
 static int check_place(const moa_gguf *g, uint32_t no, uint32_t count, moa_err *err) {
@@ -84,7 +84,7 @@ int moa_gguf_join(moa_gguf *first, moa_gguf *const *more, int n_more, moa_err *e
 
 /* PREFIX of the path of the first part. */
 static int prefix_length(size_t *n, const moa_gguf *first, uint32_t no, uint32_t count, moa_err *err) {
-    char want[SUFFIX + 8];
+    char want[SUFFIX + 13];
     const char *path = moa_gguf_path(first);
     const size_t len = strlen(path);
     suffix(want, 0, count);
@@ -102,7 +102,7 @@ static int prefix_length(size_t *n, const moa_gguf *first, uint32_t no, uint32_t
 static int open_rest(moa_gguf *first, moa_gguf **more, int n_more, size_t prefix, moa_err *err) {
     const uint32_t count = (uint32_t)n_more + 1;
     for (int i = 0; i < n_more; i++) {
-        char *path = malloc(prefix + SUFFIX + 8);
+        char *path = malloc(prefix + SUFFIX + 13);
         if (!path) return moa_fail(err, MOA_ENOMEM, "%s: no memory for a path", moa_gguf_path(first));
         memcpy(path, moa_gguf_path(first), prefix);
         suffix(path + prefix, (uint32_t)i + 1, count);
