@@ -280,7 +280,7 @@ static int members(uint32_t *out, moa_schema *s, const object *o, const json_t *
         }
         rc = leave(s, back, value(&val, s, v));
         if (rc < 0) break;
-        const uint32_t m = member(s, key_text(s, name[i]), val);
+        const uint32_t m = as_rule(s, member(s, key_text(s, name[i]), val));
         const uint32_t with = MOA_RX_SEQ_OF(r, m, next), with_comma = MOA_RX_SEQ_OF(r, comma, m, next);
         first = as_rule(s, must ? with : MOA_RX_ALT_OF(r, with, first));
         next = as_rule(s, must ? with_comma : MOA_RX_ALT_OF(r, with_comma, next));

@@ -46,19 +46,21 @@ static int64_t between(moa_rules *r, const char *lo, const char *hi, bool low, b
     return x;
 }
 
-/* Whole numbers 0 <= lo .. hi. */
+/* Whole numbers 0 <= lo .. hi, by their length; lengths of which all numbers may come are one part. */
 static int64_t whole(moa_rules *r, int64_t lo, int64_t hi) {
     int64_t x = NEVER, first = 0;
+    int from = 0, to = 0; /* such lengths, from 2 on */
     for (int n = 1; n <= DIGITS; n++) {
         const int64_t last = n == 1 ? 9 : first * 10 - 1;
         const int64_t a = lo > first ? lo : first, b = hi < last ? hi : last;
         char low[24], high[24];
         snprintf(low, sizeof low, "%lld", (long long)a);
         snprintf(high, sizeof high, "%lld", (long long)b);
-        if (a <= b) x = either(r, x, between(r, low, high, true, true));
+        if (n > 1 && a == first && b == last) from = from ? from : n, to = n;
+        else if (a <= b) x = either(r, x, between(r, low, high, true, true));
         first = n == 1 ? 10 : first * 10;
     }
-    return x;
+    return from ? either(r, x, then(r, digits(r, 1, 9), some_digits(r, from - 1, to - 1))) : x;
 }
 
 static int64_t integers(moa_rules *r, int64_t lo, int64_t hi) {

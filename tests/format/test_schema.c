@@ -1,0 +1,261 @@
+/* test_schema.c - JSON schemas as grammars: what they allow and refuse, errors with their pointers; random schemas with instances
+ * and a validator of another make (schema_ref.py), and texts drawn at random from the masks.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "format/grammar.h"
+#include "support/vocab.h"
+
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define OK(expr)                                                                                                       \
+    do {                                                                                                               \
+        const int ok_rc_ = (expr);                                                                                     \
+        if (ok_rc_ < 0) fail_msg("%s: %d %s (%s)", #expr, ok_rc_, err.text, err.hint);                                 \
+    } while (0)
+
+static moa_matcher *matcher_of(const char *schema, const moa_token_tree *tree) {
+    moa_grammar *g = NULL;
+    moa_matcher *m = NULL;
+    moa_err err = {0};
+    if (moa_grammar_from_schema(&g, schema, strlen(schema), "s", &err) < 0) fail_msg("%s (%s)\n%s", err.text, err.hint, schema);
+    OK(moa_matcher_new(&m, g, tree, &err));
+    moa_grammar_free(g); /* the matcher keeps it */
+    return m;
+}
+
+static bool allows(moa_matcher *m, const char *text) {
+    moa_err err = {0};
+    const int s = moa_matcher_open(m, &err);
+    assert_true(s >= 0);
+    const int rc = moa_matcher_feed(m, s, text, strlen(text), &err);
+    if (rc < 0) fail_msg("%s: %s", text, err.text);
+    const bool ok = rc == 1 && moa_matcher_complete(m, s);
+    moa_matcher_close(m, s);
+    return ok;
+}
+
+static void test_table(void **state) {
+    (void)state;
+    static const struct { const char *schema, *yes[8], *no[8]; } t[] = {
+        {"{\"type\":\"integer\",\"minimum\":3,\"maximum\":120}", {"3", "9", "10", "99", "100", "120"}, {"2", "121", "03", "1", "1000", "-3", "3.0"}},
+        {"{\"type\":\"integer\",\"minimum\":-15,\"exclusiveMaximum\":-7}", {"-15", "-8", "-10"}, {"-7", "-16", "8", "-150", "0"}},
+        {"{\"type\":\"integer\",\"exclusiveMinimum\":0}", {"1", "999999999999999999"}, {"0", "-1", "01"}},
+        {"{\"type\":\"integer\",\"minimum\":5,\"exclusiveMinimum\":true}", {"6", "50"}, {"5"}},
+        {"{\"type\":\"number\",\"minimum\":-1.25,\"exclusiveMaximum\":3.5}", {"-1.25", "-1.2500", "3.49999", "0", "3", "-0.001"}, {"-1.26", "-1.2501", "3.5", "3.50", "4", "-2", "1e1"}},
+        {"{\"type\":\"number\",\"exclusiveMinimum\":0.125,\"maximum\":0.13}", {"0.1251", "0.126", "0.13", "0.1300", "0.129"}, {"0.125", "0.12", "0.1250", "0.131", "0", "1"}},
+        {"{\"type\":\"number\"}", {"0", "-1.5e-7", "12E+3", "0.001"}, {"01", ".5", "1.", "+1", "NaN"}},
+        {"{\"type\":\"string\",\"minLength\":1,\"maxLength\":2}", {"\"a\"", "\"\xC3\xA9\xF0\x9F\x98\x80\"", "\"\\ud83d\\ude00b\"", "\"\\n\\\"\""}, {"\"\"", "\"abc\"", "\"\\ud83d\"", "\"\\u0000\"", "\"\n\""}},
+        {"{\"type\":\"string\",\"pattern\":\"^a+$|^b\"}", {"\"aa\"", "\"bzz\"", "\"b\\u00e9\""}, {"\"ab\"", "\"\""}},
+        {"{\"type\":\"string\",\"pattern\":\"[0-9]{3}\"}", {"\"x123y\"", "\"123\""}, {"\"12\"", "\"1x23\""}},
+        {"{\"type\":\"string\",\"pattern\":\"^(?:\\\\w|[^a-z]){2}$\",\"minLength\":2}", {"\"aB\"", "\"_\\\"\""}, {"\"a\"", "\"abc\""}},
+        {"{\"format\":\"date\"}", {"\"2024-02-29\"", "\"2000-02-29\"", "\"1999-12-31\""}, {"\"2023-02-29\"", "\"1900-02-29\"", "\"2023-04-31\"", "\"2023-13-01\""}},
+        {"{\"format\":\"date-time\"}", {"\"2024-02-29T23:59:59Z\"", "\"2024-01-01T00:00:00.25+01:30\""}, {"\"2024-01-01 00:00:00Z\"", "\"2024-01-01T24:00:00Z\"", "\"2024-01-01T00:00:00\""}},
+        {"{\"format\":\"uuid\"}", {"\"123e4567-e89b-12d3-a456-426614174000\""}, {"\"123e4567e89b12d3a456426614174000\""}},
+        {"{\"format\":\"ipv4\"}", {"\"255.0.19.200\""}, {"\"256.0.0.1\"", "\"1.2.3\"", "\"01.2.3.4\""}},
+        {"{\"format\":\"email\"}", {"\"a.b+c@x-y.example.org\""}, {"\"a@b\"", "\"@x.org\"", "\"a b@x.org\""}},
+        {"{\"properties\":{\"a\":{\"type\":\"null\"},\"b\":{\"type\":\"boolean\"},\"c\":{\"const\":1}},\"required\":[\"b\"]}",
+         {"{\"b\":true}", "{\"a\":null,\"b\":false}", "{\"b\":true,\"c\":1}", "{ \"a\": null,\n  \"b\": true, \"c\": 1\n}"}, {"{}", "{\"a\":null}", "{\"b\":true,\"a\":null}", "{\"b\":true,}", "{,\"b\":true}", "{\"b\":true,\"d\":1}", "{\"b\":true \"c\":1}"}},
+        {"{\"type\":\"object\",\"properties\":{\"ab\":true,\"ac\":{\"type\":\"null\"}},\"additionalProperties\":{\"type\":\"integer\"}}",
+         {"{}", "{\"ab\":[1,{\"x\":\"\\u00e9\"}],\"ac\":null,\"ad\":4,\"\":3}", "{\"a\":1}", "{\"abc\":7,\"b\":2}"}, {"{\"ac\":1}", "{\"ab\":1,\"ab\":1}", "{\"x\":\"1\"}", "{\"a\\u0062\":1}"}},
+        {"{\"type\":\"object\",\"patternProperties\":{\"^[a-z]{1,2}$\":{\"type\":\"null\"}},\"minProperties\":1,\"maxProperties\":2}", {"{\"a\":null}", "{\"a\":null,\"bc\":null}"}, {"{}", "{\"abc\":null}", "{\"a\":null,\"b\":null,\"c\":null}"}},
+        {"{\"type\":\"object\",\"propertyNames\":{\"maxLength\":2},\"additionalProperties\":{\"enum\":[1,2]}}", {"{}", "{\"ab\":2}"}, {"{\"abc\":1}", "{\"a\":3}"}},
+        {"{\"required\":[\"z\"],\"properties\":{\"a\":false}}", {"{\"z\":[]}"}, {"{}", "{\"a\":1,\"z\":1}"}},
+        {"{\"items\":{\"type\":\"boolean\"},\"minItems\":1,\"maxItems\":3}", {"[true]", "[true, false,true]", "[ true ]"}, {"[]", "[true,true,true,true]", "[1]", "[true,]"}},
+        {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"null\"},{\"const\":\"x\"}],\"minItems\":1}", {"[null]", "[null,\"x\"]"}, {"[]", "[\"x\"]", "[null,\"x\",1]"}},
+        {"{\"type\":\"array\",\"items\":[{\"type\":\"null\"}],\"additionalItems\":{\"type\":\"integer\"},\"maxItems\":3}", {"[]", "[null,1,2]"}, {"[1]", "[null,1,2,3]"}},
+        {"{\"type\":\"array\",\"items\":false}", {"[]"}, {"[1]"}}, {"{\"type\":\"array\",\"maxItems\":0}", {"[]"}, {"[1]"}},
+        {"{\"enum\":[\"a\",1,null,{\"k\":[1]}],\"type\":[\"string\",\"object\"]}", {"\"a\"", "{\"k\":[1]}"}, {"1", "null"}},
+        {"{\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"properties\":{\"y\":{\"maximum\":5,\"minimum\":1}}}],\"$defs\":{\"a\":{\"type\":\"object\",\"properties\":{\"y\":{\"type\":\"integer\",\"minimum\":3}},\"required\":[\"y\"]}}}", {"{\"y\":3}", "{\"y\":5}"}, {"{\"y\":2}", "{\"y\":6}", "{}"}},
+        {"{\"type\":\"object\",\"required\":[\"k\"],\"properties\":{\"k\":{\"type\":\"string\"}},\"anyOf\":[{\"properties\":{\"k\":{\"const\":\"p\"},\"v\":{\"type\":\"null\"}}},{\"properties\":{\"k\":{\"const\":\"q\"},\"w\":{\"type\":\"null\"}}}]}",
+         {"{\"k\":\"p\",\"v\":null}", "{\"k\":\"q\"}"}, {"{\"k\":\"q\",\"v\":null}", "{\"k\":\"r\"}"}},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"t\":{\"const\":1}},\"required\":[\"t\"]},{\"type\":\"object\",\"properties\":{\"t\":{\"const\":2},\"u\":{}},\"required\":[\"t\"]}]}", {"{\"t\":1}", "{\"t\":2,\"u\":[]}"}, {"{\"t\":1,\"u\":1}", "{}"}},
+        {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/t\"}}}}", {"[]", "[[[]],[]]"}, {"[[]", "[1]"}},
+        {"{\"properties\":{\"a/b~c\":{\"type\":\"null\"},\"d\":{\"$ref\":\"#/properties/a~1b~0c\"}}}", {"{\"a/b~c\":null,\"d\":null}"}, {"{\"d\":1}"}},
+        {"true", {"{}", "[1,{\"a\":\"b\"}]", "\"x\"", "-1.5", "null"}, {"", "{", "[1,]", "{\"a\"}", "nul"}},
+        {"{\"type\":\"string\",\"title\":\"t\",\"description\":\"d\",\"default\":1,\"x-y\":2}", {"\"\""}, {"1"}},
+    };
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        moa_matcher *m = matcher_of(t[i].schema, NULL);
+        for (int k = 0; k < 8 && t[i].yes[k]; k++)
+            if (!allows(m, t[i].yes[k])) fail_msg("%s should allow %s", t[i].schema, t[i].yes[k]);
+        for (int k = 0; k < 8 && t[i].no[k]; k++)
+            if (allows(m, t[i].no[k])) fail_msg("%s should not allow %s", t[i].schema, t[i].no[k]);
+        moa_matcher_free(m);
+    }
+}
+
+/* All integers near the bounds: exact for every digit. */
+static void test_integers(void **state) {
+    (void)state;
+    static const int64_t edge[] = {-1001, -1000, -999, -100, -99, -12, -10, -9, -1, 0, 1, 5, 9, 10, 11, 19, 99, 100, 109, 1000, 1234};
+    enum { N = sizeof edge / sizeof *edge };
+    for (int i = 0; i < N; i++)
+        for (int k = i; k < N; k += 3) {
+            char schema[120], text[24];
+            snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld}", (long long)edge[i], (long long)edge[k]);
+            moa_matcher *m = matcher_of(schema, NULL);
+            for (int64_t v = -1100; v <= 1300; v++) {
+                snprintf(text, sizeof text, "%lld", (long long)v);
+                if (allows(m, text) != (v >= edge[i] && v <= edge[k])) fail_msg("%s: %s", schema, text);
+            }
+            moa_matcher_free(m);
+        }
+}
+
+static void test_errors(void **state) {
+    (void)state;
+    static const struct { const char *schema, *want; } bad[] = {
+        {"{", "s:1:"}, {"3", "s: #: expected a schema"}, {"false", "false allows no value"}, {"{\"type\":\"objekt\"}", "s: #/type: 'objekt'"}, {"{\"propertis\":{}}", "s: #/propertis: unknown keyword"},
+        {"{\"properties\":{\"a\":{\"items\":{\"not\":{}}}}}", "s: #/properties/a/items/not: this keyword cannot"}, {"{\"properties\":{\"a/b~\":{\"uniqueItems\":true}}}", "s: #/properties/a~1b~0/uniqueItems"},
+        {"{\"anyOf\":[{\"type\":\"null\"},{\"if\":{}}]}", "s: #/anyOf/1/if"}, {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", "s: #/oneOf: branches 0 and 1"},
+        {"{\"$ref\":\"other.json\"}", "s: #/$ref: 'other.json'"}, {"{\"$ref\":\"#/$defs/no\"}", "is not in the document"}, {"{\"$ref\":\"#\"}", "never comes to an end"},
+        {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"properties\":{\"n\":{\"$ref\":\"#/$defs/t\"}},\"required\":[\"n\"]}}}", "never comes to an end"},
+        {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"items\":{\"contains\":{}}}}}", "s: #/$defs/t/items/contains"}, {"{\"allOf\":[{\"$ref\":\"#\"}]}", "round in a circle"},
+        {"{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", "s: #/maximum: no integer"}, {"{\"type\":\"number\",\"minimum\":5,\"exclusiveMaximum\":5}", "no number"}, {"{\"type\":\"integer\",\"multipleOf\":3}", "#/multipleOf"},
+        {"{\"minLength\":4,\"maxLength\":3}", "#/maxLength: 3 is less"}, {"{\"minLength\":-1}", "#/minLength: expected a whole number"}, {"{\"pattern\":\"^a(?=b)\"}", "#/pattern: at 2: lookaround"},
+        {"{\"pattern\":\"(a)\\\\1\"}", "back references"}, {"{\"pattern\":\"\\\\bx\"}", "word boundaries"}, {"{\"pattern\":\"(\"}", "never closed"}, {"{\"pattern\":\"a)\"}", "unexpected ')'"}, {"{\"pattern\":\"[z-a]\"}", "goes down"},
+        {"{\"pattern\":\"^a+$\",\"maxLength\":3}", "#/maxLength: together with pattern"}, {"{\"format\":\"iban\"}", "#/format: 'iban' is not supported; there are date"}, {"{\"enum\":[]}", "#/enum"},
+        {"{\"enum\":[1],\"type\":\"string\"}", "#/enum: none"}, {"{\"enum\":[1],\"minimum\":2}", "#/minimum: together with enum"}, {"{\"properties\":{\"a\":{}},\"minProperties\":1}", "#/minProperties"},
+        {"{\"required\":[\"b\"],\"additionalProperties\":false}", "#/required: 'b'"}, {"{\"allOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", "none in common"}, {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}", "#/pattern: two different"},
+        {"{\"minItems\":2,\"maxItems\":1}", "#/minItems"}, {"{\"type\":[]}", "#/type"}, {"{\"const\":\"a\",\"const\":\"b\"}", "s:1:"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        moa_grammar *g;
+        moa_err err = {0};
+        if (moa_grammar_from_schema(&g, bad[i].schema, strlen(bad[i].schema), "s", &err) >= 0) fail_msg("accepted: %s", bad[i].schema);
+        assert_null(g);
+        if (!strstr(err.text, bad[i].want)) fail_msg("%s\n  got      %s\n  expected %s", bad[i].schema, err.text, bad[i].want);
+    }
+}
+
+/* Schemas that expand without end are stopped by their count. */
+static void test_explosion(void **state) {
+    (void)state;
+    moa_buf b;
+    moa_grammar *g;
+    moa_err err = {0};
+    moa_buf_init(&b, 1 << 20);
+    moa_buf_adds(&b, "{\"$defs\":{\"a\":{\"type\":\"object\",\"anyOf\":[{\"title\":\"x\",\"$ref\":\"#/$defs/a\",\"minProperties\":0},{\"$ref\":\"#/$defs/a\",\"minProperties\":0}]}},\"$ref\":\"#/$defs/a\"}");
+    assert_true(moa_grammar_from_schema(&g, moa_buf_str(&b), b.len, "s", &err) < 0);
+    moa_buf_clear(&b); /* a thousand optional properties: linear, not 2^1000 */
+    moa_buf_adds(&b, "{\"properties\":{");
+    for (int i = 0; i < 1000; i++) moa_buf_addf(&b, "%s\"p%d\":{\"type\":\"integer\",\"minimum\":%d}", i ? "," : "", i, i);
+    moa_buf_adds(&b, "}}");
+    moa_matcher *m = matcher_of(moa_buf_str(&b), NULL);
+    assert_true(allows(m, "{}") && allows(m, "{\"p3\":3,\"p999\":1000}") && !allows(m, "{\"p3\":2}") && !allows(m, "{\"p4\":5,\"p3\":3}"));
+    moa_matcher_free(m);
+    moa_buf_deinit(&b);
+}
+
+/* ---- against the other validator ---- */
+
+static void path_of(char *out, const char *name) {
+    snprintf(out, PATH_MAX, "%s/moa-test-%d-%s", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid(), name);
+}
+
+static void need_python(void) {
+    if (system("python3 -c 'import json, re' >/dev/null 2>&1") == 0) return;
+    printf("skip: no python3\n");
+    skip();
+}
+
+/* A text drawn from the masks: any allowed token, all alike. */
+static void draw(moa_buf *out, moa_matcher *m, const test_vocab *v, moa_rng *r) {
+    moa_err err = {0};
+    const int s = moa_matcher_open(m, &err), n = moa_tokenizer_n_vocab(v->tok);
+    moa_buf_clear(out);
+    for (int budget = 20 + (int)moa_rng_below(r, 100);; budget--) {
+        const uint64_t *mask;
+        int32_t t = (int32_t)moa_rng_below(r, (uint32_t)n);
+        OK(moa_matcher_mask(&mask, m, s, budget > 1 ? budget : 1, &err));
+        while (!(mask[t / 64] >> (t % 64) & 1)) t = (t + 1) % n;
+        OK(moa_matcher_accept(m, s, t, &err));
+        if (t == 0) break;
+        const moa_str b = moa_token_bytes(v->tok, t, false);
+        moa_buf_add(out, b.p, b.n);
+        assert_true(out->len < 1 << 20);
+        if (moa_matcher_finished(m, s)) break;
+    }
+    moa_matcher_close(m, s);
+}
+
+static void one_schema(FILE *out, const json_t *c, const test_vocab *v, const moa_token_tree *tree, uint64_t seed) {
+    json_t *e;
+    size_t i;
+    char *schema = json_dumps(json_object_get(c, "schema"), JSON_COMPACT);
+    moa_matcher *m = matcher_of(schema, tree);
+    json_array_foreach(json_object_get(c, "yes"), i, e)
+        if (!allows(m, json_string_value(e))) fail_msg("%s\nshould allow %s", schema, json_string_value(e));
+    json_array_foreach(json_object_get(c, "maybe"), i, e)
+        if (allows(m, json_string_value(json_array_get(e, 0))) && !json_is_true(json_array_get(e, 1))) fail_msg("%s\nshould not allow %s", schema, json_string_value(json_array_get(e, 0)));
+    moa_rng r;
+    moa_buf text, line;
+    moa_rng_seed(&r, seed);
+    moa_buf_init(&text, 1 << 20);
+    moa_buf_init(&line, 1 << 22);
+    for (int k = 0; k < 4; k++) {
+        draw(&text, m, v, &r);
+        moa_buf_clear(&line);
+        moa_buf_addf(&line, "{\"schema\":%s,\"text\":", schema);
+        moa_json_add_str(&line, moa_buf_str(&text), text.len);
+        fprintf(out, "%s}\n", moa_buf_str(&line));
+    }
+    moa_buf_deinit(&text);
+    moa_buf_deinit(&line);
+    moa_matcher_free(m);
+    free(schema);
+}
+
+static void test_random_schemas(void **state) {
+    (void)state;
+    char in[PATH_MAX], out[PATH_MAX], cmd[3 * PATH_MAX];
+    test_vocab v;
+    moa_token_tree *tree = NULL;
+    moa_err err = {0};
+    moa_jsonl cases;
+    json_t *c;
+    int rc;
+    need_python();
+    path_of(in, "schemas.jsonl");
+    path_of(out, "texts.jsonl");
+    snprintf(cmd, sizeof cmd, "python3 tests/format/schema_ref.py make 250 > '%s'", in);
+    assert_int_equal(system(cmd), 0);
+    OK(test_vocab_open(&v, 3000, 5, &err));
+    OK(moa_token_tree_new(&tree, v.tok, &err));
+    FILE *f = fopen(out, "w");
+    assert_non_null(f);
+    OK(moa_jsonl_open(&cases, in, 64 << 20, &err));
+    int n = 0;
+    for (; (rc = moa_jsonl_next(&c, &cases, &err)) > 0; n++) {
+        one_schema(f, c, &v, tree, (uint64_t)n);
+        json_decref(c);
+    }
+    OK(rc);
+    assert_int_equal(n, 250);
+    moa_jsonl_close(&cases);
+    fclose(f);
+    moa_token_tree_free(tree);
+    test_vocab_close(&v);
+    snprintf(cmd, sizeof cmd, "python3 tests/format/schema_ref.py check < '%s'", out);
+    assert_int_equal(system(cmd), 0);
+    unlink(in);
+    unlink(out);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_table), cmocka_unit_test(test_integers), cmocka_unit_test(test_errors), cmocka_unit_test(test_explosion),
+        cmocka_unit_test(test_random_schemas),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
