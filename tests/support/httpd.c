@@ -20,7 +20,7 @@
 
 void httpd_content(uint8_t *out, uint64_t seed, int64_t from, int64_t n) {
     for (int64_t i = from; i < from + n; i++)
-        *out++ = i < 4 ? (uint8_t)"GGUF"[i] : (uint8_t)(moa_mix64(seed + (uint64_t)i / 8) >> 8 * (i % 8));
+        *out++ = (uint8_t)(i < 4 ? (uint64_t)"GGUF"[i] : moa_mix64(seed + (uint64_t)i / 8) >> 8 * (i % 8));
 }
 
 void httpd_sha256(char out[65], uint64_t seed, int64_t size) {
