@@ -80,7 +80,7 @@ static bool try_folder(char *out, size_t n, const char *dir, const char *name) {
 }
 
 static bool try_all(char *out, size_t n, const char *dir, const char *name) {
-    return try_path(out, n, dir, name, "") || try_path(out, n, dir, name, ".gguf") || try_parts(out, n, dir, name) || try_folder(out, n, dir, name);
+    return try_path(out, n, dir, name, "") || try_folder(out, n, dir, name) || try_path(out, n, dir, name, ".gguf") || try_parts(out, n, dir, name);
 }
 
 int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err) {
