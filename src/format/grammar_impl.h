@@ -76,6 +76,20 @@ struct moa_grammar {
 };
 int moa_grammar_compile(moa_grammar **out, moa_rules *r, uint32_t root, uint64_t id, moa_err *err);
 
+/* ---- the vocabulary: grammar_tree.c ---- */
+
+typedef struct moa_token_node { uint32_t skip, tok; uint16_t depth; uint8_t byte; } moa_token_node; /* skip: the node after its subtree */
+struct moa_token_tree {
+    int n_vocab, depth;
+    moa_token_node *v; uint32_t n;      /* v[n]: only tok counts */
+    int32_t *tok; uint32_t n_tok;       /* by bytes; those that end at v[i]: tok[v[i].tok .. v[i + 1].tok) */
+    int32_t *by_length;                 /* [n_tok] the longest first */
+    int common;                         /* bytes: at most one token in fifty is longer */
+    int32_t *end; int n_end;            /* tokens that end a generation */
+    uint32_t *at; char *bytes;          /* bytes of token i: bytes[at[i] .. at[i + 1]) */
+};
+static inline uint32_t moa_token_length(const moa_token_tree *t, int32_t token) { return t->at[token + 1] - t->at[token]; }
+
 /* ---- running: grammar_machine.c ---- */
 
 /* A machine's memory of positions. A position is a set of items (state, continuation); a continuation is a set of frames

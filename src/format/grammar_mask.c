@@ -1,118 +1,26 @@
 /* grammar_mask.c - which tokens may come: the vocabulary as a tree, walked together with the grammar.
  *
- * The tree lies in depth-first order with the length of each subtree, so a walk is one pass over an array that jumps over what
- * the grammar refuses. A walk costs as much as the tokens that are allowed, which is nearly nothing inside a key and the whole
- * vocabulary inside a string. Two things keep that away from most tokens:
+ * A walk costs as much as the tokens that are allowed, which is nearly nothing inside a key and the whole vocabulary inside a
+ * string. Three things keep that away from most tokens:
  *  - a position's mask is kept (the least recently used goes), and positions with equal futures are the same position;
  *  - a position is split by continuation: the part inside the running rule ("inside a string") is walked once for all
  *    places that the rule is called from, with a list of the nodes at which it can end; for each place only what lies
- *    under these nodes is walked again.
+ *    under these nodes is walked again;
+ *  - the third and the fourth character of at most twenty differ only in what far longer tokens see: two positions that treat all
+ *    texts of n bytes alike have the same tokens of up to n bytes, so one mask is made from the other.
  * Everything is one allocation list made at the beginning. SPDX-License-Identifier: Apache-2.0 */
 #include "format/grammar_impl.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MASKS = 256, HEADS = 64, CHEAP = 4096 /* nodes of a walk that needs no split */, FIRST_STATES = 64, MAX_STATES = 1 << 16, MAX_SPLIT = 6 };
-
-/* ---- the tree ---- */
-
-typedef struct node { uint32_t skip, tok; uint16_t depth; uint8_t byte; } node; /* skip: the node after its subtree */
-
-struct moa_token_tree {
-    int n_vocab, depth;
-    node *v; uint32_t n;                /* v[n]: only tok counts */
-    int32_t *tok; uint32_t n_tok;       /* those that end at v[i]: tok[v[i].tok .. v[i + 1].tok) */
-    int32_t *end; int n_end;            /* tokens that end a generation */
-    uint32_t *at; char *bytes;          /* bytes of token i: bytes[at[i] .. at[i + 1]) */
-};
-
-void moa_token_tree_free(moa_token_tree *t) {
-    if (!t) return;
-    free(t->v), free(t->tok), free(t->end), free(t->at), free(t->bytes);
-    free(t);
-}
-
-static int by_bytes(const void *a, const void *b, void *ctx) {
-    const moa_token_tree *t = ctx;
-    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    const uint32_t nx = t->at[x + 1] - t->at[x], ny = t->at[y + 1] - t->at[y];
-    const int d = memcmp(t->bytes + t->at[x], t->bytes + t->at[y], nx < ny ? nx : ny);
-    if (d) return d;
-    if (nx != ny) return nx < ny ? -1 : 1;
-    return x < y ? -1 : x > y;
-}
-
-static int read_tokens(moa_token_tree *t, const moa_tokenizer *from, moa_err *err) {
-    const size_t n = (size_t)t->n_vocab;
-    uint64_t sum = 0;
-    for (int32_t i = 0; i < t->n_vocab; i++) sum += moa_token_bytes(from, i, false).n;
-    if (sum > UINT32_MAX / 2) return moa_fail(err, MOA_ELIMIT, "the vocabulary has %llu bytes", (unsigned long long)sum);
-    t->at = malloc((n + 1) * sizeof *t->at);
-    t->bytes = malloc(sum + 1);
-    t->tok = malloc((n + 1) * sizeof *t->tok);
-    t->end = malloc((n + 1) * sizeof *t->end);
-    t->v = malloc((sum + 1) * sizeof *t->v);
-    if (!t->at || !t->bytes || !t->tok || !t->end || !t->v) return moa_fail(err, MOA_ENOMEM, "no memory for the tree of %d tokens", t->n_vocab);
-    t->at[0] = 0;
-    for (int32_t i = 0; i < t->n_vocab; i++) {
-        const moa_str s = moa_token_bytes(from, i, false);
-        if (s.n) memcpy(t->bytes + t->at[i], s.p, s.n);
-        t->at[i + 1] = t->at[i] + (uint32_t)s.n;
-        if (moa_tokenizer_is_eog(from, i)) t->end[t->n_end++] = i;
-        else if (s.n) t->tok[t->n_tok++] = i;
-    }
-    return 0;
-}
-
-/* Tokens are sorted by their bytes: each adds the nodes beyond what it shares with the one before. */
-static int grow_tree(moa_token_tree *t, moa_err *err) {
-    uint32_t *path = NULL, cap = 0, depth = 0;
-    const char *last = NULL;
-    for (uint32_t k = 0; k < t->n_tok; k++) {
-        const char *s = t->bytes + t->at[t->tok[k]];
-        const uint32_t n = t->at[t->tok[k] + 1] - t->at[t->tok[k]];
-        if (n > cap) {
-            uint32_t *p = n <= UINT16_MAX ? realloc(path, n * sizeof *p) : NULL;
-            if (!p) return free(path), moa_fail(err, MOA_ENOMEM, "a token of %u bytes", n);
-            path = p, cap = n;
-        }
-        uint32_t same = 0;
-        while (same < depth && same < n && s[same] == last[same]) same++;
-        while (depth > same) t->v[path[--depth]].skip = t->n;
-        for (; depth < n; depth++) {
-            path[depth] = t->n;
-            t->v[t->n++] = (node){.tok = k, .depth = (uint16_t)(depth + 1), .byte = (uint8_t)s[depth]};
-        }
-        if ((int)n > t->depth) t->depth = (int)n;
-        last = s;
-    }
-    while (depth > 0) t->v[path[--depth]].skip = t->n;
-    t->v[t->n] = (node){.tok = t->n_tok};
-    /* A node on the way holds the number of the first token below it, as its successor does: none ends there. */
-    free(path);
-    return 0;
-}
-
-int moa_token_tree_new(moa_token_tree **out, const moa_tokenizer *from, moa_err *err) {
-    *out = NULL;
-    moa_token_tree *t = calloc(1, sizeof *t);
-    if (!t) return moa_fail(err, MOA_ENOMEM, "no memory for the tree of tokens");
-    t->n_vocab = moa_tokenizer_n_vocab(from);
-    int rc = read_tokens(t, from, err);
-    if (rc >= 0) {
-        qsort_r(t->tok, t->n_tok, sizeof *t->tok, by_bytes, t);
-        rc = grow_tree(t, err);
-    }
-    if (rc < 0) return moa_token_tree_free(t), rc;
-    *out = t;
-    return 0;
-}
+enum { MASKS = 256, HEADS = 64, CHEAP = 4096 /* nodes of a walk that needs no split */, FIRST_STATES = 64, MAX_STATES = 1 << 16, MAX_SPLIT = 6, PAIRS = 512, TRIED = 3 };
 
 /* ---- the matcher ---- */
 
 /* A mask that was worked out. far: the most bytes that any of its tokens leaves to the shortest end. */
-typedef struct kept { int32_t pos, far; uint64_t used; uint64_t *bits; } kept;
+typedef struct kept { int32_t pos, far; uint64_t used; uint64_t *bits; bool large; } kept; /* large: a walk that was not cheap */
 /* The part of positions inside one rule: what is allowed whatever follows, and the nodes where the rule may end. */
 typedef struct head { int32_t pos, far; uint32_t exit_at, n_exit; bool split; uint64_t *bits; } head;
 
@@ -131,6 +39,8 @@ struct moa_matcher {
     int32_t hold[3];                  /* positions that a mask in the making needs: 0 when not in use */
     int32_t *root, *moved;            /* scratch of a collection */
     uint64_t *fresh;                  /* bits of the mask in the making */
+    struct pair { int32_t a, b; } pair[PAIRS]; int16_t pair_slot[2 * PAIRS]; /* positions that are compared */
+    bool large;                       /* the mask in the making is */
     uint64_t clock;
     moa_matcher_stats stats;
 };
@@ -283,7 +193,7 @@ int moa_matcher_accept(moa_matcher *m, int state, int32_t token, moa_err *err) {
     const moa_token_tree *t = m->t;
     int rc = 0;
     if (token >= 0 && token < t->n_vocab) {
-        const uint32_t n = t->at[token + 1] - t->at[token];
+        const uint32_t n = moa_token_length(t, token);
         if (is_end(t, token)) rc = moa_matcher_complete(m, state);
         else if (n) rc = moa_matcher_feed(m, state, t->bytes + t->at[token], n, err);
     }
@@ -314,7 +224,7 @@ static int32_t step(moa_matcher *m, int32_t *from, uint8_t byte) {
     return p;
 }
 
-static void take(const moa_matcher *m, walk *w, const node *n, int32_t pos) {
+static void take(const moa_matcher *m, walk *w, const moa_token_node *n, int32_t pos) {
     const int32_t d = m->m.pos[pos].dist;
     if (d < w->least) w->least = d;
     if (d > w->most) return;
@@ -324,12 +234,12 @@ static void take(const moa_matcher *m, walk *w, const node *n, int32_t pos) {
 
 /* Nodes [from, to), which lie under one of depth `base`, from position pos on. 1: w->left did not suffice. */
 static int walk_nodes(moa_matcher *m, walk *w, int32_t pos, uint32_t from, uint32_t to, int base) {
-    const node *v = m->t->v;
+    const moa_token_node *v = m->t->v;
     int rc = 0;
     m->path[base] = pos;
     for (int i = 0; i < base; i++) m->path[i] = 0; /* dead: costs a collection nothing */
     for (uint32_t i = from; i < to;) {
-        const node *n = &v[i];
+        const moa_token_node *n = &v[i];
         if (w->left-- == 0) {
             rc = 1;
             break;
@@ -444,6 +354,87 @@ static int continuations(const moa_matcher *m, int32_t cont[MAX_SPLIT]) {
     return n;
 }
 
+/* ---- masks from others ---- */
+
+/* Adds a pair that is not there yet; false when there are too many. */
+static bool add_pair(moa_matcher *m, int *n, int32_t a, int32_t b) {
+    uint32_t i = ((uint32_t)a * 2654435761u ^ (uint32_t)b * 40503u) % (2 * PAIRS);
+    for (; m->pair_slot[i] >= 0; i = (i + 1) % (2 * PAIRS))
+        if (m->pair[m->pair_slot[i]].a == a && m->pair[m->pair_slot[i]].b == b) return true;
+    if (*n == PAIRS) return false;
+    m->pair[*n] = (struct pair){a, b};
+    m->pair_slot[i] = (int16_t)(*n)++;
+    return true;
+}
+
+/* How many bytes long texts are that positions a and b are sure to treat alike; INT_MAX: any. far: see kept, of what a reaches. */
+static int alike(moa_matcher *m, int32_t *far, int32_t a, int32_t b, int most) {
+    int n = 0, level = 0;
+    memset(m->pair_slot, 0xFF, sizeof m->pair_slot);
+    add_pair(m, &n, a, b);
+    for (int length = 1; length <= most; length++) {
+        const int end = n;
+        if (level == end) return INT_MAX;
+        for (; level < end; level++)
+            for (int c = 0; c < m->g->n_class; c++) {
+                const struct pair from = m->pair[level];
+                const int32_t x = moa_machine_step(&m->m, from.a, m->g->sample[c]), y = moa_machine_step(&m->m, from.b, m->g->sample[c]);
+                if (x < 0 || y < 0 || (x == 0) != (y == 0)) return length - 1;
+                if (m->m.pos[x].dist > *far && x) *far = m->m.pos[x].dist;
+                if (x != y && !add_pair(m, &n, x, y)) return length - 1;
+            }
+    }
+    return most;
+}
+
+static bool allows(moa_matcher *m, int32_t *pos, int32_t token) {
+    const moa_token_tree *t = m->t;
+    *pos = m->hold[0];
+    for (uint32_t i = t->at[token]; i < t->at[token + 1] && *pos > 0; i++) *pos = moa_machine_step(&m->m, *pos, (uint8_t)t->bytes[i]);
+    return *pos > 0;
+}
+
+static void set(uint64_t *bits, int32_t token, bool on) {
+    const uint64_t bit = 1ull << (token & 63);
+    bits[token >> 6] = on ? bits[token >> 6] | bit : bits[token >> 6] & ~bit;
+}
+
+/* The mask of hold[0] from `like`, whose position treats texts of up to n bytes alike; longer tokens are looked at one by one.
+ * 1: there are too many, or no memory. */
+static int copy_mask(moa_matcher *m, walk *w, const kept *like, int n) {
+    const moa_token_tree *t = m->t;
+    uint32_t longer = 0;
+    while (longer < t->n_tok && (int)moa_token_length(t, t->by_length[longer]) > n) longer++;
+    if (longer > t->n_tok / 8) return 1;
+    memcpy(w->bits, like->bits, m->n_word * sizeof *w->bits);
+    if (like->far > w->far) w->far = like->far;
+    for (int i = 0; i < t->n_end; i++) set(w->bits, t->end[i], false);
+    for (uint32_t i = 0; i < longer; i++) {
+        int32_t pos;
+        const bool in = allows(m, &pos, t->by_length[i]);
+        if (pos < 0) return 1;
+        set(w->bits, t->by_length[i], in);
+        if (in && m->m.pos[pos].dist > w->far) w->far = m->m.pos[pos].dist;
+    }
+    return 0;
+}
+
+/* From one of the large masks that were used last. 1: none is alike. */
+static int from_another(moa_matcher *m, walk *w) {
+    const int most = m->t->common < 32 ? m->t->common : 32;
+    uint64_t before = UINT64_MAX;
+    for (int tries = 0; tries < TRIED; tries++) {
+        const kept *k = NULL;
+        for (int i = 0; i < m->n_mask; i++)
+            if (m->mask[i].large && m->mask[i].used < before && (!k || m->mask[i].used > k->used)) k = &m->mask[i];
+        if (!k) break;
+        before = k->used;
+        const int n = alike(m, &w->far, m->hold[0], k->pos, most);
+        if (n > 0 && copy_mask(m, w, k, n) == 0) return 0;
+    }
+    return 1;
+}
+
 static bool all_heads_known(moa_matcher *m, const int32_t *cont, int n) {
     for (int i = 0; i < n; i++) {
         const int32_t pos = moa_machine_head(&m->m, m->hold[0], cont[i]);
@@ -457,13 +448,17 @@ static bool all_heads_known(moa_matcher *m, const int32_t *cont, int n) {
 static int split_walk(moa_matcher *m, walk *w) {
     int32_t cont[MAX_SPLIT];
     int n = continuations(m, cont), rc = 1;
-    if (n == 0 || (n == 1 && cont[0] == 0)) return whole_walk(m, w);
-    if (!all_heads_known(m, cont, n)) {
+    m->large = false;
+    if (n == 0 || !all_heads_known(m, cont, n)) {
         w->left = CHEAP;
         if ((rc = whole_walk(m, w)) <= 0) return rc;
         clear(m, w);
+        m->large = true;
+        if (from_another(m, w) == 0) return 0;
+        clear(m, w);
         n = continuations(m, cont);
     }
+    if (n == 0 || (n == 1 && cont[0] == 0)) return whole_walk(m, w);
     const int64_t before = m->stats.collections;
     rc = 0;
     for (int i = 0; i < n && rc == 0; i++) {
@@ -478,7 +473,7 @@ static int split_walk(moa_matcher *m, walk *w) {
 }
 
 static void add_ends(const moa_matcher *m, uint64_t *bits) {
-    for (int i = 0; m->m.pos[m->hold[0]].accept && i < m->t->n_end; i++) bits[m->t->end[i] >> 6] |= 1ull << (m->t->end[i] & 63);
+    for (int i = 0; m->m.pos[m->hold[0]].accept && i < m->t->n_end; i++) set(bits, m->t->end[i], true);
 }
 
 /* The mask of hold[0] into m->fresh. */
@@ -503,7 +498,7 @@ static kept *keep(moa_matcher *m, int32_t far) {
         m->n_mask++;
     }
     uint64_t *bits = m->mask[k].bits;
-    m->mask[k] = (kept){.pos = m->hold[0], .far = far, .bits = m->fresh};
+    m->mask[k] = (kept){.pos = m->hold[0], .far = far, .bits = m->fresh, .large = m->large};
     m->fresh = bits;
     m->mask_of[m->hold[0]] = (int16_t)k;
     return &m->mask[k];
