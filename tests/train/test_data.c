@@ -212,6 +212,94 @@ static void test_counters(void **state) {
     moa_recipe_free(r);
 }
 
+static moa_recipe *recipe_of(int seq_len, const char *more) {
+    char text[512];
+    moa_err err = {0};
+    moa_recipe *r;
+    int n = snprintf(text, sizeof text, "name: t\nstages: [{name: a, steps: 4, batch_tokens: 4096, seq_len: %d, data: [{family: arithmetic, levels: [1]%s}]}]\n",
+                     seq_len, more);
+    if (moa_recipe_parse(&r, text, (size_t)n, "t.yaml", &err) < 0) fail_msg("%s", err.text);
+    return r;
+}
+
+static int count(const char *s, const char *what) {
+    int n = 0;
+    for (; (s = strstr(s, what)); s += strlen(what)) n++;
+    return n;
+}
+
+/* Turns of a document: each question is given, each answer is learned up to its end. */
+static int turns_of(const moa_doc *d) {
+    char *given = part(d, 0), *learned = part(d, 1);
+    const int n = count(given, "<|im_start|>user\n");
+    assert_int_equal(count(given, "<|im_start|>assistant\n"), n);
+    assert_int_equal(count(learned, "Answer: "), n);
+    assert_int_equal(count(learned, "<|im_end|>"), n);
+    free(given);
+    free(learned);
+    return n;
+}
+
+enum { N_DOC = 240 };
+static void histogram(int n[MOA_TURNS_MAX + 1], int seq_len, const char *more) {
+    moa_recipe *r = recipe_of(seq_len, more);
+    moa_data *d = open_stage(r, 0);
+    moa_doc doc = {0};
+    memset(n, 0, (MOA_TURNS_MAX + 1) * sizeof *n);
+    for (uint64_t i = 0; i < N_DOC; i++) {
+        assert_int_equal(moa_data_doc(&doc, d, i, NULL), 0);
+        assert_true(doc.n <= seq_len + 1);
+        const int turns = turns_of(&doc);
+        assert_true(turns >= 1 && turns <= MOA_TURNS_MAX);
+        n[turns]++;
+    }
+    moa_doc_deinit(&doc);
+    moa_data_close(d);
+    moa_recipe_free(r);
+}
+
+/* A document holds 1 to `turns` items, each number as often as the others; as many as fit where that is fewer. */
+static void test_turns(void **state) {
+    (void)state;
+    int one[MOA_TURNS_MAX + 1], six[MOA_TURNS_MAX + 1], tight[MOA_TURNS_MAX + 1];
+    histogram(one, 1024, "");
+    assert_int_equal(one[1], N_DOC);
+    histogram(six, 1024, ", turns: 6");
+    for (int i = 1; i <= 6; i++) assert_true(six[i] > N_DOC / 6 / 2 && six[i] < N_DOC / 6 * 2);
+    histogram(tight, 100, ", turns: 6");
+    assert_true(tight[2] > 0);               /* two short ones fit */
+    assert_true(tight[1] > six[1]);          /* what was drawn longer is cut at the end of a turn */
+    assert_int_equal(tight[6], 0);
+    assert_int_equal(six[1] + six[2] + six[3] + six[4] + six[5] + six[6], N_DOC);
+}
+
+/* By number alone: another handle, in another order, gives the same. */
+static void test_turns_by_number(void **state) {
+    (void)state;
+    moa_recipe *r = recipe_of(512, ", turns: 4");
+    moa_data *d = open_stage(r, 0), *e = open_stage(r, 0);
+    moa_doc a = {0}, b = {0};
+    bool differ = false;
+    for (uint64_t i = 0; i < 40; i++) {
+        assert_int_equal(moa_data_doc(&a, d, i, NULL), 0);
+        for (uint64_t j = 39; j > i; j -= 13) { /* something else in between */
+            assert_int_equal(moa_data_doc(&b, e, j, NULL), 0);
+            differ |= a.n != b.n || memcmp(a.id, b.id, (size_t)a.n * sizeof *a.id) != 0;
+            if (j < 13) break;
+        }
+        assert_int_equal(moa_data_doc(&b, e, i, NULL), 0);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.id, b.id, (size_t)a.n * sizeof *a.id);
+        assert_memory_equal(a.learn, b.learn, (size_t)a.n);
+    }
+    assert_true(differ);
+    moa_doc_deinit(&a);
+    moa_doc_deinit(&b);
+    moa_data_close(d);
+    moa_data_close(e);
+    moa_recipe_free(r);
+}
+
 /* The split: an item that is made for training must not be one of the held-out. */
 static void test_train_split(void **state) {
     (void)state;
@@ -391,6 +479,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mask),      cmocka_unit_test(test_packing),     cmocka_unit_test(test_counters), cmocka_unit_test(test_train_split),
         cmocka_unit_test(test_aggregate), cmocka_unit_test(test_aggregate_unsolved), cmocka_unit_test(test_bad_samples), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_turns),     cmocka_unit_test(test_turns_by_number),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
