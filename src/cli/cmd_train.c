@@ -12,7 +12,7 @@
 enum { O_RESUME, O_FRESH, O_THREADS, O_OUT, O_CHECK };
 static const moa_opt opts[] = {
     {"--resume", NULL, MOA_OPT_FLAG, NULL, "go on from the newest checkpoint", 0, 0},
-    {"--fresh", NULL, MOA_OPT_FLAG, NULL, "start over, even where an unfinished run lies", 0, 0},
+    {"--fresh", NULL, MOA_OPT_FLAG, NULL, "start over, even where a run lies", 0, 0},
     MOA_ROW_THREADS,
     {"--out", "-o", MOA_OPT_STR, "DIR", "run folder (default: runs/NAME of the recipe)", 0, 0},
     {"--check", NULL, MOA_OPT_FLAG, NULL, "only read the recipe and say what it would do", 0, 0},
@@ -22,9 +22,9 @@ static const moa_opt opts[] = {
 static int run(int argc, char **argv);
 const moa_command moa_command_train = {
     .name = "train", .usage = "RECIPE.yaml [--resume] [--threads N] [--out DIR]", .help = "train a model by a recipe",
-    .more = "The run folder gets checkpoints, log.jsonl, loss.svg and models. Ctrl-C stops after the step in work; --resume\n"
-            "goes on and gives the same bits as a run that never stopped. On a machine with other work, OMP_WAIT_POLICY=passive in\n"
-            "the environment keeps threads from spinning while they wait for each other.",
+    .more = "The run folder gets checkpoints, log.jsonl, loss.svg and models. Ctrl-C (or a terminal that closes) stops after the\n"
+            "step in work; --resume goes on and gives the same bits as a run that never stopped. On a machine with other work,\n"
+            "OMP_WAIT_POLICY=passive in the environment keeps threads from spinning while they wait for each other.",
     .opts = opts, .run = run,
 };
 
@@ -34,11 +34,13 @@ static void on_signal(int sig) {
     stop_flag = 1;
 }
 
-/* One Ctrl-C asks, a second one kills. A file beyond the size limit is an error to report, not a signal to die of. */
+/* One Ctrl-C asks, a second one kills; a terminal that closes asks too, unless nohup said that it does not matter. A file beyond the
+ * size limit is an error to report, not a signal to die of. */
 static void catch_signals(void) {
-    struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, ignore = {.sa_handler = SIG_IGN}, hup;
     sigaction(SIGINT, &ask, NULL);
     sigaction(SIGTERM, &ask, NULL);
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN) sigaction(SIGHUP, &ask, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);
 }
 

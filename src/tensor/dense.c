@@ -29,7 +29,11 @@ static dnnl_stream_t stream;
 static slot slots[N_SLOT];
 static uint64_t ticks;
 
-bool moa_dense_has_bf16(void) { return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16"); }
+/* What oneDNN will use: the CPU, unless ONEDNN_MAX_CPU_ISA in the environment says less. */
+bool moa_dense_has_bf16(void) {
+    const unsigned need = dnnl_cpu_isa_avx512_core_bf16;
+    return ((unsigned)dnnl_get_effective_cpu_isa() & need) == need;
+}
 
 static bool same(const moa_dense *a, const moa_dense *b) {
     return a->m == b->m && a->n == b->n && a->k == b->k && a->dtype == b->dtype && a->a_t == b->a_t && a->b_t == b->b_t &&

@@ -60,9 +60,16 @@ static int read_head(head *h, cursor *c, moa_err *err) {
     memcpy(h->name, name, NAME_BYTES);
     h->name[NAME_BYTES] = 0;
     memcpy(&h->p, p, sizeof h->p);
-    if (h->p.pack.n_waiting > MOA_WAITING_MAX || h->p.stage < 0 || h->p.step < 0)
+    const moa_progress *q = &h->p;
+    if (q->pack.n_waiting > MOA_WAITING_MAX || q->stage < 0 || q->step < 0 || q->total_step < 0 || q->updates < 0 || q->log_bytes < 0)
         return moa_fail(err, MOA_EFORMAT, "%s: impossible counters", c->path);
     return 0;
+}
+
+static uint32_t count_states(const moa_optim_param *p) {
+    uint32_t n = 0;
+    while (n < MOA_OPTIM_STATES && p->state[n]) n++;
+    return n;
 }
 
 /* One parameter of the file. to NULL: only pass over it. */
@@ -87,6 +94,8 @@ static int read_param(cursor *c, const moa_optim_param *to, bool states, moa_err
     }
     MOA_TRY(take_u32(&n_state, c, err));
     if (n_state > MOA_OPTIM_STATES) return moa_fail(err, MOA_EFORMAT, "%s: %u states", c->path, n_state);
+    if (to && states && n_state != count_states(to))
+        return moa_fail(err, MOA_EINVAL, "%s: %u states of '%s', the optimiser keeps %u", c->path, n_state, to->w->name, count_states(to));
     for (uint32_t i = 0; i <= n_state; i++) {
         const void *p = take(c, (uint64_t)count * 4);
         if (!p) return truncated(c, err);
@@ -157,6 +166,10 @@ int moa_checkpoint_peek(moa_progress *p, const char *dir, const moa_recipe *r, m
         return moa_hint(err, MOA_EINVAL, "give the recipe another name or --out, or start over with --fresh");
     }
     *p = h.p;
+    const moa_recipe_stage *s = p->stage < r->stages_count ? &r->stages[p->stage] : NULL;
+    if (p->stage > r->stages_count || (p->step > 0 && (!s || s->kind != MOA_STAGE_TRAIN || p->step > s->steps)))
+        return moa_fail(err, MOA_EFORMAT, "%s: a checkpoint of stage %lld, step %lld, which this recipe does not have", dir, (long long)p->stage,
+                        (long long)p->step);
     return 0;
 }
 
@@ -199,8 +212,7 @@ static void put_u32(sink *s, uint32_t v) { put(s, &v, 4); }
 static void put_param(sink *s, const moa_optim_param *p) {
     const char *name = p->w->name ? p->w->name : "";
     int64_t n = moa_tensor_count(p->w);
-    uint32_t n_state = 0;
-    while (n_state < MOA_OPTIM_STATES && p->state[n_state]) n_state++;
+    uint32_t n_state = count_states(p);
     put_u32(s, (uint32_t)strlen(name));
     put(s, name, strlen(name));
     put_u32(s, (uint32_t)p->w->n_dim);

@@ -163,9 +163,9 @@ static int open_source(source *s, moa_data *d, const moa_recipe_data *cfg, const
     s->cfg = cfg;
     if (cfg->family) return find_families(&s->family, &s->n_family, cfg->family, err);
     if (cfg->file) return is_jsonl(cfg->file) ? load_chat(s, cfg->file, err) : load_text(s, d, cfg->file, err);
-    char path[4096];
-    bool is_path = strchr(cfg->aggregate, '/') || is_jsonl(cfg->aggregate);
-    if (is_path) snprintf(path, sizeof path, "%s", cfg->aggregate);
+    char path[4200];
+    const char *given = moa_recipe_source_path(cfg);
+    if (given) snprintf(path, sizeof path, "%s", given);
     else moa_samples_path(path, sizeof path, dir, cfg->aggregate);
     return moa_samples_load(&s->samples, path, err);
 }

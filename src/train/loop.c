@@ -2,13 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/file.h"
+#include "tensor/dense.h"
 #include "train/trainer.h"
 
 #include <math.h>
 #include <omp.h>
+#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- checkpoints ---- */
 static int save(moa_trainer *t, moa_err *err) {
@@ -27,12 +27,15 @@ static void save_or_warn(moa_trainer *t) {
     else moa_trainer_say(t, MOA_TRAIN_NOTE, "checkpoint at step %lld", (long long)t->at.total_step);
 }
 
+static int hint_resume(const moa_trainer *t, int rc, const char *does, moa_err *err) {
+    return moa_hint(err, rc, "moa train %s --resume%s%s %s", t->r->path, t->cfg->dir ? " --out " : "", t->cfg->dir ? t->dir : "", does);
+}
+
 static int stopped(moa_trainer *t, moa_err *err) {
     MOA_TRY(save(t, err));
     moa_fail(err, MOA_ECANCELED, "stopped at step %lld of stage '%s'; the checkpoint is in %s", (long long)t->at.step,
              t->r->stages[t->at.stage].name, t->dir);
-    return moa_hint(err, MOA_ECANCELED, "moa train %s --resume%s%s goes on from here", t->r->path, t->cfg->dir ? " --out " : "",
-                    t->cfg->dir ? t->dir : "");
+    return hint_resume(t, MOA_ECANCELED, "goes on from here", err);
 }
 
 /* ---- one stage of training ---- */
@@ -80,7 +83,9 @@ static int snapshots(moa_trainer *t, const moa_recipe_stage *s, moa_err *err) {
     return 0;
 }
 
+/* Not while steps are skipped: if the weights are what has gone wrong, the checkpoints from before are all there is. */
 static bool checkpoint_due(const moa_trainer *t, double last) {
+    if (t->at.skipped_in_row) return false;
     if (t->r->checkpoint.steps > 0 && t->at.total_step % t->r->checkpoint.steps == 0) return true;
     return moa_now() - last >= t->r->checkpoint.minutes * 60;
 }
@@ -138,38 +143,6 @@ static int run_stages(moa_trainer *t, moa_err *err) {
     return 0;
 }
 
-static int begin(moa_trainer *t, moa_err *err) {
-    moa_progress p;
-    moa_err none = {0}, warn = {0};
-    int rc = moa_checkpoint_peek(&p, t->dir, t->r, &none, &warn);
-    if (t->cfg->resume) {
-        if (rc < 0) {
-            if (err) *err = none;
-            return rc == MOA_ENOTFOUND ? moa_hint(err, rc, "leave out --resume to start this run") : rc;
-        }
-        if (warn.code) moa_trainer_say(t, MOA_TRAIN_WARN, "%s; going on from the checkpoint before it", warn.text);
-        t->at = p;
-        if (p.stage > t->r->stages_count) return moa_fail(err, MOA_EFORMAT, "%s: checkpoint of stage %lld", t->dir, (long long)p.stage);
-        return 0;
-    }
-    if (rc == 0 && !t->cfg->fresh && p.stage < t->r->stages_count) {
-        moa_fail(err, MOA_EUSAGE, "%s holds an unfinished run of this recipe (stage '%s', step %lld)", t->dir, t->r->stages[p.stage].name,
-                 (long long)p.step);
-        return moa_hint(err, MOA_EUSAGE, "--resume goes on with it, --fresh starts over");
-    }
-    if (rc < 0 && rc != MOA_ENOTFOUND && !t->cfg->fresh) { /* of another recipe or program, or damaged: not ours to remove unasked */
-        if (err) *err = none;
-        return rc;
-    }
-    moa_checkpoint_remove(t->dir);
-    for (unsigned i = 0; i < t->r->stages_count; i++) {
-        char path[1200];
-        moa_samples_path(path, sizeof path, t->dir, t->r->stages[i].name);
-        if (t->r->stages[i].kind == MOA_STAGE_SAMPLE) unlink(path);
-    }
-    return 0;
-}
-
 /* The optimiser's states are as many as the stage in work needs; then the file fills weights and states. */
 static int resume(moa_trainer *t, moa_err *err) {
     if (t->at.stage < t->r->stages_count && t->at.step > 0)
@@ -177,42 +150,42 @@ static int resume(moa_trainer *t, moa_err *err) {
     return moa_checkpoint_load(&t->at, t->dir, t->r, t->param, t->m->n_param, err);
 }
 
-enum { PATH_LEN = 1300 };
-static void output_path(char *path, const moa_trainer *t) {
-    if (t->r->output.path) snprintf(path, PATH_LEN, "%s", t->r->output.path);
-    else snprintf(path, PATH_LEN, "%s/%s.gguf", t->dir, t->r->name);
-}
-
-/* The folder of the finished model is made before the first step: an hour of training must not end with "no such folder". */
-static int make_output_folder(const moa_trainer *t, moa_err *err) {
-    char path[PATH_LEN];
-    output_path(path, t);
-    char *slash = strrchr(path, '/');
-    if (!slash || slash == path) return 0;
-    *slash = 0;
-    return moa_mkdirs(path, err);
-}
-
+/* First the checkpoint, then the model: where that cannot be written no training is lost. */
 static int finish(moa_trainer *t, moa_err *err) {
-    char path[PATH_LEN];
-    moa_err e = {0};
-    output_path(path, t);
-    MOA_TRY(moa_trainer_export(t, path, err));
-    MOA_TRY(save(t, err));
+    char path[MOA_OUTPUT_PATH];
+    moa_err e = {0}, unsaved = {0};
+    if (save(t, &unsaved) < 0) moa_trainer_say(t, MOA_TRAIN_WARN, "%s; this is the end of the run, its model comes next", unsaved.text);
+    moa_output_path(path, sizeof path, t);
+    int rc = moa_trainer_export(t, path, err);
+    if (rc < 0) return unsaved.code ? rc : hint_resume(t, rc, "writes the model", err);
     if (moa_log_plot(t, &e) < 0) moa_trainer_say(t, MOA_TRAIN_WARN, "%s", e.text);
     moa_trainer_say(t, MOA_TRAIN_NOTE, "model: %s", path);
     return 0;
 }
 
+/* bf16 is what a recipe gets if it says nothing; other products than it asked for must not be a secret. */
+static void say_without_bf16(moa_trainer *t) {
+    bool wanted = false;
+    for (unsigned i = (unsigned)t->at.stage; i < t->r->stages_count; i++)
+        wanted |= t->r->stages[i].kind == MOA_STAGE_TRAIN && !strcmp(t->r->stages[i].dtype, "bf16");
+    if (wanted && !moa_dense_has_bf16())
+        moa_trainer_say(t, MOA_TRAIN_NOTE, "dtype bf16: this CPU has no bf16 products (AVX512-BF16), so all of them are done in f32: slower, and the "
+                                           "weights will differ slightly from those of a CPU that has them");
+}
+
 static int run(moa_trainer *t, moa_err *err) {
-    MOA_TRY(moa_mkdirs(t->dir, err));
-    MOA_TRY(make_output_folder(t, err));
-    MOA_TRY(begin(t, err));
+    bool over;
+    MOA_TRY(moa_folder_open(t, err));
+    MOA_TRY(moa_folder_look(&over, t, err));
+    if (over) return 0;
+    MOA_TRY(moa_folder_sources(t, err));
     MOA_TRY(moa_trainer_init(t, err));
     if (t->cfg->resume) MOA_TRY(resume(t, err));
+    else moa_folder_wipe(t);
     MOA_TRY(moa_log_open(t, err));
     if (t->cfg->resume) moa_trainer_say(t, MOA_TRAIN_BEGIN, "going on after step %lld", (long long)t->at.total_step);
     else moa_trainer_say(t, MOA_TRAIN_BEGIN, "new run in %s", t->dir);
+    say_without_bf16(t);
     t->t0 = moa_now();
     MOA_TRY(run_stages(t, err));
     MOA_TRY(finish(t, err));
@@ -221,7 +194,7 @@ static int run(moa_trainer *t, moa_err *err) {
 }
 
 int moa_train_run(moa_train_result *res, const moa_recipe *r, const moa_train_cfg *cfg, moa_err *err) {
-    moa_trainer t = {.r = r, .cfg = cfg, .res = res};
+    moa_trainer t = {.r = r, .cfg = cfg, .res = res, .log = -1, .lock = -1};
     *res = (moa_train_result){0};
     if (cfg->resume && cfg->fresh) return moa_fail(err, MOA_EUSAGE, "resume and fresh exclude each other");
     int n = cfg->dir ? snprintf(t.dir, sizeof t.dir, "%s", cfg->dir) : snprintf(t.dir, sizeof t.dir, "runs/%s", r->name);

@@ -1,5 +1,6 @@
-/* optim.c - registry of optimisers, the global gradient norm, and the bf16 copies.
+/* optim.c - registry of optimisers, an update of all parameters, the global gradient norm, and the bf16 copies.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
 #include "train/optim.h"
 
 #include <math.h>
@@ -57,6 +58,29 @@ double moa_grad_norm(const moa_optim_param *p, int n, int n_threads) {
     double sum = 0;
     for (int i = 0; i < n; i++) sum += moa_sum_squares(p[i].w->grad->data, moa_tensor_count(p[i].w), n_threads);
     return sqrt(sum);
+}
+
+int64_t moa_optim_states(const moa_optimizer *o, moa_optim_param *p, int n, float *memory) {
+    int64_t total = 0;
+    for (int i = 0; i < n; i++) {
+        const int n_state = o->n_state(&p[i]);
+        for (int j = 0; j < MOA_OPTIM_STATES; j++) {
+            if (memory) p[i].state[j] = j < n_state ? memory + total : NULL;
+            if (j < n_state) total += moa_tensor_count(p[i].w);
+        }
+    }
+    return total;
+}
+
+int moa_optim_update(const moa_optimizer *o, const moa_optim_param *p, int n, moa_optim_cfg cfg, double grad_norm, double clip,
+                     moa_exec *scratch, moa_err *err) {
+    cfg.grad_scale = clip > 0 && grad_norm > clip ? clip / grad_norm : 1.0;
+    for (int i = 0; i < n; i++) {
+        moa_arena_reset(scratch->arena);
+        scratch->err = (moa_err){0};
+        MOA_TRY(o->update(&p[i], &cfg, scratch, err));
+    }
+    return MOA_OK;
 }
 
 void moa_optim_refresh_half(const moa_tensor *w, int n_threads) {

@@ -29,11 +29,17 @@ typedef struct moa_optim_param {
 typedef struct moa_optimizer {
     const char *name, *help;
     int (*n_state)(const moa_optim_param *p);
-    /* Update one parameter. scratch: memory and the type of products; the caller resets it before each. */
+    /* Update one parameter. scratch: memory and the type of products; its arena is reset before each. */
     int (*update)(const moa_optim_param *p, const moa_optim_cfg *cfg, moa_exec *scratch, moa_err *err);
 } moa_optimizer;
 const moa_optimizer *const *moa_optimizers(int *n);
 const moa_optimizer *moa_optimizer_find(const char *name);
+
+/* One update of all: clips to a global norm of `clip` (0: does not), cfg->grad_scale is filled here. grad_norm is moa_grad_norm's. */
+int moa_optim_update(const moa_optimizer *o, const moa_optim_param *p, int n, moa_optim_cfg cfg, double grad_norm, double clip,
+                     moa_exec *scratch, moa_err *err);
+/* The floats that all states of p take; with memory for them (zeroed by the caller), gives each its own. */
+int64_t moa_optim_states(const moa_optimizer *o, moa_optim_param *p, int n, float *memory);
 
 /* sqrt of the sum of squares of all gradients; not finite when any of them is not. */
 double moa_grad_norm(const moa_optim_param *p, int n, int n_threads);

@@ -204,3 +204,10 @@ int64_t moa_recipe_total_tokens(const moa_recipe *r) {
         if (r->stages[i].kind == MOA_STAGE_TRAIN) sum += r->stages[i].steps * r->stages[i].batch_tokens;
     return sum;
 }
+
+const char *moa_recipe_source_path(const moa_recipe_data *d) {
+    const char *a = d->aggregate;
+    size_t n = a ? strlen(a) : 0;
+    bool path = a && (strchr(a, '/') || (n > 6 && !strcmp(a + n - 6, ".jsonl")));
+    return d->file ? d->file : path ? a : NULL;
+}

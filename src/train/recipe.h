@@ -102,6 +102,8 @@ void moa_recipe_free(moa_recipe *r);
 /* "40M", "16k", "1.5B", "4096" (k, M, B are powers of ten) -> a count; MOA_EFORMAT otherwise. */
 int moa_count_parse(int64_t *out, const char *text, moa_err *err);
 int64_t moa_recipe_total_tokens(const moa_recipe *r); /* of all train stages */
+/* The file that a source reads: file, or an aggregate that names a JSONL. NULL: a family, or an earlier sample stage. */
+const char *moa_recipe_source_path(const moa_recipe_data *d);
 extern const char moa_recipe_chat_template[];         /* the bundled one */
 
 /* ---- recipe_lines.c: where each key stands ---- */

@@ -161,7 +161,7 @@ static int check_data(const ctx *c, const moa_recipe *r, unsigned stage, moa_rec
                             f ? f->n_level : 64);
     if (d->k_max < d->k_min)
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: k_max %d is below k_min %d", c->name, d->line, d->k_max, d->k_min);
-    if (d->aggregate && !strchr(d->aggregate, '/') && !strstr(d->aggregate, ".jsonl")) {
+    if (d->aggregate && !moa_recipe_source_path(d)) {
         for (unsigned i = 0; i < stage; i++)
             if (r->stages[i].kind == MOA_STAGE_SAMPLE && !strcmp(r->stages[i].name, d->aggregate)) return 0;
         return moa_fail(c->err, MOA_ENOTFOUND, "%s:%d: no sample stage '%.64s' before this one", c->name, d->line, d->aggregate);

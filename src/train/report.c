@@ -10,7 +10,9 @@
 #include "train/trainer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,26 +34,26 @@ static void log_path(char *out, size_t n, const moa_trainer *t) { snprintf(out, 
 int moa_log_open(moa_trainer *t, moa_err *err) {
     char path[1200];
     log_path(path, sizeof path, t);
-    t->log = fopen(path, t->cfg->resume ? "ab" : "wb");
-    if (!t->log) return moa_fail(err, MOA_EIO, "%s: cannot write the log: %s", path, strerror(errno));
-    setvbuf(t->log, NULL, _IOLBF, 1 << 12); /* so that others can follow it */
-    if (!t->cfg->resume) return 0;
+    t->log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (t->cfg->resume ? 0 : O_TRUNC), 0644);
+    if (t->log < 0) return moa_fail(err, MOA_EIO, "%s: cannot write the log: %s", path, strerror(errno));
     /* Lines after the checkpoint will be written again. */
-    fseek(t->log, 0, SEEK_END);
-    if (ftell(t->log) > t->at.log_bytes && ftruncate(fileno(t->log), t->at.log_bytes) != 0)
+    if (t->cfg->resume && lseek(t->log, 0, SEEK_END) > t->at.log_bytes && ftruncate(t->log, t->at.log_bytes) != 0)
         return moa_fail(err, MOA_EIO, "%s: cannot cut the log to the checkpoint: %s", path, strerror(errno));
     return 0;
 }
 
+/* A line at once, so that others can follow. A lost line is no reason to stop; half a line is cut off, since it would spoil the next. */
 void moa_log_line(moa_trainer *t, const char *line) {
-    if (t->log && fprintf(t->log, "%s\n", line) < 0) clearerr(t->log); /* a lost line of log is no reason to stop */
+    if (t->log < 0) return;
+    off_t end = lseek(t->log, 0, SEEK_END);
+    if (dprintf(t->log, "%s\n", line) < 0 && end >= 0 && ftruncate(t->log, end) != 0) return;
 }
 
+/* On the disk before the checkpoint that counts its bytes. */
 void moa_log_sync(moa_trainer *t) {
-    if (!t->log) return;
-    fflush(t->log);
-    fseek(t->log, 0, SEEK_END);
-    t->at.log_bytes = ftell(t->log);
+    if (t->log < 0) return;
+    (void)fdatasync(t->log);
+    t->at.log_bytes = lseek(t->log, 0, SEEK_END);
 }
 
 void moa_log_step(moa_trainer *t, const moa_recipe_stage *s, const moa_step_stats *st, const moa_train_batch *b) {
@@ -111,7 +113,6 @@ int moa_log_plot(moa_trainer *t, moa_err *err) {
     moa_buf svg;
     moa_buf_init(&svg, 1 << 24);
     log_path(path, sizeof path, t);
-    if (t->log) fflush(t->log);
     int rc = read_points(&raw, &avg, path, err);
     thin(&raw);
     thin(&avg);

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "tensor/dense.h"
 #include "train/trainer.h"
 
 #include <stdlib.h>
@@ -209,7 +210,8 @@ int moa_trainer_init(moa_trainer *t, moa_err *err) {
 }
 
 void moa_trainer_deinit(moa_trainer *t) {
-    if (t->log) fclose(t->log);
+    if (t->log >= 0) close(t->log);
+    if (t->lock >= 0) close(t->lock);
     moa_tape_free(t->x.tape);
     moa_arena_free(t->x.arena);
     moa_arena_free(t->scratch.arena);
@@ -223,20 +225,11 @@ void moa_trainer_deinit(moa_trainer *t) {
 
 /* ---- a stage ---- */
 static int make_states(moa_trainer *t, const moa_optimizer *o, moa_err *err) {
-    int64_t total = 0;
-    for (int i = 0; i < t->m->n_param; i++) total += o->n_state(&t->param[i]) * moa_tensor_count(t->param[i].w);
+    const int64_t total = moa_optim_states(o, t->param, t->m->n_param, NULL);
     free(t->states);
     t->states = calloc((size_t)total, sizeof *t->states);
     if (!t->states) return moa_fail(err, MOA_ENOMEM, "no memory for the optimiser's states");
-    float *at = t->states;
-    for (int i = 0; i < t->m->n_param; i++) {
-        moa_optim_param *p = &t->param[i];
-        int n = o->n_state(p);
-        for (int j = 0; j < MOA_OPTIM_STATES; j++) {
-            p->state[j] = j < n ? at : NULL;
-            if (j < n) at += moa_tensor_count(p->w);
-        }
-    }
+    moa_optim_states(o, t->param, t->m->n_param, t->states);
     return 0;
 }
 
@@ -261,7 +254,7 @@ static int make_halves(moa_trainer *t, bool bf16, moa_err *err) {
 }
 
 int moa_trainer_begin_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *err) {
-    bool bf16 = !strcmp(s->dtype, "bf16");
+    bool bf16 = !strcmp(s->dtype, "bf16") && moa_dense_has_bf16();
     t->x.compute = t->scratch.compute = bf16 ? MOA_BF16 : MOA_F32;
     MOA_TRY(make_states(t, moa_optimizer_find(s->optimizer), err));
     return make_halves(t, bf16, err);

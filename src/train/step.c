@@ -71,16 +71,9 @@ static void zero_grads(moa_trainer *t) {
 }
 
 static int update(moa_trainer *t, const moa_recipe_stage *s, const moa_step_stats *st, moa_err *err) {
-    const moa_optimizer *o = moa_optimizer_find(s->optimizer);
-    bool clip = s->clip > 0 && st->grad_norm > s->clip;
-    moa_optim_cfg cfg = {.lr = st->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .momentum = s->momentum,
-                         .weight_decay = s->weight_decay, .grad_scale = clip ? s->clip / st->grad_norm : 1.0,
-                         .step = t->at.updates + 1, .n_threads = t->n_threads};
-    for (int i = 0; i < t->m->n_param; i++) {
-        moa_arena_reset(t->scratch.arena);
-        t->scratch.err = (moa_err){0};
-        MOA_TRY(o->update(&t->param[i], &cfg, &t->scratch, err));
-    }
+    const moa_optim_cfg cfg = {.lr = st->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .momentum = s->momentum,
+                               .weight_decay = s->weight_decay, .step = t->at.updates + 1, .n_threads = t->n_threads};
+    MOA_TRY(moa_optim_update(moa_optimizer_find(s->optimizer), t->param, t->m->n_param, cfg, st->grad_norm, s->clip, &t->scratch, err));
     t->at.updates++;
     return 0;
 }

@@ -37,19 +37,22 @@ typedef struct moa_train_event {
 typedef struct moa_train_cfg {
     const char *dir;              /* run folder; NULL: runs/NAME */
     bool resume;                  /* go on from the newest checkpoint; an error when there is none */
-    bool fresh;                   /* start over though an unfinished run lies there */
+    bool fresh;                   /* start over though a run of this or of another recipe lies there */
     int n_threads;                /* 0: all cores */
     const volatile sig_atomic_t *stop; /* not 0: finish the step, write the checkpoint, return MOA_ECANCELED */
     void (*report)(void *ctx, const moa_train_event *e); /* may be NULL */
     void *ctx;
 } moa_train_cfg;
 
+enum { MOA_OUTPUT_PATH = 4200 };  /* bytes; a recipe's strings are shorter */
 typedef struct moa_train_result {
     int64_t steps, tokens, skipped;
     double loss, seconds;         /* smoothed loss at the end */
-    char model_path[1024];        /* what was exported last */
+    char model_path[MOA_OUTPUT_PATH]; /* what was exported last */
 } moa_train_result;
 
+/* Where neither resume nor fresh is asked for and the folder holds the finished run of this recipe with its model, nothing is done:
+ * a note says so, the result names the model, and 0 is returned. */
 int moa_train_run(moa_train_result *res, const moa_recipe *r, const moa_train_cfg *cfg, moa_err *err);
 
 #endif

@@ -1,12 +1,10 @@
-/* trainer.h - what the files of a run share (loop.c, setup.c, step.c, sample.c, report.c). Not for other folders.
+/* trainer.h - what the files of a run share (loop.c, folder.c, setup.c, step.c, sample.c, report.c). Not for other folders.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_TRAIN_TRAINER_H
 #define MOA_TRAIN_TRAINER_H
 
 #include "train/checkpoint.h"
 #include "train/train.h"
-
-#include <stdio.h>
 
 enum { MOA_SKIPS_MAX = 20 }; /* steps in a row without a finite gradient: the run has failed */
 
@@ -24,10 +22,20 @@ typedef struct moa_trainer {
     moa_exec x;                /* training graph */
     moa_exec scratch;          /* the optimiser's memory, reset for each parameter */
     moa_progress at;
-    FILE *log;
+    int log;                   /* log.jsonl; -1: not open */
+    int lock;                  /* the run folder; -1: not open */
     double t0, rate;           /* start of this call; smoothed tokens/s */
     moa_train_result *res;
 } moa_trainer;
+
+/* folder.c */
+int moa_folder_open(moa_trainer *t, moa_err *err);              /* makes it, locks it, removes what a killed run left behind */
+/* Sets t->at to go on from there (resume). *over: the run is finished, its model is there and nothing is to do. An error where an
+ * unfinished run, or one of another recipe, would be lost. */
+int moa_folder_look(bool *over, moa_trainer *t, moa_err *err);
+void moa_folder_wipe(const moa_trainer *t);                     /* checkpoints and samples of the run before */
+int moa_folder_sources(const moa_trainer *t, moa_err *err);     /* can all files be read that the stages ahead name? */
+void moa_output_path(char *path, size_t n, const moa_trainer *t); /* of the finished model */
 
 /* setup.c */
 int moa_trainer_init(moa_trainer *t, moa_err *err);

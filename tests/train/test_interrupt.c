@@ -1,5 +1,6 @@
-/* test_interrupt.c - Ctrl-C in `moa train`: the step is finished, the checkpoint is kept, the message says how to go on; and
- * the run goes on. Runs the program named by MOA in the environment.
+/* test_interrupt.c - `moa train` from outside. Ctrl-C: the step is finished, the checkpoint is kept, the message says how to go
+ * on; and the run goes on, also after a second Ctrl-C or a kill in the middle of anything. A finished run that is started again.
+ * Runs the program named by MOA in the environment.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@ static pid_t start(const char *moa, const char *extra) {
     pid_t pid = fork();
     if (pid != 0) return pid;
     int fd = open(errors, O_WRONLY | O_CREAT | O_TRUNC, 0644), nul = open("/dev/null", O_WRONLY);
+    signal(SIGHUP, SIG_DFL); /* whatever these tests run under */
     dup2(nul, 1);
     dup2(fd, 2);
     execl(moa, "moa", "train", recipe, "--out", out, "--threads", "1", extra, (char *)NULL);
@@ -57,15 +59,28 @@ static void wait_for_begin(pid_t pid) {
     fail_msg("no sign of life in a minute");
 }
 
+static const char *program(void) {
+    const char *moa = getenv("MOA");
+    if (moa && access(moa, X_OK) == 0) return moa;
+    printf("skip: MOA does not name the program\n");
+    skip();
+    return NULL;
+}
+
+static void write_recipe(const char *steps) {
+    FILE *f = fopen(recipe, "w");
+    assert_non_null(f);
+    fprintf(f, "name: r\nmodel: {n_layer: 1, d_model: 32, n_head: 2, d_ff: 64, n_ctx: 256}\ntokenizer: {n_vocab: 300, items: 50}\ncheckpoint: {steps: 1}\n"
+               "stages: [{name: a, steps: %s, batch_tokens: 512, seq_len: 256, data: [{family: arithmetic, levels: [1]}]}]\n", steps);
+    assert_int_equal(fclose(f), 0);
+}
+
 static void test_interrupt(void **state) {
     (void)state;
-    const char *moa = getenv("MOA");
-    if (!moa || access(moa, X_OK) != 0) {
-        printf("skip: MOA does not name the program\n");
-        skip();
-    }
-    static const int signals[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
+    const char *moa = program();
+    write_recipe("1000000");
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (int i = 0; i < 3; i++) {
         pid_t pid = start(moa, i ? "--resume" : NULL);
         wait_for_begin(pid);
         kill(pid, signals[i]);
@@ -77,6 +92,43 @@ static void test_interrupt(void **state) {
     assert_says("--fresh starts over");
 }
 
+/* A checkpoint is written after every step, so that some of these fall into the writing of one: whatever they meet, the next run
+ * goes on. The second Ctrl-C ends the program at once, unless the first one already has, or both came as one. */
+static void test_kill(void **state) {
+    (void)state;
+    const char *moa = program();
+    for (int i = 0; i < 4; i++) {
+        int status;
+        pid_t pid = start(moa, "--resume");
+        wait_for_begin(pid);
+        usleep((useconds_t)(7000 * i));
+        kill(pid, i % 2 ? SIGKILL : SIGINT);
+        if (i % 2 == 0) kill(pid, SIGINT);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) ? WTERMSIG(status) == (i % 2 ? SIGKILL : SIGINT) : WEXITSTATUS(status) == 1);
+    }
+    pid_t pid = start(moa, "--resume");
+    wait_for_begin(pid);
+    kill(pid, SIGINT);
+    assert_int_equal(wait_code(pid), 1);
+    assert_says("stopped at step");
+}
+
+static void test_finished(void **state) {
+    (void)state;
+    const char *moa = program();
+    char model[160];
+    write_recipe("2");
+    snprintf(model, sizeof model, "%s/r.gguf", out);
+    assert_int_equal(wait_code(start(moa, "--fresh")), 0);
+    assert_int_equal(access(model, R_OK), 0);
+    assert_int_equal(wait_code(start(moa, NULL)), 0); /* asked for the model, it is there */
+    assert_says("nothing to do; --fresh trains it anew");
+    unlink(model);
+    assert_int_equal(wait_code(start(moa, NULL)), 2);
+    assert_says("--resume writes the model again");
+}
+
 static int setup(void **state) {
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/moa-test-XXXXXX");
@@ -84,11 +136,7 @@ static int setup(void **state) {
     snprintf(recipe, sizeof recipe, "%s/r.yaml", dir);
     snprintf(out, sizeof out, "%s/run", dir);
     snprintf(errors, sizeof errors, "%s/stderr", dir);
-    FILE *f = fopen(recipe, "w");
-    if (!f) return -1;
-    fprintf(f, "name: r\nmodel: {n_layer: 1, d_model: 32, n_head: 2, d_ff: 64, n_ctx: 256}\ntokenizer: {n_vocab: 300, items: 50}\n"
-               "stages: [{name: a, steps: 1000000, batch_tokens: 512, seq_len: 256, data: [{family: arithmetic, levels: [1]}]}]\n");
-    return fclose(f);
+    return 0;
 }
 
 static int teardown(void **state) {
@@ -99,6 +147,6 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_interrupt)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_interrupt), cmocka_unit_test(test_kill), cmocka_unit_test(test_finished)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

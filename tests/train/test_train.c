@@ -10,13 +10,16 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "tensor/dense.h"
 #include "train/train.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -35,11 +38,14 @@ static moa_recipe *parse(const char *text) {
 /* What the report callback does at a step, and what it has seen. */
 typedef struct probe {
     sig_atomic_t stop;
-    int64_t stop_at, limit_at; /* total steps; 0: never */
+    bool fresh;
+    int64_t stop_at, limit_at, free_at, rmdir_at; /* steps of this call; 0: never */
+    rlim_t limit;              /* of a file's size, from limit_at to free_at; 0: 16384 */
+    const char *folder;        /* to remove at rmdir_at */
     int64_t steps;
-    int warnings;
+    int warnings, f32_notes;
     double first, last;        /* losses */
-    char warning[512];
+    char warning[512], note[512];
 } probe;
 
 static void set_limit(rlim_t n) {
@@ -52,11 +58,17 @@ static void set_limit(rlim_t n) {
 static void watch(void *ctx, const moa_train_event *e) {
     probe *p = ctx;
     if (e->kind == MOA_TRAIN_WARN) p->warnings++, snprintf(p->warning, sizeof p->warning, "%s", e->text);
+    if (e->kind == MOA_TRAIN_NOTE) {
+        snprintf(p->note, sizeof p->note, "%s", e->text);
+        p->f32_notes += strstr(e->text, "no bf16 products") != NULL;
+    }
     if (e->kind != MOA_TRAIN_STEP) return;
     if (p->steps++ == 0) p->first = e->loss;
     p->last = e->loss_avg;
     if (p->steps == p->stop_at) p->stop = 1;
-    if (p->steps == p->limit_at) set_limit(16384);
+    if (p->steps == p->limit_at) set_limit(p->limit ? p->limit : 16384);
+    if (p->steps == p->free_at) set_limit(RLIM_INFINITY);
+    if (p->steps == p->rmdir_at) assert_int_equal(rmdir(p->folder), 0);
 }
 
 static int run_in(const char *name, const char *recipe, probe *p, bool resume, int threads, moa_err *err) {
@@ -64,7 +76,7 @@ static int run_in(const char *name, const char *recipe, probe *p, bool resume, i
     snprintf(dir, sizeof dir, "%s/%s", root, name);
     moa_recipe *r = parse(recipe);
     moa_train_result res;
-    const moa_train_cfg cfg = {.dir = dir, .resume = resume, .n_threads = threads, .stop = &p->stop, .report = watch, .ctx = p};
+    const moa_train_cfg cfg = {.dir = dir, .resume = resume, .fresh = p->fresh, .n_threads = threads, .stop = &p->stop, .report = watch, .ctx = p};
     *err = (moa_err){0};
     int rc = moa_train_run(&res, r, &cfg, err);
     moa_recipe_free(r);
@@ -257,6 +269,157 @@ static void test_full_disk(void **state) {
     assert_same_file("one", "full", "t.gguf");
 }
 
+/* The log meets a full disk for two steps: their lines are lost, half a line is not left behind, and the log goes on. */
+static void test_full_log(void **state) {
+    (void)state;
+    static const char recipe[] = HEAD "stages: [{name: a, steps: 8, batch_tokens: 512, seq_len: 128, " DATA "}]\n";
+    moa_err err;
+    size_t n;
+    probe p = {0}, q = {.limit_at = 3, .free_at = 5};
+    run_ok("log", recipe, false, &p);
+    char *s = content("log", "log.jsonl", &n), *third = s;
+    for (int i = 0; i < 3; i++) third = strchr(third, '\n') + 1;
+    q.limit = (rlim_t)(third - s) + 40; /* room for a piece of the fourth line */
+    free(s);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(run_in("log2", recipe, &q, false, 1, &err), 0);
+    char path[256];
+    snprintf(path, sizeof path, "%s/log2/log.jsonl", root);
+    moa_jsonl r;
+    json_t *o;
+    int seen = 0, rc;
+    assert_int_equal(moa_jsonl_open(&r, path, 1 << 20, &err), 0);
+    while ((rc = moa_jsonl_next(&o, &r, &err)) > 0) {
+        seen |= 1 << json_integer_value(json_object_get(o, "step"));
+        json_decref(o);
+    }
+    if (rc < 0) fail_msg("%s", err.text);
+    moa_jsonl_close(&r);
+    assert_int_equal(seen, 0x1ce); /* 1, 2, 3, 6, 7, 8 */
+}
+
+/* A finished run is not thrown away by a second start, nor is it trained again. */
+static void test_finished(void **state) {
+    (void)state;
+    static const char recipe[] = HEAD "stages: [{name: a, steps: 3, batch_tokens: 512, seq_len: 128, " DATA "}]\n";
+    moa_err err;
+    size_t n, m;
+    char path[256];
+    probe p = {0}, again = {0}, gone = {0}, resumed = {0}, fresh = {.fresh = true};
+    run_ok("done", recipe, false, &p);
+    char *before = content("done", "checkpoint-0.moa", &n), *model = content("done", "t.gguf", &m);
+    run_ok("done", recipe, false, &again);
+    assert_int_equal(again.steps, 0);
+    assert_int_equal(again.warnings, 0);
+    assert_non_null(strstr(again.note, "nothing to do; --fresh trains it anew"));
+    char *after = content("done", "checkpoint-0.moa", &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(before, after, n);
+    snprintf(path, sizeof path, "%s/done/t.gguf", root);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(run_in("done", recipe, &gone, false, 1, &err), MOA_EUSAGE);
+    assert_non_null(strstr(err.text, "t.gguf is not there"));
+    assert_non_null(strstr(err.hint, "--resume writes the model again"));
+    run_ok("done", recipe, true, &resumed);
+    assert_int_equal(resumed.steps, 0);
+    char *written = content("done", "t.gguf", &m);
+    assert_memory_equal(model, written, m);
+    run_ok("done", recipe, false, &fresh);
+    assert_int_equal(fresh.steps, 3);
+    free(before);
+    free(after);
+    free(model);
+    free(written);
+}
+
+/* The model cannot be written at the end: nothing of the training is lost. */
+static void test_no_room_for_the_model(void **state) {
+    (void)state;
+    char text[2048], folder[128];
+    moa_err err;
+    snprintf(folder, sizeof folder, "%s/gone", root);
+    snprintf(text, sizeof text, "name: t\nmodel: {n_layer: 1, d_model: 32, n_head: 2, d_ff: 64, n_ctx: 256}\ntokenizer: {n_vocab: 300, items: 100}\n"
+             "output: {path: %s/t.gguf, type: F32}\nstages: [{name: a, steps: 3, batch_tokens: 512, seq_len: 128, %s}]\n", folder, DATA);
+    probe p = {.rmdir_at = 3, .folder = folder}, q = {0}, r = {0};
+    assert_int_equal(run_in("noroom", text, &p, false, 1, &err), MOA_ENOTFOUND);
+    assert_non_null(strstr(err.hint, "--resume --out "));
+    assert_non_null(strstr(err.hint, " writes the model"));
+    assert_int_equal(run_in("noroom", text, &q, false, 1, &err), MOA_EUSAGE); /* finished, but for the model */
+    run_ok("noroom", text, true, &r);
+    assert_int_equal(r.steps, 0);
+    size_t n;
+    free(content("gone", "t.gguf", &n));
+    assert_true(n > 0);
+    char *at = strstr(text, "/t.gguf"); /* a folder is no place for a model: said before the first step */
+    memmove(at, at + 7, strlen(at + 7) + 1);
+    probe s = {.fresh = true};
+    assert_int_equal(run_in("noroom", text, &s, false, 1, &err), MOA_EIO);
+    assert_non_null(strstr(err.text, "not a file"));
+    assert_int_equal(s.steps, 0);
+}
+
+/* Two runs in one folder would overwrite each other's checkpoints. */
+static void test_one_at_a_time(void **state) {
+    (void)state;
+    char dir[128];
+    moa_err err;
+    probe p = {.fresh = true};
+    snprintf(dir, sizeof dir, "%s/one", root);
+    int other = open(dir, O_RDONLY);
+    assert_int_equal(flock(other, LOCK_EX), 0);
+    assert_int_equal(run_in("one", SHORT, &p, false, 1, &err), MOA_EUSAGE);
+    assert_non_null(strstr(err.text, "another run is at work"));
+    close(other);
+    size_t n;
+    free(content("one", "t.gguf", &n)); /* and nothing was touched */
+}
+
+/* Killed while it wrote a checkpoint: the old one is whole, the piece goes away. Other people's files do not. */
+static void test_leftovers(void **state) {
+    (void)state;
+    static const struct { const char *name; bool goes; } files[] = {{"checkpoint-1.moa.tmp.4711", true}, {"t.gguf.tmp.1", true}, {"loss.svg.tmp.22", true},
+                                                                    {"notes.tmp.5", false}, {"t.gguf.tmp.x1", false}, {"t.gguf.tmp.", false}};
+    moa_err err;
+    char path[256];
+    probe p = {.stop_at = 7}, r = {0};
+    assert_int_equal(run_in("left", SHORT, &p, false, 1, &err), MOA_ECANCELED);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/left/%s", root, files[i].name);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fputs("MOACKPT\n", f);
+        fclose(f);
+    }
+    run_ok("left", SHORT, true, &r);
+    assert_same_file("one", "left", "t.gguf");
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/left/%s", root, files[i].name);
+        assert_int_equal(access(path, F_OK) == 0, !files[i].goes);
+    }
+}
+
+/* A file that the last stage needs is missed before the first step. */
+static void test_missing_source(void **state) {
+    (void)state;
+    moa_err err;
+    probe p = {0};
+    static const char text[] = HEAD "stages:\n - {name: a, steps: 3, batch_tokens: 512, seq_len: 128, " DATA "}\n"
+                                    " - {name: b, steps: 3, batch_tokens: 512, seq_len: 128,\n    data: [{aggregate: ./no-such.jsonl}]}\n";
+    assert_int_equal(run_in("missing", text, &p, false, 1, &err), MOA_ENOTFOUND);
+    assert_non_null(strstr(err.text, "t.yaml:8: stage 'b' will need ./no-such.jsonl"));
+    assert_int_equal(p.steps, 0);
+}
+
+/* What dtype: bf16 became is said once, and only where the CPU has no such products (test_dtype.c has the other case). */
+static void test_dtype_note(void **state) {
+    (void)state;
+    probe p = {0}, q = {0};
+    run_ok("note", HEAD "stages: [{name: a, steps: 1, batch_tokens: 512, seq_len: 128, " DATA "}]\n", false, &p);
+    run_ok("note32", HEAD "stages: [{name: a, steps: 1, batch_tokens: 512, seq_len: 128, dtype: f32, " DATA "}]\n", false, &q);
+    assert_int_equal(p.f32_notes, !moa_dense_has_bf16());
+    assert_int_equal(q.f32_notes, 0);
+}
+
 static void test_accumulate(void **state) {
     (void)state;
     probe p = {0}, q = {0};
@@ -319,7 +482,7 @@ static void test_init(void **state) {
     assert_true(p.first < 4 && fabs(p.first - q.first) < 1e-6); /* a new model begins at ln 300 = 5.7 */
 }
 
-/* Weights that are not finite: no step is done, and after MOA_SKIPS_MAX the run says so. */
+/* Weights that are not finite: no step is done, after MOA_SKIPS_MAX the run says so, and they are in no checkpoint. */
 static void test_not_finite(void **state) {
     (void)state;
     size_t n;
@@ -330,13 +493,16 @@ static void test_not_finite(void **state) {
     fwrite(s, 1, n, f);
     fclose(f);
     free(s);
-    snprintf(text, sizeof text, "name: u\ninit: {gguf: %s}\nstages: [{name: a, steps: 50, batch_tokens: 512, seq_len: 128, %s}]\n", path, DATA);
+    snprintf(text, sizeof text, "name: u\ninit: {gguf: %s}\ncheckpoint: {steps: 1}\nstages: [{name: a, steps: 50, batch_tokens: 512, seq_len: 128, %s}]\n",
+             path, DATA);
     moa_err err;
     probe p = {0};
     assert_int_equal(run_in("nan", text, &p, false, 1, &err), MOA_ELIMIT);
     assert_int_equal(p.steps, 20);
     assert_int_equal(p.warnings, 20);
     assert_non_null(strstr(err.text, "20 steps in a row"));
+    snprintf(path, sizeof path, "%s/nan/checkpoint-0.moa", root);
+    assert_int_not_equal(access(path, F_OK), 0);
 }
 
 static int setup(void **state) {
@@ -358,6 +524,9 @@ int main(void) {
         cmocka_unit_test(test_resume_after_crash), cmocka_unit_test(test_broken_checkpoint), cmocka_unit_test(test_other_recipe),
         cmocka_unit_test(test_full_disk),    cmocka_unit_test(test_accumulate),   cmocka_unit_test(test_sample_stage),
         cmocka_unit_test(test_sample_resumes), cmocka_unit_test(test_init),       cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_full_log),     cmocka_unit_test(test_finished),     cmocka_unit_test(test_no_room_for_the_model),
+        cmocka_unit_test(test_one_at_a_time), cmocka_unit_test(test_leftovers),   cmocka_unit_test(test_missing_source),
+        cmocka_unit_test(test_dtype_note),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
