@@ -3,7 +3,8 @@
  * A decoder (d 256, 6 layers, 8 heads over 4 kv heads, feed-forward 768, vocabulary 4096, tied to nothing) runs forward and
  * backward on 4096 tokens packed from documents of about 200. In the same run the same products, in the same order and
  * layouts, are done alone. The ratio says what attention, norms, activations, loss and memory traffic cost; both sides
- * are measured in turns, so a machine that is busy disturbs both.
+ * are measured in turns, so a machine that is busy disturbs both. Then every optimiser makes its update (zeroed gradients, their norm,
+ * the step itself with the bf16 copies), which has no bare counterpart and is told apart: a whole step is all of it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/bench.h"
 
@@ -12,6 +13,7 @@
 #include "base/rng.h"
 #include "tensor/dense.h"
 #include "tensor/exec.h"
+#include "train/optim.h"
 
 #include <omp.h>
 #include <math.h>
@@ -20,7 +22,7 @@
 
 enum { D = 256, N_LAYER = 6, N_HEAD = 8, N_KV = 4, HD = 32, FF = 768, VOCAB = 4096, TOKENS = 4096 };
 enum { NORM_A, NORM_F, Q, K, V, O, GATE, UP, DOWN, PER_LAYER };
-enum { N_PARAM = 3 + N_LAYER * PER_LAYER, MAX_RUNS = 101 };
+enum { N_PARAM = 3 + N_LAYER * PER_LAYER, MAX_RUNS = 101, MAX_OPTIM = 8 };
 
 typedef struct net {
     moa_arena *arena;                     /* parameters */
@@ -145,49 +147,122 @@ static double step_flops(void) {
     return 6.0 * TOKENS * weights;
 }
 
-typedef struct result { double forward, backward, bare; } result;
+/* ---- updates ---- */
+typedef struct trainee {
+    const moa_optimizer *o;
+    moa_optim_param p[N_PARAM];
+    float *states;
+    double t[MAX_RUNS];
+} trainee;
+typedef struct trainees { trainee of[MAX_OPTIM]; int n; moa_exec scratch; } trainees;
 
-static int measure(result *r, moa_exec *x, net *m, bare *s, int runs, moa_err *err) {
-    double t[2], forward[MAX_RUNS], backward[MAX_RUNS], alone[MAX_RUNS];
-    for (int i = -1; i < runs; i++) { /* the first round fills caches and arenas */
-        MOA_TRY(step(x, m, t, err));
-        MOA_TRY(bare_step(s));
-        if (i >= 0) forward[i] = t[0], backward[i] = t[1], alone[i] = s->seconds;
+static int trainees_make(trainees *q, net *m, const moa_exec *x, moa_err *err) {
+    int n;
+    const moa_optimizer *const *all = moa_optimizers(&n);
+    q->n = n < MAX_OPTIM ? n : MAX_OPTIM;
+    q->scratch = (moa_exec){.arena = moa_arena_new(0, 0), .k = x->k, .n_threads = x->n_threads, .compute = x->compute};
+    for (int i = 0; i < q->n; i++) {
+        trainee *u = &q->of[i];
+        u->o = all[i];
+        for (int j = 0; j < N_PARAM; j++) u->p[j] = (moa_optim_param){.w = &m->p[j], .hidden = j >= 3 && m->p[j].n_dim == 2};
+        u->states = calloc((size_t)moa_optim_states(u->o, u->p, N_PARAM, NULL), sizeof *u->states);
+        if (!u->states || !q->scratch.arena) return moa_fail(err, MOA_ENOMEM, "bench train: no memory for the optimisers");
+        moa_optim_states(u->o, u->p, N_PARAM, u->states);
     }
-    *r = (result){median(forward, runs), median(backward, runs), median(alone, runs)};
     return MOA_OK;
 }
 
-static void print(const result *r, const moa_exec *x, bool json) {
+static void trainees_free(trainees *q) {
+    for (int i = 0; q && i < q->n; i++) free(q->of[i].states);
+    if (q) moa_arena_free(q->scratch.arena);
+    free(q);
+}
+
+/* A rate so small that many runs leave the weights where they are. */
+static int update(double *seconds, trainee *u, moa_exec *scratch, int64_t number, moa_err *err) {
+    const moa_optim_cfg cfg = {.lr = 1e-7, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .momentum = 0.95, .weight_decay = 0.1, .step = number,
+                               .n_threads = scratch->n_threads};
+    const double t0 = moa_now(), norm = moa_grad_norm(u->p, N_PARAM, scratch->n_threads);
+    MOA_TRY(moa_optim_update(u->o, u->p, N_PARAM, cfg, norm, 1.0, scratch, err));
+    *seconds = moa_now() - t0;
+    return MOA_OK;
+}
+
+static double zero_grads(net *m) {
+    const double t0 = moa_now();
+    for (int i = 0; i < N_PARAM; i++) memset(m->g[i].data, 0, moa_tensor_bytes(&m->g[i]));
+    return moa_now() - t0;
+}
+
+/* ---- all of it, in turns ---- */
+typedef struct result { double forward, backward, bare, update[MAX_OPTIM]; } result;
+
+static int measure(result *r, moa_exec *x, net *m, bare *s, trainees *q, int runs, moa_err *err) {
+    double t[2], forward[MAX_RUNS], backward[MAX_RUNS], alone[MAX_RUNS], zero[MAX_RUNS];
+    for (int i = -1; i < runs; i++) { /* the first round fills caches and arenas */
+        const int at = i < 0 ? 0 : i;
+        zero[at] = zero_grads(m);
+        MOA_TRY(step(x, m, t, err));
+        MOA_TRY(bare_step(s));
+        forward[at] = t[0], backward[at] = t[1], alone[at] = s->seconds;
+        for (int k = 0; k < q->n; k++) MOA_TRY(update(&q->of[k].t[at], &q->of[k], &q->scratch, i + 2, err));
+    }
+    *r = (result){median(forward, runs), median(backward, runs), median(alone, runs), {0}};
+    const double zeroing = median(zero, runs);
+    for (int k = 0; k < q->n; k++) r->update[k] = zeroing + median(q->of[k].t, runs);
+    return MOA_OK;
+}
+
+/* "key":{"adamw":1.23,"muon":4.56} of scale * (a + each update) or, for rates, scale / that. */
+static void print_each(const char *key, const result *r, const trainees *q, double a, double scale, bool rate) {
+    printf(",\"%s\":{", key);
+    for (int k = 0; k < q->n; k++) {
+        const double s = a + r->update[k];
+        printf("%s\"%s\":%.*f", k ? "," : "", q->of[k].o->name, rate ? 0 : 2, rate ? scale / s : scale * s);
+    }
+    printf("}");
+}
+
+static void print(const result *r, const trainees *q, const moa_exec *x, bool json) {
     const double all = r->forward + r->backward, flops = step_flops();
     const char *type = x->compute == MOA_BF16 ? "bf16" : "f32";
     if (json) {
         printf("{\"bench\":\"train\",\"type\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"tokens\":%d,\"forward_ms\":%.2f,\"backward_ms\":%.2f,"
-               "\"tokens_per_s\":%.0f,\"gflops\":%.1f,\"onednn_ms\":%.2f,\"onednn_gflops\":%.1f,\"ratio\":%.3f}\n",
+               "\"tokens_per_s\":%.0f,\"gflops\":%.1f,\"onednn_ms\":%.2f,\"onednn_gflops\":%.1f,\"ratio\":%.3f",
                type, moa_isa_name(x->k->isa), x->n_threads, (int)TOKENS, r->forward * 1e3, r->backward * 1e3, TOKENS / all, flops / all / 1e9,
                r->bare * 1e3, flops / r->bare / 1e9, r->bare / all);
+        print_each("update_ms", r, q, 0, 1e3, false);
+        print_each("step_ms", r, q, all, 1e3, false);
+        print_each("step_tokens_per_s", r, q, all, TOKENS, true);
+        printf("}\n");
         return;
     }
     printf("training step, %d tokens, %s products, %s, %d threads\n", (int)TOKENS, type, moa_isa_name(x->k->isa), x->n_threads);
     printf("  forward   %8.1f ms\n  backward  %8.1f ms\n", r->forward * 1e3, r->backward * 1e3);
     printf("  together  %8.1f ms   %.0f tokens/s   %.0f GFLOP/s in dense products\n", all * 1e3, TOKENS / all, flops / all / 1e9);
     printf("  products alone %3.1f ms   %.0f GFLOP/s\n  ratio     %8.1f %%\n", r->bare * 1e3, flops / r->bare / 1e9, 100 * r->bare / all);
+    for (int k = 0; k < q->n; k++)
+        printf("  update    %8.1f ms   with it, by %s: %.1f ms a step, %.0f tokens/s\n", r->update[k] * 1e3, q->of[k].o->name,
+               (all + r->update[k]) * 1e3, TOKENS / (all + r->update[k]));
 }
 
 static int run(const moa_bench_opt *o, moa_err *err) {
     net *m = calloc(1, sizeof *m);
+    trainees *q = calloc(1, sizeof *q);
     moa_exec x = {.arena = moa_arena_new((size_t)1 << 30, 0), .tape = moa_tape_new(),
                   .n_threads = o->threads > 0 ? o->threads : omp_get_max_threads(), .compute = moa_dense_has_bf16() ? MOA_BF16 : MOA_F32};
     const int runs = o->runs <= 0 ? 7 : o->runs < MAX_RUNS ? o->runs : MAX_RUNS;
     const size_t big = sizeof(float) * TOKENS * VOCAB;
     bare s = {calloc(1, big), calloc(1, big), calloc(1, big), x.n_threads, x.compute, 0, err};
     result r;
-    int rc = m && x.arena && x.tape && s.a && s.b && s.c ? MOA_OK : moa_fail(err, MOA_ENOMEM, "bench train: no memory");
+    int rc = m && q && x.arena && x.tape && s.a && s.b && s.c ? MOA_OK : moa_fail(err, MOA_ENOMEM, "bench train: no memory");
     if (!rc) rc = moa_kernels_default(&x.k, err);
     if (!rc) rc = net_make(m, err);
-    if (!rc) rc = measure(&r, &x, m, &s, runs, err);
-    if (!rc) print(&r, &x, o->json);
+    if (!rc) rc = trainees_make(q, m, &x, err);
+    if (!rc) rc = measure(&r, &x, m, &s, q, runs, err);
+    if (!rc) print(&r, q, &x, o->json);
     free(s.a), free(s.b), free(s.c);
+    trainees_free(q);
     if (m) moa_arena_free(m->arena);
     free(m);
     moa_tape_free(x.tape);
@@ -195,4 +270,4 @@ static int run(const moa_bench_opt *o, moa_err *err) {
     return rc;
 }
 
-const moa_bench moa_bench_train = {.name = "train", .help = "a training step beside its bare matrix products", .run = run};
+const moa_bench moa_bench_train = {.name = "train", .help = "a training step beside its bare matrix products, and with its update", .run = run};
