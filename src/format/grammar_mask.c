@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MASKS = 256, HEADS = 64, CHEAP = 4096 /* nodes of a walk that needs no split */, FIRST_STATES = 64, MAX_STATES = 1 << 16, MAX_SPLIT = 6, PAIRS = 512, TRIED = 3 };
+enum { MASKS = 256, HEADS = 64, CHEAP = 4096 /* nodes of a walk that needs no split */, FIRST_STATES = 64, MAX_STATES = 1 << 16, MAX_SPLIT = 6, PAIRS = 512, TRIED = 3, BIG_TREE = 1 << 15 };
 
 /* ---- the matcher ---- */
 
@@ -419,14 +419,25 @@ static int copy_mask(moa_matcher *m, walk *w, const kept *like, int n) {
     return 0;
 }
 
-/* From one of the large masks that were used last. 1: none is alike. */
+/* The third and the fourth character of a string are in as many states, with the same continuations; little else is. */
+static bool may_be_alike(const moa_matcher *m, int32_t a, int32_t b) {
+    const moa_pos *x = &m->m.pos[a], *y = &m->m.pos[b];
+    if (x->n != y->n) return false;
+    for (uint32_t i = 0; i < x->n; i++)
+        if (m->m.item[x->at + i].cont != m->m.item[y->at + i].cont) return false;
+    return true;
+}
+
+/* From one of the large masks that were used last. 1: none is alike, or a walk would be cheaper than the comparison. */
 static int from_another(moa_matcher *m, walk *w) {
     const int most = m->t->common < 32 ? m->t->common : 32;
     uint64_t before = UINT64_MAX;
+    if (m->t->n < BIG_TREE) return 1;
     for (int tries = 0; tries < TRIED; tries++) {
         const kept *k = NULL;
         for (int i = 0; i < m->n_mask; i++)
-            if (m->mask[i].large && m->mask[i].used < before && (!k || m->mask[i].used > k->used)) k = &m->mask[i];
+            if (m->mask[i].large && m->mask[i].used < before && (!k || m->mask[i].used > k->used) && may_be_alike(m, m->hold[0], m->mask[i].pos))
+                k = &m->mask[i];
         if (!k) break;
         before = k->used;
         const int n = alike(m, &w->far, m->hold[0], k->pos, most);
