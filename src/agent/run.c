@@ -192,15 +192,11 @@ static bool settle_node(exec_state *x, moa_run *r, int i) {
     if (ready == 0) return false;
     moa_err err = {0};
     if (ready < 0) {
-        rc = moa_fail(&err, MOA_EINVAL, "%s: too few of its %d inputs worked", n->name, n->n_in);
-        for (int k = 0; k < n->n_in; k++)
-            if (r->node[n->in[k]].rc < 0) { /* the cause says more than the consequence */
-                rc = moa_fail(&err, r->node[n->in[k]].rc, "%s: too few of its %d inputs worked; %s %s", n->name, n->n_in,
-                              r->node[n->in[k]].name, r->node[n->in[k]].note ? r->node[n->in[k]].note : "failed");
-                break;
-            }
-        if (r->cause.hint[0]) moa_hint(&err, rc, "%s", r->cause.hint);
+        /* The cause says more than the consequence: it is what the run fails with, the node's own note is short. */
+        rc = r->cause.code ? r->cause.code : MOA_EINVAL;
+        moa_fail(&err, rc, "too few of its %d inputs worked", n->n_in);
         node_fail(x, r, i, rc, &err);
+        if (n->state == MOA_NODE_FAILED && i == r->answer && r->cause.code) r->err = r->cause;
         return true;
     }
     note_missing(r, i);

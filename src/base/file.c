@@ -98,7 +98,7 @@ int moa_writer_open(moa_writer **out, const char *path, moa_err *err) {
     snprintf(w->tmp, n, "%s.tmp.%ld", path, (long)getpid());
     w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (w->fd < 0) {
-        int rc = fail_errno(err, w->tmp, "create");
+        int rc = fail_errno(err, path, "create"); /* the user's name, not that of the temporary file */
         free(w->tmp);
         w->tmp = NULL;
         moa_writer_abort(w);

@@ -15,7 +15,7 @@ enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_JOURNAL,
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
-    {"-n", NULL, MOA_OPT_INT, "ITEMS", "items of each family (default 20)", 1, 100000},
+    {"-n", NULL, MOA_OPT_INT, "ITEMS", "items of each family (default 20)", 1, MOA_TASKSET_MOST},
     {"--seeds", NULL, MOA_OPT_INT, "K", "runs of every item with other seeds (default 1)", 1, 1000},
     MOA_ROW_SEED("of items and samples (default 1)"),
     MOA_ROW_MAX_TOKENS,
@@ -90,6 +90,15 @@ static int save(const char *path, moa_buf *b, moa_err *err) {
     return moa_writer_commit(w, err);
 }
 
+/* Can it be written? Better known before the work than after it. */
+static int try_file(const char *path, moa_err *err) {
+    moa_writer *w;
+    if (!path) return 0;
+    MOA_TRY(moa_writer_open(&w, path, err));
+    moa_writer_abort(w);
+    return 0;
+}
+
 static int write_files(const moa_eval *e, const moa_optval *v, const char *set, moa_err *err) {
     moa_buf b;
     moa_buf_init(&b, 64 << 20);
@@ -147,7 +156,7 @@ static int measure(moa_eval *e, const moa_optval *v, const char *set, const moa_
     if (e->first_error.code) fprintf(stderr, "moa: some runs failed and count as wrong; the first: %s\n", e->first_error.text);
     int64_t computed, found;
     moa_journal_stats(j, &computed, &found);
-    if (!p.quiet) fprintf(stderr, "%lld calls computed, %lld found again\n", (long long)computed, (long long)found);
+    if (!p.quiet) fprintf(stderr, "%lld call%s computed, %lld found again\n", (long long)computed, computed == 1 ? "" : "s", (long long)found);
     return report(e, v, set, moa_now() - p.t0, err);
 }
 
@@ -156,11 +165,18 @@ static int specs(moa_eval *e, const moa_optval *v, moa_err *err) {
     int n = v[O_MIX].n_list ? v[O_MIX].n_list : 2;
     const char *const *name = v[O_MIX].n_list ? v[O_MIX].list : dflt;
     for (int i = 0; i < n && i < MAX_MIX; i++) {
+        for (int k = 0; k < i; k++)
+            if (!strcmp(name[k], name[i])) return moa_fail(err, MOA_EUSAGE, "--mix %s is given twice: its results would be equal", name[i]);
         MOA_TRY(moa_mix_spec_parse(&e->mix[i], name[i], err));
         e->n_mix++;
         if (v[O_MAX].set) MOA_TRY(moa_mix_spec_set(&e->mix[i], "max-tokens", v[O_MAX].s, err));
     }
     return 0;
+}
+
+static int open_tasks(moa_taskset **out, const char *set, uint64_t seed, int n, moa_err *err) {
+    const int rc = moa_taskset_open(out, set, seed, n, err);
+    return rc < 0 && !err->hint[0] ? moa_hint(err, rc, "TASKS is a set of `moa list tasks`, or a JSONL file with a \"question\" and an \"answer\" in each line") : rc;
 }
 
 static int run(int argc, char **argv) {
@@ -176,7 +192,9 @@ static int run(int argc, char **argv) {
     opener o = {.cfg = moa_cli_session(&v[O_THREADS], &v[O_CTX])};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
     rc = specs(&e, v, &err);
-    if (rc >= 0) rc = moa_taskset_open(&tasks, set, e.seed, v[O_N].set ? (int)v[O_N].i : 20, &err);
+    if (rc >= 0) rc = try_file(v[O_TABLE].s, &err);
+    if (rc >= 0) rc = try_file(v[O_PLOT].s, &err);
+    if (rc >= 0) rc = open_tasks(&tasks, set, e.seed, v[O_N].set ? (int)v[O_N].i : 20, &err);
     e.tasks = tasks;
     if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);
     if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.cfg, &err);

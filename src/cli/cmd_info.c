@@ -21,7 +21,7 @@ static const moa_opt opts[] = {
 
 static int run(int argc, char **argv);
 const moa_command moa_command_info = {
-    .name = "info", .usage = "MODEL [--json]", .help = "metadata, tensors, bytes by part, what it costs to run", .opts = opts, .run = run,
+    .name = "info", .usage = "[MODEL] [--tensors] [--json]", .help = "metadata, tensors, bytes by part, what it costs to run", .opts = opts, .run = run,
 };
 
 /* Where bytes go, by a piece of the tensor's name; the first match counts. */

@@ -9,6 +9,7 @@
 #include "model/quantize.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 enum { O_IMATRIX, O_TEXT, O_CTX, O_CHUNKS, O_THREADS, O_JSON, O_QUIET };
 static const moa_opt opts[] = {
@@ -156,6 +157,9 @@ static int quantize(const char *in, const char *out, const char *name, const moa
     const moa_scheme *s = moa_scheme_find(name);
     if (!s) return types_hint(err, name);
     MOA_TRY(moa_cli_model_path(path, sizeof path, in, err));
+    struct stat a, b; /* a coarser file cannot be turned back into the finer one */
+    if (!stat(path, &a) && !stat(out, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return moa_fail(err, MOA_EUSAGE, "IN and OUT are the same file, %s", path);
     moa_interrupt_catch();
     MOA_TRY(write_out(&r, path, out, s, v[O_IMATRIX].s, v[O_JSON].set, err));
     if (v[O_TEXT].set) {

@@ -48,7 +48,7 @@ static int read_prompt(moa_buf *b, const char *const *pos, int n_pos, moa_err *e
     for (int i = 0; i < n_pos && !(n_pos == 1 && !strcmp(pos[0], "-")); i++) moa_buf_addf(b, "%s%s", i ? " " : "", pos[i]);
     if (b->failed) return moa_fail(err, b->failed, "the prompt is over %d MiB", MAX_INPUT >> 20);
     if (memchr(moa_buf_str(b), 0, b->len)) return moa_fail(err, MOA_EUSAGE, "the prompt holds a zero byte: not text");
-    return b->len ? 0 : moa_fail(err, MOA_EUSAGE, "the prompt is empty");
+    return strspn(moa_buf_str(b), " \t\r\n") < b->len ? 0 : moa_fail(err, MOA_EUSAGE, "the prompt is empty");
 }
 
 static void print_answer(const moa_run *r, bool shown) {

@@ -45,7 +45,8 @@ int moa_cli_usage(const moa_command *c, const char *fmt, ...) {
 }
 
 static int wrong_range(const moa_command *c, const moa_opt *o, const char *s) {
-    moa_cli_usage(c, "%s %s: expected a number from %g to %g", o->name, s, o->lo, o->hi);
+    if (o->kind == MOA_OPT_INT) moa_cli_usage(c, "%s %s: expected a whole number from %.0f to %.0f", o->name, s, o->lo, o->hi);
+    else moa_cli_usage(c, "%s %s: expected a number from %g to %g", o->name, s, o->lo, o->hi);
     return -1;
 }
 
@@ -64,8 +65,8 @@ static int set_value(const moa_command *c, const moa_opt *o, moa_optval *v, cons
         break;
     case MOA_OPT_INT:
         v->i = strtoll(s, &end, 10);
-        if (end == s || *end || errno) return moa_cli_usage(c, "%s '%s': expected a whole number", o->name, s), -1;
-        if (o->lo < o->hi && ((double)v->i < o->lo || (double)v->i > o->hi)) return wrong_range(c, o, s);
+        if (end == s || *end || (errno && o->lo >= o->hi)) return moa_cli_usage(c, "%s '%s': expected a whole number", o->name, s), -1;
+        if (o->lo < o->hi && (errno || (double)v->i < o->lo || (double)v->i > o->hi)) return wrong_range(c, o, s);
         v->f = (double)v->i;
         break;
     case MOA_OPT_FLOAT:

@@ -91,6 +91,11 @@ int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err) {
     int n_dir = name[0] == '/' || name[0] == '.' ? 0 : moa_cli_model_dirs(dir, 8);
     for (int i = 0; i < n_dir; i++)
         if (try_all(out, n, dir[i], name)) return 0;
+    struct stat st;
+    if (arg && stat(arg, &st) == 0) {
+        int rc = moa_fail(err, MOA_ENOTFOUND, "'%s' is %s, not a model", arg, S_ISDIR(st.st_mode) ? "a folder without a config.json" : "no plain file");
+        return moa_hint(err, rc, "name a GGUF file, or a folder as Hugging Face has them");
+    }
     moa_buf where;
     moa_buf_init(&where, 300);
     for (int i = 0; i < n_dir; i++) moa_buf_addf(&where, "%s%s", i ? ", " : "", dir[i]);

@@ -127,6 +127,7 @@ static uint32_t *table_slot(const moa_gguf *g, const table *t, moa_str (*key)(co
 /* ---- header ---- */
 
 static int read_magic(moa_gguf *g, cursor *c) {
+    if (g->size == 0) return moa_fail(c->err, MOA_EFORMAT, "%s: the file is empty", g->path);
     if (g->size < 4 || memcmp(g->base, "GGUF", 4) != 0) {
         shown head = show((moa_str){(const char *)g->base, g->size < 4 ? g->size : 4});
         moa_fail(c->err, MOA_EFORMAT, "%s: offset 0: magic is '%s', expected 'GGUF'", g->path, head.s);

@@ -5,12 +5,13 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/nearest.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_GROUP = 64, MAX_ITEMS = 1000000, MAX_FILE = 1 << 28, MAX_LINE = 1 << 20, TRIES = 50 };
+enum { MAX_GROUP = 64, MAX_ITEMS = MAX_GROUP * MOA_TASKSET_MOST, MAX_FILE = 1 << 28, MAX_LINE = 1 << 20, TRIES = 50 };
 
 struct moa_taskset {
     moa_item *item;
@@ -96,8 +97,13 @@ static int generate(moa_taskset *t, const char *which, uint64_t seed, int n, moa
     if (*name) {
         const moa_family *one = moa_family_find(name);
         if (!one || !one->scored) {
+            const char *scored[MAX_GROUP], *near;
+            int k = 0;
+            for (int i = 0; i < n_family && k < MAX_GROUP; i++)
+                if (f[i]->scored) scored[k++] = f[i]->name;
+            near = moa_nearest(name, scored, k);
             moa_fail(err, MOA_ENOTFOUND, "no scored task family '%s'", name);
-            return moa_hint(err, MOA_ENOTFOUND, "`moa microworld --list` names them");
+            return near ? moa_hint(err, MOA_ENOTFOUND, "did you mean microworld/%s?", near) : moa_hint(err, MOA_ENOTFOUND, "`moa list tasks` names them");
         }
         return add_family(t, one, level, seed, n, err);
     }
@@ -157,8 +163,8 @@ int moa_taskset_open(moa_taskset **out, const char *name, uint64_t seed, int n_p
     size_t n = sizeof builtin - 1;
     bool own = strncmp(name, builtin, n) == 0 && (name[n] == 0 || name[n] == '/');
     *out = NULL;
-    if (own && (n_per_family < 1 || n_per_family > MAX_ITEMS / MAX_GROUP))
-        return moa_fail(err, MOA_EINVAL, "%d items per family, expected 1 to %d", n_per_family, MAX_ITEMS / MAX_GROUP);
+    if (own && (n_per_family < 1 || n_per_family > MOA_TASKSET_MOST))
+        return moa_fail(err, MOA_EINVAL, "%d items per family, expected 1 to %d", n_per_family, MOA_TASKSET_MOST);
     moa_taskset *t = calloc(1, sizeof *t);
     if (!t) return moa_fail(err, MOA_ENOMEM, "no memory for a task set");
     int rc = own ? generate(t, name[n] ? name + n + 1 : "", seed, n_per_family, err) : load(t, name, err);

@@ -6,6 +6,7 @@
 #include "task/task.h"
 
 typedef struct moa_taskset moa_taskset;
+enum { MOA_TASKSET_MOST = 15625 }; /* items of a family: 64 of them make a million */
 
 /* name: "microworld" (all scored families), "microworld/FAMILY" or "microworld/FAMILY/LEVEL", or the path of a JSONL
  * file with one object a line: {"question": "...", "answer": "..."} and, if wanted, "family": "..." to group by.

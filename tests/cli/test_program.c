@@ -80,10 +80,24 @@ static void test_exit_codes(void **state) {
         {"run --mix single -n 3 -m %M x", 2, "no parameter n"},
         {"run --mix vote --proposer a --proposer b -m %M x", 2, "one proposer"},
         {"run -m /nowhere/x.gguf x", 1, "/nowhere/x.gguf"},
+        {"run -m /tmp x", 1, "'/tmp' is a folder"},
+        {"run -m /dev/null x", 1, "no plain file"},
+        {"run -m %M ' '", 2, "the prompt is empty"},
+        {"run --ctx 0 x", 2, "whole number from 16 to 268435456"},
+        {"run --seed -1 x", 2, "from 0 to 9200000000000000000"},
+        {"run --seed 99999999999999999999 x", 2, "from 0 to 9200000000000000000"},
+        {"run --ctx 20 -m %M 'What is two and two and two and two and two and two?'", 1, "--ctx N"},
         {"run -m no-such-model x", 1, "looked in"},
         {"eval", 2, "tasks"},
         {"eval no-such-file.jsonl -m %M", 1, "no-such-file"},
         {"eval microworld --mix nothing -m %M", 2, "unknown mix"},
+        {"eval microworld --mix single --mix vote --mix single -m %M", 2, "--mix single is given twice"},
+        {"eval microworld/arithmetik -m %M", 1, "did you mean microworld/arithmetic"},
+        {"eval mikroworld -m %M", 1, "moa list tasks"},
+        {"eval microworld -n 0 -m %M", 2, "from 1 to 15625"},
+        {"eval microworld --seed -1 -m %M", 2, "from 0 to"},
+        {"eval microworld -m %M --plot /nowhere/x.svg", 1, "/nowhere/x.svg: cannot create"},
+        {"quantize %M %M Q8_0", 2, "same file"},
         {"bench", 2, "missing"},
         {"bench sped -m %M", 2, "did you mean speed"},
         {"list mixs", 2, "did you mean mixes"},
@@ -228,7 +242,7 @@ bool moa_guard_works(void);
 /* Peak memory in bytes of `$MOA run` on the bundled model, whose JSON goes to out. */
 static double run_peak(const char *file) {
     struct rusage use;
-    int status;
+    int status = -1;
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
@@ -334,6 +348,18 @@ static void test_chat(void **state) {
     assert_non_null(strstr(err_text, "unknown mix 'nothing'"));
 }
 
+/* --ctx beyond what the model reads is said, and works with what there is. */
+static void test_ctx(void **state) {
+    (void)state;
+    need_program();
+    assert_int_equal(moa("run -q --mix single --max-tokens 2 --ctx 600 -m %M hello"), 0);
+    assert_non_null(strstr(err_text, "reads no more than 512 tokens"));
+    assert_int_equal(moa("run -q --mix single --max-tokens 2 --ctx 512 -m %M hello"), 0);
+    assert_string_equal(err_text, "");
+    assert_int_equal(moa("run --mix single --max-tokens 400 --ctx 64 -m %M hello"), 0);
+    assert_non_null(strstr(err_text, "context of 64 tokens"));
+}
+
 static void test_bench_json(void **state) {
     (void)state;
     need_program();
@@ -357,7 +383,7 @@ static void test_bench_json(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists), cmocka_unit_test(test_every_registry_is_listed), cmocka_unit_test(test_peak_memory),
-        cmocka_unit_test(test_eval),       cmocka_unit_test(test_chat),     cmocka_unit_test(test_bench_json),
+        cmocka_unit_test(test_eval),       cmocka_unit_test(test_chat), cmocka_unit_test(test_ctx), cmocka_unit_test(test_bench_json),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

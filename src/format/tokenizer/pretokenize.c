@@ -163,13 +163,24 @@ typedef struct splitter {
     moa_err *err;
 } splitter;
 
+/* The machine's own stack is enough for nearly every text; a stack for the rest costs a mapping, so it is made on demand. */
+static int match(splitter *s, int i, const char *text, size_t n, size_t at) {
+    const uint32_t flags = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
+    int rc = pcre2_match(s->p->code[i], (PCRE2_SPTR)text, n, at, flags, s->match[i], s->context);
+    if (rc != PCRE2_ERROR_JIT_STACKLIMIT || s->stack) return rc;
+    s->stack = pcre2_jit_stack_create(JIT_STACK_FIRST, JIT_STACK_MOST, NULL);
+    if (!s->stack) return PCRE2_ERROR_NOMEMORY;
+    pcre2_jit_stack_assign(s->context, NULL, s->stack);
+    return pcre2_match(s->p->code[i], (PCRE2_SPTR)text, n, at, flags, s->match[i], s->context);
+}
+
 /* Pieces of stage s go to stage s + 1, pieces of the last one are words. */
 static int stage(splitter *s, int i, const char *text, size_t n) {
     if (n == 0) return 0;
     if (i == s->p->n_stage) return s->word(s->ctx, text, n);
     size_t at = 0;
     while (at < n) {
-        int rc = pcre2_match(s->p->code[i], (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, s->match[i], s->context);
+        int rc = match(s, i, text, n, at);
         if (rc == PCRE2_ERROR_NOMATCH) break;
         if (rc < 0) return moa_fail(s->err, MOA_ELIMIT, "cutting text of %zu bytes into words: PCRE2 error %d", n, rc);
         const PCRE2_SIZE *v = pcre2_get_ovector_pointer(s->match[i]);
@@ -183,9 +194,7 @@ static int stage(splitter *s, int i, const char *text, size_t n) {
 
 static int splitter_init(splitter *s) {
     s->context = pcre2_match_context_create(NULL);
-    s->stack = pcre2_jit_stack_create(JIT_STACK_FIRST, JIT_STACK_MOST, NULL);
-    bool ok = s->context && s->stack;
-    if (ok) pcre2_jit_stack_assign(s->context, NULL, s->stack);
+    bool ok = s->context != NULL;
     for (int i = 0; ok && i < s->p->n_stage; i++)
         ok = (s->match[i] = pcre2_match_data_create_from_pattern(s->p->code[i], NULL)) != NULL;
     return ok ? 0 : moa_fail(s->err, MOA_ENOMEM, "no memory to cut text into words");
