@@ -100,6 +100,18 @@ static char *with_spaces(tok *t, const char *s) {
     return out;
 }
 
+/* Tokens that swallow the white space before or behind them: GGUF has no key for it, the tokenizers of moa know these two. */
+static int put_strips(tok *t, const json_t *list, const char *flag, const char *key) {
+    size_t i, n = 0;
+    json_t *a;
+    int32_t *ids = moa_arena_alloc(t->arena, (json_array_size(list) + 1) * sizeof *ids);
+    if (!ids) return moa_fail(t->err, MOA_ENOMEM, "%s: no memory", t->path);
+    json_array_foreach((json_t *)(uintptr_t)list, i, a)
+        if (json_is_true(json_object_get(a, flag))) ids[n++] = (int32_t)json_integer_value(json_object_get(a, "id"));
+    if (n) moa_gguf_put_arr(t->m->keys, key, MOA_GGUF_I32, ids, n);
+    return 0;
+}
+
 static int read_added(tok *t) {
     const json_t *list = json_object_get(t->m->tokenizer, "added_tokens");
     size_t i;
@@ -115,7 +127,8 @@ static int read_added(tok *t) {
         if (!plain) return moa_fail(t->err, MOA_ENOMEM, "%s: no memory", t->path);
         t->text[json_integer_value(id)] = (moa_str){plain, strlen(plain)};
     }
-    return 0;
+    MOA_TRY(put_strips(t, list, "lstrip", "moa.tokenizer.lstrip"));
+    return put_strips(t, list, "rstrip", "moa.tokenizer.rstrip");
 }
 
 /* Rows of the embedding that no token uses. */
@@ -306,7 +319,7 @@ static int read_wordpiece(tok *t) {
     MOA_TRY(read_vocab(t));
     MOA_TRY(read_added(t));
     if (strcmp(more, "##") != 0) return moa_fail(t->err, MOA_EUNSUPPORTED, "%s: continuing_subword_prefix is '%.20s', expected '##'", t->path, more);
-    if (!is(norm, "BertNormalizer") || json_is_false(json_object_get(norm, "lowercase"))) return refuse(t, "normalizer", norm ? norm : json_null());
+    if (!is(norm, "BertNormalizer")) return refuse(t, "normalizer", norm ? norm : json_null());
     if (!is(pre, "BertPreTokenizer")) return refuse(t, "pre_tokenizer", pre ? pre : json_null());
     for (int i = 0; i < t->n; i++) {
         moa_str *s = &t->text[i];
@@ -321,6 +334,10 @@ static int read_wordpiece(tok *t) {
         memcpy(p + 3, s->p, s->n + 1);
         *s = (moa_str){p, s->n + 3};
     }
+    const json_t *accents = json_object_get(norm, "strip_accents");
+    const bool lower = !json_is_false(json_object_get(norm, "lowercase"));
+    moa_gguf_put_bool(t->m->keys, "tokenizer.ggml.normalizer.lowercase", lower);
+    moa_gguf_put_bool(t->m->keys, "tokenizer.ggml.normalizer.strip_accents", json_is_boolean(accents) ? json_is_true(accents) : lower);
     moa_gguf_put_str(t->m->keys, "tokenizer.ggml.model", "bert", 4);
     moa_gguf_put_str(t->m->keys, "tokenizer.ggml.pre", "default", 7);
     return 0;

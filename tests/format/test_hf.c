@@ -413,6 +413,71 @@ static void test_bad_tokenizer(void **state) {
                   MOA_EFORMAT, "'<x>' has id 9, vocab_size in config.json is 3");
 }
 
+/* ---- other kinds ---- */
+
+static moa_gguf *opened(const char *json, const char *config) {
+    moa_gguf *g = NULL;
+    moa_err err = {0};
+    new_folder();
+    put_file("config.json", GOOD);
+    put_weights("model.safetensors", EMBD);
+    put_file("tokenizer.json", json);
+    put_file("tokenizer_config.json", config);
+    if (moa_hf_open(&g, path_of("bad", ""), 0, &err) < 0) fail_msg("%s", err.text);
+    return g;
+}
+
+static void is_text(const moa_gguf *g, const char *key, uint64_t i, const char *want) {
+    const moa_gguf_kv *kv = moa_gguf_find(g, key);
+    if (!kv || i >= kv->count) fail_msg("%s is missing", key);
+    const moa_str s = moa_gguf_arr_str(kv, i);
+    if (s.n != strlen(want) || memcmp(s.p, want, s.n) != 0) fail_msg("%s[%d] is '%.*s', expected '%s'", key, (int)i, (int)s.n, s.p, want);
+}
+
+static void is_number(const moa_gguf *g, const char *key, uint64_t i, int64_t want) {
+    const moa_gguf_kv *kv = moa_gguf_find(g, key);
+    if (!kv || i >= kv->count) fail_msg("%s is missing", key);
+    assert_int_equal(moa_gguf_arr_int(kv, i), want);
+}
+
+static void test_word_piece(void **state) {
+    (void)state;
+    moa_gguf *g = opened("{\"added_tokens\":[{\"id\":0,\"content\":\"[UNK]\",\"special\":true,\"lstrip\":true}],\"normalizer\":{\"type\":\"BertNormalizer\","
+                         "\"lowercase\":false,\"strip_accents\":null},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},\"model\":{\"type\":\"WordPiece\","
+                         "\"continuing_subword_prefix\":\"##\",\"unk_token\":\"[UNK]\",\"vocab\":{\"[UNK]\":0,\"he\":1,\"##llo\":2}}}",
+                         "{\"unk_token\":\"[UNK]\",\"sep_token\":{\"content\":\"he\"}}");
+    is_text(g, "tokenizer.ggml.model", 0, "bert");
+    is_text(g, "tokenizer.ggml.tokens", 1, "\xe2\x96\x81he");
+    is_text(g, "tokenizer.ggml.tokens", 2, "llo");
+    is_number(g, "tokenizer.ggml.normalizer.lowercase", 0, 0);
+    is_number(g, "tokenizer.ggml.normalizer.strip_accents", 0, 0);
+    is_number(g, "tokenizer.ggml.seperator_token_id", 0, 1);
+    is_number(g, "tokenizer.ggml.unknown_token_id", 0, 0);
+    is_number(g, "moa.tokenizer.lstrip", 0, 0);
+    assert_null(moa_gguf_find(g, "moa.tokenizer.rstrip"));
+    moa_gguf_close(g);
+}
+
+static void test_unigram(void **state) {
+    (void)state;
+    moa_gguf *g = opened("{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"BAAAAAEC\"}]},"
+                         "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"always\"},\"model\":{\"type\":\"Unigram\",\"unk_id\":1,"
+                         "\"vocab\":[[\"</s>\",0],[\"<unk>\",0],[\"\xe2\x96\x81he\",-1.5]]}}",
+                         "{\"eos_token\":\"</s>\",\"add_eos_token\":true,\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"t\"},"
+                         "{\"name\":\"default\",\"template\":\"d\"}]}");
+    is_text(g, "tokenizer.ggml.model", 0, "t5");
+    is_number(g, "tokenizer.ggml.precompiled_charsmap", 0, 4);
+    is_number(g, "tokenizer.ggml.precompiled_charsmap", 5, 2);
+    is_number(g, "tokenizer.ggml.token_type", 1, 2);
+    is_number(g, "tokenizer.ggml.add_space_prefix", 0, 1);
+    is_number(g, "tokenizer.ggml.add_eos_token", 0, 1);
+    is_number(g, "tokenizer.ggml.eos_token_id", 0, 0);
+    assert_true(moa_gguf_arr_f32(moa_gguf_find(g, "tokenizer.ggml.scores"), 2) == -1.5f);
+    is_text(g, "tokenizer.chat_template", 0, "d");
+    is_text(g, "tokenizer.chat_template.tool_use", 0, "t");
+    moa_gguf_close(g);
+}
+
 /* ---- pre-tokenizers ---- */
 
 static const char *pre_of(const char *regex, bool whole) {
@@ -461,7 +526,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),      cmocka_unit_test(test_types),       cmocka_unit_test(test_head),      cmocka_unit_test(test_tokenizers),
         cmocka_unit_test(test_bad_config),  cmocka_unit_test(test_bad_weights), cmocka_unit_test(test_bad_index), cmocka_unit_test(test_bad_experts),
-        cmocka_unit_test(test_bad_tokenizer), cmocka_unit_test(test_pre),
+        cmocka_unit_test(test_bad_tokenizer), cmocka_unit_test(test_word_piece), cmocka_unit_test(test_unigram), cmocka_unit_test(test_pre),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
