@@ -11,7 +11,7 @@ AR      ?= ar
 BUILD   ?= build$(if $(SAN),-san)
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
-LAYERS  := base tensor format mix model task train agent fetch cli
+LAYERS  := base tensor format mix model adapt task train agent fetch cli
 PARTS   ?= $(LAYERS)
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
 SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)

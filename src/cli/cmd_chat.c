@@ -161,11 +161,11 @@ static int run(int argc, char **argv) {
     int n_pos, rc = moa_opt_parse(&moa_command_chat, argc, argv, v, NULL, 0, &n_pos);
     if (rc) return rc < 0 ? 2 : 0;
     moa_err err = {0};
-    moa_session_cfg cfg = moa_cli_session(&v[MIXO_THREADS], &v[MIXO_CTX]);
+    moa_cli_models models = moa_cli_session(&v[MIXO_THREADS], &v[MIXO_CTX], &v[MIXO_ADAPTER]);
     chat c = {.system = v[MIXO_SYSTEM].s, .quiet = v[O_QUIET].set, .seed = v[MIXO_SEED].set ? (uint64_t)v[MIXO_SEED].i : 1};
     if (v[MIXO_MODEL].set && !(c.model = strdup(v[MIXO_MODEL].s))) rc = moa_fail(&err, MOA_ENOMEM, "the model's name");
     if (rc >= 0) rc = moa_mixopt_spec(&c.spec, v, "self-moa", &err);
-    if (rc >= 0) rc = moa_pool_new(&c.pool, moa_cli_model_path, moa_cli_open_model, &cfg, &err);
+    if (rc >= 0) rc = moa_pool_new(&c.pool, moa_cli_model_path, moa_cli_open_model, &models, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&c.spec, c.pool, c.model, &err);
     if (rc >= 0) {
         moa_interrupt_catch();

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum { MAX_MIX = 64 };
-enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
+enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
@@ -21,6 +21,7 @@ static const moa_opt opts[] = {
     MOA_ROW_MAX_TOKENS,
     MOA_ROW_CTX,
     MOA_ROW_THREADS,
+    MOA_ROW_ADAPTER,
     {"--journal", NULL, MOA_OPT_STR, "FILE", "remember finished calls: a killed evaluation resumes", 0, 0},
     MOA_ROW_JSON(""),
     {"--plot", NULL, MOA_OPT_STR, "FILE.svg", "chart of accuracy against n; FILE.diversity.svg: of proposals", 0, 0},
@@ -72,7 +73,7 @@ static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
 
 /* ---- models behind the journal ---- */
 
-typedef struct opener { moa_session_cfg cfg; moa_pool *real; moa_journal *journal; } opener;
+typedef struct opener { moa_cli_models models; moa_pool *real; moa_journal *journal; } opener;
 
 static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
     opener *o = ctx;
@@ -189,7 +190,7 @@ static int run(int argc, char **argv) {
     moa_err err = {0};
     moa_taskset *tasks = NULL;
     moa_pool *pool = NULL;
-    opener o = {.cfg = moa_cli_session(&v[O_THREADS], &v[O_CTX])};
+    opener o = {.models = moa_cli_session(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER])};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
     rc = specs(&e, v, &err);
     if (rc >= 0) rc = try_file(v[O_TABLE].s, &err);
@@ -197,7 +198,7 @@ static int run(int argc, char **argv) {
     if (rc >= 0) rc = open_tasks(&tasks, set, e.seed, v[O_N].set ? (int)v[O_N].i : 20, &err);
     e.tasks = tasks;
     if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);
-    if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.cfg, &err);
+    if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.models, &err);
     if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, open_remembered, &o, &err);
     for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], pool, v[O_MODEL].s, &err);
     if (rc >= 0) rc = measure(&e, v, set, o.journal, &err);

@@ -1,9 +1,11 @@
 /* cmd_info.c - moa info MODEL: what is in a model file and what it costs to run. Works on any GGUF; the numbers of a run
- * are shown when the architecture is known.
+ * are shown when the architecture is known. Of a LoRA adapter: its matrices.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt.h"
 #include "agent/run.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "cli/adapterinfo.h"
 #include "cli/cli.h"
 #include "format/hf.h"
 #include "model/model.h"
@@ -182,6 +184,7 @@ static int info(const char *model, bool json, bool tensors, moa_err *err) {
     char path[4096];
     moa_gguf *g;
     summary s;
+    if (model && moa_adapter_is(model)) return moa_cli_adapter_info(model, json, tensors, err);
     MOA_TRY(moa_cli_model_path(path, sizeof path, model, err));
     MOA_TRY(moa_gguf_open_any(&g, path, MOA_HF_HEAD, err));
     summarise(&s, g);

@@ -3,6 +3,7 @@
  * Reference mode is the default (weights dequantised to f32, f32 activations), since the point is to compare engines;
  * --fast shows what `moa run` computes.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "cli/cli.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { O_TOKENS, O_TEXT, O_OUT, O_ISA, O_FAST, O_THREADS, O_BATCH, O_KV_F16 };
+enum { O_TOKENS, O_TEXT, O_OUT, O_ISA, O_FAST, O_THREADS, O_BATCH, O_KV_F16, O_ADAPTER };
 static const moa_opt opts[] = {
     {"--tokens", NULL, MOA_OPT_STR, "IDS", "token ids, separated by spaces or commas", 0, 0},
     {"--text", NULL, MOA_OPT_STR, "TEXT", "text to tokenize instead (with BOS where the model wants it)", 0, 0},
@@ -23,6 +24,7 @@ static const moa_opt opts[] = {
     MOA_ROW_THREADS,
     {"--batch", "-b", MOA_OPT_INT, "N", "rows a step (default 256); the result does not depend on it", 1, 65536},
     {"--kv-f16", NULL, MOA_OPT_FLAG, NULL, "keep keys and values in f16", 0, 0},
+    MOA_ROW_ADAPTER,
     MOA_ROWS_END,
 };
 
@@ -75,11 +77,30 @@ static int emit(moa_session *s, const moa_ids *ids, int batch, const char *out, 
     return rc;
 }
 
+/* Adapters of --adapter, and the set of them. */
+typedef struct adapters { moa_adapter *a[64]; moa_adapter_use use[64]; moa_adapter_set *set; int n; } adapters;
+
+static int open_adapters(adapters *d, const moa_model *m, const moa_optval *v, int n_threads, moa_err *err) {
+    char path[4096];
+    for (int i = 0; i < v->n_list; i++) {
+        MOA_TRY(moa_adapter_spec(path, sizeof path, &d->use[i].scale, v->list[i], err));
+        MOA_TRY(moa_adapter_open(&d->a[i], path, err));
+        d->use[d->n++].adapter = d->a[i];
+    }
+    return d->n ? moa_adapter_set_new(&d->set, m, d->use, d->n, n_threads, err) : 0;
+}
+
+static void close_adapters(adapters *d) {
+    moa_adapter_set_free(d->set);
+    for (int i = 0; i < d->n; i++) moa_adapter_close(d->a[i]);
+}
+
 static int logits(const char *model, const moa_optval *v, moa_err *err) {
     char path[4096];
     moa_model *m = NULL;
     moa_session *s = NULL;
     moa_ids ids = {0};
+    adapters d = {0};
     moa_session_cfg cfg = moa_session_defaults();
     cfg.exact = !v[O_FAST].set;
     cfg.n_threads = v[O_THREADS].set ? (int)v[O_THREADS].i : 0;
@@ -98,8 +119,11 @@ static int logits(const char *model, const moa_optval *v, moa_err *err) {
         cfg.n_ctx = ids.n < m->h.n_ctx ? (int)ids.n : m->h.n_ctx;
         rc = moa_session_new(&s, m, &cfg, err);
     }
+    if (rc >= 0) rc = open_adapters(&d, m, &v[O_ADAPTER], cfg.n_threads, err);
+    if (rc >= 0 && d.set) rc = moa_session_adapt(s, moa_adapter_set_sites(d.set), err);
     if (rc >= 0) rc = emit(s, &ids, cfg.n_batch, v[O_OUT].set ? v[O_OUT].s : NULL, err);
     moa_session_free(s);
+    close_adapters(&d);
     moa_model_close(m);
     moa_ids_deinit(&ids);
     return rc;

@@ -107,13 +107,13 @@ static int run(int argc, char **argv) {
     moa_buf_init(&prompt, MAX_INPUT);
     moa_mix_spec s = {0};
     moa_pool *pool = NULL;
-    moa_session_cfg cfg = moa_cli_session(&v[MIXO_THREADS], &v[MIXO_CTX]);
+    moa_cli_models models = moa_cli_session(&v[MIXO_THREADS], &v[MIXO_CTX], &v[MIXO_ADAPTER]);
     rc = moa_mixopt_spec(&s, v, "self-moa", &err);
     moa_grammar *grammar = NULL;
     if (rc >= 0) rc = moa_cli_constraint(&grammar, &v[O_GRAMMAR], &v[O_SCHEMA], &err);
     s.cfg.propose_grammar = s.cfg.aggregate_grammar = grammar;
     if (rc >= 0) rc = read_prompt(&prompt, pos, n_pos, &err);
-    if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, moa_cli_open_model, &cfg, &err);
+    if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, moa_cli_open_model, &models, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&s, pool, v[MIXO_MODEL].s, &err);
     if (rc >= 0) rc = ask(&s, v, moa_buf_str(&prompt), &err);
     moa_mix_spec_deinit(&s);

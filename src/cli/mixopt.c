@@ -3,16 +3,23 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/mixopt.h"
 
-moa_session_cfg moa_cli_session(const moa_optval *threads, const moa_optval *ctx) {
-    moa_session_cfg cfg = moa_session_defaults();
-    cfg.n_threads = (int)threads->i;
-    cfg.max_len = (int)ctx->i;
-    return cfg;
+moa_cli_models moa_cli_session(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter) {
+    moa_cli_models m = {moa_session_defaults(), adapter};
+    m.cfg.n_threads = (int)threads->i;
+    m.cfg.max_len = (int)ctx->i;
+    return m;
 }
 
-int moa_cli_open_model(void *cfg, moa_backend **out, const char *path, moa_err *err) {
-    const moa_session_cfg *c = cfg;
+int moa_cli_open_model(void *ctx, moa_backend **out, const char *path, moa_err *err) {
+    const moa_cli_models *m = ctx;
+    const moa_session_cfg *c = &m->cfg;
     MOA_TRY(moa_backend_local_open(out, path, c, err));
+    const int rc = m->adapter->n_list ? moa_backend_local_adapt(*out, m->adapter->list, m->adapter->n_list, c->n_threads, err) : 0;
+    if (rc < 0) {
+        moa_backend_close(*out);
+        *out = NULL;
+        return rc;
+    }
     const moa_backend *b = *out;
     if (c->max_len > b->n_ctx_most) fprintf(stderr, "moa: --ctx %d: %s reads no more than %d tokens\n", c->max_len, b->id, b->n_ctx_most);
     return 0;

@@ -8,7 +8,7 @@
 
 enum {
     MIXO_MODEL, MIXO_MIX, MIXO_N, MIXO_LAYERS, MIXO_WINDOW, MIXO_TEMP, MIXO_AGG_TEMP, MIXO_MAX, MIXO_PROPOSER, MIXO_AGG,
-    MIXO_SYSTEM, MIXO_SEED, MIXO_CTX, MIXO_THREADS, MIXO_COUNT
+    MIXO_SYSTEM, MIXO_SEED, MIXO_CTX, MIXO_THREADS, MIXO_ADAPTER, MIXO_COUNT
 };
 /* First rows of a command's options, in the order of the enum. */
 #define MOA_MIX_OPTS                                                                                                              \
@@ -23,13 +23,14 @@ enum {
         {"--proposer", NULL, MOA_OPT_STRS, "MODEL", "a model that proposes (default: --model)", 0, 0},                           \
         {"--aggregator", NULL, MOA_OPT_STR, "MODEL", "the model that merges (default: the first proposer)", 0, 0},               \
         {"--system", NULL, MOA_OPT_STR, "TEXT", "system message of the conversation", 0, 0},                                     \
-        MOA_ROW_SEED("equal seeds, equal answers (default 1)"), MOA_ROW_CTX, MOA_ROW_THREADS
+        MOA_ROW_SEED("equal seeds, equal answers (default 1)"), MOA_ROW_CTX, MOA_ROW_THREADS, MOA_ROW_ADAPTER
 
-/* How --threads and --ctx want models to be opened. */
-moa_session_cfg moa_cli_session(const moa_optval *threads, const moa_optval *ctx);
-/* A pool's way to open the model at path; moa_cli_model_path is its way from a name to it. cfg: a moa_session_cfg. Says on stderr
+/* How --threads, --ctx and --adapter want models to be opened; every model gets all adapters. */
+typedef struct moa_cli_models { moa_session_cfg cfg; const moa_optval *adapter; } moa_cli_models;
+moa_cli_models moa_cli_session(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter);
+/* A pool's way to open the model at path; moa_cli_model_path is its way from a name to it. ctx: moa_cli_models. Says on stderr
  * where --ctx asks for more than the model reads. */
-int moa_cli_open_model(void *cfg, moa_backend **out, const char *path, moa_err *err);
+int moa_cli_open_model(void *ctx, moa_backend **out, const char *path, moa_err *err);
 /* Mix from --mix (dflt where absent) and the options that override its parameters. */
 int moa_mixopt_spec(moa_mix_spec *s, const moa_optval *v, const char *dflt, moa_err *err);
 

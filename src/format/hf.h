@@ -17,6 +17,16 @@ int moa_hf_open(moa_gguf **out, const char *path, int flags, moa_err *err);
 /* A GGUF file, or what moa_hf_is knows. */
 int moa_gguf_open_any(moa_gguf **out, const char *path, int flags, moa_err *err);
 
+/* Where the matrix of a module lies in a GGUF file of this architecture: "model.layers.3.self_attn.q_proj" in blk.3.attn_q.weight. */
+typedef struct moa_hf_place {
+    char to[112], also[112]; /* also: tensor of the second half of its rows, or "" */
+    int expert;              /* of a tensor of all experts; -1: none */
+    int pairs;               /* rows of each head lie otherwise: 1 of queries, 2 of keys, 0 no */
+} moa_hf_place;
+bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module);
+/* And back: the module whose matrix, or expert, a tensor is. */
+bool moa_hf_module_of(char *out, size_t n, const char *arch, const char *tensor, int expert);
+
 typedef struct moa_hf_convert {
     const char *type;    /* of matrices: "BF16", "Q8_0" ...; NULL: as they are. Vectors and routers are F32, MXFP4 stays */
     void (*progress)(void *ctx, int tensor, int n_tensor, uint64_t done, uint64_t bytes, const char *name); /* NULL: none */

@@ -301,6 +301,12 @@ static const hf_type TYPES[] = {
     {"nomic_bert", "nomic-bert", HF_ENCODER, "swiglu", 0, NO_FIELDS, nomic},
 };
 
+const hf_type *hf_type_of_arch(const char *arch) {
+    for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
+        if (strcmp(TYPES[i].arch, arch) == 0) return &TYPES[i];
+    return NULL;
+}
+
 static int find_type(hf_model *m, moa_err *err) {
     moa_buf b;
     const char *name = json_string_value(json_object_get(m->config, "model_type"));

@@ -83,6 +83,7 @@ typedef struct hf_type {
     int (*more)(hf_model *m, moa_err *err);
 } hf_type;
 
+const hf_type *hf_type_of_arch(const char *arch); /* the first: all of one architecture have its names and order of rows; NULL: none */
 /* config.json -> m->type and keys "ARCH.*", and the tensors that it implies. */
 int hf_config_read(hf_model *m, moa_err *err);
 /* Keys with the architecture's name before them. */

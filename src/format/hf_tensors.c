@@ -468,3 +468,53 @@ int hf_tensors_plan(hf_model *m, moa_err *err) {
     qsort(m->tensor, (size_t)m->n_tensor, sizeof *m->tensor, by_layer);
     return 0;
 }
+
+/* ---- modules by name, for adapters ---- */
+
+static bool is_matrix(const rule *r) { return r->act == PLAIN || r->act == Q || r->act == K || r->act == HALVES || r->act == OUTPUT || r->act == FLAT; }
+static const rule *rules_of(const hf_type *t) { return t->traits & HF_ENCODER ? ENCODER : DECODER; }
+
+bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module) {
+    const hf_type *type = hf_type_of_arch(arch);
+    char name[512];
+    match w;
+    if (!type || snprintf(name, sizeof name, "%s.weight", module) >= (int)sizeof name) return false;
+    for (const rule *r = rules_of(type); r->from; r++) {
+        if (!is_matrix(r) || !matches(&w, r->from, short_name(name))) continue;
+        *p = (moa_hf_place){.expert = w.expert};
+        fill(p->to, r->to, &w);
+        if (r->act == HALVES) fill(p->also, r->also, &w);
+        if (type->traits & HF_ROPE_PAIRS) p->pairs = r->act == Q ? 1 : r->act == K ? 2 : 0;
+        return true;
+    }
+    return false;
+}
+
+/* Names of one table that another family has. */
+static bool foreign(const char *arch, const char *from) {
+    static const struct { const char *arch, *begin; } NOT[] = {
+        {"llama", "layers.#.mlp.experts"}, {"llama", "layers.#.mlp.gate."}, {"deepseek2", "layers.#.mlp.shared_expert."},
+        {"gpt-oss", "layers.#.mlp.gate."}, {"granitemoe", "layers.#.mlp."}, {"granitemoe", "layers.#.block_sparse_moe.gate."},
+        {"granitemoe", "layers.#.block_sparse_moe.experts."}, {"phi3", "layers.#.mlp.up_proj"}, {"bert", "encoder.layers."}, {"nomic-bert", "encoder.layer."}};
+    for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++)
+        if (strcmp(NOT[i].arch, arch) == 0 && strncmp(NOT[i].begin, from, strlen(NOT[i].begin)) == 0) return true;
+    return false;
+}
+
+bool moa_hf_module_of(char *out, size_t n, const char *arch, const char *tensor, int expert) {
+    const hf_type *type = hf_type_of_arch(arch);
+    match w;
+    for (const rule *r = type ? rules_of(type) : NULL; r && r->from; r++) {
+        if (!is_matrix(r) || r->act == HALVES || foreign(arch, r->from)) continue;
+        if ((expert >= 0) != (strchr(r->from, '@') != NULL) || !matches(&w, r->to, tensor)) continue;
+        size_t at = (size_t)snprintf(out, n, "%s", strncmp(r->from, "lm_head", 7) == 0 || type->traits & HF_ENCODER ? "" : "model.");
+        for (const char *f = r->from; *f && at + 12 < n; f++) {
+            if (*f == '#' || *f == '@') at += (size_t)snprintf(out + at, n - at, "%d", *f == '#' ? w.layer : expert);
+            else if (strcmp(f, ".weight") == 0 || strcmp(f, ".*") == 0) break;
+            else out[at++] = *f;
+        }
+        out[at] = 0;
+        return true;
+    }
+    return false;
+}

@@ -149,7 +149,7 @@ static int check_cover(const moa_safetensors *s, moa_err *err) {
 static int check_meta(const moa_safetensors *s, const json_t *meta, moa_err *err) {
     const char *key;
     json_t *v;
-    if (meta && !json_is_object(meta)) return moa_fail(err, MOA_EFORMAT, "%s: __metadata__ is not an object", s->path);
+    if (meta && !json_is_object(meta) && !json_is_null(meta)) return moa_fail(err, MOA_EFORMAT, "%s: __metadata__ is not an object", s->path);
     json_object_foreach((json_t *)(uintptr_t)meta, key, v)
         if (!json_is_string(v)) return moa_fail(err, MOA_EFORMAT, "%s: __metadata__: '%s' is not a string", s->path, show(key).s);
     return 0;

@@ -18,7 +18,15 @@
 #include <math.h>
 #include <string.h>
 
-moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in) { return moa_linear(x, in, l->w, l->b); }
+/* What adapters add at a place; y where there is none. */
+static moa_tensor *adapted(moa_exec *x, const moa_linear_w *l, int site, moa_tensor *in, moa_tensor *y) {
+    const moa_site_delta *d = x->sites ? x->sites->at[site] : NULL;
+    return d && y ? x->sites->add(x, d, in, l, y) : y;
+}
+
+moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in) {
+    return adapted(x, l, l->site, in, moa_linear(x, in, l->w, l->b));
+}
 
 moa_tensor *moa_attend_packed(moa_exec *x, void *ctx, const moa_model *m, int layer, moa_tensor *q, moa_tensor *k, moa_tensor *v) {
     const moa_layer *l = &m->layer[layer];
@@ -90,8 +98,8 @@ static moa_tensor *add_shared(moa_exec *x, const moa_model *m, const moa_layer *
     if (!l->s_gate.w) return y;
     moa_tensor *s = gated(x, m, &l->s_gate, &l->s_up, &l->s_down, in);
     if (l->s_router) {
-        moa_tensor *w = moa_reshape(x, l->s_router, 2, (int64_t[]){1, m->h.d_model});
-        s = moa_mul(x, s, moa_gate_sigmoid(x, moa_linear(x, in, w, NULL)));
+        const moa_linear_w router = {.w = moa_reshape(x, l->s_router, 2, (int64_t[]){1, m->h.d_model}), .site = l->s_router_site};
+        s = moa_mul(x, s, moa_gate_sigmoid(x, moa_linear_apply(x, &router, in)));
     }
     return moa_add(x, y, s);
 }
@@ -143,7 +151,7 @@ static moa_tensor *layer_in(moa_exec *x, const moa_model *m, int i, moa_tensor *
 }
 
 static moa_tensor *embed(moa_exec *x, const moa_model *m, moa_tensor *ids) {
-    moa_tensor *h = moa_embedding(x, m->tok_embd, ids);
+    moa_tensor *h = adapted(x, NULL, MOA_SITE_EMBEDDING, ids, moa_embedding(x, m->tok_embd, ids));
     return scaled(x, h, m->arch->embd_sqrt ? sqrtf((float)m->h.d_model) : m->h.embd_scale);
 }
 

@@ -42,8 +42,20 @@ typedef struct moa_hparams {
 typedef struct moa_linear_w {
     moa_tensor *w;        /* [n_out, n_in] */
     moa_tensor *b;        /* [n_out] or NULL */
-    struct moa_site *site; /* NULL: none, no cost */
+    int site;             /* its number among the places of a model where adapters can sit; 0: none */
 } moa_linear_w;
+
+/* What a set of adapters adds, place by place: made for one model by adapt/, handed to its sessions (moa_exec.sites). A place
+ * without an entry costs one pointer test, a session without a set another. */
+typedef struct moa_site_delta moa_site_delta;
+typedef struct moa_sites {
+    const moa_site_delta *const *at; /* [n_site] */
+    int n_site;                      /* of the model it was made for */
+    /* y += the sum of deltas of in, in place -> y. in [n, n_in], y [n, n_out]; at MOA_SITE_EMBEDDING i32 ids [n] instead of in. */
+    moa_tensor *(*add)(moa_exec *x, const moa_site_delta *d, moa_tensor *in, const moa_linear_w *l, moa_tensor *y);
+    uint64_t key;                    /* of contents and scales, never 0: KV of one set is of no use to another */
+} moa_sites;
+enum { MOA_SITE_EMBEDDING = 1 };     /* the token embedding's; linears follow */
 
 /* The one place where a graph multiplies by a weight. */
 moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in /* [n, n_in] */); /* -> [n, n_out] */
@@ -67,6 +79,7 @@ typedef struct moa_layer {
     moa_linear_w *e_gate, *e_up, *e_down; /* [n_expert] each; views into 3-D tensors or own tensors */
     moa_linear_w s_gate, s_up, s_down;   /* the shared expert */
     moa_tensor *s_router;                /* [d_model]: its gate is the sigmoid of this product; NULL: 1 */
+    int s_router_site;                   /* as of a moa_linear_w */
 } moa_layer;
 
 typedef enum moa_ffn_act { MOA_FFN_SILU, MOA_FFN_GELU, MOA_FFN_CLAMPED } moa_ffn_act;
@@ -145,6 +158,7 @@ struct moa_model {
     moa_rope_form rope[MOA_ROPE_FORMS];
     moa_linear_w out;                               /* out.w == tok_embd when tied */
     moa_layer *layer;                               /* [n_layer] */
+    int n_site;                                     /* sites are 1 .. n_site - 1 */
     moa_tensor **param;                             /* every weight once, in file order */
     int n_param;
     moa_tokenizer *tok;

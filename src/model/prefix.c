@@ -35,6 +35,7 @@ bool moa_prefix_evict(moa_prefix_cache *c) {
 void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n) {
     for (int i = 0; i < c->n; i++) {
         moa_prefix_entry *e = &c->entry[i];
+        if (e->key != moa_session_adapters(c->s)) continue;
         const int64_t same = moa_common(e->tok, tok, e->n < n ? e->n : n);
         /* With sliding windows a sequence may have left its own beginning behind. */
         if (same == n && moa_seq_reaches(c->s, e->seq, n)) { /* nothing new */
@@ -51,7 +52,7 @@ void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n)
         return;
     }
     memcpy(own, tok, (size_t)n * sizeof *own);
-    c->entry[c->n++] = (moa_prefix_entry){.seq = seq, .tok = own, .n = n, .used = ++c->clock};
+    c->entry[c->n++] = (moa_prefix_entry){.seq = seq, .tok = own, .n = n, .key = moa_session_adapters(c->s), .used = ++c->clock};
 }
 
 void moa_prefix_keep(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n) {
@@ -64,6 +65,7 @@ int64_t moa_prefix_find(moa_prefix_cache *c, int *seq, const int32_t *tok, int64
     int64_t best = 0;
     moa_prefix_entry *hit = NULL;
     for (int i = 0; i < c->n; i++) {
+        if (c->entry[i].key != moa_session_adapters(c->s)) continue;
         const int64_t same = moa_common(c->entry[i].tok, tok, c->entry[i].n < most ? c->entry[i].n : most);
         if (same > best && moa_seq_reaches(c->s, c->entry[i].seq, same)) best = same, hit = &c->entry[i];
     }

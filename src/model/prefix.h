@@ -11,6 +11,7 @@ typedef struct moa_prefix_entry {
     int seq;
     int32_t *tok;  /* [n] what its KV holds */
     int64_t n;
+    uint64_t key;  /* of the adapters that its KV was computed with */
     uint64_t used; /* clock of the last use */
 } moa_prefix_entry;
 

@@ -21,6 +21,7 @@ struct moa_session {
     int64_t max_len;          /* of a sequence */
     int32_t *add, *touched;   /* [n_seq] positions that this step adds; the sequences that get some */
     int n_touched;
+    uint64_t *seq_key;        /* [n_seq] key of the adapters that a sequence was begun with */
     int32_t *row_seq, *order, *logit_row; /* [n_batch]; logit_row: row of logits, -1: not wanted */
     moa_attend_rows rows;
     bool hidden;              /* vectors instead of logits */
@@ -49,13 +50,14 @@ static int init_step(moa_session *s, int n_seq, moa_err *err) {
     const size_t nb = (size_t)s->n_batch, floats = moa_attend_scratch(&s->m->h);
     s->add = calloc((size_t)n_seq, sizeof *s->add);
     s->touched = calloc((size_t)n_seq, sizeof *s->touched);
+    s->seq_key = calloc((size_t)n_seq, sizeof *s->seq_key);
     s->row_seq = calloc(nb, sizeof *s->row_seq);
     s->order = calloc(nb, sizeof *s->order);
     s->logit_row = calloc(nb, sizeof *s->logit_row);
     s->rows = (moa_attend_rows){.kv = &s->kv, .seq = s->row_seq, .order = s->order, .scratch_floats = floats};
     s->rows.scratch = aligned_alloc(64, floats * (size_t)s->x.n_threads * sizeof(float));
     s->x.arena = moa_arena_new(0, 0);
-    if (!s->add || !s->touched || !s->row_seq || !s->order || !s->logit_row || !s->rows.scratch || !s->x.arena)
+    if (!s->add || !s->touched || !s->seq_key || !s->row_seq || !s->order || !s->logit_row || !s->rows.scratch || !s->x.arena)
         return moa_fail(err, MOA_ENOMEM, "session: no memory for steps of %d rows", s->n_batch);
     return 0;
 }
@@ -96,6 +98,7 @@ void moa_session_free(moa_session *s) {
     moa_arena_free(s->x.arena);
     free(s->add);
     free(s->touched);
+    free(s->seq_key);
     free(s->row_seq);
     free(s->order);
     free(s->logit_row);
@@ -111,6 +114,7 @@ int moa_seq_new(moa_session *s, moa_err *err) {
     for (int i = 0; i < s->kv.n_seq; i++)
         if (!s->kv.seq[i].live) {
             s->kv.seq[i].live = true;
+            s->seq_key[i] = moa_session_adapters(s);
             return i;
         }
     return moa_fail(err, MOA_ELIMIT, "session: all %d sequences are in use", s->kv.n_seq);
@@ -126,7 +130,10 @@ int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err) {
                         "session: fork of %lld positions: sequence %d has %lld, and sliding windows have left what the fork would see",
                         (long long)n_keep, seq, (long long)from->len);
     const int id = moa_seq_new(s, err);
-    if (id >= 0) moa_kv_fork(&s->kv, id, seq, n_keep);
+    if (id >= 0) {
+        moa_kv_fork(&s->kv, id, seq, n_keep);
+        s->seq_key[id] = s->seq_key[seq];
+    }
     return id;
 }
 
@@ -165,6 +172,15 @@ void moa_session_watch(moa_session *s, void (*fn)(void *ctx, const moa_tensor *w
     s->x.watch_ctx = ctx;
 }
 
+int moa_session_adapt(moa_session *s, const moa_sites *sites, moa_err *err) {
+    if (sites && sites->n_site != s->m->n_site)
+        return moa_fail(err, MOA_EINVAL, "session: adapters for a model of %d places, this one has %d", sites->n_site, s->m->n_site);
+    s->x.sites = sites;
+    return 0;
+}
+
+uint64_t moa_session_adapters(const moa_session *s) { return s->x.sites ? s->x.sites->key : 0; }
+
 const moa_model *moa_session_model(const moa_session *s) { return s->m; }
 size_t moa_session_kv_bytes(const moa_session *s) {
     size_t n = 0;
@@ -183,6 +199,8 @@ static int check_row(const moa_session *s, const moa_row *r, int i, moa_err *err
     if (!is_live(s, r->seq)) return moa_fail(err, MOA_EINVAL, "step: row %d: sequence %d does not exist", i, r->seq);
     if (r->token < 0 || r->token >= s->m->h.n_vocab)
         return moa_fail(err, MOA_EINVAL, "step: row %d: token %d, expected 0 to %d", i, r->token, s->m->h.n_vocab - 1);
+    if (s->seq_key[r->seq] != moa_session_adapters(s))
+        return moa_fail(err, MOA_EINVAL, "step: row %d: sequence %d was begun with other adapters", i, r->seq);
     const int64_t len = s->kv.seq[r->seq].len + s->add[r->seq] + 1;
     if (len > s->max_len)
         return moa_fail(err, MOA_ELIMIT, "step: sequence %d reaches %lld positions, the context is %lld", r->seq, (long long)len,

@@ -38,6 +38,10 @@ int64_t moa_session_max_len(const moa_session *s);                   /* most pos
 
 /* fn sees every product with a weight of the steps to come (moa_exec.watch); NULL ends it. */
 void moa_session_watch(moa_session *s, void (*fn)(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out), void *ctx);
+/* Sequences begun from now on run with these adapters (made for this model, borrowed until the next call or the session's end; NULL:
+ * none). Sequences begun with other ones stay as they are: they can be stepped again when their set is back. */
+int moa_session_adapt(moa_session *s, const moa_sites *sites, moa_err *err);
+uint64_t moa_session_adapters(const moa_session *s); /* key of the set; 0: none */
 const moa_model *moa_session_model(const moa_session *s);
 size_t moa_session_kv_bytes(const moa_session *s);                   /* what was ever in use: memory, where n_ctx is only room */
 

@@ -231,8 +231,28 @@ int moa_weights_each(moa_model *m, moa_weight_fn fn, void *ctx, moa_err *err) {
     return rc;
 }
 
+/* In an order that depends on the architecture's numbers alone. */
+void moa_model_number_sites(moa_model *m) {
+    m->n_site = MOA_SITE_EMBEDDING + 1;
+    m->out.site = m->n_site++;
+    for (int i = 0; i < m->h.n_layer; i++) {
+        moa_layer *l = &m->layer[i];
+        moa_linear_w *const one[] = {&l->q, &l->k, &l->v, &l->o, &l->q_a, &l->kv_a, &l->kv_b, &l->gate, &l->up, &l->down,
+                                     &l->router, &l->s_gate, &l->s_up, &l->s_down};
+        for (size_t k = 0; k < sizeof one / sizeof *one; k++)
+            if (one[k]->w) one[k]->site = m->n_site++;
+        if (l->s_router) l->s_router_site = m->n_site++;
+        for (int e = 0; l->router.w && e < m->h.n_expert; e++) {
+            l->e_gate[e].site = m->n_site++;
+            l->e_up[e].site = m->n_site++;
+            l->e_down[e].site = m->n_site++;
+        }
+    }
+}
+
 int moa_model_derive(moa_model *m, moa_err *err) {
     if (m->h.tied) m->out.w = m->tok_embd;
+    moa_model_number_sites(m);
     for (int i = 0; i < m->h.n_layer; i++) m->layer[i].window = moa_layer_window(&m->h, i);
     return moa_rope_forms_make(m, err);
 }

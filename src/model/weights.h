@@ -36,6 +36,7 @@ int moa_model_shell(moa_model **out, const moa_arch *a, const moa_hparams *h, in
 /* What is worked out from weights and numbers: windows, ways to rotate. Once all weights are bound. */
 int moa_model_derive(moa_model *m, moa_err *err);
 int moa_rope_forms_make(moa_model *m, moa_err *err);
+void moa_model_number_sites(moa_model *m);
 /* Tokenizer and chat template from m->meta (NULL: none). */
 int moa_model_text_parts(moa_model *m, moa_err *err);
 

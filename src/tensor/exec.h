@@ -27,6 +27,7 @@ typedef struct moa_exec {
      * which it may change. NULL: none. */
     void (*watch)(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out);
     void *watch_ctx;
+    const struct moa_sites *sites; /* inference: what adapters add to products (model/model.h). NULL: none */
     moa_err err;
 } moa_exec;
 

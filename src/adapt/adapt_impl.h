@@ -1,0 +1,57 @@
+/* adapt_impl.h - what the files of adapt/ share. SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_ADAPT_ADAPT_IMPL_H
+#define MOA_ADAPT_ADAPT_IMPL_H
+
+#include "adapt/adapt.h"
+#include "format/safetensors.h"
+
+enum { MOA_ADAPT_MAX_RANK = 1 << 14, MOA_ADAPT_MAX_CONFIG = 4 << 20, MOA_ADAPT_MAX_PATTERN = 4096 };
+
+/* ---- adapter.c ---- */
+int adapter_new(moa_adapter **out, moa_adapter_form form, const char *path, int cap, moa_err *err);
+/* Matrices of one module are all there, of one rank, finite; sorted, hashed. what: names of both halves, for errors. */
+int adapter_finish(moa_adapter *a, moa_err *err);
+float *adapter_floats(moa_adapter *a, int64_t rows, int64_t cols, const char *tensor, moa_err *err);
+
+/* ---- peft_config.c: adapter_config.json of PEFT and of MLX ---- */
+typedef struct peft_config peft_config;
+int peft_config_new(peft_config **out, const char *text, size_t n, const char *path, moa_err *err);
+void peft_config_free(peft_config *c);
+bool peft_config_mlx(const peft_config *c);
+bool peft_config_dora(const peft_config *c);
+const char *peft_config_base(const peft_config *c); /* "" where it is not said */
+/* Rank and scale of a module, named without "base_model.model."; MOA_EFORMAT when the configuration has no place for it. */
+int peft_config_module(int *rank, float *scale, const peft_config *c, const char *module, moa_err *err);
+
+/* ---- peft.c ---- */
+int peft_read(moa_adapter **out, const peft_config *c, const moa_safetensors *s, moa_err *err);
+const char *peft_strip(const char *name); /* without base_model.model. */
+
+/* ---- bind.c: where a module's rows go ---- */
+typedef struct place {
+    int site;                /* MOA_SITE_EMBEDDING, or of linear */
+    const moa_linear_w *linear; /* NULL: the embedding, or a gate that is a vector */
+    int64_t row, rows;       /* of B: its part */
+    int pairs;               /* heads whose rows go from halves to neighbours; 0: none */
+    const moa_tensor *w;
+} place;
+typedef struct place_list { place *v; int n, cap; } place_list;
+
+typedef struct base_map base_map; /* tensors of a model by GGUF's names */
+int base_map_new(base_map **out, const moa_model *m, moa_err *err);
+void base_map_free(base_map *b);
+const moa_model *base_map_model(const base_map *b);
+/* Appends the places of a module, its shapes checked. */
+int base_map_places(place_list *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err);
+/* The tensor's name in GGUF and of which expert (-1: none), for export. pairs: as of a place. also: second half of the rows, or "". */
+typedef struct gguf_name { char to[112], also[112]; int expert, pairs; } gguf_name;
+int base_map_name(gguf_name *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err);
+
+/* Row of the checkpoint that is row i in GGUF: rows of each head go from halves to neighbours. */
+static inline int64_t pair_row(int64_t i, int64_t rows, int heads) {
+    if (!heads) return i;
+    const int64_t hd = rows / heads, at = i % hd;
+    return i - at + at / 2 + at % 2 * (hd / 2);
+}
+
+#endif

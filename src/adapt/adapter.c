@@ -1,0 +1,196 @@
+/* adapter.c - an adapter in memory: which form a path has, what every form must fulfil.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt_impl.h"
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/rng.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+const char *moa_adapter_form_name(moa_adapter_form f) {
+    return f == MOA_ADAPTER_PEFT ? "PEFT" : f == MOA_ADAPTER_MLX ? "MLX" : "GGUF";
+}
+
+int adapter_new(moa_adapter **out, moa_adapter_form form, const char *path, int cap, moa_err *err) {
+    moa_adapter *a = calloc(1, sizeof *a);
+    *out = NULL;
+    if (a) {
+        *a = (moa_adapter){.form = form, .path = strdup(path), .arch = "", .base = "", .arena = moa_arena_new(0, 0)};
+        a->lora = a->arena ? moa_arena_calloc(a->arena, (size_t)(cap ? cap : 1) * sizeof *a->lora) : NULL;
+    }
+    if (!a || !a->path || !a->lora) {
+        moa_adapter_close(a);
+        return moa_fail(err, MOA_ENOMEM, "%s: no memory for an adapter of %d matrices", path, cap);
+    }
+    *out = a;
+    return 0;
+}
+
+void moa_adapter_close(moa_adapter *a) {
+    if (!a) return;
+    moa_arena_free(a->arena);
+    free(a->path);
+    free(a);
+}
+
+float *adapter_floats(moa_adapter *a, int64_t rows, int64_t cols, const char *tensor, moa_err *err) {
+    int64_t n;
+    float *p = __builtin_mul_overflow(rows, cols, &n) || n > INT64_MAX / 64 ? NULL : moa_arena_alloc(a->arena, (size_t)n * sizeof *p);
+    if (!p) moa_fail(err, MOA_ENOMEM, "%s: tensor '%.120s': no memory for %lld x %lld numbers", a->path, tensor, (long long)rows, (long long)cols);
+    return p;
+}
+
+static int by_name(const void *pa, const void *pb) {
+    const moa_lora *a = pa, *b = pb;
+    const int c = strcmp(a->name, b->name);
+    return c ? c : (a->expert > b->expert) - (a->expert < b->expert);
+}
+
+static int check_finite(const moa_adapter *a, const moa_lora *l, const char *what, const float *v, int64_t n, moa_err *err) {
+    for (int64_t i = 0; v && i < n; i++)
+        if (!isfinite(v[i]))
+            return moa_fail(err, MOA_EFORMAT, "%s: %s of '%.120s' has %f at number %lld, expected finite numbers", a->path, what, l->name, (double)v[i],
+                            (long long)i);
+    return 0;
+}
+
+static void add_hash(uint64_t *h, const void *p, int64_t n, size_t size) { *h = p ? moa_hash64(p, (uint64_t)n * size, *h) : moa_mix64(*h); }
+
+static int check_one(moa_adapter *a, const moa_lora *l, moa_err *err) {
+    MOA_TRY(check_finite(a, l, "A", l->a, l->rank * l->n_in, err));
+    MOA_TRY(check_finite(a, l, "B", l->b, l->rank * l->n_out, err));
+    MOA_TRY(check_finite(a, l, "the bias", l->bias, l->n_out, err));
+    MOA_TRY(check_finite(a, l, "the magnitude", l->magnitude, l->n_out, err));
+    const struct { int64_t n_in, n_out; int rank, expert; float scale; uint32_t embedding; } shape = {l->n_in, l->n_out, l->rank, l->expert, l->scale, l->embedding};
+    add_hash(&a->key, l->name, (int64_t)strlen(l->name) + 1, 1);
+    add_hash(&a->key, &shape, 1, sizeof shape);
+    add_hash(&a->key, l->a, l->rank * l->n_in, sizeof *l->a);
+    add_hash(&a->key, l->b, l->rank * l->n_out, sizeof *l->b);
+    add_hash(&a->key, l->bias, l->n_out, sizeof *l->bias);
+    add_hash(&a->key, l->magnitude, l->n_out, sizeof *l->magnitude);
+    return 0;
+}
+
+int adapter_finish(moa_adapter *a, moa_err *err) {
+    if (!a->n) return moa_fail(err, MOA_EFORMAT, "%s: the adapter has no matrices", a->path);
+    qsort(a->lora, (size_t)a->n, sizeof *a->lora, by_name);
+    for (int i = 0; i < a->n; i++) {
+        if (i && by_name(&a->lora[i - 1], &a->lora[i]) == 0) return moa_fail(err, MOA_EFORMAT, "%s: '%.120s' is adapted twice", a->path, a->lora[i].name);
+        MOA_TRY(check_one(a, &a->lora[i], err));
+    }
+    return 0;
+}
+
+/* ---- paths ---- */
+
+static bool is_kind(const char *path, mode_t kind) {
+    struct stat st;
+    return stat(path, &st) == 0 && (st.st_mode & S_IFMT) == kind;
+}
+
+static bool ends(const char *s, const char *with) {
+    const size_t n = strlen(s), k = strlen(with);
+    return n >= k && strcmp(s + n - k, with) == 0;
+}
+
+/* The folder of a path, and "/name" behind it. */
+static bool beside(char out[4096], const char *path, const char *name) {
+    const char *slash = strrchr(path, '/');
+    const int dir = is_kind(path, S_IFDIR) ? (int)strlen(path) : slash ? (int)(slash - path) : -1;
+    const int n = dir < 0 ? snprintf(out, 4096, "%s", name) : snprintf(out, 4096, "%.*s/%s", dir, path, name);
+    return n > 0 && n < 4096 && is_kind(out, S_IFREG);
+}
+
+static bool is_gguf(const char *path) {
+    moa_gguf *g;
+    moa_str type;
+    char magic[4] = "";
+    FILE *f = is_kind(path, S_IFREG) ? fopen(path, "rb") : NULL;
+    const bool may = f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
+    if (f) fclose(f);
+    if (!may || moa_gguf_open(&g, path, NULL) < 0) return false;
+    const bool yes = moa_gguf_str(&type, g, "general.type", "", NULL) == 0 && type.n == 7 && memcmp(type.p, "adapter", 7) == 0;
+    moa_gguf_close(g);
+    return yes;
+}
+
+bool moa_adapter_is(const char *path) {
+    char config[4096];
+    if (is_kind(path, S_IFDIR) || ends(path, ".safetensors")) return beside(config, path, "adapter_config.json");
+    return is_gguf(path);
+}
+
+/* ---- opening ---- */
+
+static int find_weights(char out[4096], const char *path, moa_err *err) {
+    static const char *const NAMES[] = {"adapter_model.safetensors", "adapters.safetensors"};
+    if (ends(path, ".safetensors") && is_kind(path, S_IFREG)) return snprintf(out, 4096, "%s", path) < 4096 ? 0 : moa_fail(err, MOA_ELIMIT, "%.80s...: a path of over 4095 bytes", path);
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (beside(out, path, NAMES[i])) return 0;
+    moa_fail(err, MOA_ENOTFOUND, "%s: neither adapter_model.safetensors nor adapters.safetensors is there", path);
+    return beside(out, path, "adapter_model.bin") ? moa_hint(err, MOA_ENOTFOUND, "only safetensors are read: adapter_model.bin can run code when it is loaded")
+                                                  : MOA_ENOTFOUND;
+}
+
+static int open_folder(moa_adapter **out, const char *path, moa_err *err) {
+    char config[4096], weights[4096], *text = NULL;
+    size_t len = 0;
+    peft_config *c = NULL;
+    moa_safetensors *s = NULL;
+    if (!beside(config, path, "adapter_config.json")) return moa_fail(err, MOA_ENOTFOUND, "%s: adapter_config.json is not there", path);
+    MOA_TRY(find_weights(weights, path, err));
+    int rc = moa_read_file(&text, &len, config, MOA_ADAPT_MAX_CONFIG, err);
+    if (rc >= 0) rc = peft_config_new(&c, text, len, config, err);
+    if (rc >= 0) rc = moa_safetensors_open(&s, weights, err);
+    if (rc >= 0) rc = peft_read(out, c, s, err);
+    moa_safetensors_close(s);
+    peft_config_free(c);
+    free(text);
+    return rc;
+}
+
+int moa_adapter_open_peft(moa_adapter **out, const char *config, size_t n_config, const void *data, size_t n_data, const char *name, moa_err *err) {
+    peft_config *c = NULL;
+    moa_safetensors *s = NULL;
+    *out = NULL;
+    int rc = peft_config_new(&c, config, n_config, name, err);
+    if (rc >= 0) rc = moa_safetensors_open_memory(&s, data, n_data, name, err);
+    if (rc >= 0) rc = peft_read(out, c, s, err);
+    moa_safetensors_close(s);
+    peft_config_free(c);
+    return rc;
+}
+
+int moa_adapter_open(moa_adapter **out, const char *path, moa_err *err) {
+    moa_gguf *g;
+    *out = NULL;
+    if (is_kind(path, S_IFDIR) || ends(path, ".safetensors")) return open_folder(out, path, err);
+    MOA_TRY(moa_gguf_open(&g, path, err));
+    const int rc = moa_adapter_open_gguf(out, g, err);
+    moa_gguf_close(g);
+    return rc;
+}
+
+int moa_adapter_spec(char *path, size_t n, float *scale, const char *spec, moa_err *err) {
+    const char *colon = strrchr(spec, ':');
+    size_t len = strlen(spec);
+    *scale = 1;
+    if (colon && !strchr(colon, '/')) {
+        char *end;
+        const double v = strtod(colon + 1, &end);
+        if (end == colon + 1 || *end || !isfinite(v) || fabs(v) > 1e6)
+            return moa_fail(err, MOA_EUSAGE, "adapter '%s': '%s' is no scale, expected a number", spec, colon + 1);
+        *scale = (float)v;
+        len = (size_t)(colon - spec);
+    }
+    if (!len || len >= n) return moa_fail(err, MOA_EUSAGE, "adapter '%s': expected FILE or FILE:SCALE", spec);
+    memcpy(path, spec, len);
+    path[len] = 0;
+    return 0;
+}

@@ -1,0 +1,219 @@
+/* bind.c - from the modules of an adapter to the places of a model.
+ *
+ * The model's tensors are listed once by the names that GGUF has for them, each with its parts: the projections of a fused tensor,
+ * the experts of a merged one. A module of PEFT or MLX is called as in the checkpoint; the tables of format/ translate it.
+ * A module that covers several parts (phi3's qkv_proj, gate_up_proj) has a place in each, with its part of B's rows.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt_impl.h"
+#include "base/arena.h"
+#include "base/err.h"
+#include "format/hf.h"
+#include "model/weights.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct base_part { const moa_linear_w *linear; const moa_tensor *w; int64_t rows; int site; } base_part;
+typedef struct base_tensor {
+    const char *name;
+    const base_part *part;
+    int n_part, n_dim;
+    int64_t shape[3];
+} base_tensor;
+
+struct base_map {
+    const moa_model *m;
+    moa_arena *arena;
+    base_tensor *v;
+    int n, cap;
+};
+
+/* ---- the list of tensors ---- */
+
+/* The linear whose weight is kept at `at`; NULL: it is no linear's. */
+static const moa_linear_w *linear_at(const moa_model *m, moa_tensor *const *at) {
+    if (at == &m->out.w) return &m->out;
+    for (int i = 0; i < m->h.n_layer; i++) {
+        const moa_layer *l = &m->layer[i];
+        const moa_linear_w *const one[] = {&l->q, &l->k, &l->v, &l->o, &l->q_a, &l->kv_a, &l->kv_b, &l->gate, &l->up, &l->down, &l->router,
+                                           &l->s_gate, &l->s_up, &l->s_down};
+        for (size_t k = 0; k < sizeof one / sizeof *one; k++)
+            if (at == &one[k]->w) return one[k];
+        const moa_linear_w *const many[] = {l->e_gate, l->e_up, l->e_down};
+        for (size_t k = 0; l->router.w && k < sizeof many / sizeof *many; k++)
+            if ((const char *)at >= (const char *)many[k] && (const char *)at < (const char *)(many[k] + m->h.n_expert))
+                return &many[k][((const char *)at - (const char *)many[k]) / (ptrdiff_t)sizeof *many[k]];
+    }
+    return NULL;
+}
+
+static int add_tensor(base_map *b, const char *name, const base_part *part, int n_part, int n_dim, const int64_t *shape, moa_err *err) {
+    if (b->n == b->cap) {
+        const int cap = b->cap ? 2 * b->cap : 512;
+        base_tensor *v = realloc(b->v, (size_t)cap * sizeof *v);
+        if (!v) return moa_fail(err, MOA_ENOMEM, "adapter: no memory for the model's tensors");
+        b->v = v;
+        b->cap = cap;
+    }
+    base_tensor *t = &b->v[b->n];
+    *t = (base_tensor){.name = moa_arena_strndup(b->arena, name, strlen(name)), .part = part, .n_part = n_part, .n_dim = n_dim};
+    memcpy(t->shape, shape, (size_t)n_dim * sizeof *shape);
+    if (!t->name) return moa_fail(err, MOA_ENOMEM, "adapter: no memory for the model's tensors");
+    b->n++;
+    return 0;
+}
+
+static int gate_site(const moa_model *m, moa_tensor *const *at) {
+    for (int i = 0; i < m->h.n_layer; i++)
+        if (at == &m->layer[i].s_router) return m->layer[i].s_router_site;
+    return 0;
+}
+
+static int list_one(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
+    base_map *b = ctx;
+    const int gate = w->n_dim == 1 ? gate_site(m, w->part->at) : 0;
+    if (!*w->part->at || (w->part_dim != 2 && !gate)) return 0;
+    base_part *p = moa_arena_calloc(b->arena, (size_t)w->n_part * sizeof *p);
+    if (!p) return moa_fail(err, MOA_ENOMEM, "adapter: no memory for the model's tensors");
+    for (int i = 0; i < w->n_part; i++) {
+        const moa_linear_w *l = gate ? NULL : linear_at(m, w->part[i].at);
+        p[i] = (base_part){.linear = l, .w = *w->part[i].at, .rows = w->part[i].rows, .site = l ? l->site : gate};
+        if (w->part[i].at == &m->tok_embd) p[i].site = MOA_SITE_EMBEDDING;
+        if (!p[i].site) return 0; /* a table that is no product: positions, types */
+    }
+    if (gate) {
+        p->rows = 1;
+        return add_tensor(b, w->name, p, 1, 2, (int64_t[]){1, w->shape[0]}, err);
+    }
+    return add_tensor(b, w->name, p, w->n_part, w->n_dim, w->shape, err);
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(((const base_tensor *)a)->name, ((const base_tensor *)b)->name); }
+
+int base_map_new(base_map **out, const moa_model *m, moa_err *err) {
+    base_map *b = *out = calloc(1, sizeof *b);
+    if (!b || !(b->arena = moa_arena_new(0, 0))) {
+        base_map_free(b);
+        return *out = NULL, moa_fail(err, MOA_ENOMEM, "adapter: no memory");
+    }
+    b->m = m;
+    int rc = moa_weights_each((moa_model *)(uintptr_t)m, list_one, b, err); /* the walk itself changes nothing */
+    if (rc >= 0 && m->h.tied) { /* the output's product is its own place, though its matrix is the embedding */
+        base_part *p = moa_arena_calloc(b->arena, sizeof *p);
+        if (p) *p = (base_part){&m->out, m->tok_embd, m->h.n_vocab, m->out.site};
+        rc = p ? add_tensor(b, "output.weight", p, 1, 2, (int64_t[]){m->h.n_vocab, m->h.d_model}, err) : moa_fail(err, MOA_ENOMEM, "adapter: no memory");
+    }
+    if (rc < 0) {
+        base_map_free(b);
+        *out = NULL;
+        return rc;
+    }
+    qsort(b->v, (size_t)b->n, sizeof *b->v, by_name);
+    return 0;
+}
+
+void base_map_free(base_map *b) {
+    if (!b) return;
+    moa_arena_free(b->arena);
+    free(b->v);
+    free(b);
+}
+
+const moa_model *base_map_model(const base_map *b) { return b->m; }
+
+static const base_tensor *find(const base_map *b, const char *name) {
+    const base_tensor key = {.name = name};
+    return b->n ? bsearch(&key, b->v, (size_t)b->n, sizeof *b->v, by_name) : NULL;
+}
+
+/* ---- names ---- */
+
+static const char *base_name(const base_map *b) { return b->m->path ? b->m->path : "the model"; }
+
+static int unknown(const base_map *b, const moa_adapter *a, const moa_lora *l, const char *to, moa_err *err) {
+    moa_fail(err, MOA_EFORMAT, "%s: '%.120s' is adapted%s%s%s, but %s (%s) has no such matrix", a->path, l->name, *to ? ", which is '" : "", to, *to ? "'" : "",
+             base_name(b), b->m->arch->name);
+    return *a->base ? moa_hint(err, MOA_EFORMAT, "the adapter was made for %.100s", a->base) : MOA_EFORMAT;
+}
+
+/* Old files have one tensor an expert, "blk.3.ffn_up.7.weight"; adapters of them too. */
+static bool one_expert(gguf_name *g) {
+    int layer, expert, n = 0;
+    char part[16];
+    if (sscanf(g->to, "blk.%6d.ffn_%15[a-z].%6d.weight%n", &layer, part, &expert, &n) != 3 || !n || g->to[n]) return false;
+    snprintf(g->to, sizeof g->to, "blk.%d.ffn_%s_exps.weight", layer, part);
+    g->expert = expert;
+    return true;
+}
+
+int base_map_name(gguf_name *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err) {
+    *out = (gguf_name){.expert = l->expert};
+    if (a->form == MOA_ADAPTER_GGUF) {
+        if (strcmp(a->arch, b->m->arch->name) != 0)
+            return moa_fail(err, MOA_EFORMAT, "%s: the adapter is for architecture '%.60s', %s is '%s'", a->path, a->arch, base_name(b), b->m->arch->name);
+        if (snprintf(out->to, sizeof out->to, "%s", l->name) >= (int)sizeof out->to) return unknown(b, a, l, "", err);
+        if (!find(b, out->to)) one_expert(out);
+        return 0;
+    }
+    moa_hf_place p;
+    if (!moa_hf_place_of(&p, b->m->arch->name, peft_strip(l->name))) return unknown(b, a, l, "", err);
+    snprintf(out->to, sizeof out->to, "%s", p.to);
+    snprintf(out->also, sizeof out->also, "%s", p.also);
+    out->expert = p.expert;
+    out->pairs = p.pairs == 1 ? b->m->h.n_head : p.pairs == 2 ? b->m->h.n_kv : 0;
+    return 0;
+}
+
+/* ---- places ---- */
+
+static int add_place(place_list *out, const place *p, moa_err *err) {
+    if (out->n == out->cap) {
+        const int cap = out->cap ? 2 * out->cap : 64;
+        place *v = realloc(out->v, (size_t)cap * sizeof *v);
+        if (!v) return moa_fail(err, MOA_ENOMEM, "adapter: no memory");
+        out->v = v;
+        out->cap = cap;
+    }
+    out->v[out->n++] = *p;
+    return 0;
+}
+
+static int wrong_shape(const base_map *b, const moa_adapter *a, const moa_lora *l, const char *to, int64_t n_out, int64_t n_in, moa_err *err) {
+    moa_fail(err, MOA_EFORMAT, "%s: '%.120s' adapts a matrix [%lld, %lld], '%s' of %s is [%lld, %lld]", a->path, l->name, (long long)l->n_out, (long long)l->n_in,
+             to, base_name(b), (long long)n_out, (long long)n_in);
+    return *a->base ? moa_hint(err, MOA_EFORMAT, "the adapter was made for %.100s", a->base) : MOA_EFORMAT;
+}
+
+/* Rows [row, row + rows of t) of B belong to t, all of them or the expert's. */
+static int places_of(place_list *out, const base_map *b, const moa_adapter *a, const moa_lora *l, const gguf_name *g, const char *to, int64_t *row, bool all, moa_err *err) {
+    const base_tensor *t = find(b, to);
+    if (!t || (t->n_dim == 3) != (g->expert >= 0)) return unknown(b, a, l, to, err);
+    const int n_expert = t->n_dim == 3 ? (int)t->shape[0] : 1, each = t->n_part / n_expert, e = g->expert >= 0 ? g->expert : 0;
+    if (e >= n_expert) return moa_fail(err, MOA_EFORMAT, "%s: '%.120s' is of expert %d, %s has %d", a->path, l->name, e, base_name(b), n_expert);
+    const bool table = t->part->site == MOA_SITE_EMBEDDING;
+    const int64_t n_out = table ? t->shape[1] : t->shape[t->n_dim - 2], n_in = table ? t->shape[0] : t->shape[t->n_dim - 1];
+    if (table != l->embedding)
+        return moa_fail(err, MOA_EFORMAT, "%s: '%.120s': a%s, '%s' of %s is%s one", a->path, l->name, l->embedding ? "n embedding's adapter" : " linear's adapter",
+                        to, base_name(b), table ? "" : " not");
+    if (l->n_in != n_in || (all ? l->n_out != n_out : l->n_out < *row + n_out)) return wrong_shape(b, a, l, to, n_out, n_in, err);
+    if (g->pairs && n_out % (2 * g->pairs)) return wrong_shape(b, a, l, to, n_out, n_in, err);
+    for (int i = 0; i < each; i++) {
+        const base_part *p = &t->part[e * each + i];
+        const int64_t rows = table ? n_out : p->rows;
+        MOA_TRY(add_place(out, &(place){p->site, p->linear, *row, rows, g->pairs, p->w}, err));
+        *row += rows;
+    }
+    return 0;
+}
+
+int base_map_places(place_list *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err) {
+    gguf_name g;
+    int64_t row = 0;
+    out->n = 0;
+    MOA_TRY(base_map_name(&g, b, a, l, err));
+    const bool two = *g.also;
+    MOA_TRY(places_of(out, b, a, l, &g, g.to, &row, !two, err));
+    if (two) MOA_TRY(places_of(out, b, a, l, &g, g.also, &row, false, err));
+    return row == l->n_out ? 0 : wrong_shape(b, a, l, g.to, row, l->n_in, err);
+}

@@ -1,0 +1,145 @@
+/* peft.c - the weights of PEFT and MLX adapters: a .safetensors file whose tensors are
+ *     base_model.model.MODULE.lora_A.weight [r, n_in], .lora_B.weight [n_out, r], .lora_B.bias [n_out]      PEFT
+ *     base_model.model.MODULE.lora_embedding_A [r, n_vocab], .lora_embedding_B [d, r]
+ *     base_model.model.MODULE.lora_magnitude_vector [n_out]                                                DoRA
+ *     MODULE.lora_a [n_in, r], .lora_b [r, n_out]                                                          MLX
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt_impl.h"
+#include "base/arena.h"
+#include "base/err.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum part { A, B, BIAS, EMBEDDING_A, EMBEDDING_B, MAGNITUDE, N_PART } part;
+
+static const struct { const char *suffix; part part; bool mlx; } SUFFIX[] = {
+    {".lora_A.weight", A, false}, {".lora_A.default.weight", A, false}, {".lora_B.weight", B, false}, {".lora_B.default.weight", B, false},
+    {".lora_B.bias", BIAS, false}, {".lora_B.default.bias", BIAS, false},
+    {".lora_embedding_A", EMBEDDING_A, false}, {".lora_embedding_A.default", EMBEDDING_A, false},
+    {".lora_embedding_B", EMBEDDING_B, false}, {".lora_embedding_B.default", EMBEDDING_B, false},
+    {".lora_magnitude_vector", MAGNITUDE, false}, {".lora_magnitude_vector.weight", MAGNITUDE, false},
+    {".lora_magnitude_vector.default.weight", MAGNITUDE, false}, {".lora_a", A, true}, {".lora_b", B, true}};
+
+const char *peft_strip(const char *name) {
+    static const char prefix[] = "base_model.model.";
+    return strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name;
+}
+
+/* A tensor and what its name says. */
+typedef struct item { const moa_st_tensor *t; const char *module; part part; } item;
+
+static int by_module(const void *pa, const void *pb) {
+    const item *a = pa, *b = pb;
+    const int c = strcmp(a->module, b->module);
+    return c ? c : (a->part > b->part) - (a->part < b->part);
+}
+
+static int read_name(item *it, moa_adapter *a, const moa_st_tensor *t, bool mlx, moa_err *err) {
+    const size_t n = strlen(t->name);
+    if (n > 400) return moa_fail(err, MOA_ELIMIT, "%s: tensor '%.60s...' has a name of %zu bytes", a->path, t->name, n);
+    for (size_t i = 0; i < sizeof SUFFIX / sizeof *SUFFIX; i++) {
+        const size_t k = strlen(SUFFIX[i].suffix);
+        if (SUFFIX[i].mlx != mlx || k >= n || strcmp(t->name + n - k, SUFFIX[i].suffix) != 0) continue;
+        *it = (item){t, moa_arena_strndup(a->arena, t->name, n - k), SUFFIX[i].part};
+        return it->module ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    }
+    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' is no part of a low-rank adapter", a->path, t->name);
+    return moa_hint(err, MOA_EUNSUPPORTED, "whole modules (modules_to_save, trained biases) cannot be added to a base");
+}
+
+static int wrong_shape(const moa_adapter *a, const moa_st_tensor *t, const char *want, moa_err *err) {
+    return moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' has %d axes, [%lld, %lld], expected %s", a->path, t->name, t->n_dim,
+                    (long long)(t->n_dim > 0 ? t->shape[0] : 0), (long long)(t->n_dim > 1 ? t->shape[1] : 0), want);
+}
+
+/* As f32, turned if asked for. */
+static int floats(float **out, moa_adapter *a, const moa_safetensors *s, const moa_st_tensor *t, bool turn, moa_err *err) {
+    const int64_t rows = t->n_dim > 1 ? t->shape[0] : 1, cols = t->shape[t->n_dim - 1];
+    if (!(*out = adapter_floats(a, rows, cols, t->name, err))) return MOA_ENOMEM;
+    if (!turn) return moa_st_floats(*out, s, t, err);
+    float *in = malloc((size_t)(rows * cols) * sizeof *in);
+    int rc = in ? moa_st_floats(in, s, t, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    for (int64_t i = 0; rc >= 0 && i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) (*out)[j * rows + i] = in[i * cols + j];
+    free(in);
+    return rc;
+}
+
+static int vector(float **out, moa_adapter *a, const moa_safetensors *s, const moa_lora *l, const moa_st_tensor *t, moa_err *err) {
+    if (!t) return 0;
+    int64_t n = 1;
+    for (int i = 0; i < t->n_dim; i++) n = t->shape[i] > 1 ? n == 1 ? t->shape[i] : -1 : t->shape[i] == 1 ? n : -1;
+    if (t->n_dim < 1 || n != l->n_out) {
+        return moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' has %d axes, the last of %lld, expected [%lld] as B has rows", a->path, t->name, t->n_dim,
+                        (long long)(t->n_dim ? t->shape[t->n_dim - 1] : 0), (long long)l->n_out);
+    }
+    if (!(*out = adapter_floats(a, 1, n, t->name, err))) return MOA_ENOMEM;
+    return moa_st_floats(*out, s, t, err);
+}
+
+static int half_missing(const moa_adapter *a, const moa_st_tensor *t, const char *other, moa_err *err) {
+    return moa_fail(err, MOA_ENOTFOUND, "%s: tensor '%.120s' is there, its other half (%s) is missing", a->path, t->name, other);
+}
+
+/* Tensors of one module, by part. */
+static int take(moa_adapter *a, const peft_config *c, const moa_safetensors *s, const char *module, const moa_st_tensor *const t[N_PART], moa_err *err) {
+    moa_lora *l = &a->lora[a->n];
+    const bool mlx = a->form == MOA_ADAPTER_MLX, embedding = t[EMBEDDING_A] || t[EMBEDDING_B];
+    const moa_st_tensor *ta = embedding ? t[EMBEDDING_A] : t[A], *tb = embedding ? t[EMBEDDING_B] : t[B];
+    const moa_st_tensor *any = ta ? ta : tb ? tb : t[BIAS] ? t[BIAS] : t[MAGNITUDE];
+    int rank;
+    if (!ta || !tb) return half_missing(a, any, ta ? embedding ? "lora_embedding_B" : mlx ? "lora_b" : "lora_B" : embedding ? "lora_embedding_A" : mlx ? "lora_a" : "lora_A", err);
+    if (ta->n_dim != 2 || !ta->shape[0] || !ta->shape[1]) return wrong_shape(a, ta, "2 axes, a rank and a width of at least 1", err);
+    if (tb->n_dim != 2 || !tb->shape[0] || !tb->shape[1]) return wrong_shape(a, tb, "2 axes, a rank and a width of at least 1", err);
+    *l = (moa_lora){.name = module, .expert = -1, .embedding = embedding, .n_in = ta->shape[!mlx], .n_out = tb->shape[mlx]};
+    MOA_TRY(peft_config_module(&rank, &l->scale, c, peft_strip(module), err));
+    l->rank = rank;
+    if (ta->shape[mlx] != rank || tb->shape[!mlx] != rank)
+        return moa_fail(err, MOA_EFORMAT, "%s: tensors '%.100s' [%lld, %lld] and '%.100s' [%lld, %lld] do not fit the rank of their configuration, %d", a->path, ta->name,
+                        (long long)ta->shape[0], (long long)ta->shape[1], tb->name, (long long)tb->shape[0], (long long)tb->shape[1], rank);
+    if (peft_config_dora(c) && !t[MAGNITUDE]) return half_missing(a, any, "use_dora is true: lora_magnitude_vector", err);
+    if (t[MAGNITUDE] && (!peft_config_dora(c) || embedding))
+        return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s': %s", a->path, t[MAGNITUDE]->name,
+                        embedding ? "DoRA of an embedding is not supported" : "a magnitude, but use_dora is not true");
+    MOA_TRY(floats(&l->a, a, s, ta, mlx || embedding, err));
+    MOA_TRY(floats(&l->b, a, s, tb, mlx, err));
+    MOA_TRY(vector(&l->bias, a, s, l, t[BIAS], err));
+    MOA_TRY(vector(&l->magnitude, a, s, l, t[MAGNITUDE], err));
+    a->n++;
+    return 0;
+}
+
+static int take_all(moa_adapter *a, const peft_config *c, const moa_safetensors *s, item *it, int n, moa_err *err) {
+    for (int i = 0; i < n; i++) MOA_TRY(read_name(&it[i], a, moa_safetensors_at(s, i), a->form == MOA_ADAPTER_MLX, err));
+    qsort(it, (size_t)n, sizeof *it, by_module);
+    for (int i = 0, end; i < n; i = end) {
+        const moa_st_tensor *t[N_PART] = {0};
+        for (end = i; end < n && strcmp(it[end].module, it[i].module) == 0; end++) {
+            if (t[it[end].part]) return moa_fail(err, MOA_EFORMAT, "%s: tensors '%.100s' and '%.100s' are the same half", a->path, t[it[end].part]->name, it[end].t->name);
+            t[it[end].part] = it[end].t;
+        }
+        MOA_TRY(take(a, c, s, it[i].module, t, err));
+    }
+    return 0;
+}
+
+int peft_read(moa_adapter **out, const peft_config *c, const moa_safetensors *s, moa_err *err) {
+    moa_adapter *a;
+    const int n = moa_safetensors_n(s);
+    *out = NULL;
+    MOA_TRY(adapter_new(&a, peft_config_mlx(c) ? MOA_ADAPTER_MLX : MOA_ADAPTER_PEFT, moa_safetensors_path(s), n, err));
+    item *it = calloc((size_t)n + 1, sizeof *it);
+    const char *base = peft_config_base(c), *own = moa_arena_strndup(a->arena, base, strlen(base));
+    int rc = it && own ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    if (own) a->base = own;
+    if (rc >= 0) rc = take_all(a, c, s, it, n, err);
+    if (rc >= 0) rc = adapter_finish(a, err);
+    free(it);
+    if (rc < 0) {
+        moa_adapter_close(a);
+        return rc;
+    }
+    *out = a;
+    return 0;
+}

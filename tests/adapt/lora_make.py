@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lora_make.py - models with adapters, and the logits of the merged weights W + s B A by the numpy reference.
+
+    python3 lora_make.py FOLDER    NAME.gguf, NAME/ (a PEFT adapter), NAME.ids, NAME.want; cases.txt: name, tokens, vocabulary
+
+The merge is done here in the order of GGUF's rows, the adapter is written in that of the checkpoint: what moa does to rows of q and
+k and to names is not checked against itself.
+"""
+import json
+import os
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, '..', 'model', 'reference'), os.path.join(HERE, '..', 'format')]
+import arch_ref  # noqa: E402
+import gguf  # noqa: E402
+import hf_make  # noqa: E402
+import make_arch  # noqa: E402
+
+# name -> (case, family, options)
+CASES = {
+    'llama': ('llama', 'llama', {}), 'rslora': ('llama', 'llama', {'rslora': True}), 'patterns': ('llama', 'llama', {'patterns': True}),
+    'dora': ('llama', 'llama', {'dora': True, 'bias': True}), 'embedding': ('llama', 'llama', {'embedding': True}),
+    'mixtral': ('mixtral', 'mixtral', {}), 'qwen2': ('qwen2', 'qwen2', {'bias': True}), 'qwen2moe': ('qwen2moe', 'qwen2moe', {}),
+    'phi3': ('phi3', 'phi3', {}), 'gemma2': ('gemma2', 'gemma2', {'regex': True}), 'granite': ('granite', 'granite', {'linear': True}),
+    'olmoe': ('olmoe', 'olmoe', {}), 'deepseek2': ('deepseek2-lite', 'deepseek2', {}),
+}
+
+
+def to_neighbours(w, heads):
+    w = w.reshape((heads, 2, -1) + w.shape[1:])
+    return w.swapaxes(1, 2).reshape((-1,) + w.shape[3:])
+
+
+def modules(family, b):
+    """GGUF tensor, expert (or None), name in the checkpoint, heads whose rows lie otherwise (0: none)."""
+    arch = b.meta['general.architecture']
+    heads = {'attn_q': b.meta[arch + '.attention.head_count'], 'attn_k': b.meta[arch + '.attention.head_count_kv']}
+    for name, x in b.tensors.items():
+        if not name.endswith('.weight') or 'norm' in name or 'ffn_gate_inp.' in name or not name.startswith('blk.') or x.ndim < 2:
+            continue
+        found = list(hf_make.checkpoint(family, b.meta, {name: x}))
+        stem = name.split('.')[2]
+        for e, hf in enumerate(found):
+            pairs = heads.get(stem, 0) if arch in ('llama', 'granite') else 0
+            yield name, e if x.ndim == 3 else None, hf[:-len('.weight')], pairs
+
+
+def settings(opt, module):
+    r, alpha = 4, 6.0
+    if opt.get('patterns') and module.endswith('q_proj'):
+        r = 7
+    if opt.get('patterns') and '.1.mlp.up_proj' in module:
+        r, alpha = 2, 3.0
+    return r, alpha, alpha / np.sqrt(r) if opt.get('rslora') else alpha / r
+
+
+def write_config(folder, opt, names):
+    c = {'peft_type': 'LORA', 'base_model_name_or_path': 'none', 'r': 4, 'lora_alpha': 6, 'target_modules': sorted({n.rsplit('.', 1)[1] for n in names}),
+         'use_rslora': opt.get('rslora', False), 'use_dora': opt.get('dora', False), 'lora_bias': opt.get('bias', False), 'bias': 'none',
+         'fan_in_fan_out': False, 'modules_to_save': None, 'rank_pattern': {}, 'alpha_pattern': {}, 'layers_to_transform': None}
+    if opt.get('patterns'):
+        c['rank_pattern'] = {'q_proj': 7, r'layers\.1\.mlp\.up_proj': 2, 'up_proj': 4}
+        c['alpha_pattern'] = {r'1\.mlp\.up_proj': 3}
+    if opt.get('regex'):
+        c['target_modules'] = r'.*\.(self_attn|mlp)\.[a-z_]+_proj'
+    if opt.get('linear'):
+        c['target_modules'] = 'all-linear'
+    with open(os.path.join(folder, 'adapter_config.json'), 'w') as f:
+        json.dump(c, f)
+
+
+def adapt(rng, opt, w, module, pairs, out, merged_bias):
+    """-> the merged matrix in GGUF's order; tensors of the adapter go to out."""
+    n_out, n_in = w.shape
+    r, _, s = settings(opt, module)
+    a, b = rng.standard_normal((r, n_in)) / np.sqrt(n_in), rng.standard_normal((n_out, r)) * 0.3
+    a, b = a.astype(np.float32), b.astype(np.float32)
+    key = 'base_model.model.' + module
+    out[key + '.lora_A.weight'], out[key + '.lora_B.weight'] = a, b
+    turn = (lambda v: to_neighbours(v, pairs)) if pairs else (lambda v: v)
+    m = w.astype(np.float64) + s * turn(b.astype(np.float64)) @ a.astype(np.float64)
+    gain = np.ones(n_out)
+    if opt.get('dora'):
+        mag = (np.linalg.norm(w, axis=1) * rng.uniform(0.7, 1.3, n_out)).astype(np.float32)
+        back = hf_make.to_halves(mag, pairs) if pairs else mag
+        out[key + '.lora_magnitude_vector'] = back
+        gain = mag / np.linalg.norm(m, axis=1)
+    if opt.get('bias'):
+        c = (rng.standard_normal(n_out) * 0.1).astype(np.float32)
+        out[key + '.lora_B.bias'] = c
+        merged_bias(gain * s * turn(c.astype(np.float64)))
+    return gain[:, None] * m
+
+
+def make(folder, name):
+    """Seeds count on until no router's choice is a near tie."""
+    seed = 0
+    while True:
+        done = attempt(folder, name, seed)
+        if done:
+            return done
+        seed += 1
+
+
+def attempt(folder, name, seed):
+    case, family, opt = CASES[name]
+    b = make_arch.Builder([11, seed])
+    make_arch.CASES[case](b)
+    b.tokenizer()
+    ids = b.rng.integers(3, b.vocab, 40)
+    rng, out = np.random.default_rng([3, len(name)]), {}
+    t = {k: v.astype(np.float64) for k, v in b.tensors.items()}
+    mods = list(modules(family, b))
+    for tensor, e, module, pairs in mods:
+        if opt.get('bias') and e is not None:
+            continue
+        bias = tensor[:-len('weight')] + 'bias'
+
+        def add_bias(v, bias=bias):
+            t[bias] = t.get(bias, 0) + v
+        w = b.tensors[tensor] if e is None else b.tensors[tensor][e]
+        m = adapt(rng, opt, w, module, pairs, out, add_bias)
+        if e is None:
+            t[tensor] = m
+        else:
+            t[tensor] = t[tensor].copy()
+            t[tensor][e] = m
+    names = [m[2] for m in mods]
+    if opt.get('embedding'):
+        v, d = b.tensors['token_embd.weight'].shape
+        a, bb = rng.standard_normal((4, v)).astype(np.float32), (rng.standard_normal((d, 4)) * 0.3).astype(np.float32)
+        out['base_model.model.model.embed_tokens.lora_embedding_A'], out['base_model.model.model.embed_tokens.lora_embedding_B'] = a, bb
+        t.setdefault('output.weight', t['token_embd.weight'])
+        t['token_embd.weight'] = t['token_embd.weight'] + 1.5 * (bb.astype(np.float64) @ a).T
+        a, bb = rng.standard_normal((4, d)).astype(np.float32) / 8, rng.standard_normal((v, 4)).astype(np.float32)
+        out['base_model.model.lm_head.lora_A.weight'], out['base_model.model.lm_head.lora_B.weight'] = a, bb
+        t['output.weight'] = t['output.weight'] + 1.5 * bb.astype(np.float64) @ a
+        names += ['model.embed_tokens', 'x.lm_head']
+    os.makedirs(os.path.join(folder, name), exist_ok=True)
+    hf_make.save_safetensors(os.path.join(folder, name, 'adapter_model.safetensors'), out, 'F32')
+    write_config(os.path.join(folder, name), opt, names)
+    m = arch_ref.Model(meta=b.meta, tensors=t, n_ctx=b.n_ctx)
+    y = arch_ref.forward(m, ids)
+    if m.least_gap <= make_arch.LEAST_GAP:
+        return None
+    make_arch.save(os.path.join(folder, name), b, ids, y)
+    return len(ids), y.shape[1]
+
+
+def main():
+    folder = sys.argv[1]
+    with open(os.path.join(folder, 'cases.txt'), 'w') as f:
+        for name in CASES:
+            print(name, *make(folder, name), file=f)
+
+
+if __name__ == '__main__':
+    main()

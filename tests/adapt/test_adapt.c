@@ -1,0 +1,424 @@
+/* test_adapt.c - adapters against merged weights of an independent implementation (lora_make.py, numpy; skipped without it), sets,
+ * independence of batch and threads, KV of different sets, both forms written and read back, and what is broken is named.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "model/generate.h"
+
+#include <limits.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[PATH_MAX / 4];
+
+static const char *path_of(const char *a, const char *b) {
+    static char out[4][PATH_MAX];
+    static int turn;
+    char *p = out[turn++ % 4];
+    snprintf(p, PATH_MAX, "%s/%s%s", dir, a, b);
+    return p;
+}
+
+static void ok(int rc, const moa_err *err) {
+    if (rc < 0) fail_msg("%s", err->text);
+}
+
+/* ---- logits ---- */
+
+typedef struct how { int batch, threads; bool exact; } how;
+
+/* [n][n_vocab]; free it. */
+static float *logits(const moa_model *m, const moa_sites *sites, const int32_t *ids, int n, how h) {
+    moa_err err = {0};
+    moa_session *s;
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.exact = h.exact, cfg.n_threads = h.threads, cfg.n_ctx = 128, cfg.n_seq = 1;
+    ok(moa_session_new(&s, m, &cfg, &err), &err);
+    ok(moa_session_adapt(s, sites, &err), &err);
+    const int seq = moa_seq_new(s, &err), v = m->h.n_vocab;
+    float *out = malloc((size_t)(n * v) * sizeof *out);
+    assert_non_null(out);
+    for (int at = 0; at < n; at += h.batch) {
+        moa_row row[64];
+        const int k = n - at < h.batch ? n - at : h.batch;
+        for (int i = 0; i < k; i++) row[i] = (moa_row){seq, ids[at + i], true};
+        ok(moa_session_step(s, row, k, &err), &err);
+        for (int i = 0; i < k; i++) memcpy(out + (at + i) * v, moa_session_logits(s, i), (size_t)v * sizeof *out);
+    }
+    moa_session_free(s);
+    return out;
+}
+
+static void compare(const char *name, const float *got, const float *want, int n, double tol) {
+    double worst = 0, top = 1;
+    for (int i = 0; i < n; i++) {
+        top = fmax(top, fabs((double)want[i]));
+        worst = fmax(worst, fabs((double)got[i] - (double)want[i]));
+    }
+    if (!(worst <= tol * top)) fail_msg("%s: logits differ by %g, the largest is %g", name, worst, top);
+}
+
+static void *read_all(const char *path) {
+    char *p;
+    size_t n;
+    moa_err err = {0};
+    ok(moa_read_file(&p, &n, path, 64 << 20, &err), &err);
+    return p;
+}
+
+/* ---- merged weights ---- */
+
+static bool made;
+static const char *python(void) {
+    static const char *const names[] = {"python3", "/usr/bin/python3"};
+    for (size_t i = 0; i < 2; i++) {
+        char cmd[128];
+        snprintf(cmd, sizeof cmd, "%s -c 'import numpy' >/dev/null 2>&1", names[i]);
+        if (system(cmd) == 0) return names[i];
+    }
+    printf("skip: no python3 with numpy (apt-get install python3-numpy)\n");
+    skip();
+    return NULL;
+}
+
+static void make_cases(void) {
+    char cmd[PATH_MAX];
+    if (made) return;
+    snprintf(cmd, sizeof cmd, "PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 %s tests/adapt/lora_make.py '%s'", python(), dir);
+    if (system(cmd) != 0) fail_msg("%s failed", cmd);
+    made = true;
+}
+
+typedef struct loaded { moa_model *m; moa_adapter *a; moa_adapter_set *set; } loaded;
+
+static loaded load(const char *model, const char *adapter, float scale) {
+    loaded l;
+    moa_err err = {0};
+    ok(moa_model_open(&l.m, path_of(model, ".gguf"), &err), &err);
+    ok(moa_adapter_open(&l.a, path_of(adapter, ""), &err), &err);
+    ok(moa_adapter_set_new(&l.set, l.m, &(moa_adapter_use){l.a, scale}, 1, 2, &err), &err);
+    return l;
+}
+
+static void unload(loaded *l) {
+    moa_adapter_set_free(l->set);
+    moa_adapter_close(l->a);
+    moa_model_close(l->m);
+}
+
+static void test_merged(void **state) {
+    (void)state;
+    char name[64];
+    int n, v, cases = 0;
+    make_cases();
+    FILE *f = fopen(path_of("cases", ".txt"), "r");
+    assert_non_null(f);
+    while (fscanf(f, "%63s %d %d", name, &n, &v) == 3) {
+        loaded l = load(name, name, 1);
+        int32_t *ids = read_all(path_of(name, ".ids"));
+        float *want = read_all(path_of(name, ".want")), *got = logits(l.m, moa_adapter_set_sites(l.set), ids, n, (how){16, 2, true});
+        float *base = logits(l.m, NULL, ids, n, (how){16, 2, true});
+        assert_int_equal(l.m->h.n_vocab, v);
+        compare(name, got, want, n * v, 1e-4);
+        assert_memory_not_equal(got, base, (size_t)(n * v) * sizeof *got);
+        free(ids), free(want), free(got), free(base);
+        unload(&l);
+        cases++;
+    }
+    fclose(f);
+    assert_true(cases >= 13);
+}
+
+/* ---- batches, threads ---- */
+
+static void test_bits(void **state) {
+    (void)state;
+    static const char *const names[] = {"dora", "mixtral", "embedding"};
+    make_cases();
+    for (size_t c = 0; c < 3; c++) {
+        loaded l = load(names[c], names[c], 0.7f);
+        int32_t *ids = read_all(path_of(names[c], ".ids"));
+        const size_t bytes = (size_t)(40 * l.m->h.n_vocab) * sizeof(float);
+        for (int exact = 0; exact < 2; exact++) {
+            float *want = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, (how){40, 1, exact});
+            static const how other[] = {{1, 1, 0}, {7, 2, 0}, {40, 3, 0}};
+            for (size_t i = 0; i < 3; i++) {
+                float *got = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, (how){other[i].batch, other[i].threads, exact});
+                assert_memory_equal(got, want, bytes);
+                free(got);
+            }
+            free(want);
+        }
+        free(ids);
+        unload(&l);
+    }
+}
+
+/* ---- several, scales ---- */
+
+static void test_sets(void **state) {
+    (void)state;
+    moa_err err = {0};
+    make_cases();
+    loaded l = load("llama", "llama", 1);
+    moa_adapter *b;
+    moa_adapter_set *two, *half, *none;
+    ok(moa_adapter_open(&b, path_of("llama", ""), &err), &err);
+    ok(moa_adapter_set_new(&two, l.m, (moa_adapter_use[]){{l.a, 0.5f}, {b, 0.5f}}, 2, 1, &err), &err);
+    ok(moa_adapter_set_new(&half, l.m, &(moa_adapter_use){l.a, 0.5f}, 1, 1, &err), &err);
+    ok(moa_adapter_set_new(&none, l.m, &(moa_adapter_use){l.a, 0}, 1, 1, &err), &err);
+    int32_t *ids = read_all(path_of("llama", ".ids"));
+    const int n = 40 * l.m->h.n_vocab;
+    const how h = {40, 1, true};
+    float *one = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, h), *sum = logits(l.m, moa_adapter_set_sites(two), ids, 40, h);
+    float *weak = logits(l.m, moa_adapter_set_sites(half), ids, 40, h), *zero = logits(l.m, moa_adapter_set_sites(none), ids, 40, h);
+    float *base = logits(l.m, NULL, ids, 40, h);
+    compare("two halves", sum, one, n, 1e-5);
+    assert_memory_equal(zero, base, (size_t)n * sizeof *base);
+    assert_memory_not_equal(weak, one, (size_t)n * sizeof *base);
+    assert_true(moa_adapter_set_sites(two)->key != moa_adapter_set_sites(l.set)->key);
+    assert_true(moa_adapter_set_sites(half)->key != moa_adapter_set_sites(l.set)->key);
+    free(one), free(sum), free(weak), free(zero), free(base), free(ids);
+    moa_adapter_set_free(two), moa_adapter_set_free(half), moa_adapter_set_free(none);
+    moa_adapter_close(b);
+    unload(&l);
+}
+
+/* A sequence belongs to the set that it was begun with. */
+static void test_sequences(void **state) {
+    (void)state;
+    moa_err err = {0};
+    make_cases();
+    loaded l = load("llama", "llama", 1);
+    moa_session *s;
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_ctx = 64, cfg.n_threads = 1;
+    ok(moa_session_new(&s, l.m, &cfg, &err), &err);
+    const int plain = moa_seq_new(s, &err);
+    ok(moa_session_step(s, &(moa_row){plain, 5, true}, 1, &err), &err);
+    ok(moa_session_adapt(s, moa_adapter_set_sites(l.set), &err), &err);
+    assert_int_equal(moa_session_step(s, &(moa_row){plain, 6, true}, 1, &err), MOA_EINVAL);
+    assert_non_null(strstr(err.text, "other adapters"));
+    const int tuned = moa_seq_new(s, &err);
+    ok(moa_session_step(s, &(moa_row){tuned, 5, true}, 1, &err), &err);
+    ok(moa_session_adapt(s, NULL, &err), &err);
+    ok(moa_session_step(s, &(moa_row){plain, 6, true}, 1, &err), &err);
+    const int copy = moa_seq_fork(s, tuned, 1, &err);
+    assert_int_equal(moa_session_step(s, &(moa_row){copy, 6, true}, 1, &err), MOA_EINVAL);
+    moa_session_free(s);
+    unload(&l);
+}
+
+/* ---- what is broken ---- */
+
+static void refused(const char *model, const char *adapter, const char *const *words, int n) {
+    moa_model *m;
+    moa_adapter *a = NULL;
+    moa_adapter_set *set = NULL;
+    moa_err err = {0};
+    ok(moa_model_open(&m, path_of(model, ".gguf"), &err), &err);
+    int rc = moa_adapter_open(&a, path_of(adapter, ""), &err);
+    if (rc >= 0) rc = moa_adapter_set_new(&set, m, &(moa_adapter_use){a, 1}, 1, 1, &err);
+    assert_true(rc < 0);
+    assert_null(set);
+    for (int i = 0; i < n; i++)
+        if (!strstr(err.text, words[i])) fail_msg("%s on %s: '%s' does not say '%s'", adapter, model, err.text, words[i]);
+    moa_adapter_close(a);
+    moa_model_close(m);
+}
+
+static void test_wrong_base(void **state) {
+    (void)state;
+    make_cases();
+    refused("mixtral", "qwen2", (const char *[]){"mlp", "no such matrix", "mixtral.gguf"}, 3);
+    refused("gemma2", "qwen2", (const char *[]){"self_attn", "[", "gemma2.gguf"}, 3);
+}
+
+/* One or two tensors and a configuration, from memory. */
+typedef struct piece { const char *name; int rows, cols; } piece;
+static int open_small(moa_adapter **a, const char *config, const piece *p, int n, float value, moa_err *err) {
+    moa_buf head, all;
+    moa_buf_init(&head, 1 << 16), moa_buf_init(&all, 1 << 20);
+    moa_buf_adds(&head, "{");
+    int at = 0;
+    for (int i = 0; i < n; i++) {
+        const int bytes = p[i].rows * p[i].cols * 4;
+        moa_buf_addf(&head, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[%d,%d]}", i ? "," : "", p[i].name, p[i].rows, p[i].cols, at, at + bytes);
+        at += bytes;
+    }
+    moa_buf_adds(&head, "}");
+    const uint64_t len = head.len;
+    moa_buf_add(&all, &len, 8);
+    moa_buf_add(&all, head.data, head.len);
+    for (int i = 0; i < at / 4; i++) moa_buf_add(&all, &value, 4);
+    const int rc = moa_adapter_open_peft(a, config, strlen(config), all.data, all.len, "small", err);
+    moa_buf_deinit(&head), moa_buf_deinit(&all);
+    return rc;
+}
+
+#define CONFIG(more) "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":4,\"target_modules\":[\"q_proj\"]" more "}"
+#define Q "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+
+static void test_broken(void **state) {
+    (void)state;
+    static const piece good[] = {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}};
+    static const struct { const char *config; piece p[3]; int n; float value; const char *word[3]; } bad[] = {
+        {CONFIG(""), {{Q "A.weight", 2, 8}}, 1, 1, {"q_proj.lora_A", "lora_B", "missing"}},
+        {CONFIG(""), {{Q "B.weight", 8, 2}}, 1, 1, {"q_proj.lora_B", "lora_A", "missing"}},
+        {CONFIG(""), {{Q "A.weight", 3, 8}, {Q "B.weight", 8, 3}}, 2, 1, {"[3, 8]", "[8, 3]", "2"}},
+        {CONFIG(""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, NAN, {"nan", "q_proj", "finite"}},
+        {CONFIG(""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}, {"base_model.model.model.norm.weight", 1, 8}}, 3, 1, {"norm.weight", "no part", ""}},
+        {"{\"peft_type\":\"LORA\",\"r\":0,\"lora_alpha\":4,\"target_modules\":[\"q_proj\"]}", {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"r is 0", "1 to", ""}},
+        {"{\"peft_type\":\"LORA\",\"r\":2,\"target_modules\":[\"q_proj\"]}", {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"lora_alpha", "missing", ""}},
+        {"{\"peft_type\":\"XLORA\",\"r\":2}", {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"XLORA", "LORA", ""}},
+        {CONFIG(",\"modules_to_save\":[\"lm_head\"]"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"modules_to_save", "lm_head", ""}},
+        {CONFIG(",\"init_lora_weights\":\"pissa_niter_4\""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"pissa", "base", ""}},
+        {CONFIG(",\"use_dora\":true"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"magnitude", "q_proj", ""}},
+        {CONFIG(",\"layers_to_transform\":[1]"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"layers_to_transform", "layers.0", ""}},
+        {CONFIG(",\"rank_pattern\":{\"(q\":2}"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"rank_pattern", "(q", ""}},
+        {CONFIG(",\"rank_pattern\":{\"q_proj\":0}"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"rank", "0", ""}},
+    };
+    moa_adapter *a;
+    moa_err err = {0};
+    ok(open_small(&a, CONFIG(""), good, 2, 1, &err), &err);
+    assert_int_equal(a->n, 1);
+    assert_true(a->lora[0].rank == 2 && a->lora[0].scale == 2 && a->lora[0].n_in == 8);
+    moa_adapter_close(a);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        err = (moa_err){0};
+        if (open_small(&a, bad[i].config, bad[i].p, bad[i].n, bad[i].value, &err) >= 0) fail_msg("case %zu is accepted", i);
+        assert_null(a);
+        for (int k = 0; k < 3; k++)
+            if (!strstr(err.text, bad[i].word[k])) fail_msg("case %zu: '%s' does not say '%s'", i, err.text, bad[i].word[k]);
+    }
+}
+
+/* PEFT's rules of names. */
+static void test_patterns(void **state) {
+    (void)state;
+    static const piece p[] = {{Q "A.weight", 3, 8}, {Q "B.weight", 8, 3}};
+    static const struct { const char *config; double scale; } good[] = {
+        {"{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":6,\"target_modules\":[\"q_proj\"],\"rank_pattern\":{\"_proj\":9,\"q_proj\":3}}", 2},
+        {"{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":6,\"target_modules\":\".*q_proj\",\"rank_pattern\":{\"layers\\\\.[01]\\\\..*\":3,\"q_proj\":5}}", 2},
+        {"{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,\"target_modules\":\"all-linear\",\"alpha_pattern\":{\"self_attn.q_proj\":12}}", 4},
+        {"{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,\"target_modules\":[\"q_proj\"],\"use_rslora\":true,\"layers_to_transform\":0}", 3.4641016},
+        {"{\"peft_type\":\"LORA\",\"r\":3,\"lora_alpha\":6,\"target_modules\":[\"q_proj\"],\"layers_to_transform\":[1,0],\"layers_pattern\":\"layers\"}", 2},
+        {"{\"lora_parameters\":{\"rank\":3,\"scale\":20.0}}", 0},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        moa_adapter *a;
+        moa_err err = {0};
+        const piece mlx[] = {{"model.layers.0.self_attn.q_proj.lora_a", 8, 3}, {"model.layers.0.self_attn.q_proj.lora_b", 3, 8}};
+        ok(open_small(&a, good[i].config, good[i].scale > 0 ? p : mlx, 2, 1, &err), &err);
+        assert_true(fabs((double)a->lora[0].scale - (good[i].scale > 0 ? good[i].scale : 20)) < 1e-6);
+        assert_int_equal(a->lora[0].n_in, 8);
+        moa_adapter_close(a);
+    }
+}
+
+/* ---- export ---- */
+
+/* Bit for bit: B holds the scale now. */
+static void same_folded(const moa_adapter *a, const moa_adapter *b) {
+    assert_int_equal(a->n, b->n);
+    for (int i = 0; i < a->n; i++) {
+        const moa_lora *x = &a->lora[i], *y = &b->lora[i];
+        assert_string_equal(x->name, y->name);
+        assert_int_equal(x->rank, y->rank);
+        assert_true(y->scale == 1);
+        assert_memory_equal(x->a, y->a, (size_t)(x->rank * x->n_in) * sizeof *x->a);
+        for (int64_t k = 0; k < x->rank * x->n_out; k++) assert_true(y->b[k] == x->scale * x->b[k]);
+    }
+}
+
+static void test_export(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama", "rslora", "patterns", "embedding", "mixtral", "qwen2moe", "phi3", "granite", "deepseek2"};
+    moa_err err = {0};
+    make_cases();
+    for (size_t c = 0; c < sizeof names / sizeof *names; c++) {
+        loaded l = load(names[c], names[c], 1);
+        moa_adapter *peft, *gguf, *back;
+        moa_adapter_set *set;
+        char out[PATH_MAX];
+        snprintf(out, sizeof out, "%s", path_of(names[c], "-peft"));
+        ok(moa_adapter_write_peft(l.a, l.m, out, &err), &err);
+        ok(moa_adapter_open(&peft, out, &err), &err);
+        same_folded(l.a, peft);
+        snprintf(out, sizeof out, "%s", path_of(names[c], "-lora.gguf"));
+        ok(moa_adapter_write_gguf(l.a, l.m, out, &err), &err);
+        assert_true(moa_adapter_is(out));
+        ok(moa_adapter_open(&gguf, out, &err), &err);
+        snprintf(out, sizeof out, "%s", path_of(names[c], "-back"));
+        ok(moa_adapter_write_peft(gguf, l.m, out, &err), &err);
+        ok(moa_adapter_open(&back, out, &err), &err);
+        same_folded(l.a, back);
+        ok(moa_adapter_set_new(&set, l.m, &(moa_adapter_use){gguf, 1}, 1, 1, &err), &err);
+        int32_t *ids = read_all(path_of(names[c], ".ids"));
+        float *want = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, (how){40, 1, true});
+        float *got = logits(l.m, moa_adapter_set_sites(set), ids, 40, (how){40, 1, true});
+        compare(names[c], got, want, 40 * l.m->h.n_vocab, 1e-5);
+        free(ids), free(want), free(got);
+        moa_adapter_set_free(set);
+        moa_adapter_close(peft), moa_adapter_close(gguf), moa_adapter_close(back);
+        unload(&l);
+    }
+}
+
+static void test_export_refused(void **state) {
+    (void)state;
+    moa_err err = {0};
+    make_cases();
+    loaded l = load("dora", "dora", 1);
+    assert_int_equal(moa_adapter_write_gguf(l.a, l.m, path_of("dora", "-lora.gguf"), &err), MOA_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "DoRA"));
+    assert_int_not_equal(access(path_of("dora", "-lora.gguf"), F_OK), 0);
+    unload(&l);
+}
+
+static void test_spec(void **state) {
+    (void)state;
+    char path[64];
+    float scale;
+    moa_err err = {0};
+    ok(moa_adapter_spec(path, sizeof path, &scale, "a/b.gguf:0.5", &err), &err);
+    assert_string_equal(path, "a/b.gguf");
+    assert_true(scale == 0.5f);
+    ok(moa_adapter_spec(path, sizeof path, &scale, "x", &err), &err);
+    assert_true(scale == 1);
+    assert_int_equal(moa_adapter_spec(path, sizeof path, &scale, "x:big", &err), MOA_EUSAGE);
+    assert_int_equal(moa_adapter_spec(path, sizeof path, &scale, ":2", &err), MOA_EUSAGE);
+}
+
+static int setup(void **state) {
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%.200s/moa-adapt-XXXXXX", tmp ? tmp : "/tmp");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    char cmd[PATH_MAX];
+    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
+    return system(cmd) == 0 ? 0 : -1;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_merged), cmocka_unit_test(test_bits),     cmocka_unit_test(test_sets),   cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_broken), cmocka_unit_test(test_patterns), cmocka_unit_test(test_export),
+        cmocka_unit_test(test_export_refused), cmocka_unit_test(test_spec),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
