@@ -10,19 +10,20 @@
 
 enum { MAX_TEXT = 1 << 30 };
 
-enum { O_IDS, O_PIECES, O_COUNT, O_SPECIAL, O_NO_BOS };
+enum { O_IDS, O_PIECES, O_COUNT, O_SPECIAL, O_NO_BOS, O_EOS };
 static const moa_opt opts[] = {
     {"--ids", NULL, MOA_OPT_FLAG, NULL, "ids on one line (the default)", 0, 0},
     {"--pieces", NULL, MOA_OPT_FLAG, NULL, "one token a line: id, tab, its bytes as a JSON-like string", 0, 0},
     {"--count", NULL, MOA_OPT_FLAG, NULL, "only how many tokens", 0, 0},
     {"--special", NULL, MOA_OPT_FLAG, NULL, "control tokens written in the text become ids", 0, 0},
     {"--no-bos", NULL, MOA_OPT_FLAG, NULL, "without the token that begins a text", 0, 0},
+    {"--eos", NULL, MOA_OPT_FLAG, NULL, "with the token that ends a text, where the model has one (as in moa embed)", 0, 0},
     MOA_ROWS_END,
 };
 
 static int run(int argc, char **argv);
 const moa_command moa_command_tokenize = {
-    .name = "tokenize", .usage = "MODEL [--ids|--pieces|--count] [--special] [--no-bos] < TEXT",
+    .name = "tokenize", .usage = "MODEL [--ids|--pieces|--count] [--special] [--no-bos] [--eos] < TEXT",
     .help = "text on standard input to token ids on one line",
     .more = "The text is taken byte by byte: a line end at its end is part of it.", .opts = opts, .run = run,
 };
@@ -67,7 +68,7 @@ static int run(int argc, char **argv) {
     char *text = NULL;
     size_t n;
     moa_ids ids = {0};
-    int flags = (v[O_NO_BOS].set ? 0 : MOA_TOK_BOS) | (v[O_SPECIAL].set ? MOA_TOK_SPECIAL : 0);
+    int flags = (v[O_NO_BOS].set ? 0 : MOA_TOK_BOS) | (v[O_SPECIAL].set ? MOA_TOK_SPECIAL : 0) | (v[O_EOS].set ? MOA_TOK_EOS : 0);
     if ((rc = moa_cli_model_path(path, sizeof path, pos[0], &err)) == 0 && (rc = moa_gguf_open_any(&g, path, MOA_HF_HEAD, &err)) == 0 &&
         (rc = moa_tokenizer_open(&t, g, &err)) == 0 && (rc = moa_read_file(&text, &n, "-", MAX_TEXT, &err)) == 0)
         rc = moa_tokenize(&ids, t, text, n, flags, &err);

@@ -1,5 +1,6 @@
-/* tokenizer.h - text <-> token ids, as stored in GGUF (tokenizer.ggml.*). Byte-exact both ways.
- * Models: byte-level BPE ("gpt2", pre-tokenisers by name) and SentencePiece-type BPE ("llama").
+/* tokenizer.h - text <-> token ids, as stored in GGUF (tokenizer.ggml.*).
+ * Models: byte-level BPE ("gpt2", pre-tokenisers by name), SentencePiece's BPE ("llama") and unigram ("t5"), WordPiece ("bert").
+ * The first two are byte-exact both ways; the others bring text to a normal form first, so what comes back is that.
  * One file per model in tokenizer/, registry tokenizers.def.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_FORMAT_TOKENIZER_H
@@ -18,10 +19,12 @@ void moa_tokenizer_close(moa_tokenizer *t);
 
 enum {
     MOA_TOK_BOS = 1,     /* put BOS first where the model asks for it (once: a BOS that a trusted text begins with counts) */
-    MOA_TOK_SPECIAL = 2  /* text of control tokens ("<|im_end|>") becomes their id; without it, plain text (user input) */
+    MOA_TOK_SPECIAL = 2, /* text of control tokens ("<|im_end|>") becomes their id; without it, plain text (user input) */
+    MOA_TOK_EOS = 4      /* put EOS or [SEP] behind where the model asks for it (once, as BOS): for embeddings, not for prompts */
 };
-/* Appends to ids (on failure too, up to where it came). Any bytes are valid input, and moa_detokenize gives them back; only
- * a byte that the vocabulary cannot express at all (no token of that byte, no unknown token) is MOA_EFORMAT. Thread-safe. */
+/* Appends to ids (on failure too, up to where it came). Any bytes are valid input, and moa_detokenize gives them back where the model
+ * is byte-exact; only a byte that the vocabulary cannot express at all (no token of that byte, no unknown token) is MOA_EFORMAT.
+ * Time grows with the length of the text, whatever stands in it. Thread-safe. */
 int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t n, int flags, moa_err *err);
 
 /* Bytes of one token, in the tokenizer's memory (whatever the neighbours; SPM word marks already turned into
@@ -32,6 +35,10 @@ int moa_detokenize(char **out, size_t *len, const moa_tokenizer *t, const int32_
 
 /* Row i of tokenizers.def, 0 onwards; false behind the last. */
 bool moa_tokenizer_row(const char **name, const char **help, int i);
+
+/* Keys of moa's own: ids of tokens that swallow the white space before or behind them (lstrip, rstrip of tokenizer.json). */
+#define MOA_TOK_KEY_LSTRIP "moa.tokenizer.lstrip"
+#define MOA_TOK_KEY_RSTRIP "moa.tokenizer.rstrip"
 
 int moa_tokenizer_n_vocab(const moa_tokenizer *t);
 int32_t moa_tokenizer_bos(const moa_tokenizer *t); /* -1: none */

@@ -233,27 +233,9 @@ int moa_embed_ids(moa_embedder *e, float *out, const moa_ids *text, int n_text, 
 
 /* ---- plain text ---- */
 
-/* The token behind a text: [SEP] of an encoder, EOS where the file asks for it; -1: none. */
-static int end_token(int32_t *id, const moa_embedder *e, moa_err *err) {
-    bool eos = false;
-    uint32_t sep = UINT32_MAX;
-    const moa_gguf *g = e->m->meta;
-    MOA_TRY(moa_gguf_bool(&eos, g, "tokenizer.ggml.add_eos_token", false, err));
-    *id = eos ? moa_tokenizer_eos(e->m->tok) : -1;
-    if (*id >= 0 || !e->m->arch->encoder) return 0;
-    MOA_TRY(moa_gguf_u32(&sep, g, "tokenizer.ggml.separator_token_id", sep, err));
-    MOA_TRY(moa_gguf_u32(&sep, g, "tokenizer.ggml.seperator_token_id", sep, err)); /* as converters spell it */
-    if (sep < (uint32_t)e->m->h.n_vocab) *id = (int32_t)sep;
-    return 0;
-}
-
 int moa_embed_tokenize(moa_ids *ids, const moa_embedder *e, const char *text, size_t n, moa_err *err) {
-    int32_t end;
     if (!e->m->tok) return moa_fail(err, MOA_EUNSUPPORTED, "%s: the model has no tokenizer", e->m->path ? e->m->path : "model");
-    MOA_TRY(moa_tokenize(ids, e->m->tok, text, n, MOA_TOK_BOS, err));
-    MOA_TRY(end_token(&end, e, err));
-    if (end < 0 || (ids->n && ids->v[ids->n - 1] == end)) return 0;
-    return moa_ids_add(ids, end) < 0 ? moa_fail(err, MOA_ENOMEM, "no memory for tokens") : 0;
+    return moa_tokenize(ids, e->m->tok, text, n, MOA_TOK_BOS | MOA_TOK_EOS, err);
 }
 
 int moa_embedder_run(moa_embedder *e, float *out, const char *const *text, const size_t *len, int n_text, moa_err *err) {

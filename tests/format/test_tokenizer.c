@@ -261,6 +261,24 @@ static void words(void **state) {
         {"moa", "What is 12+3?\n\n Yes,  no\n", "[What][ is][ ][1][2][+][3][?][\n\n][ Yes][,][ ][ no][\n]"},
         {"moa", "x \xff\xfe y", "[x][ ][\xff\xfe][ y]"},
         {"default", "a=1234 b", "[a][=][123][4][ b]"},
+        {"deepseek-coder", "ab, 12\n c", "[ab][,][ ][1][2][\n][ c]"},
+        {"seed-coder", "a!\n\n1", "[a][!][\n\n][1]"},
+        {"bailingmoe", "a\n\nb 12", "[a][\n\n][b][ ][1][2]"},
+        {"qwen35", "a\xcc\x81""b 1", "[a\xcc\x81""b][ ][1]"},
+        {"viking", "a, b12", "[a][,][ b][1][2]"},
+        {"jais-2", "a     b\n  c", "[a][    ][ b][\n][ ][ c]"},
+        {"youtu", "Foo12 \xea\xb0\x80\xe2\x80\x94""x\xe6\xbc\xa2", "[Foo][1][2][ ][\xea\xb0\x80][\xe2\x80\x94][x][\xe6\xbc\xa2]"},
+        {"chameleon", "<sentinel:12>IMGIMGABZ a1-b\t    c", "[<][sentinel][:][1][2][>][IMGIMGABZ][ a][1][-][b][\t][    ][c]"},
+        {"tiny_aya", "1234567 x12345 12345x 1.2345", "[1][234][567][ x][12][345][ ][123][45][x][ ][1][.][2][345]"},
+        {"superbpe", "of the 1234567, 12", "[of the ][1][234][567][, ][12]"},
+        {"superbpe", "123\xc2\xbd 4567", "[123\xc2\xbd][ ][4][567]"},
+        {"afmoe", "n 1234567a \xe6\xbc\xa2\xea\xb0\x80.", "[n][ ][1][234][567][a][ ][\xe6\xbc\xa2\xea\xb0\x80][.]"},
+        {"kimi-k2", "HTTPServer's 1234\xe6\xbc\xa2\xe5\xad\x97""ab  \xe6\xbc\xa2 x/\n", "[HTTPServer's][ ][123][4][\xe6\xbc\xa2\xe5\xad\x97][ab][ ][ ][\xe6\xbc\xa2][ x][/\n]"},
+        {"exaone-moe", "hello big world, it's 12", "[hello big world][,][ it]['s][ ][1][2]"},
+        {"minimax-m2", "don't HTTPServer 1234", "[don't][ HTTPServer][ ][123][4]"},
+        {"laguna", "OK 12345", "[OK][ ][123][45]"},
+        {"solar-open", "OK 12", "[OK][ ][1][2]"},
+        {"mellum2", "a 12 b", "[a][ ][1][2][ b]"},
     };
     for (size_t i = 0; i < sizeof CASE / sizeof *CASE; i++) {
         moa_pre *p;
@@ -367,10 +385,43 @@ static void long_texts(void **state) {
     free(text);
 }
 
+static int count(void *ctx, const char *p, size_t n) {
+    (void)p;
+    *(size_t *)ctx += n;
+    return 0;
+}
+
+/* Every rule cuts such texts in time, and the words cover them. */
+static void long_words(void **state) {
+    (void)state;
+    static const char *const UNIT[] = {"h", "H", " ", "\n", " \n", "1", "'", ".", "\xe6\xbc\xa2", "a ", "  x", "A\xcc\x81", "\xd9\xa0"};
+    enum { N = 1 << 18 };
+    char *text = malloc(N);
+    const char *name, *same_as;
+    assert_non_null(text);
+    for (int i = 0; moa_pre_row(&name, &same_as, i); i++) {
+        moa_pre *p;
+        moa_err err = {0};
+        if (name != same_as) continue;
+        if (moa_pre_open(&p, name, strlen(name), &err) < 0) fail_msg("%s", err.text);
+        for (size_t u = 0; u < sizeof UNIT / sizeof *UNIT; u++) {
+            const size_t k = strlen(UNIT[u]), n = N / k * k;
+            size_t sum = 0;
+            for (size_t j = 0; j < n; j++) text[j] = UNIT[u][j % k];
+            const double t0 = moa_now();
+            if (moa_pre_split(p, text, n, count, &sum, &err) < 0) fail_msg("%s: much of '%s': %s", name, UNIT[u], err.text);
+            assert_int_equal(sum, n);
+            if (moa_now() - t0 > 5) fail_msg("%s: much of '%s' took %.1f s", name, UNIT[u], moa_now() - t0);
+        }
+        moa_pre_close(p);
+    }
+    free(text);
+}
+
 /* ---- hostile vocabularies ---- */
 
 static void h_no_model(vocab *v) { v->model = NULL; }
-static void h_model(vocab *v) { v->model = "bert"; }
+static void h_model(vocab *v) { v->model = "rwkv"; }
 static void h_pre(vocab *v) { v->pre = "gpt-9"; }
 static void h_no_tokens(vocab *v) { v->no_tokens = true; }
 static void h_int_tokens(vocab *v) { v->ints_as_tokens = true; }
@@ -395,7 +446,7 @@ static void s_byte_text(vocab *v) { memcpy(v->text[10], "<0xZZ>", 7); }
 static const struct hostile { const char *name; void (*base)(vocab *), (*spoil)(vocab *); int code; const char *says; } HOSTILE[] = {
 #define H(fn, base, code, says) {#fn, base, fn, code, says}
     H(h_no_model, bpe, MOA_ENOTFOUND, "'tokenizer.ggml.model' is missing"),
-    H(h_model, bpe, MOA_EUNSUPPORTED, "tokenizer.ggml.model 'bert' is not supported"),
+    H(h_model, bpe, MOA_EUNSUPPORTED, "tokenizer.ggml.model 'rwkv' is not supported"),
     H(h_pre, bpe, MOA_EUNSUPPORTED, "tokenizer.ggml.pre 'gpt-9' is not known"),
     H(h_no_tokens, bpe, MOA_ENOTFOUND, "'tokenizer.ggml.tokens' is missing"),
     H(h_int_tokens, bpe, MOA_EFORMAT, "expected an array of strings"),
@@ -460,7 +511,7 @@ static void byte_without_token(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bpe_rules), cmocka_unit_test(bos_rules), cmocka_unit_test(spm_rules), cmocka_unit_test(phi3_rule),
-        cmocka_unit_test(words), cmocka_unit_test(any_bytes), cmocka_unit_test(any_bytes_spm), cmocka_unit_test(long_texts),
+        cmocka_unit_test(words), cmocka_unit_test(any_bytes), cmocka_unit_test(any_bytes_spm), cmocka_unit_test(long_words), cmocka_unit_test(long_texts),
         cmocka_unit_test(hostile), cmocka_unit_test(byte_without_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

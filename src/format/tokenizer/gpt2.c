@@ -113,6 +113,7 @@ static int open_gpt2(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     if (rc < 0) return moa_wrap(err, rc, "%s", t->path);
     b->whole = moa_pre_whole(b->pre);
     t->add_bos = moa_pre_bos(b->pre);
+    t->add_sep = moa_pre_sep(b->pre);
     MOA_TRY(decode_pieces(t, err));
     if (b->whole) MOA_TRY(index_pieces(b, t, err));
     return read_merges(b, t, g, err);

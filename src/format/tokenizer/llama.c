@@ -23,50 +23,20 @@ typedef struct spm {
                       * text that nothing can be joined across, so parts go one by one: small heaps, near memory. */
 } spm;
 
-static const char MARK[3] = {'\xe2', '\x96', '\x81'};
-static bool is_mark(const char *p, size_t n) { return n >= 3 && memcmp(p, MARK, 3) == 0; }
-
 /* ---- open ---- */
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
-
-/* "<0xNN>" -> NN, -1 for any other text */
-static int byte_token(moa_str s) {
-    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>' || hex(s.p[3]) < 0 || hex(s.p[4]) < 0) return -1;
-    return hex(s.p[3]) << 4 | hex(s.p[4]);
-}
-
-static int make_pieces(moa_tokenizer *t, spm *m, moa_err *err) {
-    for (int i = 0; i < t->n_vocab; i++) {
-        moa_str s = t->text[i];
-        bool byte = t->type[i] == MOA_TOKEN_BYTE, word = t->type[i] == MOA_TOKEN_NORMAL || t->type[i] == MOA_TOKEN_USER;
-        if (!byte && !word) continue;
-        char *p = moa_arena_alloc(t->arena, s.n);
-        if (!p) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the vocabulary", t->path);
-        size_t n = 0;
-        if (byte) {
-            int b = byte_token(s);
-            if (b < 0)
-                return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.tokens[%d] is '%.*s', expected <0xNN> for a byte token", t->path,
-                                i, s.n < 48 ? (int)s.n : 48, s.p);
-            p[n++] = (char)b;
-            if (t->byte_id[b] < 0) t->byte_id[b] = i;
-        } else {
-            for (size_t k = 0; k < s.n; n++) {
-                bool mark = is_mark(s.p + k, s.n - k);
-                p[n] = mark ? ' ' : s.p[k];
-                k += mark ? 3 : 1;
-            }
-            if (n && t->type[i] == MOA_TOKEN_NORMAL) moa_strtab_add(&m->by_piece, p, n, i);
-            if (n > m->longest) m->longest = n;
-            for (size_t k = 1; k < n; k++)
-                if (p[k] == ' ') m->inner[(uint8_t)p[k - 1]] = true;
+/* Pieces by their bytes. User-defined ones join too, but never hide a normal one of the same bytes. */
+static int index_pieces(moa_tokenizer *t, spm *m, moa_err *err) {
+    MOA_TRY(moa_tok_marked_pieces(t, err));
+    for (int type = MOA_TOKEN_NORMAL; type <= MOA_TOKEN_USER; type += MOA_TOKEN_USER - MOA_TOKEN_NORMAL)
+        for (int i = 0; i < t->n_vocab; i++) {
+            const moa_str s = t->piece[i];
+            if (t->type[i] != type) continue;
+            if (s.n) moa_strtab_add(&m->by_piece, s.p, s.n, i);
+            if (s.n > m->longest) m->longest = s.n;
+            for (size_t k = 1; k < s.n; k++)
+                if (s.p[k] == ' ') m->inner[(uint8_t)s.p[k - 1]] = true;
         }
-        t->piece[i] = (moa_str){p, n};
-    }
-    /* User-defined pieces join too, but never hide a normal one of the same bytes. */
-    for (int i = 0; i < t->n_vocab; i++)
-        if (t->type[i] == MOA_TOKEN_USER && t->piece[i].n) moa_strtab_add(&m->by_piece, t->piece[i].p, t->piece[i].n, i);
     return 0;
 }
 
@@ -98,7 +68,7 @@ static int open_spm(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     if (!m || moa_strtab_init(&m->by_piece, (uint64_t)t->n_vocab) < 0)
         return moa_fail(err, MOA_ENOMEM, "%s: no memory for the tokenizer", t->path);
     MOA_TRY(read_scores(t, m, g, err));
-    MOA_TRY(make_pieces(t, m, err));
+    MOA_TRY(index_pieces(t, m, err));
     t->space_prefix = true;
     return moa_gguf_bool(&t->space_prefix, g, "tokenizer.ggml.add_space_prefix", true, err);
 }
@@ -129,7 +99,7 @@ static size_t normal_form(char *out, const char *p, size_t n, bool space) {
     size_t k = 0;
     if (space) out[k++] = ' ';
     for (size_t i = 0; i < n;) {
-        bool mark = is_mark(p + i, n - i);
+        bool mark = moa_tok_is_mark(p + i, n - i);
         out[k++] = mark ? ' ' : p[i];
         i += mark ? 3 : 1;
     }

@@ -19,8 +19,9 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
-enum { WHOLE = 1, BOS = 2, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, JIT_STACK_MOST = 4 << 20 };
+enum { WHOLE = 1, BOS = 2, SEP = 4, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, JIT_STACK_MOST = 4 << 20 };
 
 /* Parts that several rules share. */
 #define SHORT_FORMS "'s|'t|'re|'ve|'m|'ll|'d"
@@ -30,9 +31,23 @@ enum { WHOLE = 1, BOS = 2, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, JIT_STACK
 #define MODERN_RE(number) SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES_RE
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define CASED_RE(tail, number)                                                                                            \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" tail "|" number            \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES_RE
+#define CASED(upper, lower, tail, number, line)                                                                                           \
+    "[^\\r\\n\\p{L}\\p{N}]?" upper "*" lower "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" upper "+" lower "*" tail "|" number                           \
+    "| ?[^\\s\\p{L}\\p{N}]+[" line "]*|" SPACES_RE
+#define CASED_RE(tail, number) CASED(UPPER, LOWER, tail, number, "\\r\\n/")
+#define NOT_HAN "\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}\\p{Han}]" /* with the other case: letters and marks of other scripts */
+#define PUNCTUATED_RE                                                                                                        \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"                          \
+    " ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES_RE
+/* Behind a space that is no line end no line end was found, so it is not looked for again (quadratic). */
+#define SPACE_STEPS_RE "(?<![^\\S\\r\\n])\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s"
+
+/* Stages that are no expressions: digits in threes counted from the right, for which an expression would look to the end of the
+ * run from every group (quadratic). GROUPS: every run of numbers. WORDS: runs of digits that no letter follows, as
+ * \d{1,3}(?=(?:\d{3})*\b). BETWEEN: cuts between groups only, as (?=(\d{3})+(?!\d)). */
+#define GROUPS "\1"
+#define GROUPS_OF_WORDS "\2"
+#define GROUPS_BETWEEN "\3"
 
 /* Cased letters as DeepSeek lists them; by number, since editors normalise some of them away. */
 #define DEEPSEEK_LETTERS \
@@ -53,7 +68,7 @@ enum { WHOLE = 1, BOS = 2, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, JIT_STACK
 
 typedef enum rule_id {
     DEFAULT, MOA, GPT2, DIGIT_GPT2, FALCON, LLAMA3, QWEN2, QWEN35, BAILING, SEED_CODER, DEEPSEEK_LLM, DEEPSEEK_CODER, DEEPSEEK_V3,
-    TEKKEN, O200K, BLOOM, VIKING
+    TEKKEN, O200K, BLOOM, VIKING, JAIS2, YOUTU, CHAMELEON, TINY_AYA, KIMI_K2, SUPERBPE, AFMOE, EXAONE_MOE
 } rule_id;
 
 static const char *const RULES[][MAX_STAGE] = {
@@ -73,13 +88,22 @@ static const char *const RULES[][MAX_STAGE] = {
     [DEEPSEEK_LLM] = {"[\\r\\n]", "\\s?[" DEEPSEEK_LETTERS "]+",
                       "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "(?<!\\s)\\s+$", "[一-龥ࠀ-一가-퟿]+", "\\p{N}+"},
     [DEEPSEEK_CODER] = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+", "\\p{N}"},
-    [DEEPSEEK_V3] = {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
-                     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
-                     " ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES_RE},
+    [DEEPSEEK_V3] = {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", PUNCTUATED_RE},
     [TEKKEN] = {CASED_RE("", "\\p{N}")},
     [O200K] = {CASED_RE("(?:" SHORT_FORMS_ANY_CASE ")?", "\\p{N}{1,3}")},
     [BLOOM] = {" ?[^(\\s|.,!?…。，、।۔،)]+"},
     [VIKING] = {" ?[^(\\s|.,!?…。，、।۔،)]+", "\\p{N}"},
+    [JAIS2] = {SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACE_STEPS_RE},
+    [YOUTU] = {"[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+", CASED_RE("(?:" SHORT_FORMS_ANY_CASE ")?", "\\p{N}")},
+    [CHAMELEON] = {"<sentinel:[0-9]+>", "IMGIMG[A-I]{1,4}Z", "[\\t\\n]|    |  ", "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", GPT2_RE},
+    [TINY_AYA] = {GROUPS_OF_WORDS, CASED_RE("(?:" SHORT_FORMS_ANY_CASE ")?", "\\p{N}{1,3}")},
+    [KIMI_K2] = {"\\p{Han}+|" CASED("[^\\p{Ll}" NOT_HAN, "[^\\p{Lu}\\p{Lt}" NOT_HAN, "(?:" SHORT_FORMS_ANY_CASE ")?", "\\p{N}{1,3}", "\\r\\n")},
+    [SUPERBPE] = {"\\p{N}+", GROUPS_BETWEEN},
+    [AFMOE] = {GROUPS, "[一-鿿㐀-䶿豈-\\x{FAFF}぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-\\x{E7F}\\x{E80}-\\x{EFF}ក-\\x{17FF}က-႟ꩠ-\\x{AA7F}ꧠ-\\x{A9FF}가-\\x{D7AF}ᄀ-ᇿ]+",
+               PUNCTUATED_RE},
+    /* A whole line can be one match: what cannot be given back is not remembered. */
+    [EXAONE_MOE] = {SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|"
+                                         "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"},
 };
 
 static const struct { const char *name; rule_id rule; int flags; } NAMES[] = {
@@ -91,7 +115,8 @@ enum { N_NAMES = sizeof NAMES / sizeof *NAMES };
 
 struct moa_pre {
     int flags, n_stage;
-    pcre2_code *code[MAX_STAGE];
+    pcre2_code *code[MAX_STAGE]; /* NULL: groups of digits */
+    char groups[MAX_STAGE];
 };
 
 bool moa_pre_row(const char **name, const char **same_as, int i) {
@@ -120,6 +145,10 @@ static int unknown_name(const char *name, size_t n, moa_err *err) {
 
 static int compile(moa_pre *p, const char *re, moa_err *err) {
     int rc;
+    if (*re <= *GROUPS_BETWEEN) {
+        p->groups[p->n_stage++] = *re;
+        return 0;
+    }
     PCRE2_SIZE at;
     pcre2_code *c = pcre2_compile((PCRE2_SPTR)re, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &rc, &at, NULL);
     if (!c) return moa_fail(err, MOA_ENOMEM, "regular expression '%.40s': PCRE2 error %d at %zu", re, rc, (size_t)at);
@@ -152,6 +181,7 @@ void moa_pre_close(moa_pre *p) {
 
 bool moa_pre_whole(const moa_pre *p) { return p->flags & WHOLE; }
 bool moa_pre_bos(const moa_pre *p) { return p->flags & BOS; }
+bool moa_pre_sep(const moa_pre *p) { return p->flags & SEP; }
 
 typedef struct splitter {
     const moa_pre *p;
@@ -174,10 +204,72 @@ static int match(splitter *s, int i, const char *text, size_t n, size_t at) {
     return pcre2_match(s->p->code[i], (PCRE2_SPTR)text, n, at, flags, s->match[i], s->context);
 }
 
+static int stage(splitter *s, int i, const char *text, size_t n);
+
+static bool in_category(uint32_t cp, utf8proc_category_t from, utf8proc_category_t to) {
+    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
+    return k >= from && k <= to;
+}
+
+/* End of the run of digits (of numbers, when all) that begins at `at`, and how many there are. */
+static size_t digits_end(size_t *count, const char *text, size_t n, size_t at, bool all) {
+    uint32_t cp;
+    for (*count = 0; at < n; ++*count) {
+        const size_t w = (size_t)moa_utf8_next(&cp, text + at, n - at);
+        const bool digit = cp < 0x80 ? cp >= '0' && cp <= '9' : in_category(cp, UTF8PROC_CATEGORY_ND, all ? UTF8PROC_CATEGORY_NO : UTF8PROC_CATEGORY_ND);
+        if (!digit) break;
+        at += w;
+    }
+    return at;
+}
+
+static bool word_goes_on(const char *text, size_t n, size_t at) {
+    uint32_t cp;
+    if (at == n) return false;
+    (void)moa_utf8_next(&cp, text + at, n - at);
+    return in_category(cp, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_PC); /* letters, marks, numbers, _ and its kin */
+}
+
+/* Cuts [*from, end) where groups of three begin, counted from the end; the first of n_digit digits is at `at`. */
+static int cut_groups(splitter *s, int i, const char *text, size_t *from, size_t at, size_t n_digit) {
+    for (uint32_t cp; n_digit; n_digit--) {
+        if (n_digit % 3 == 0) {
+            MOA_TRY(stage(s, i + 1, text + *from, at - *from));
+            *from = at;
+        }
+        at += (size_t)moa_utf8_next(&cp, text + at, 4); /* whole characters, as digits_end found them */
+    }
+    return 0;
+}
+
+static int group_stage(splitter *s, int i, const char *text, size_t n) {
+    const char how = s->p->groups[i];
+    size_t from = 0;
+    for (size_t at = 0, end, count; at < n; at = end) {
+        uint32_t cp;
+        end = digits_end(&count, text, n, at, how == *GROUPS);
+        if (!count) {
+            end = at + (size_t)moa_utf8_next(&cp, text + at, n - at);
+            continue;
+        }
+        if (how == *GROUPS_OF_WORDS && word_goes_on(text, n, end)) continue;
+        if (how != *GROUPS_BETWEEN) {
+            MOA_TRY(stage(s, i + 1, text + from, at - from));
+            from = at;
+        }
+        MOA_TRY(cut_groups(s, i, text, &from, at, count));
+        if (how == *GROUPS_BETWEEN) continue;
+        MOA_TRY(stage(s, i + 1, text + from, end - from));
+        from = end;
+    }
+    return stage(s, i + 1, text + from, n - from);
+}
+
 /* Pieces of stage s go to stage s + 1, pieces of the last one are words. */
 static int stage(splitter *s, int i, const char *text, size_t n) {
     if (n == 0) return 0;
     if (i == s->p->n_stage) return s->word(s->ctx, text, n);
+    if (!s->p->code[i]) return group_stage(s, i, text, n);
     size_t at = 0;
     while (at < n) {
         int rc = match(s, i, text, n, at);
@@ -196,7 +288,7 @@ static int splitter_init(splitter *s) {
     s->context = pcre2_match_context_create(NULL);
     bool ok = s->context != NULL;
     for (int i = 0; ok && i < s->p->n_stage; i++)
-        ok = (s->match[i] = pcre2_match_data_create_from_pattern(s->p->code[i], NULL)) != NULL;
+        ok = !s->p->code[i] || (s->match[i] = pcre2_match_data_create_from_pattern(s->p->code[i], NULL)) != NULL;
     return ok ? 0 : moa_fail(s->err, MOA_ENOMEM, "no memory to cut text into words");
 }
 

@@ -12,6 +12,7 @@ int moa_pre_open(moa_pre **out, const char *name, size_t n, moa_err *err);
 void moa_pre_close(moa_pre *p);
 bool moa_pre_whole(const moa_pre *p); /* a word that is a token is taken as it is */
 bool moa_pre_bos(const moa_pre *p);   /* default of add_bos_token */
+bool moa_pre_sep(const moa_pre *p);   /* default of add_sep_token */
 
 /* Row i of pretokenizers.def, 0 onwards; false behind the last. *same_as: the first name of the same rule, *name itself for that. */
 bool moa_pre_row(const char **name, const char **same_as, int i);

@@ -133,7 +133,7 @@ static int read_tokens(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
 }
 
 /* An id of the vocabulary; 2^32 - 1 is how some converters write "none". */
-static int read_id(int32_t *id, const moa_tokenizer *t, const moa_gguf *g, const char *key, int32_t dflt, moa_err *err) {
+int moa_tok_read_id(int32_t *id, const moa_tokenizer *t, const moa_gguf *g, const char *key, int32_t dflt, moa_err *err) {
     *id = dflt >= 0 && dflt < t->n_vocab ? dflt : -1;
     const moa_gguf_kv *kv = moa_gguf_find(g, key);
     if (!kv) return 0;
@@ -151,14 +151,22 @@ static int read_id(int32_t *id, const moa_tokenizer *t, const moa_gguf *g, const
 static const char *const ENDS[] = {
     "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "<|return|>", "<|call|>", "<|eot|>",
     "<end_of_turn>", "<|end_of_turn|>", "<|END_OF_TURN_TOKEN|>", "<EOT>", "_<EOT>", "< EOT >", "<｜end▁of▁sentence｜>",
+    "[EOT]", "<end_of_utterance>", "<|flush|>", "<|calls|>",
 };
+
+/* In the formats of gpt-oss and Solar an <|end|> closes a part of a reply, and the next part follows. */
+static void unmark_part_ends(moa_tokenizer *t) {
+    const int32_t end = moa_tokenizer_find(t, "<|end|>"), ret = moa_tokenizer_find(t, "<|return|>"), call = moa_tokenizer_find(t, "<|call|>");
+    const int32_t flush = moa_tokenizer_find(t, "<|flush|>"), calls = moa_tokenizer_find(t, "<|calls|>");
+    if (end >= 0 && end != t->eos && ((ret >= 0 && call >= 0) || (flush >= 0 && calls >= 0))) t->flag[end] &= (uint8_t)~MOA_TOKEN_EOG;
+}
 
 static int mark_ends(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     static const char *const KEYS[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
     if (t->eos >= 0) t->flag[t->eos] |= MOA_TOKEN_EOG;
     for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
         int32_t id;
-        MOA_TRY(read_id(&id, t, g, KEYS[i], -1, err));
+        MOA_TRY(moa_tok_read_id(&id, t, g, KEYS[i], -1, err));
         if (id >= 0) t->flag[id] |= MOA_TOKEN_EOG;
     }
     for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
@@ -167,6 +175,7 @@ static int mark_ends(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
         t->type[id] = MOA_TOKEN_CONTROL; /* some files call them user-defined: then users could end a turn */
         t->flag[id] |= MOA_TOKEN_EOG;
     }
+    unmark_part_ends(t);
     return 0;
 }
 
@@ -177,17 +186,43 @@ static bool contains(moa_str s, const char *word) {
     return false;
 }
 
-/* Phi-3's special tokens swallow the white space behind them (its tokenizer says rstrip; GGUF has no key for it). */
-static int mark_rstrip(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
-    static const char *const NOT[] = {"<unk>", "<s>", "<|endoftext|>"};
-    moa_str name;
+static void set_flag(moa_tokenizer *t, const char *token, uint8_t flag, bool on) {
+    const int32_t id = moa_tokenizer_find(t, token);
+    if (id >= 0) t->flag[id] = (uint8_t)(on ? t->flag[id] | flag : t->flag[id] & ~flag);
+}
+
+/* Ids listed under a key that moa writes when it reads tokenizer.json; GGUF has no key of its own for it. */
+static int mark_listed(bool *listed, moa_tokenizer *t, const moa_gguf *g, const char *key, uint8_t flag, moa_err *err) {
+    const moa_gguf_kv *kv = moa_gguf_find(g, key);
+    if (!kv) return 0;
+    if (kv->type != MOA_GGUF_ARR || kv->elem != MOA_GGUF_I32) return moa_fail(err, MOA_EFORMAT, "%s: %s: expected an array of i32", t->path, key);
+    *listed = true;
+    for (uint64_t i = 0; i < kv->count; i++) {
+        const int64_t id = moa_gguf_arr_int(kv, i);
+        if (id < 0 || id >= t->n_vocab)
+            return moa_fail(err, MOA_EFORMAT, "%s: %s[%llu] is %lld, the vocabulary has %d tokens", t->path, key, (unsigned long long)i, (long long)id, t->n_vocab);
+        t->flag[id] |= flag;
+    }
+    return 0;
+}
+
+/* Tokens that swallow the white space beside them. Files of other converters do not say so; then it is known by the model: Phi-3's
+ * special tokens take what is behind them, the mask of some encoders what is before it. */
+static int mark_strips(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    moa_str name, pre;
+    bool listed = false;
+    MOA_TRY(mark_listed(&listed, t, g, MOA_TOK_KEY_LSTRIP, MOA_TOKEN_LSTRIP, err));
+    MOA_TRY(mark_listed(&listed, t, g, MOA_TOK_KEY_RSTRIP, MOA_TOKEN_RSTRIP, err));
+    if (listed) return 0;
     MOA_TRY(moa_gguf_str(&name, g, "general.name", "", err));
+    MOA_TRY(moa_gguf_str(&pre, g, "tokenizer.ggml.pre", "", err));
+    if (contains(pre, "jina-v2-")) set_flag(t, "<mask>", MOA_TOKEN_LSTRIP, true);
+    if (contains(name, "modern-bert") || contains(pre, "modern-bert")) set_flag(t, "[MASK]", MOA_TOKEN_LSTRIP, true);
     if (!contains(name, "phi-3") && !contains(name, "phi3")) return 0;
     for (int i = 0; i < t->all.n; i++) t->flag[t->all.v[i].id] |= MOA_TOKEN_RSTRIP;
-    for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++) {
-        int32_t id = moa_tokenizer_find(t, NOT[i]);
-        if (id >= 0) t->flag[id] &= (uint8_t)~MOA_TOKEN_RSTRIP;
-    }
+    set_flag(t, "<unk>", MOA_TOKEN_RSTRIP, false);
+    set_flag(t, "<s>", MOA_TOKEN_RSTRIP, false);
+    set_flag(t, "<|endoftext|>", MOA_TOKEN_RSTRIP, false);
     return 0;
 }
 
@@ -204,20 +239,33 @@ static int collect_specials(moa_tokenizer *t, moa_err *err) {
     return rc < 0 ? moa_fail(err, rc, "%s: no memory for the special tokens", t->path) : 0;
 }
 
+/* What stands around a text. The second spelling of the separator's key is the one that converters write. */
+static int read_around(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    const bool add_bos = t->add_bos, add_sep = t->add_sep;
+    bool add_eos;
+    MOA_TRY(moa_gguf_bool(&t->add_bos, g, "tokenizer.ggml.add_bos_token", add_bos, err));
+    MOA_TRY(moa_gguf_bool(&add_eos, g, "tokenizer.ggml.add_eos_token", t->model->add_eos, err));
+    MOA_TRY(moa_gguf_bool(&t->add_sep, g, "tokenizer.ggml.add_sep_token", add_sep, err));
+    t->end = add_eos && t->eos >= 0 ? t->eos : t->add_sep || add_eos ? t->sep : -1;
+    return 0;
+}
+
 static int read_all(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     MOA_TRY(find_model(t, g, err));
     MOA_TRY(read_tokens(t, g, err));
     t->add_bos = t->model->add_bos;
+    t->add_sep = t->model->add_sep;
     memset(t->byte_id, -1, sizeof t->byte_id);
-    MOA_TRY(read_id(&t->bos, t, g, "tokenizer.ggml.bos_token_id", t->model->bos, err));
-    MOA_TRY(read_id(&t->eos, t, g, "tokenizer.ggml.eos_token_id", t->model->eos, err));
-    MOA_TRY(read_id(&t->unk, t, g, "tokenizer.ggml.unknown_token_id", t->model->unk, err));
+    MOA_TRY(moa_tok_read_id(&t->bos, t, g, "tokenizer.ggml.bos_token_id", t->model->bos, err));
+    MOA_TRY(moa_tok_read_id(&t->eos, t, g, "tokenizer.ggml.eos_token_id", t->model->eos, err));
+    MOA_TRY(moa_tok_read_id(&t->unk, t, g, "tokenizer.ggml.unknown_token_id", t->model->unk, err));
+    MOA_TRY(moa_tok_read_id(&t->sep, t, g, "tokenizer.ggml.separator_token_id", -1, err));
+    MOA_TRY(moa_tok_read_id(&t->sep, t, g, "tokenizer.ggml.seperator_token_id", t->sep, err));
     MOA_TRY(mark_ends(t, g, err)); /* before the kind looks at types */
     MOA_TRY(t->model->open(t, g, err));
-    bool add_bos = t->add_bos;
-    MOA_TRY(moa_gguf_bool(&t->add_bos, g, "tokenizer.ggml.add_bos_token", add_bos, err));
+    MOA_TRY(read_around(t, g, err));
     MOA_TRY(collect_specials(t, err));
-    return mark_rstrip(t, g, err);
+    return mark_strips(t, g, err);
 }
 
 int moa_tokenizer_open(moa_tokenizer **out, const moa_gguf *g, moa_err *err) {
@@ -249,16 +297,20 @@ void moa_tokenizer_close(moa_tokenizer *t) {
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+static int no_memory(moa_err *err) { return moa_fail(err, MOA_ENOMEM, "no memory for token ids"); }
+
 int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t n, int flags, moa_err *err) {
     const moa_specials *set = flags & MOA_TOK_SPECIAL ? &t->all : &t->user;
     int64_t first = ids->n;
     bool bos = flags & MOA_TOK_BOS && t->add_bos && t->bos >= 0, start = true;
-    if (bos && moa_ids_add(ids, t->bos) < 0) return moa_fail(err, MOA_ENOMEM, "no memory for token ids");
+    if (bos && moa_ids_add(ids, t->bos) < 0) return no_memory(err);
     for (size_t at = 0; at < n;) {
         int32_t id = -1;
-        size_t len = 0, to = moa_specials_next(&id, &len, set, text, n, at);
-        if (to > at) {
-            MOA_TRY(t->model->encode(ids, t, text + at, to - at, start, err));
+        size_t len = 0, to = moa_specials_next(&id, &len, set, text, n, at), end = to;
+        if (id >= 0 && t->flag[id] & MOA_TOKEN_LSTRIP)
+            while (end > at && is_space(text[end - 1])) end--;
+        if (end > at) {
+            MOA_TRY(t->model->encode(ids, t, text + at, end - at, start, err));
             start = false;
         }
         at = to + len;
@@ -270,9 +322,10 @@ int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t 
             bos = false;
             continue;
         }
-        if (moa_ids_add(ids, id) < 0) return moa_fail(err, MOA_ENOMEM, "no memory for token ids");
+        if (moa_ids_add(ids, id) < 0) return no_memory(err);
     }
-    return 0;
+    if (!(flags & MOA_TOK_EOS) || t->end < 0 || (ids->n > first && ids->v[ids->n - 1] == t->end)) return 0;
+    return moa_ids_add(ids, t->end) < 0 ? no_memory(err) : 0;
 }
 
 /* ---- ids to text ---- */

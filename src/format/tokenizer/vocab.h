@@ -7,6 +7,8 @@
 #include "base/arena.h"
 #include "format/tokenizer.h"
 
+#include <string.h>
+
 /* Numbers of tokenizer.ggml.token_type. */
 typedef enum moa_tok_type {
     MOA_TOKEN_NORMAL = 1, MOA_TOKEN_UNKNOWN = 2, MOA_TOKEN_CONTROL = 3, MOA_TOKEN_USER = 4, MOA_TOKEN_UNUSED = 5, MOA_TOKEN_BYTE = 6
@@ -44,7 +46,7 @@ int moa_bytes_of_chars(char *out, size_t *len, const char *p, size_t n); /* out:
 /* ---- the tokenizer ---- */
 typedef struct moa_tokenizer_model {
     const char *name, *help;
-    bool add_bos;             /* where the file does not say */
+    bool add_bos, add_eos, add_sep; /* where the file does not say */
     int32_t bos, eos, unk;    /* where the file does not say; -1: none */
     int (*open)(moa_tokenizer *t, const moa_gguf *g, moa_err *err); /* fills piece of normal and byte tokens, byte_id, own */
     void (*close)(moa_tokenizer *t);
@@ -63,12 +65,22 @@ struct moa_tokenizer {
     moa_strtab by_text;
     moa_specials all, user;   /* control + unknown + user-defined; user-defined alone */
     int32_t byte_id[256];     /* token of one byte, -1: none */
-    int32_t bos, eos, unk;
-    bool add_bos, space_prefix;
+    int32_t bos, eos, unk, sep;
+    int32_t end;              /* what stands behind a text: eos, sep or -1 */
+    bool add_bos, add_sep, space_prefix;
     moa_arena *arena;
     void *own;                /* of the kind */
 };
-enum { MOA_TOKEN_EOG = 1, MOA_TOKEN_RSTRIP = 2 /* takes the white space behind it */ };
+/* STRIP: takes the white space before it (L), behind it (R). */
+enum { MOA_TOKEN_EOG = 1, MOA_TOKEN_RSTRIP = 2, MOA_TOKEN_LSTRIP = 4 };
+
+/* Id that a key names; dflt (or -1, where the vocabulary has no such id) when it is absent. */
+int moa_tok_read_id(int32_t *id, const moa_tokenizer *t, const moa_gguf *g, const char *key, int32_t dflt, moa_err *err);
+
+/* ---- SentencePiece's spelling: U+2581 for a space, <0xNN> for a byte ---- */
+#define MOA_TOK_MARK "\xe2\x96\x81"
+static inline bool moa_tok_is_mark(const char *p, size_t n) { return n >= 3 && memcmp(p, MOA_TOK_MARK, 3) == 0; }
+int moa_tok_marked_pieces(moa_tokenizer *t, moa_err *err); /* fills piece of normal, user-defined and byte tokens, and byte_id */
 
 int moa_tok_byte(moa_ids *ids, const moa_tokenizer *t, uint8_t byte, moa_err *err); /* its token, else unknown, else an error */
 

@@ -1,0 +1,276 @@
+/* test_normal_forms.c - the tokenizers that bring text to a normal form first, WordPiece and unigram: ids worked out by hand, what
+ * the files say and what is seen from the tokens, maps of characters that are damaged.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "format/tokenizer.h"
+
+#include "base/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+typedef struct loaded { moa_gguf *g; moa_tokenizer *t; } loaded;
+
+/* Writes the keys and opens them; the output is freed. */
+static int try_load(loaded *l, moa_gguf_out *o, moa_err *err) {
+    char path[300];
+    const char *dir = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/moa-normal-%d.gguf", dir ? dir : "/tmp", (int)getpid());
+    *l = (loaded){NULL, NULL};
+    if (moa_gguf_write(o, path, err) < 0 || moa_gguf_open(&l->g, path, err) < 0) fail_msg("%s", err->text);
+    unlink(path);
+    moa_gguf_out_free(o);
+    return moa_tokenizer_open(&l->t, l->g, err);
+}
+
+static loaded load(moa_gguf_out *o) {
+    loaded l;
+    moa_err err = {0};
+    if (try_load(&l, o, &err) < 0) fail_msg("%s", err.text);
+    return l;
+}
+
+static void unload(loaded l) {
+    moa_tokenizer_close(l.t);
+    moa_gguf_close(l.g);
+}
+
+static void expect(const moa_tokenizer *t, const char *text, int flags, const int32_t *want, int64_t n) {
+    moa_ids ids = {0};
+    moa_err err = {0};
+    if (moa_tokenize(&ids, t, text, strlen(text), flags, &err) < 0) fail_msg("'%s': %s", text, err.text);
+    if (ids.n != n || (n && memcmp(ids.v, want, (size_t)n * sizeof *want) != 0)) {
+        for (int64_t i = 0; i < ids.n; i++) printf(" %d", ids.v[i]);
+        fail_msg("'%s': got the above", text);
+    }
+    moa_ids_deinit(&ids);
+}
+#define EXPECT(t, text, flags, ...) \
+    expect(t, text, flags, (const int32_t[]){__VA_ARGS__}, (int64_t)(sizeof(const int32_t[]){__VA_ARGS__} / sizeof(int32_t)))
+
+static moa_gguf_out *keys(const char *model, const char *const *token, const int32_t *type, const float *score, uint64_t n) {
+    moa_gguf_out *o = moa_gguf_out_new();
+    moa_str s[64];
+    for (uint64_t i = 0; i < n; i++) s[i] = (moa_str){token[i], strlen(token[i])};
+    moa_gguf_put_str(o, "tokenizer.ggml.model", model, strlen(model));
+    moa_gguf_put_strs(o, "tokenizer.ggml.tokens", s, n);
+    moa_gguf_put_arr(o, "tokenizer.ggml.token_type", MOA_GGUF_I32, type, n);
+    if (score) moa_gguf_put_arr(o, "tokenizer.ggml.scores", MOA_GGUF_F32, score, n);
+    return o;
+}
+
+/* ---- WordPiece ---- */
+
+#define W "\xe2\x96\x81"
+enum { PAD, UNK, CLS, SEP, UN, AFF, ABLE, HELLO, COMMA, E, HAN, IN_AFF, IN_ABLE, IN_S, CAFE, BRACKET, N_WP };
+static const char *const MARKED[N_WP] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", W "un", W "aff", W "able", W "hello", W ",", W "e", W "\xe6\xbc\xa2", "aff", "able", "s", W "cafe", "[unused1]"};
+static const char *const HASHED[N_WP] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "aff", "able", "hello", ",", "e", "\xe6\xbc\xa2", "##aff", "##able", "##s", "cafe", "[unused1]"};
+static const int32_t WP_TYPE[N_WP] = {3, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+static void word_piece_rules(const moa_tokenizer *t) {
+    EXPECT(t, "unaffable", 0, UN, IN_AFF, IN_ABLE);
+    EXPECT(t, "Hello, UNAFFABLEs", MOA_TOK_BOS | MOA_TOK_EOS, CLS, HELLO, COMMA, UN, IN_AFF, IN_ABLE, IN_S, SEP);
+    EXPECT(t, "hello,hello", 0, HELLO, COMMA, HELLO);
+    EXPECT(t, "hellox unx", 0, UNK, UNK);                                 /* a whole word, not a part of it */
+    EXPECT(t, "caf\xc3\xa9 CAFE\xcc\x81 \xc3\x89", 0, CAFE, CAFE, E);     /* composed, taken apart, capital */
+    EXPECT(t, "e\xe6\xbc\xa2""e", 0, E, HAN, E);                          /* Han characters are words */
+    EXPECT(t, "\xe2\x80\x83hello\xc2\xa0hello\t\nhello", 0, HELLO, HELLO, HELLO);
+    EXPECT(t, "he\xe2\x80\x8bl\x01lo\xff", 0, HELLO);                     /* control and format characters are dropped */
+    EXPECT(t, "[CLS]", 0, UNK, UNK, UNK);                                 /* text of users: brackets and letters */
+    EXPECT(t, "[CLS] hello [SEP]", MOA_TOK_BOS | MOA_TOK_SPECIAL | MOA_TOK_EOS, CLS, HELLO, SEP); /* each once */
+    EXPECT(t, "", MOA_TOK_BOS | MOA_TOK_EOS, CLS, SEP);
+    EXPECT(t, "hello", MOA_TOK_BOS, CLS, HELLO);
+    char *s, word[300] = "un";
+    size_t n;
+    moa_err err;
+    assert_int_equal(moa_detokenize(&s, &n, t, (int32_t[]){CLS, HELLO, COMMA, UN, IN_AFF, SEP}, 6, false, &err), 0);
+    assert_string_equal(s, "hello , unaff");
+    free(s);
+    memset(word + 2, 's', 98);
+    moa_ids ids = {0};
+    assert_int_equal(moa_tokenize(&ids, t, word, 100, 0, &err), 0);
+    assert_int_equal(ids.n, 99); /* a hundred characters are a word, one more is unknown */
+    word[100] = 's';
+    EXPECT(t, word, 0, UNK);
+    moa_ids_deinit(&ids);
+}
+
+static void word_piece(void **state) {
+    (void)state;
+    loaded l = load(keys("bert", MARKED, WP_TYPE, NULL, N_WP));
+    word_piece_rules(l.t);
+    unload(l);
+    l = load(keys("bert", HASHED, WP_TYPE, NULL, N_WP));
+    word_piece_rules(l.t);
+    unload(l);
+    moa_gguf_out *o = keys("bert", MARKED, WP_TYPE, NULL, N_WP);
+    moa_gguf_put_bool(o, "tokenizer.ggml.add_bos_token", false);
+    moa_gguf_put_bool(o, "tokenizer.ggml.add_sep_token", false);
+    l = load(o);
+    EXPECT(l.t, "hello", MOA_TOK_BOS | MOA_TOK_EOS, HELLO);
+    unload(l);
+}
+
+static void word_piece_forms(void **state) {
+    (void)state;
+    static const char *const CASED[] = {"[UNK]", W "Hello", W "hello", W "caf\xc3\xa9", W "cafe"};
+    static const int32_t type[] = {3, 1, 1, 1, 1};
+    loaded l = load(keys("bert", CASED, type, NULL, 5)); /* capitals and accents are kept where tokens have them */
+    EXPECT(l.t, "Hello hello caf\xc3\xa9 cafe HELLO", 0, 1, 2, 3, 4, 0);
+    unload(l);
+    moa_gguf_out *o = keys("bert", CASED, type, NULL, 5); /* a key says otherwise */
+    moa_gguf_put_bool(o, "tokenizer.ggml.normalizer.lowercase", true);
+    moa_gguf_put_bool(o, "tokenizer.ggml.normalizer.strip_accents", true);
+    l = load(o);
+    EXPECT(l.t, "Hello caf\xc3\xa9", 0, 2, 4);
+    unload(l);
+    moa_err err = {0};
+    assert_int_equal(try_load(&l, keys("bert", CASED + 1, type + 1, NULL, 4), &err), MOA_EFORMAT);
+    assert_non_null(strstr(err.text, "unknown_token_id"));
+    moa_gguf_close(l.g);
+}
+
+/* ---- unigram ---- */
+
+enum { U_PAD, U_EOS, U_UNK, U_M, U_A, U_B, U_AB, U_MA, U_MAB, U_BA, U_FI, N_U };
+static const char *const UNI[N_U] = {"<pad>", "</s>", "<unk>", W, "a", "b", "ab", W "a", W "ab", "ba", "fi"};
+static const int32_t U_TYPE[N_U] = {3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1};
+static const float U_SCORE[N_U] = {0, 0, 0, -2, -3, -3, -4, -4, -8, -1, -5};
+
+static void unigram(void **state) {
+    (void)state;
+    loaded l = load(keys("t5", UNI, U_TYPE, U_SCORE, N_U));
+    EXPECT(l.t, "ab", 0, U_M, U_AB);                  /* -2 -4 = -6 beats -4 -3 and -8 */
+    EXPECT(l.t, "aba", 0, U_MA, U_BA);                /* -5 beats -2 -4 -3 */
+    EXPECT(l.t, "  a   b  ", MOA_TOK_BOS | MOA_TOK_EOS, U_MA, U_M, U_B, U_EOS); /* spaces as one; the end, no beginning */
+    EXPECT(l.t, "xyzb", 0, U_M, U_UNK, U_B);          /* a run of unknown characters is one token */
+    EXPECT(l.t, "\xff", 0, U_M, U_UNK);
+    EXPECT(l.t, "a</s>", MOA_TOK_SPECIAL | MOA_TOK_EOS, U_MA, U_EOS);
+    expect(l.t, "   ", 0, NULL, 0);
+    char *s;
+    size_t n;
+    moa_err err;
+    assert_int_equal(moa_detokenize(&s, &n, l.t, (int32_t[]){U_MA, U_BA, U_M, U_B, U_EOS}, 5, false, &err), 0);
+    assert_string_equal(s, "aba b");
+    free(s);
+    unload(l);
+    moa_gguf_out *o = keys("t5", UNI, U_TYPE, U_SCORE, N_U);
+    moa_gguf_put_bool(o, "tokenizer.ggml.remove_extra_whitespaces", false);
+    moa_gguf_put_bool(o, "tokenizer.ggml.add_space_prefix", false);
+    moa_gguf_put_bool(o, "tokenizer.ggml.add_eos_token", false);
+    l = load(o);
+    EXPECT(l.t, " a  b ", MOA_TOK_EOS, U_MA, U_M, U_M, U_B, U_M);
+    unload(l);
+    moa_err none = {0};
+    assert_int_equal(try_load(&l, keys("t5", UNI, U_TYPE, NULL, N_U), &none), MOA_ENOTFOUND);
+    assert_non_null(strstr(none.text, "tokenizer.ggml.scores"));
+    moa_gguf_close(l.g);
+}
+
+/* A double array of the map "X" -> "ab", "Y" -> " ", U+FB01 -> "fi". Offsets are chosen by hand: the root's children lie at 256 ^ c, and so
+ * on; a node's value lies at the node's offset itself. */
+static void put_unit(uint8_t *map, uint32_t at, uint32_t offset, uint32_t label, uint32_t value) {
+    const uint32_t u = offset << 10 | value << 8 | label;
+    for (int i = 0; i < 4; i++) map[4 + 4 * at + (uint32_t)i] = (uint8_t)(u >> 8 * i);
+}
+
+enum { UNITS = 2048, MAP_TEXT = 4 + 4 * UNITS, MAP = MAP_TEXT + 8 };
+static void make_map(uint8_t *map) {
+    memset(map, 0, MAP);
+    map[0] = 0, map[1] = UNITS * 4 >> 8; /* bytes of the array, little-endian */
+    put_unit(map, 0, 256, 0, 0);
+    /* node at 256 ^ c with offset (node ^ base): base is where its children begin */
+    put_unit(map, 256 ^ 'X', (256 ^ 'X') ^ 512, 'X', 1);
+    put_unit(map, 256 ^ 'Y', (256 ^ 'Y') ^ 768, 'Y', 1);
+    put_unit(map, 256 ^ 0xef, (256 ^ 0xef) ^ 1024, 0xef, 0);
+    put_unit(map, 1024 ^ 0xac, (1024 ^ 0xac) ^ 1280, 0xac, 0);
+    put_unit(map, 1280 ^ 0x81, (1280 ^ 0x81) ^ 1536, 0x81, 1);
+    static const struct { uint32_t at, value; } to[] = {{512, 0}, {768, 3}, {1536, 5}};
+    for (size_t i = 0; i < 3; i++) {
+        uint8_t *u = map + 4 + 4 * to[i].at;
+        u[0] = (uint8_t)to[i].value, u[3] = 0x80;
+    }
+    memcpy(map + MAP_TEXT, "ab\0 \0fi", 8);
+}
+
+static int load_map(loaded *l, const uint8_t *map, uint64_t n, moa_err *err) {
+    moa_gguf_out *o = keys("t5", UNI, U_TYPE, U_SCORE, N_U);
+    moa_gguf_put_arr(o, "tokenizer.ggml.precompiled_charsmap", MOA_GGUF_U8, map, n);
+    return try_load(l, o, err);
+}
+
+static void character_map(void **state) {
+    (void)state;
+    static uint8_t map[MAP];
+    loaded l;
+    moa_err err = {0};
+    make_map(map);
+    if (load_map(&l, map, MAP, &err) < 0) fail_msg("%s", err.text);
+    EXPECT(l.t, "XY\xef\xac\x81", 0, U_M, U_AB, U_M, U_FI);
+    EXPECT(l.t, "\xef\xac", 0, U_M, U_UNK); /* half of it is none of it */
+    unload(l);
+}
+
+static void refuse_map(uint8_t *map, uint64_t n, const char *says) {
+    loaded l;
+    moa_err err = {0};
+    const int rc = load_map(&l, map, n, &err);
+    if (rc >= 0 || !strstr(err.text, says)) fail_msg("%d '%s', expected '%s'", rc, err.text, says);
+    assert_null(l.t);
+    moa_gguf_close(l.g);
+    make_map(map);
+}
+
+static void damaged_maps(void **state) {
+    (void)state;
+    static uint8_t map[MAP];
+    make_map(map);
+    refuse_map(map, 3, "an array of 0 bytes in 3");
+    refuse_map(map, MAP_TEXT, "replacements behind it");
+    map[0] = 2;
+    refuse_map(map, MAP, "expected a multiple of 4");
+    put_unit(map, 256 ^ 'X', 1 << 20, 'X', 1);
+    refuse_map(map, MAP, "the file is damaged");
+    map[4 + 4 * 768] = 200; /* a replacement behind the end */
+    refuse_map(map, MAP, "the file is damaged");
+    map[MAP - 1] = 'x'; /* a replacement without its end */
+    refuse_map(map, MAP, "the file is damaged");
+}
+
+/* ---- in time ---- */
+
+static void long_texts(void **state) {
+    (void)state;
+    static const char *const UNIT[] = {"a", " ", "ab ", ",", "\xe6\xbc\xa2", "\xcc\x81\xcc\xa3", "x", "s"};
+    enum { N = 1 << 19 };
+    char *text = malloc(N + 1);
+    assert_non_null(text);
+    loaded l[] = {load(keys("bert", MARKED, WP_TYPE, NULL, N_WP)), load(keys("t5", UNI, U_TYPE, U_SCORE, N_U))};
+    for (size_t k = 0; k < 2; k++)
+        for (size_t u = 0; u < sizeof UNIT / sizeof *UNIT; u++) {
+            const size_t w = strlen(UNIT[u]);
+            for (size_t i = 0; i < N; i++) text[i] = UNIT[u][i % w];
+            moa_ids ids = {0};
+            moa_err err = {0};
+            const double t0 = moa_now();
+            if (moa_tokenize(&ids, l[k].t, text, N, 0, &err) < 0) fail_msg("%s", err.text);
+            if (moa_now() - t0 > 10) fail_msg("much of '%s' took %.1f s", UNIT[u], moa_now() - t0);
+            moa_ids_deinit(&ids);
+        }
+    unload(l[0]);
+    unload(l[1]);
+    free(text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(word_piece),    cmocka_unit_test(word_piece_forms), cmocka_unit_test(unigram),
+        cmocka_unit_test(character_map), cmocka_unit_test(damaged_maps),     cmocka_unit_test(long_texts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
