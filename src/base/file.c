@@ -51,6 +51,7 @@ int moa_read_file(char **out, size_t *len, const char *path, size_t max, moa_err
     bool in = strcmp(path, "-") == 0;
     int fd = in ? 0 : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return fail_errno(err, path, "open");
+    if (in) path = "standard input";
     moa_buf b;
     moa_buf_init(&b, max);
     char part[1 << 16];

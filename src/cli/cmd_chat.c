@@ -100,12 +100,13 @@ static int set_mix(chat *c, const char *text, moa_err *err) {
 
 static int set_model(chat *c, const char *name, moa_err *err) {
     moa_backend *b;
+    if (c->spec.n_proposer_name) return moa_fail(err, MOA_EINVAL, "%s names its own models; /mix names others", c->spec.label);
     MOA_TRY(moa_pool_get(&b, c->pool, name, err));
     char *own = strdup(name);
     if (!own) return moa_fail(err, MOA_ENOMEM, "a model's name");
     free(c->model);
     c->model = own;
-    if (c->spec.n_proposer_name == 0) c->spec.bound[0] = b;
+    c->spec.bound[0] = b;
     return 0;
 }
 
@@ -141,9 +142,11 @@ static int talk(chat *c, moa_err *err) {
         }
         if (n < 0) break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
-        if (n == 0) continue;
+        if (strspn(line, " \t") == (size_t)n) continue;
         moa_err e = {0};
-        int done = line[0] == '/' ? command(c, line, &e) : turn(c, line, &e);
+        int done = strlen(line) < (size_t)n ? moa_fail(&e, MOA_EINVAL, "the line holds a zero byte: not text")
+                   : line[0] == '/'         ? command(c, line, &e)
+                                            : turn(c, line, &e);
         if (done > 0) break;
         c->failed = done < 0;
         if (done == MOA_ECANCELED) fputs("(stopped; this turn is forgotten)\n", stderr);

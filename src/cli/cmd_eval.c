@@ -95,6 +95,7 @@ static int save(const char *path, moa_buf *b, moa_err *err) {
 static int try_file(const char *path, moa_err *err) {
     moa_writer *w;
     if (!path) return 0;
+    if (!*path) return moa_fail(err, MOA_EUSAGE, "the name of a file to write is empty");
     MOA_TRY(moa_writer_open(&w, path, err));
     moa_writer_abort(w);
     return 0;
@@ -197,6 +198,7 @@ static int run(int argc, char **argv) {
     if (rc >= 0) rc = try_file(v[O_PLOT].s, &err);
     if (rc >= 0) rc = open_tasks(&tasks, set, e.seed, v[O_N].set ? (int)v[O_N].i : 20, &err);
     e.tasks = tasks;
+    if (rc >= 0 && v[O_JOURNAL].set && !*v[O_JOURNAL].s) rc = moa_fail(&err, MOA_EUSAGE, "--journal: the file's name is empty");
     if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);
     if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.models, &err);
     if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, open_remembered, &o, &err);

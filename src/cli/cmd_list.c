@@ -114,7 +114,7 @@ enum { N_KIND = sizeof kinds / sizeof *kinds };
 static int run(int argc, char **argv);
 static const moa_opt opts[] = {MOA_ROWS_END};
 const moa_command moa_command_list = {
-    .name = "list", .usage = "KIND", .help = "list models, mixes and everything else that is built in",
+    .name = "list", .usage = "[KIND]", .help = "list models, mixes and everything else that is built in",
     .more = "moa list alone shows the kinds.", .opts = opts, .run = run};
 
 static int run(int argc, char **argv) {

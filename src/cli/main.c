@@ -24,7 +24,8 @@ static int unknown(const char *name) {
     for (int i = 0; i < n && i < 64; i++) names[i] = c[i]->name;
     const char *near = moa_nearest(name, names, n < 64 ? n : 64);
     fprintf(stderr, "moa: unknown command '%s'\n", name);
-    if (near) fprintf(stderr, "  hint: did you mean 'moa %s'?\n", near);
+    if (*name == '-') fprintf(stderr, "  hint: options come after the command, as in: moa run %s ...\n", name);
+    else if (near) fprintf(stderr, "  hint: did you mean 'moa %s'?\n", near);
     fprintf(stderr, "  moa --help lists all commands\n");
     return 2;
 }

@@ -29,7 +29,7 @@ static void slurp(char *d, size_t n, const char *path) {
 /* Runs `$MOA ARGS`; %M in args stands for the model. Returns the exit code; stdout in out, stderr in err_text. */
 static int moa(const char *args) {
     char cmd[2048], *at;
-    snprintf(cmd, sizeof cmd, "MOA_MODELS= OMP_NUM_THREADS=1 '%s' %s >%s 2>%s </dev/null", getenv("MOA"), args, out_path, err_path);
+    snprintf(cmd, sizeof cmd, "MOA_MODELS= OMP_NUM_THREADS=1 '%s' </dev/null >%s 2>%s %s", getenv("MOA"), out_path, err_path, args);
     while ((at = strstr(cmd, "%M"))) {
         char rest[1024];
         snprintf(rest, sizeof rest, "%s", at + 2);
@@ -101,6 +101,10 @@ static void test_exit_codes(void **state) {
         {"bench", 2, "missing"},
         {"bench sped -m %M", 2, "did you mean speed"},
         {"list mixs", 2, "did you mean mixes"},
+        {"-m %M hello", 2, "options come after the command"},
+        {"eval microworld -m %M --journal ''", 2, "name is empty"},
+        {"eval microworld -m %M --table ''", 2, "is empty"},
+        {"run -m %M - </tmp", 1, "standard input: cannot read"},
         {"chat extra", 2, "unexpected"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -339,13 +343,15 @@ static void test_chat(void **state) {
     (void)state;
     need_program();
     char cmd[2048];
-    snprintf(cmd, sizeof cmd, "printf 'hello\\n/mix vote:n=2\\n/mix nothing\\n/reset\\nlast\\n' | '%s' chat -q -m %s --max-tokens 6 -n 2 >%s 2>%s", getenv("MOA"), model,
+    snprintf(cmd, sizeof cmd, "printf 'hello\\n  \\na\\000b\\n/mix vote:n=2\\n/mix nothing\\n/mix single:proposers=%s\\n/model x\\n/reset\\nlast\\n' | '%s' chat -q -m %s --max-tokens 6 -n 2 >%s 2>%s", model, getenv("MOA"), model,
              out_path, err_path);
     assert_int_equal(WEXITSTATUS(system(cmd)), 0);
     slurp(out, sizeof out, out_path);
     slurp(err_text, sizeof err_text, err_path);
     assert_true(strlen(out) > 0);
     assert_non_null(strstr(err_text, "unknown mix 'nothing'"));
+    assert_non_null(strstr(err_text, "zero byte"));
+    assert_non_null(strstr(err_text, "names its own models"));
 }
 
 /* --ctx beyond what the model reads is said, and works with what there is. */
