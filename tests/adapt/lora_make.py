@@ -25,7 +25,7 @@ CASES = {
     'dora': ('llama', 'llama', {'dora': True, 'bias': True}), 'embedding': ('llama', 'llama', {'embedding': True}),
     'mixtral': ('mixtral', 'mixtral', {}), 'qwen2': ('qwen2', 'qwen2', {'bias': True}), 'qwen2moe': ('qwen2moe', 'qwen2moe', {}),
     'phi3': ('phi3', 'phi3', {}), 'gemma2': ('gemma2', 'gemma2', {'regex': True}), 'granite': ('granite', 'granite', {'linear': True}),
-    'olmoe': ('olmoe', 'olmoe', {}), 'deepseek2': ('deepseek2-lite', 'deepseek2', {}),
+    'olmoe': ('olmoe', 'olmoe', {}), 'q8': ('llama', 'llama', {'q8': True, 'dora': True}), 'deepseek2': ('deepseek2-lite', 'deepseek2', {}),
 }
 
 
@@ -108,7 +108,9 @@ def make(folder, name):
 def attempt(folder, name, seed):
     case, family, opt = CASES[name]
     b = make_arch.Builder([11, seed])
-    make_arch.CASES[case](b)
+    make_arch.CASES[case](b, **(make_arch.Q8_CASES['llama'] if opt.get('q8') else {}))
+    if opt.get('q8'):  # what the blocks stand for, which become the same blocks again
+        b.tensors = {k: gguf.from_q8_0(gguf.to_q8_0(v), v.shape) if v.ndim == 2 else v for k, v in b.tensors.items()}
     b.tokenizer()
     ids = b.rng.integers(3, b.vocab, 40)
     rng, out = np.random.default_rng([3, len(name)]), {}
@@ -146,7 +148,7 @@ def attempt(folder, name, seed):
     y = arch_ref.forward(m, ids)
     if m.least_gap <= make_arch.LEAST_GAP:
         return None
-    make_arch.save(os.path.join(folder, name), b, ids, y)
+    make_arch.save(os.path.join(folder, name), b, ids, y, opt.get('q8', False))
     return len(ids), y.shape[1]
 
 

@@ -136,16 +136,16 @@ static void test_merged(void **state) {
         cases++;
     }
     fclose(f);
-    assert_true(cases >= 13);
+    assert_int_equal(cases, 14);
 }
 
 /* ---- batches, threads ---- */
 
 static void test_bits(void **state) {
     (void)state;
-    static const char *const names[] = {"dora", "mixtral", "embedding"};
+    static const char *const names[] = {"dora", "mixtral", "embedding", "q8"};
     make_cases();
-    for (size_t c = 0; c < 3; c++) {
+    for (size_t c = 0; c < 4; c++) {
         loaded l = load(names[c], names[c], 0.7f);
         int32_t *ids = read_all(path_of(names[c], ".ids"));
         const size_t bytes = (size_t)(40 * l.m->h.n_vocab) * sizeof(float);
