@@ -118,6 +118,46 @@ static void add_case(moa_buf *cases, const char *template, json_t *vars) {
     json_decref(o);
 }
 
+/* Reasoning beside the content and in it, calls of tools (arguments as an object and as text) with their answers, several calls at
+ * once, contents in parts, nothing at all: with and without a list of tools. */
+static const char *const DIALOGUES[] = {
+    "[{'role':'user','content':'2+2?'},{'role':'assistant','reasoning_content':'Two and two.','content':'4'},{'role':'user','content':'And 3?'}]",
+    "[{'role':'system','content':'Be brief.'},{'role':'user','content':'2+2?'},{'role':'assistant','content':'<think>\\nTwo.\\n</think>\\n\\n4'},{'role':'user','content':'ok'}]",
+    "[{'role':'user','content':'Weather in \u00c9vian?'},{'role':'assistant','content':'','reasoning_content':'Ask.','tool_calls':[{'id':'call12345','type':'function',"
+    "'function':{'name':'weather','arguments':{'city':'\u00c9vian','days':2,'fine':true,'x':null}}}]},{'role':'tool','tool_call_id':'call12345','name':'weather','content':'{\"t\": 21.5}'}]",
+    "[{'role':'system','content':'S'},{'role':'user','content':'Both?'},{'role':'assistant','content':null,'tool_calls':[{'id':'abcdefgh1','type':'function','function':{'name':'a','arguments':'{\"k\": 1}'}},"
+    "{'id':'abcdefgh2','type':'function','function':{'name':'b','arguments':'{}'}}]},{'role':'tool','tool_call_id':'abcdefgh1','content':'one'},{'role':'tool','tool_call_id':'abcdefgh2','content':'two'},"
+    "{'role':'assistant','content':'Done.'},{'role':'user','content':'Thanks'}]",
+    "[{'role':'user','content':[{'type':'text','text':'in parts'},{'type':'text','text':' of two'}]}]",
+    "[{'role':'user','content':'a'},{'role':'user','content':'b'}]",
+    "[{'role':'assistant','content':'first'}]",
+    "[]",
+};
+static const char TOOLS[] = "[{'type':'function','function':{'name':'weather','description':'The weather <now> & then','parameters':{'type':'object','properties':{'city':{'type':'string',"
+                            "'description':'a town'},'days':{'type':'integer','enum':[1,2]}},'required':['city']}}}]";
+
+static json_t *quoted(const char *s) {
+    char *t = strdup(s);
+    json_error_t e;
+    for (char *p = t; p && *p; p++)
+        if (*p == '\'') *p = '"';
+        else if (*p == '"') *p = '\'';
+    json_t *v = json_loads(t, 0, &e);
+    if (!v) fail_msg("%s: %s", s, e.text);
+    free(t);
+    return v;
+}
+
+static void add_dialogues(moa_buf *cases, const char *text) {
+    for (size_t i = 0; i < sizeof DIALOGUES / sizeof *DIALOGUES; i++)
+        for (int tools = 0; tools < 2; tools++) {
+            json_t *vars = json_pack("{s:o, s:o, s:s, s:s, s:b}", "messages", quoted(DIALOGUES[i]), "tools", tools ? quoted(TOOLS) : json_null(), "bos_token", "<s>",
+                                     "eos_token", "</s>", "add_generation_prompt", i % 2 == 0);
+            add_case(cases, text, vars);
+            json_decref(vars);
+        }
+}
+
 /* Each published template with each message list, with and without settings that templates ask for. */
 static void add_published(moa_buf *cases, const char *dir) {
     static const char *const lists[] = {"simple", "system", "tool_use"};
@@ -142,9 +182,21 @@ static void add_published(moa_buf *cases, const char *dir) {
             add_case(cases, text, vars);
             json_decref(vars);
         }
+        add_dialogues(cases, text);
         free(text);
     }
     closedir(d);
+}
+
+/* A python3 that has jinja2: the first one in PATH, or Debian's. NULL: none. */
+static const char *python(void) {
+    static const char *const names[] = {"python3", "/usr/bin/python3"};
+    char cmd[128];
+    for (int i = 0; i < 2; i++) {
+        snprintf(cmd, sizeof cmd, "%s -c 'import jinja2' 2>/dev/null", names[i]);
+        if (system(cmd) == 0) return names[i];
+    }
+    return NULL;
 }
 
 static void published_templates(void **state) {
@@ -156,7 +208,8 @@ static void published_templates(void **state) {
     moa_buf_init(&cases, MAX_FILE);
     snprintf(dir, sizeof dir, "%s/data/templates", shared());
     add_published(&cases, dir);
-    if (!cases.len || system("python3 -c 'import jinja2' 2>/dev/null") != 0) {
+    const char *py = cases.len ? python() : NULL;
+    if (!py) {
         print_message("skip: %s\n", cases.len ? "no python3 with jinja2 (apt-get install python3-jinja2)" : "no data/templates under MOA_SHARED");
         moa_buf_deinit(&cases);
         skip();
@@ -164,7 +217,7 @@ static void published_templates(void **state) {
     int fd = mkstemp(in);
     assert_true(fd >= 0 && write(fd, cases.data, cases.len) == (ssize_t)cases.len);
     close(fd);
-    snprintf(cmd, sizeof cmd, "JINJA_REF_NOW=%d python3 tests/format/jinja_ref.py < %s", NOW, in);
+    snprintf(cmd, sizeof cmd, "JINJA_REF_NOW=%d %s tests/format/jinja_ref.py < %s", NOW, py, in);
     char *answers = output_of(cmd, &n);
     unlink(in);
     assert_non_null(answers);
