@@ -115,7 +115,7 @@ static void overlap(file *f) {
 
 static const struct damage { const char *name; void (*make)(file *); int code; const char *says; } DAMAGE[] = {
 #define D(fn, code, says) {#fn, fn, code, says}
-    D(empty, MOA_EFORMAT, "magic"),
+    D(empty, MOA_EFORMAT, "the file is empty"),
     D(wrong_magic, MOA_EFORMAT, "magic is 'GGML', expected 'GGUF'"),
     D(short_header, MOA_EFORMAT, "offset 8: number of tensors takes 8 bytes, the file has 2 left"),
     D(version_1, MOA_EUNSUPPORTED, "version 1, expected 2 or 3"),
