@@ -242,7 +242,7 @@ static void print(const result *r, const trainees *q, const moa_exec *x, bool js
     printf("  together  %8.1f ms   %.0f tokens/s   %.0f GFLOP/s in dense products\n", all * 1e3, TOKENS / all, flops / all / 1e9);
     printf("  products alone %3.1f ms   %.0f GFLOP/s\n  ratio     %8.1f %%\n", r->bare * 1e3, flops / r->bare / 1e9, 100 * r->bare / all);
     for (int k = 0; k < q->n; k++)
-        printf("  update    %8.1f ms   with it, by %s: %.1f ms a step, %.0f tokens/s\n", r->update[k] * 1e3, q->of[k].o->name,
+        printf("  update    %8.1f ms   by %s; the whole step %.1f ms, %.0f tokens/s\n", r->update[k] * 1e3, q->of[k].o->name,
                (all + r->update[k]) * 1e3, TOKENS / (all + r->update[k]));
 }
 
