@@ -139,3 +139,59 @@ int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const m
     json_decref(vars);
     return rc;
 }
+
+/* ---- conversations as JSON ---- */
+
+/* "arguments": "{...}" becomes the object; text that is none stays text. */
+static void open_arguments(json_t *message) {
+    size_t i;
+    json_t *call;
+    json_array_foreach(json_object_get(message, "tool_calls"), i, call) {
+        json_t *f = json_object_get(call, "function"), *args = json_object_get(f, "arguments");
+        json_t *v = json_is_string(args) ? json_loadb(json_string_value(args), json_string_length(args), 0, NULL) : NULL;
+        if (v) json_object_set_new(f, "arguments", v);
+    }
+}
+
+static int check_messages(const json_t *list, moa_err *err) {
+    if (!json_is_array(list)) return moa_fail(err, MOA_EINVAL, "messages is not an array");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!json_is_string(json_object_get(json_array_get(list, i), "role")))
+            return moa_fail(err, MOA_EINVAL, "messages[%zu] has no role", i);
+    return 0;
+}
+
+/* The system text in front of the first user's, where the template would lose it; contents in parts are left alone. */
+static void fold_system_json(json_t *list) {
+    const json_t *first = json_array_get(list, 0);
+    const char *role = json_string_value(json_object_get(first, "role")), *system = json_string_value(json_object_get(first, "content"));
+    if (!role || !system || strcmp(role, "system") != 0) return;
+    for (size_t i = 1; i < json_array_size(list); i++) {
+        json_t *m = json_array_get(list, i);
+        const char *text = json_string_value(json_object_get(m, "content"));
+        if (strcmp(json_string_value(json_object_get(m, "role")), "user") != 0 || !text) continue;
+        if (json_object_set_new(m, "content", json_sprintf("%s\n%s", system, text)) == 0) json_array_remove(list, 0);
+        return;
+    }
+    json_object_set_new(json_array_get(list, 0), "role", json_string("user"));
+}
+
+int moa_chat_render_request(char **out, size_t *len, const moa_chat_template *t, const moa_chat_request *r, moa_err *err) {
+    *out = NULL;
+    MOA_TRY(check_messages(r->messages, err));
+    json_t *list = json_deep_copy(r->messages), *m, *vars = r->extra ? json_deep_copy(r->extra) : json_object();
+    size_t i;
+    json_array_foreach(list, i, m) {
+        open_arguments(m);
+        if (!json_object_get(m, "content")) json_object_set_new(m, "content", json_null());
+    }
+    if (list && t->no_system) fold_system_json(list);
+    json_t *base = context(NULL, 0, r->bos, r->eos, r->add_generation_prompt);
+    bool ok = list && vars && base && json_object_update(vars, base) == 0 && json_object_set(vars, "messages", list) == 0;
+    if (ok && r->tools) ok = json_object_set(vars, "tools", (json_t *)(uintptr_t)r->tools) == 0;
+    int rc = ok ? moa_chat_render_vars(out, len, t, vars, err) : moa_fail(err, MOA_ENOMEM, "chat template: no memory for the conversation");
+    json_decref(list);
+    json_decref(vars);
+    json_decref(base);
+    return rc;
+}

@@ -18,6 +18,16 @@ bool moa_chat_takes_system(const moa_chat_template *t);
 /* free(*out). bos/eos: text of those tokens ("" for none). add_generation_prompt opens the assistant's turn. */
 int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
                     const char *bos, const char *eos, bool add_generation_prompt, moa_err *err);
+/* A conversation as JSON, as an OpenAI client sends it: messages may have tool_calls, tool_call_id, reasoning_content, parts of content. */
+typedef struct moa_chat_request {
+    const json_t *messages;    /* array of objects with a role */
+    const json_t *tools;       /* array, or NULL */
+    const json_t *extra;       /* object of further variables (enable_thinking ...), or NULL; the others go first */
+    const char *bos, *eos;
+    bool add_generation_prompt;
+} moa_chat_request;
+/* Arguments of calls that are JSON text become what they say, since templates print them as values; a message without content has none. */
+int moa_chat_render_request(char **out, size_t *len, const moa_chat_template *t, const moa_chat_request *r, moa_err *err);
 /* The same with every variable given: an object with messages, tools, bos_token, ... (for tools, parts of content, and
  * settings of one template such as enable_thinking). */
 int moa_chat_render_vars(char **out, size_t *len, const moa_chat_template *t, const json_t *vars, moa_err *err);

@@ -78,6 +78,34 @@ static void contents_are_text(void **state) {
     expect("{{ messages[0].content }}", &(moa_message){"user", "a\xff" "b\xe2\x82"}, 1, "a\xef\xbf\xbd" "b\xef\xbf\xbd\xef\xbf\xbd");
 }
 
+static void request(const char *template, const char *messages, const char *want) {
+    moa_chat_template *t;
+    moa_err err = {0};
+    char *out = NULL;
+    json_t *list = json_loads(messages, 0, NULL), *tools = json_loads("[{\"type\":\"function\",\"function\":{\"name\":\"add\"}}]", 0, NULL), *extra = json_pack("{s:b,s:s}", "think", 1, "bos_token", "no");
+    assert_int_equal(moa_chat_template_parse(&t, template, strlen(template), &err), 0);
+    const int rc = moa_chat_render_request(&out, NULL, t, &(moa_chat_request){.messages = list, .tools = tools, .extra = extra, .bos = "<s>"}, &err);
+    if (rc < 0 && !strstr(err.text, want)) fail_msg("%s", err.text);
+    if (rc == 0) assert_string_equal(out, want);
+    free(out);
+    moa_chat_template_free(t);
+    json_decref(list), json_decref(tools), json_decref(extra);
+}
+
+static void requests(void **state) {
+    (void)state;
+    static const char show[] = "{{ bos_token }}{{ think }} {{ tools[0].function.name }}{% for m in messages %} {{ m.role }}:{{ m.content }}{% for c in m.tool_calls or [] %}"
+                               "{{ c.function.name }}({{ c.function.arguments.a }}){{ c.function.arguments|tojson }}{% endfor %}{% endfor %}";
+    request(show, "[{\"role\":\"user\",\"content\":\"1+1?\"},{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"add\",\"arguments\":\"{\\\"a\\\": 1}\"}}]},"
+                  "{\"role\":\"tool\",\"content\":\"2\"}]", "<s>True add user:1+1? assistant:Noneadd(1){\"a\": 1} tool:2");
+    static const char drops[] = "{% for m in messages %}{% if m.role != 'system' %}{{ m.role }}: {{ m.content }};{% endif %}{% endfor %}";
+    request(drops, "[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"A\"}]", "user: S\nA;");
+    request(drops, "[{\"role\":\"system\",\"content\":\"S\"}]", "user: S;");
+    request(drops, "[]", "");
+    request(drops, "{}", "messages is not an array");
+    request(drops, "[{\"content\":\"A\"}]", "messages[0] has no role");
+}
+
 static void errors(void **state) {
     (void)state;
     moa_err err;
@@ -137,6 +165,6 @@ static void published(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(variables), cmocka_unit_test(no_system), cmocka_unit_test(contents_are_text), cmocka_unit_test(errors), cmocka_unit_test(published)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(variables), cmocka_unit_test(no_system), cmocka_unit_test(contents_are_text), cmocka_unit_test(requests), cmocka_unit_test(errors), cmocka_unit_test(published)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
