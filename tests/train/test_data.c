@@ -253,6 +253,7 @@ static void histogram(int n[MOA_TURNS_MAX + 1], int seq_len, const char *more) {
         assert_true(turns >= 1 && turns <= MOA_TURNS_MAX);
         n[turns]++;
     }
+    assert_int_equal(moa_data_dropped(d), 0); /* cut between turns, not thrown away and drawn again */
     moa_doc_deinit(&doc);
     moa_data_close(d);
     moa_recipe_free(r);
