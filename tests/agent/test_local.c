@@ -144,7 +144,7 @@ static void test_references_are_fitted(void **state) {
 /* A model of wide keys: 64 KiB of KV a token, so that 1 GiB holds 16384 of its 40000 positions. */
 static void write_wide(char *out, size_t n) {
     moa_gguf *meta;
-    moa_model *m;
+    moa_model *m = NULL;
     moa_err err = {0};
     snprintf(out, n, "%s-wide", path);
     const moa_hparams h = {.n_vocab = 384, .n_ctx = 40000, .d_model = 8, .n_layer = 1, .n_head = 64, .n_kv = 64, .head_dim = 128, .d_ff = 8};
@@ -225,7 +225,7 @@ static int count(const moa_ids *ids, int32_t id) {
  * comes back byte for byte. */
 static void test_hostile_messages(void **state) {
     (void)state;
-    moa_model *m;
+    moa_model *m = NULL;
     moa_prompter *p;
     moa_err err = {0};
     assert_int_equal(moa_model_open(&m, path, &err), 0);
@@ -258,7 +258,7 @@ static moa_model *with_template(moa_gguf **meta, const char *text) {
     const moa_bpe_train cfg = {.n_vocab = 258, .pre = "moa", .special = special, .n_special = 2, .bos = 0, .eos = 1, .pad = -1};
     const moa_hparams h = {.n_vocab = 258, .n_ctx = 64, .d_model = 8, .n_layer = 1, .n_head = 1, .d_ff = 8};
     char file[300];
-    moa_model *m;
+    moa_model *m = NULL;
     moa_err err = {0};
     snprintf(file, sizeof file, "%s-bos", path);
     moa_gguf_out *o = moa_gguf_out_new();

@@ -7,6 +7,8 @@
 
 #include <math.h>
 
+enum { BLOCK = 1024 }; /* stays in the first cache until its bf16 copy is made */
+
 static int n_state(const moa_optim_param *p) {
     (void)p;
     return 2;
@@ -21,13 +23,19 @@ void moa_adamw_update(const moa_optim_param *p, const moa_optim_cfg *cfg) {
     float *restrict w = p->w->data, *restrict m = p->state[0], *restrict v = p->state[1];
     const float *restrict g = p->w->grad->data;
     uint16_t *restrict h = p->w->half ? p->w->half->data : NULL;
-#pragma omp parallel for simd schedule(static) num_threads(cfg->n_threads) if (n > 16384)
-    for (int64_t i = 0; i < n; i++) {
-        float gi = g[i] * gs;
-        m[i] = b1 * m[i] + (1.0f - b1) * gi;
-        v[i] = b2 * v[i] + (1.0f - b2) * gi * gi;
-        w[i] = w[i] * keep - step * m[i] / (sqrtf(v[i]) * root + eps);
-        if (h) h[i] = moa_f32_to_bf16(w[i]);
+#pragma omp parallel for schedule(static) num_threads(cfg->n_threads) if (n > 16384)
+    for (int64_t from = 0; from < n; from += BLOCK) {
+        const int64_t to = n - from < BLOCK ? n : from + BLOCK;
+#pragma omp simd
+        for (int64_t i = from; i < to; i++) {
+            float gi = g[i] * gs;
+            m[i] = b1 * m[i] + (1.0f - b1) * gi;
+            v[i] = b2 * v[i] + (1.0f - b2) * gi * gi;
+            w[i] = w[i] * keep - step * m[i] / (sqrtf(v[i]) * root + eps);
+        }
+        if (!h) continue;
+#pragma omp simd
+        for (int64_t i = from; i < to; i++) h[i] = moa_f32_to_bf16(w[i]);
     }
 }
 
