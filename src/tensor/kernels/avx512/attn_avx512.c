@@ -57,7 +57,7 @@ static inline __m512 tail_f16(const void *p, int64_t i, __mmask16 m) {
     }                                                                                                                  \
     static void NAME(float *o, const float *p, const void *v, int n_q, int n_pos, int hd) {                            \
         for (int d = 0; d < hd; d += W) {                                                                              \
-            const __mmask16 m = hd - d >= W ? 0xffff : (__mmask16)((1u << (hd - d)) - 1);                              \
+            const __mmask16 m = (__mmask16)(hd - d >= W ? 0xffffu : (1u << (hd - d)) - 1);                             \
             int j = 0;                                                                                                 \
             for (; j + 4 <= n_q; j += 4) NAME##_n(o + j * hd, p + j * BLOCK, v, 4, n_pos, hd, d, m);                   \
             if (j + 2 <= n_q) NAME##_n(o + j * hd, p + j * BLOCK, v, 2, n_pos, hd, d, m), j += 2;                      \
