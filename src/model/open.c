@@ -6,6 +6,7 @@
 #include "model/weights.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct shape_text { char s[64]; } shape_text;
@@ -26,17 +27,6 @@ static bool same_shape(const moa_tensor *t, int n_dim, const int64_t *shape) {
     return same;
 }
 
-/* NVFP4 may come with one more factor for the whole matrix, which the graph would have to apply. */
-static int check_scale(const moa_model *m, const moa_tensor *t, moa_err *err) {
-    char scale[96];
-    const size_t n = strlen(t->name), tail = strlen("weight");
-    if (t->dtype != MOA_NVFP4 || n < tail || n >= sizeof scale) return 0;
-    snprintf(scale, sizeof scale, "%.*sscale", (int)(n - tail), t->name);
-    if (!moa_gguf_tensor(m->file, scale)) return 0;
-    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%s' is NVFP4 with a factor of its own in '%s', which is not supported", moa_gguf_path(m->file), t->name, scale);
-    return moa_hint(err, MOA_EUNSUPPORTED, "take a file of the model in another type");
-}
-
 static int check_tensor(const moa_model *m, const moa_tensor *t, const char *name, int n_dim, const int64_t *shape, moa_err *err) {
     if (!same_shape(t, n_dim, shape))
         return moa_fail(err, MOA_EFORMAT, "%s: tensor '%s' has shape [%s], expected [%s]", moa_gguf_path(m->file), name,
@@ -46,7 +36,7 @@ static int check_tensor(const moa_model *m, const moa_tensor *t, const char *nam
     if (!type || !type->dequantize || !real)
         return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%s' has type %s (%d), expected a type for weights (see: moa list types)",
                         moa_gguf_path(m->file), name, type ? type->name : "unknown", (int)t->dtype);
-    return check_scale(m, t, err);
+    return 0;
 }
 
 static int missing(const moa_model *m, const char *name, int n_dim, const int64_t *shape, moa_err *err) {
@@ -58,11 +48,12 @@ static int no_memory(const moa_model *m, const char *name, moa_err *err) {
     return moa_fail(err, MOA_ENOMEM, "%s: no memory for tensor '%s'", moa_gguf_path(m->file), name);
 }
 
-/* A struct of our own for a tensor of the file: the graph wants it writable, and vectors as f32. */
-static moa_tensor *adopt(moa_model *m, const moa_tensor *t, bool vectors) {
+/* A struct of our own for a tensor of the file: the graph wants it writable, and vectors as f32. read: [tensors of the file]. */
+static moa_tensor *adopt(moa_model *m, bool *read, const moa_tensor *t, bool vectors) {
     moa_tensor *own = moa_arena_alloc(m->arena, sizeof *own);
     const int64_t n = moa_tensor_count(t);
     if (!own) return NULL;
+    read[t - moa_gguf_tensor_at(m->file, 0)] = true;
     *own = *t;
     if (vectors && t->dtype != MOA_F32) {
         void *wide = moa_arena_alloc(m->arena, (size_t)n * sizeof(float));
@@ -75,9 +66,9 @@ static moa_tensor *adopt(moa_model *m, const moa_tensor *t, bool vectors) {
 }
 
 /* The parts of a tensor as views into it. */
-static int bind_parts(moa_model *m, const moa_weight *w, const moa_tensor *t, moa_err *err) {
+static int bind_parts(moa_model *m, bool *read, const moa_weight *w, const moa_tensor *t, moa_err *err) {
     MOA_TRY(check_tensor(m, t, w->name, w->n_dim, w->shape, err));
-    const moa_tensor *all = adopt(m, t, w->part_dim == 1);
+    const moa_tensor *all = adopt(m, read, t, w->part_dim == 1);
     moa_tensor *view = moa_arena_alloc(m->arena, (size_t)w->n_part * sizeof *view);
     if (!all || !view) return no_memory(m, w->name, err);
     const int64_t cols = w->part_dim > 1 ? w->shape[w->n_dim - 1] : 1;
@@ -93,7 +84,7 @@ static int bind_parts(moa_model *m, const moa_weight *w, const moa_tensor *t, mo
 }
 
 /* Experts one by one. */
-static int bind_each(moa_model *m, const moa_weight *w, moa_err *err) {
+static int bind_each(moa_model *m, bool *read, const moa_weight *w, moa_err *err) {
     for (int e = 0; e < w->n_part; e++) {
         char name[96];
 #pragma GCC diagnostic push
@@ -103,19 +94,19 @@ static int bind_each(moa_model *m, const moa_weight *w, moa_err *err) {
         const moa_tensor *t = moa_gguf_tensor(m->file, name);
         if (!t) return e ? missing(m, name, 2, w->shape + 1, err) : missing(m, w->name, 3, w->shape, err);
         MOA_TRY(check_tensor(m, t, name, 2, w->shape + 1, err));
-        if (!(*w->part[e].at = adopt(m, t, false))) return no_memory(m, name, err);
+        if (!(*w->part[e].at = adopt(m, read, t, false))) return no_memory(m, name, err);
     }
     return 0;
 }
 
 static int bind(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
-    (void)ctx;
+    bool *read = ctx;
     const moa_tensor *t = moa_gguf_tensor(m->file, w->name);
     if (!t && w->optional) return 0;
-    if (!t) return w->each ? bind_each(m, w, err) : missing(m, w->name, w->n_dim, w->shape, err);
-    if (w->n_part > 1) return bind_parts(m, w, t, err);
+    if (!t) return w->each ? bind_each(m, read, w, err) : missing(m, w->name, w->n_dim, w->shape, err);
+    if (w->n_part > 1) return bind_parts(m, read, w, t, err);
     MOA_TRY(check_tensor(m, t, w->name, w->n_dim, w->shape, err));
-    moa_tensor *own = adopt(m, t, w->part_dim == 1);
+    moa_tensor *own = adopt(m, read, t, w->part_dim == 1);
     if (!own) return no_memory(m, w->name, err);
     if (own->n_dim != w->n_dim) {
         const char *name = own->name;
@@ -124,6 +115,37 @@ static int bind(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
     }
     *w->part->at = own;
     return 0;
+}
+
+/* What a file may hold besides the weights of the graph, without a difference to text or vectors: the eyes of a model that also reads
+ * images, what ranks texts behind an embedding, factors of activations for engines that round them. */
+static bool is_beside(const char *name) {
+    const size_t n = strlen(name), tail = strlen(".input_scale");
+    return !strncmp(name, "v.", 2) || !strncmp(name, "mm.", 3) || !strncmp(name, "cls.", 4) || (n > tail && !strcmp(name + n - tail, ".input_scale"));
+}
+
+/* A weight that the graph has no place for (a norm, a further layer, a factor of NVFP4) would be missing from every result. */
+static int check_all_read(const moa_model *m, const bool *read, moa_err *err) {
+    const char *first = NULL;
+    int n = 0;
+    for (int i = 0; i < moa_gguf_n_tensor(m->file); i++) {
+        const char *name = moa_gguf_tensor_at(m->file, i)->name;
+        if (read[i] || is_beside(name)) continue;
+        if (!n++) first = name;
+    }
+    if (!n) return 0;
+    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%s' has no place in architecture '%s' of %d layers (%d such tensors)", moa_gguf_path(m->file),
+             first, m->arch->name, m->h.n_layer, n);
+    return moa_hint(err, MOA_EUNSUPPORTED, "without it the results would not be the model's; moa info --tensors lists what the file holds");
+}
+
+static int bind_all(moa_model *m, moa_err *err) {
+    bool *read = calloc((size_t)moa_gguf_n_tensor(m->file) + 1, sizeof *read);
+    if (!read) return moa_fail(err, MOA_ENOMEM, "%s: no memory for a list of %d tensors", moa_gguf_path(m->file), moa_gguf_n_tensor(m->file));
+    int rc = moa_weights_each(m, bind, read, err);
+    if (rc >= 0) rc = check_all_read(m, read, err);
+    free(read);
+    return rc;
 }
 
 static int read_shape(moa_hparams *h, const moa_arch **arch, const moa_gguf *g, moa_err *err) {
@@ -158,7 +180,7 @@ int moa_model_open_gguf(moa_model **out, moa_gguf *g, moa_err *err) {
     m->file = g;
     m->meta = g;
     if (!(m->path = strdup(moa_gguf_path(g)))) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", moa_gguf_path(g));
-    if (rc >= 0) rc = moa_weights_each(m, bind, NULL, err);
+    if (rc >= 0) rc = bind_all(m, err);
     if (rc >= 0) rc = moa_model_derive(m, err);
     if (rc >= 0) rc = moa_model_text_parts(m, err);
     if (rc < 0) {

@@ -1,14 +1,14 @@
 /* test_program.c - the built program as scripts use it: exit codes, what goes to stdout, JSON keys that others rely on,
- * resume of an evaluation. The program is $MOA; a small model is made for it.
+ * resume of an evaluation. The program is $MOA, the model a small one (support/program.h).
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "support/tinymodel.h"
+#include "moa.h"
+#include "support/program.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,58 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char model[256], out_path[64], err_path[64], out[1 << 20], err_text[1 << 16];
-
-static void slurp(char *d, size_t n, const char *path) {
-    FILE *f = fopen(path, "r");
-    size_t k = f ? fread(d, 1, n - 1, f) : 0;
-    d[k] = 0;
-    if (f) fclose(f);
-}
-
-/* Runs `$MOA ARGS`; %M in args stands for the model. Returns the exit code; stdout in out, stderr in err_text. */
-static int moa(const char *args) {
-    char cmd[2048], *at;
-    snprintf(cmd, sizeof cmd, "MOA_MODELS= OMP_NUM_THREADS=1 '%s' </dev/null >%s 2>%s %s", getenv("MOA"), out_path, err_path, args);
-    while ((at = strstr(cmd, "%M"))) {
-        char rest[1024];
-        snprintf(rest, sizeof rest, "%s", at + 2);
-        snprintf(at, sizeof cmd - (size_t)(at - cmd), "%s%s", model, rest);
-    }
-    int rc = system(cmd);
-    slurp(out, sizeof out, out_path);
-    slurp(err_text, sizeof err_text, err_path);
-    return WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
-}
-
-static int setup(void **state) {
-    (void)state;
-    moa_err err = {0};
-    snprintf(out_path, sizeof out_path, "/tmp/moa-test-%d.out", (int)getpid());
-    snprintf(err_path, sizeof err_path, "/tmp/moa-test-%d.err", (int)getpid());
-    if (tinymodel_write(model, sizeof model, 3, &err) >= 0) return 0;
-    fprintf(stderr, "%s\n", err.text);
-    return -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    unlink(model);
-    unlink(out_path);
-    unlink(err_path);
-    return 0;
-}
-
-static void need_program(void) {
-    if (getenv("MOA") && access(getenv("MOA"), X_OK) == 0) return;
-    printf("skip: $MOA does not name the built program\n");
-    skip();
-}
-
 static void test_exit_codes(void **state) {
     (void)state;
     need_program();
-    static const struct { const char *args; int rc; const char *err; } cases[] = {
+    static const program_case cases[] = {
         {"", 2, "usage"},
         {"rnu", 2, "did you mean 'moa run'"},
         {"run", 2, "empty"},
@@ -107,50 +59,19 @@ static void test_exit_codes(void **state) {
         {"run -m %M - </tmp", 1, "standard input: cannot read"},
         {"chat extra", 2, "unexpected"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int rc = moa(cases[i].args);
-        if (rc != cases[i].rc) fail_msg("moa %s: exit code %d, expected %d\n%s", cases[i].args, rc, cases[i].rc, err_text);
-        if (!strstr(err_text, cases[i].err)) fail_msg("moa %s: no '%s' in\n%s", cases[i].args, cases[i].err, err_text);
-        if (out[0]) fail_msg("moa %s: wrote to stdout: %s", cases[i].args, out);
-    }
+    moa_expect_errors(cases, sizeof cases / sizeof *cases);
     assert_int_equal(moa("--version"), 0);
     assert_string_equal(out, "moa " MOA_VERSION "\n");
     assert_int_equal(moa("--help"), 0);
     /* Every command that --help lists has its own help. */
-    char list[8192], args[64], name[32], *save = NULL;
+    char list[8192], name[32], *save = NULL;
     snprintf(list, sizeof list, "%s", strstr(out, "commands:\n") + 10);
     int n = 0;
     for (char *l = strtok_r(list, "\n", &save); l && l[0] == ' '; l = strtok_r(NULL, "\n", &save), n++) {
         assert_int_equal(sscanf(l, "%31s", name), 1);
-        snprintf(args, sizeof args, "%s --help", name);
-        if (moa(args) != 0 || !strstr(out, name)) fail_msg("moa %s", args);
+        if (moaf("%s --help", name) != 0 || !strstr(out, name)) fail_msg("moa %s --help", name);
     }
     assert_true(n >= 5);
-}
-
-static json_t *parsed(void) {
-    json_error_t e;
-    json_t *v = json_loads(out, 0, &e);
-    if (!v) fail_msg("not JSON: %s\n%.300s", e.text, out);
-    return v;
-}
-
-static long long integer(const json_t *o, const char *key) {
-    const json_t *v = json_object_get(o, key);
-    if (!json_is_integer(v)) fail_msg("%s is no integer", key);
-    return json_integer_value(v);
-}
-
-static const char *string(const json_t *o, const char *key) {
-    const json_t *v = json_object_get(o, key);
-    if (!json_is_string(v)) fail_msg("%s is no string", key);
-    return json_string_value(v);
-}
-
-static double number(const json_t *o, const char *key) {
-    const json_t *v = json_object_get(o, key);
-    if (!json_is_number(v)) fail_msg("%s is no number", key);
-    return json_number_value(v);
 }
 
 static void test_run_json(void **state) {
@@ -196,10 +117,8 @@ static void test_lists(void **state) {
     need_program();
     static const char *const kinds[] = {"mixes", "strategies", "routers", "combiners", "archs", "types", "kernels", "ops", "optimizers", "tasks"};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        char args[64];
-        snprintf(args, sizeof args, "list %s", kinds[i]);
-        assert_int_equal(moa(args), 0);
-        if (strlen(out) < 20) fail_msg("moa %s is empty", args);
+        assert_int_equal(moaf("list %s", kinds[i]), 0);
+        if (strlen(out) < 20) fail_msg("moa list %s is empty", kinds[i]);
     }
     assert_int_equal(moa("list types"), 0);
     const char *q8 = strstr(out, "Q8_0"), *q2 = strstr(out, "Q2_K");
@@ -213,7 +132,7 @@ static void test_every_registry_is_listed(void **state) {
     (void)state;
     need_program();
     static const struct { const char *def, *kind; } other[] = {{"families", "tasks"}, {"quants", "types"}, {"about", NULL}, {"stories", NULL}};
-    char path[256], name[64], args[96];
+    char path[256], name[64];
     int n = 0;
     FILE *f = popen("find src -name '*.def'", "r");
     for (; f && fgets(path, sizeof path, f); n++) {
@@ -224,8 +143,7 @@ static void test_every_registry_is_listed(void **state) {
         for (size_t i = 0; i < sizeof other / sizeof *other; i++)
             if (!strcmp(other[i].def, name)) kind = other[i].kind;
         if (!kind) continue; /* parts of one family's file */
-        snprintf(args, sizeof args, "list %s", kind);
-        if (moa(args) != 0) fail_msg("%s has no list: moa %s", path, args);
+        if (moaf("list %s", kind) != 0) fail_msg("%s has no list: moa list %s", path, kind);
         int rows = 0, listed = 0;
         char line[512];
         FILE *def = fopen(path, "r");
@@ -235,7 +153,7 @@ static void test_every_registry_is_listed(void **state) {
         }
         fclose(def);
         for (const char *p = out; *p; p++) listed += *p == '\n';
-        if (rows < 1 || (strcmp(kind, "tasks") && rows != listed)) fail_msg("%s has %d rows, moa %s shows %d", path, rows, args, listed);
+        if (rows < 1 || (strcmp(kind, "tasks") && rows != listed)) fail_msg("%s has %d rows, moa list %s shows %d", path, rows, kind, listed);
     }
     pclose(f);
     assert_true(n > 10);
@@ -250,13 +168,13 @@ static double run_peak(const char *file) {
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        if (freopen(out_path, "w", stdout) && freopen("/dev/null", "w", stderr))
+        if (freopen(path_of(".out"), "w", stdout) && freopen("/dev/null", "w", stderr))
             execl(getenv("MOA"), getenv("MOA"), "run", "-m", file, "--json", "-t", "1", "Tom has 12 apples and buys 9 more. How many apples has he?", NULL);
         _exit(127);
     }
     assert_true(pid > 0 && wait4(pid, &status, 0, &use) == pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    slurp(out, sizeof out, out_path);
+    slurp(out, sizeof out, path_of(".out"));
     return (double)use.ru_maxrss * 1024;
 }
 
@@ -298,13 +216,12 @@ static int lines(const char *path) {
 static void test_eval(void **state) {
     (void)state;
     need_program();
-    char tasks[64], journal[64], args[512];
-    snprintf(tasks, sizeof tasks, "/tmp/moa-test-%d.jsonl", (int)getpid());
-    snprintf(journal, sizeof journal, "/tmp/moa-test-%d.journal", (int)getpid());
+    char tasks[96], args[512];
+    snprintf(tasks, sizeof tasks, "%s/tasks.jsonl", program_dir);
     FILE *f = fopen(tasks, "w");
     for (int i = 0; i < 5; i++) fprintf(f, "{\"question\":\"What is %d + 1?\",\"answer\":\"%d\"}\n", i, i + 1);
     fclose(f);
-    snprintf(args, sizeof args, "eval %s -m %%M --mix single --mix vote:n=3 --mix self-moa:n=3 --max-tokens 8 --seeds 2 --json --journal %s", tasks, journal);
+    snprintf(args, sizeof args, "eval %s -m %%M --mix single --mix vote:n=3 --mix self-moa:n=3 --max-tokens 8 --seeds 2 --json --journal %%D/journal", tasks);
     assert_int_equal(moa(args), 0);
     json_t *v = parsed(), *results = json_object_get(v, "results");
     assert_int_equal(json_array_size(json_object_get(v, "tasks")), 1);
@@ -326,28 +243,25 @@ static void test_eval(void **state) {
     }
     json_decref(v);
     /* Thirty samples and ten merges are forty calls at most, though the mixes ask for eighty. */
-    int n = lines(journal);
+    int n = lines(path_of("journal"));
     assert_true(n <= 40 && n >= 30);
     char first[8192];
     snprintf(first, sizeof first, "%.8000s", out);
     assert_int_equal(moa(args), 0);
-    assert_int_equal(lines(journal), n); /* nothing is computed again */
+    assert_int_equal(lines(path_of("journal")), n); /* nothing is computed again */
     char *end = strstr(first, "\"wall_seconds\"");
     assert_non_null(end);
     assert_memory_equal(out, first, (size_t)(end - first));
-    unlink(tasks);
-    unlink(journal);
 }
 
 static void test_chat(void **state) {
     (void)state;
     need_program();
-    char cmd[2048];
-    snprintf(cmd, sizeof cmd, "printf 'hello\\n  \\na\\000b\\n/mix vote:n=2\\n/mix nothing\\n/mix single:proposers=%s\\n/model x\\n/reset\\nlast\\n' | '%s' chat -q -m %s --max-tokens 6 -n 2 >%s 2>%s", model, getenv("MOA"), model,
-             out_path, err_path);
-    assert_int_equal(WEXITSTATUS(system(cmd)), 0);
-    slurp(out, sizeof out, out_path);
-    slurp(err_text, sizeof err_text, err_path);
+    FILE *f = fopen(path_of("lines"), "w");
+    assert_non_null(f);
+    fprintf(f, "hello\n  \na%cb\n/mix vote:n=2\n/mix nothing\n/mix single:proposers=%s\n/model x\n/reset\nlast\n", 0, program_model());
+    fclose(f);
+    assert_int_equal(moa("chat -q -m %M --max-tokens 6 -n 2 <%D/lines"), 0);
     assert_true(strlen(out) > 0);
     assert_non_null(strstr(err_text, "unknown mix 'nothing'"));
     assert_non_null(strstr(err_text, "zero byte"));
@@ -391,5 +305,5 @@ int main(void) {
         cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists), cmocka_unit_test(test_every_registry_is_listed), cmocka_unit_test(test_peak_memory),
         cmocka_unit_test(test_eval),       cmocka_unit_test(test_chat), cmocka_unit_test(test_ctx), cmocka_unit_test(test_bench_json),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }

@@ -8,8 +8,8 @@
 #include "cli/cli.h"
 #include "cli/models.h"
 #include "support/httpd.h"
+#include "support/program.h"
 
-#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,81 +18,20 @@
 #include <unistd.h>
 
 static httpd *server;
-static char dir[64], out[1 << 16], err_text[1 << 16];
-
-static void need_program(void) {
-    if (getenv("MOA") && access(getenv("MOA"), X_OK) == 0) return;
-    printf("skip: $MOA does not name the built program\n");
-    skip();
-}
 
 static int setup(void **state) {
-    (void)state;
     static const char *const vars[] = {"http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "HF_TOKEN", "XDG_DATA_HOME"};
     for (size_t i = 0; i < sizeof vars / sizeof *vars; i++) unsetenv(vars[i]);
-    snprintf(dir, sizeof dir, "/tmp/moa-pull-XXXXXX");
     server = httpd_start();
-    if (!server || !mkdtemp(dir)) return -1;
-    setenv("MOA_MODELS", dir, 1);
+    if (!server || program_setup(state) < 0) return -1;
+    setenv("MOA_MODELS", program_dir, 1);
     setenv("HF_ENDPOINT", httpd_url(server, "/"), 1);
     return 0;
 }
 
 static int teardown(void **state) {
-    (void)state;
-    char cmd[128];
     httpd_stop(server);
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
-}
-
-static void slurp(char *d, size_t n, const char *name) {
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "r");
-    const size_t k = f ? fread(d, 1, n - 1, f) : 0;
-    d[k] = 0;
-    if (f) fclose(f);
-}
-
-static int moa(const char *args) {
-    char cmd[2048];
-    snprintf(cmd, sizeof cmd, "OMP_NUM_THREADS=1 '%s' %s >%s/.out 2>%s/.err </dev/null", getenv("MOA"), args, dir, dir);
-    const int rc = system(cmd);
-    slurp(out, sizeof out, ".out");
-    slurp(err_text, sizeof err_text, ".err");
-    return WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
-}
-
-static int moaf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int moaf(const char *fmt, ...) {
-    char args[1024];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(args, sizeof args, fmt, ap);
-    va_end(ap);
-    return moa(args);
-}
-
-static json_t *parsed(void) {
-    json_error_t e;
-    json_t *v = json_loads(out, 0, &e);
-    if (!v) fail_msg("not JSON: %s\n%.300s", e.text, out);
-    return v;
-}
-
-static const char *string(const json_t *o, const char *key) {
-    const json_t *v = json_object_get(o, key);
-    if (!json_is_string(v)) fail_msg("%s is no string", key);
-    return json_string_value(v);
-}
-
-static const char *path_of(const char *name) {
-    static char path[2][256];
-    static int i;
-    i = !i;
-    snprintf(path[i], sizeof path[i], "%s/%s", dir, name);
-    return path[i];
+    return program_teardown(state);
 }
 
 /* What is served only begins like a model. */
@@ -127,7 +66,7 @@ static void pulls_lists_removes(void **state) {
     assert_string_equal(err_text, "");
     assert_int_equal(moa("models --json"), 0);
     v = parsed();
-    assert_string_equal(string(v, "folder"), dir);
+    assert_string_equal(string(v, "folder"), program_dir);
     json_t *first = json_array_get(json_object_get(v, "models"), 0);
     assert_string_equal(string(first, "source"), httpd_url(server, "/m.gguf"));
     assert_true(strlen(string(first, "problem")) > 0); /* it only begins like a model */
@@ -152,15 +91,21 @@ static void pulls_lists_removes(void **state) {
 static void wrong_use(void **state) {
     (void)state;
     need_program();
-    static const struct { const char *args, *err; int rc; } cases[] = {
-        {"pull", "missing", 2}, {"pull x.gguf", "neither a URL", 2}, {"pull hf:a", "no OWNER/REPO", 2}, {"pull http://127.0.0.1:9/a/", "--name", 2},
-        {"pull http://127.0.0.1:9/a.gguf --sha256 12", "64 hex digits", 2}, {"pull http://127.0.0.1:9/a.gguf -H nothing", "NAME: VALUE", 2},
-        {"pull http://127.0.0.1:9/a.gguf --name ../b", "no name", 2}, {"pull --list http://127.0.0.1:9/a.gguf", "has a list", 2}, {"models x", "expected rm", 2},
-        {"models rm", "name is missing", 2}, {"models rm -y ../x", "no name of a model", 2}, {"models verify none", "nothing is noted", 1}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const int rc = moa(cases[i].args);
-        if (rc != cases[i].rc || !strstr(err_text, cases[i].err)) fail_msg("moa %s: %d\n%s", cases[i].args, rc, err_text);
-    }
+    static const program_case cases[] = {
+        {"pull", 2, "missing"},
+        {"pull x.gguf", 2, "neither a URL"},
+        {"pull hf:a", 2, "no OWNER/REPO"},
+        {"pull http://127.0.0.1:9/a/", 2, "--name"},
+        {"pull http://127.0.0.1:9/a.gguf --sha256 12", 2, "64 hex digits"},
+        {"pull http://127.0.0.1:9/a.gguf -H nothing", 2, "NAME: VALUE"},
+        {"pull http://127.0.0.1:9/a.gguf --name ../b", 2, "no name"},
+        {"pull --list http://127.0.0.1:9/a.gguf", 2, "has a list"},
+        {"models x", 2, "expected rm"},
+        {"models rm", 2, "name is missing"},
+        {"models rm -y ../x", 2, "no name of a model"},
+        {"models verify none", 1, "nothing is noted"},
+    };
+    moa_expect_errors(cases, sizeof cases / sizeof *cases);
     setenv("HF_ENDPOINT", "ftp://x", 1);
     assert_int_equal(moa("pull hf:a/b"), 2);
     assert_non_null(strstr(err_text, "HF_ENDPOINT"));
@@ -213,7 +158,7 @@ static void interrupted(void **state) {
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 1);
-    slurp(err_text, sizeof err_text, ".err");
+    slurp(err_text, sizeof err_text, log);
     assert_non_null(strstr(err_text, "are kept"));
     assert_non_null(strstr(err_text, "goes on from there"));
     assert_int_equal(stat(path_of(".pull/i.gguf.part"), &st), 0);
@@ -224,22 +169,16 @@ static void interrupted(void **state) {
     assert_int_equal(moa("models rm -y i.gguf"), 0); /* the file's name will do */
 }
 
-static void put_file(const char *name) {
-    FILE *f = fopen(path_of(name), "w");
-    assert_non_null(f);
-    fclose(f);
-}
-
 static void finds(void **state) {
     (void)state;
     char path[4096];
     moa_err err = {0};
-    put_file("s-00001-of-00002.gguf");
-    put_file("s-00002-of-00002.gguf");
-    put_file("one.gguf");
+    put_file("s-00001-of-00002.gguf", "");
+    put_file("s-00002-of-00002.gguf", "");
+    put_file("one.gguf", "");
     assert_int_equal(mkdir(path_of("folder"), 0700), 0);
     assert_int_equal(moa_cli_model_path(path, sizeof path, "folder", &err), MOA_ENOTFOUND); /* nothing says it is a model */
-    put_file("folder/config.json");
+    put_file("folder/config.json", "");
     assert_int_equal(moa_cli_model_path(path, sizeof path, "folder", &err), 0);
     assert_string_equal(path, path_of("folder"));
     assert_int_equal(moa_cli_model_path(path, sizeof path, "s", &err), 0);
@@ -248,9 +187,9 @@ static void finds(void **state) {
     assert_string_equal(path, path_of("one.gguf"));
     assert_int_equal(moa_cli_model_path(path, sizeof path, "[s]", &err), MOA_ENOTFOUND);
     assert_int_equal(moa_cli_model_path(path, sizeof path, "two", &err), MOA_ENOTFOUND);
-    assert_non_null(strstr(err.text, dir));
+    assert_non_null(strstr(err.text, program_dir));
     assert_int_equal(moa_cli_pull_dir(path, &err), 0);
-    assert_string_equal(path, dir);
+    assert_string_equal(path, program_dir);
     unsetenv("MOA_MODELS");
     setenv("XDG_DATA_HOME", "/x/data", 1);
     assert_int_equal(moa_cli_pull_dir(path, &err), 0);
@@ -261,7 +200,7 @@ static void finds(void **state) {
     assert_string_equal(path, "/home/u/.local/share/moa/models");
     unsetenv("HOME");
     assert_int_equal(moa_cli_pull_dir(path, &err), MOA_ENOTFOUND);
-    setenv("MOA_MODELS", dir, 1);
+    setenv("MOA_MODELS", program_dir, 1);
 }
 
 static void lines(void **state) {

@@ -136,7 +136,7 @@ static void test_missing_tensors(void **state) {
 }
 
 /* Write a variant of a good file: one key or tensor changed or left out. */
-typedef struct change { const char *tensor, *key; uint32_t value; bool drop; int64_t rows; } change;
+typedef struct change { const char *tensor, *key, *add; uint32_t value; bool drop; int64_t rows; } change; /* add: a tensor of 8 numbers */
 
 static int open_changed(const change *c, moa_err *err) {
     char good[4096], bad[4096];
@@ -161,6 +161,9 @@ static int open_changed(const change *c, moa_err *err) {
         if (hit) t = moa_view2(MOA_F32, t.data, c->rows, t.shape[1]);
         moa_gguf_put_tensor(o, name, &t);
     }
+    const float eight[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    const moa_tensor more = moa_view1(MOA_F32, (void *)(uintptr_t)eight, 8);
+    if (c->add) moa_gguf_put_tensor(o, c->add, &more);
     assert_int_equal(moa_gguf_write(o, bad, err), 0);
     moa_gguf_out_free(o);
     moa_gguf_close(g);
@@ -182,6 +185,13 @@ static void test_hostile(void **state) {
         {{.key = "llama.block_count", .value = 4000000000u}, MOA_EFORMAT, {"llama.block_count"}},
         {{.key = "llama.block_count", .value = 9999}, MOA_EFORMAT, {"9999", "tensors"}},
         {{.key = "llama.block_count", .value = 4}, MOA_ENOTFOUND, {"blk.3.attn_norm.weight"}},
+        {{.key = "llama.block_count", .value = 2}, MOA_EUNSUPPORTED, {"blk.2.attn_norm.weight", "of 2 layers", "9 such tensors"}},
+        {{.add = "blk.1.attn_q_norm.weight"}, MOA_EUNSUPPORTED, {"'blk.1.attn_q_norm.weight' has no place", "'llama'", "1 such tensor"}},
+        {{.add = "blk.1.attn_q.scale"}, MOA_EUNSUPPORTED, {"blk.1.attn_q.scale"}},
+        {{.add = "blk.1.attn_q.input_scale"}, 0, {0}}, /* these change no result */
+        {{.add = "v.patch_embd.weight"}, 0, {0}},
+        {{.add = "mm.0.weight"}, 0, {0}},
+        {{.add = "cls.output.weight"}, 0, {0}},
         {{.key = "llama.attention.head_count_kv", .value = 3}, MOA_EFORMAT, {"head_count = 8", "head_count_kv = 3"}},
         {{.key = "llama.attention.head_count_kv", .value = 0}, MOA_EFORMAT, {"head_count_kv = 0"}},
         {{.key = "llama.attention.head_count", .value = 0}, MOA_EFORMAT, {"head"}},

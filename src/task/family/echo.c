@@ -61,7 +61,7 @@ static void again(moa_item *it, moa_rng *r) {
     moa_gen_fill(&it->question, MOA_PICK(r, ask), arg, 1);
 }
 
-/* Few different things, each some times, in random order: the ones drawn most often, and which that is. */
+/* Three different things, each some times, in random order; which is there most often. -1: no single one is. */
 static int crowd(list *l, int order[MAX_THING], moa_rng *r) {
     int count[3] = {moa_rng_range(r, 1, 5), moa_rng_range(r, 1, 3), moa_rng_range(r, 0, 2)}, n = 0, best = 0;
     for (int i = 0; i < 3; i++)
@@ -71,8 +71,11 @@ static int crowd(list *l, int order[MAX_THING], moa_rng *r) {
     draw_list(l, 3, r);
     l->n = n;
     moa_gen_shuffle(r, order, n);
-    for (int i = 0; i < 3; i++)
-        if (i != best && (count[i] == count[best] || strcmp(l->at[i], l->at[best]) == 0)) return -1;
+    for (int i = 0; i < 3; i++) {
+        if (i != best && count[i] == count[best]) return -1;
+        for (int k = 0; k < i; k++) /* two alike would be counted as one, and might be said more often than the best */
+            if (strcmp(l->at[i], l->at[k]) == 0) return -1;
+    }
     return best;
 }
 
