@@ -2,8 +2,9 @@
  * lines and run once, so a syntax tree would only be thrown away. A value is 0-terminated text or numbers in fixed
  * room, so there is no heap.
  *
- * The trace shows what a reader would write down: each assignment with the values put in for the names, each test
- * with its outcome, each turn of a for loop.
+ * The trace shows what a reader would write down: each operation with the values put in for the names, each assignment,
+ * each test with its outcome, each turn of a for loop. "3+4=7, y=7" rather than "y=3+4=7": a later look for the value of
+ * y finds it right behind its name, wherever it stands, which is the easiest of all looks for a small transformer.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 #include "task/minipy.h"
@@ -24,8 +25,8 @@ typedef struct py {
     const char *s, *end; /* cursor in the line at hand */
     moa_buf *out;
     const moa_py_trace *trace;
-    moa_buf shown;       /* the expression at hand with values for names */
-    int n_op;            /* operations in it */
+    moa_buf shown;       /* the expression at hand with values for names and for what was computed */
+    bool compared;       /* a comparison is in it */
     bool first_entry;
     moa_err *err;
     int rc;
@@ -203,20 +204,38 @@ static value index_of(py *p, const value *v) {
     return (value){.kind = v->item[k].kind, .one = v->item[k]};
 }
 
-typedef struct mark { size_t len; int n_op; } mark;
-static mark here(const py *p) { return (mark){p->shown.len, p->n_op}; }
-
-/* A part that shows as its value: what was written and counted while it was read is taken back. */
-static value shown_as_value(py *p, mark from, value v) {
-    p->shown.len = from.len;
-    p->n_op = from.n_op;
+/* A part that shows as its value: what was written since `from` is taken back. */
+static value shown_as_value(py *p, size_t from, value v) {
+    p->shown.len = from;
     write_value(&p->shown, &v, true);
     return v;
 }
 
+/* A new entry of the trace begins. NULL: there is none. */
+static moa_buf *entry(py *p) {
+    if (!p->trace || !p->trace->out) return NULL;
+    if (!p->first_entry) moa_buf_adds(p->trace->out, p->trace->between);
+    p->first_entry = false;
+    return p->trace->out;
+}
+
+/* "3+4=7"; the operation then shows as its value. */
+static value compute(py *p, size_t from, value a, char op, const value *b) {
+    value v = arith(p, a, op, b);
+    moa_buf *out = p->rc ? NULL : entry(p);
+    if (out) {
+        write_value(out, &a, true);
+        moa_buf_addf(out, "%s", op == '/' ? "//" : (char[]){op, 0});
+        write_value(out, b, true);
+        moa_buf_adds(out, "=");
+        write_value(out, &v, true);
+    }
+    return shown_as_value(p, from, v);
+}
+
 static value atom(py *p) {
     char name[MAX_NAME];
-    mark from = here(p);
+    const size_t from = p->shown.len;
     skip(p);
     if (p->s == p->end) return bad(p, MOA_EFORMAT, "something is missing at the end"), of_int(0);
     if (digit(*p->s)) {
@@ -228,11 +247,9 @@ static value atom(py *p) {
     if (*p->s == '"' || *p->s == '\'') return shown_as_value(p, from, string(p));
     if (take(p, "[")) return shown_as_value(p, from, list(p));
     if (take(p, "(")) {
-        moa_buf_adds(&p->shown, "(");
         value v = expression(p);
         need(p, ")");
-        moa_buf_adds(&p->shown, ")");
-        return v;
+        return shown_as_value(p, from, v);
     }
     if (take(p, "True")) return shown_as_value(p, from, of_bool(true));
     if (take(p, "False")) return shown_as_value(p, from, of_bool(false));
@@ -245,7 +262,7 @@ static value atom(py *p) {
 }
 
 static value postfix(py *p) {
-    mark from = here(p);
+    const size_t from = p->shown.len;
     value v = atom(p);
     while (!p->rc && take(p, "[")) v = shown_as_value(p, from, index_of(p, &v));
     return v;
@@ -253,7 +270,7 @@ static value postfix(py *p) {
 
 static value unary(py *p) {
     if (++p->depth > MAX_DEPTH) return bad(p, MOA_ELIMIT, "nested too deep"), of_int(0);
-    mark from = here(p);
+    const size_t from = p->shown.len;
     value v;
     if (take(p, "-")) {
         v = unary(p);
@@ -272,12 +289,11 @@ static char operator(py *p, int strength) {
 }
 
 static value binary(py *p, int strength) {
+    const size_t from = p->shown.len;
     value a = strength == 2 ? unary(p) : binary(p, 2);
     for (char op; !p->rc && (op = operator(p, strength));) {
-        moa_buf_adds(&p->shown, op == '/' ? "//" : (char[]){op, 0});
         value b = strength == 2 ? unary(p) : binary(p, 2);
-        p->n_op++;
-        if (!p->rc) a = arith(p, a, op, &b);
+        if (!p->rc) a = compute(p, from, a, op, &b);
     }
     return a;
 }
@@ -290,7 +306,7 @@ static value comparison(py *p) {
         moa_buf_adds(&p->shown, sign[k]);
         value b = binary(p, 1);
         if (p->rc) return a;
-        p->n_op++;
+        p->compared = true;
         int c = 0;
         if (numeric(&a) && numeric(&b)) c = (a.one.i > b.one.i) - (a.one.i < b.one.i);
         else if (a.kind == STR && b.kind == STR) c = strcmp(a.one.s, b.one.s);
@@ -308,7 +324,6 @@ static value expression(py *p) {
         if (!both && !take(p, "or")) break;
         moa_buf_adds(&p->shown, both ? " and " : " or ");
         value b = comparison(p);
-        p->n_op++;
         a = of_bool(both ? truth(&a) && truth(&b) : truth(&a) || truth(&b));
     }
     p->depth--;
@@ -317,25 +332,8 @@ static value expression(py *p) {
 
 static value whole_expression(py *p) {
     moa_buf_clear(&p->shown);
-    p->n_op = 0;
+    p->compared = false;
     return expression(p);
-}
-
-/* ---- the trace ---------------------------------------------------------------------------------- */
-
-static moa_buf *entry(py *p) {
-    if (!p->trace || !p->trace->out) return NULL;
-    if (!p->first_entry) moa_buf_adds(p->trace->out, p->trace->between);
-    p->first_entry = false;
-    return p->trace->out;
-}
-
-static void note_value(py *p, const char *name, const value *v) {
-    moa_buf *b = entry(p);
-    if (!b) return;
-    moa_buf_addf(b, "%s=", name);
-    if (p->trace->worked && p->n_op) moa_buf_addf(b, "%s=", moa_buf_str(&p->shown));
-    write_value(b, v, true);
 }
 
 static void note_test(py *p, bool yes) {
@@ -343,7 +341,21 @@ static void note_test(py *p, bool yes) {
     if (b) moa_buf_addf(b, "%s is %s", moa_buf_str(&p->shown), yes ? "true" : "false");
 }
 
+/* The right side of an assignment or what is printed: a comparison is noted as a test. */
+static value whole_value(py *p) {
+    value v = whole_expression(p);
+    if (!p->rc && p->compared) note_test(p, truth(&v));
+    return v;
+}
+
 /* ---- statements --------------------------------------------------------------------------------- */
+
+static void note_value(py *p, const char *name, const value *v) {
+    moa_buf *b = entry(p);
+    if (!b) return;
+    moa_buf_addf(b, "%s=", name);
+    write_value(b, v, true);
+}
 
 static void block(py *p, int indent, bool run);
 
@@ -352,12 +364,8 @@ static void print(py *p) {
     moa_buf_init(&line, 4096);
     for (int k = 0; !p->rc && !take(p, ")"); k++) {
         if (k && need(p, ",")) break;
-        value v = whole_expression(p);
+        value v = whole_value(p);
         if (p->rc) break;
-        if (p->n_op) {
-            moa_buf *b = entry(p);
-            if (b) moa_buf_addf(b, "%s=", moa_buf_str(&p->shown)), write_value(b, &v, true);
-        }
         if (k) moa_buf_adds(&line, " ");
         write_value(&line, &v, false);
     }
@@ -367,13 +375,12 @@ static void print(py *p) {
 }
 
 static void append(py *p, const char *name) {
-    value *list_value = find(p, name), v = whole_expression(p);
+    value *list_value = find(p, name), v = whole_value(p);
     if (p->rc || need(p, ")")) return;
     if (!list_value || list_value->kind != LIST || v.kind == LIST) bad(p, MOA_EFORMAT, "append() of this is not possible");
     else if (list_value->n == MAX_ITEM) bad(p, MOA_ELIMIT, "a list is too long");
     else {
         list_value->item[list_value->n++] = v.one;
-        p->n_op = 0;
         note_value(p, name, list_value);
     }
 }
@@ -391,25 +398,10 @@ static void assign(py *p) {
     }
     for (int k = 0; k < 4; k++) {
         if (!take(p, sign[k])) continue;
-        value v = whole_expression(p);
+        value v = whole_value(p), *old = k < 3 ? find(p, name) : NULL;
+        if (!p->rc && k < 3 && !old) bad(p, MOA_EFORMAT, "a name without a value");
         if (p->rc) return;
-        if (k < 3) {
-            value *old = find(p, name);
-            if (!old) {
-                bad(p, MOA_EFORMAT, "a name without a value");
-                return;
-            }
-            moa_buf right;
-            moa_buf_init(&right, 4096);
-            moa_buf_adds(&right, moa_buf_str(&p->shown));
-            moa_buf_clear(&p->shown);
-            write_value(&p->shown, old, true);
-            bool brackets = p->n_op > 0 && k > 0;
-            moa_buf_addf(&p->shown, brackets ? "%c(%s)" : "%c%s", sign[k][0], moa_buf_str(&right));
-            moa_buf_deinit(&right);
-            v = arith(p, *old, sign[k][0], &v);
-            p->n_op++;
-        }
+        if (old) v = compute(p, 0, *old, sign[k][0], &v);
         if (p->rc || !set(p, name, &v)) return;
         note_value(p, name, &v);
         return;
@@ -506,7 +498,6 @@ static void for_loop(py *p, int indent, bool run) {
         value v = {.kind = over.item[i].kind, .one = over.item[i]};
         if (++p->steps > MAX_STEP) bad(p, MOA_ELIMIT, "the loop runs too long");
         if (!set(p, name, &v)) return;
-        p->n_op = 0;
         note_value(p, name, &v);
         p->at = head;
         p->s = p->end;
@@ -559,7 +550,8 @@ static void split_lines(py *p, const char *s) {
 int moa_py_run(moa_buf *out, const char *program, const moa_py_trace *trace, int *steps, moa_err *err) {
     py p;
     /* The values are large and each is written before it is read: clear only the rest. */
-    p.n_line = p.at = p.steps = p.depth = p.n_var = p.n_op = p.rc = 0;
+    p.n_line = p.at = p.steps = p.depth = p.n_var = p.rc = 0;
+    p.compared = false;
     p.first_entry = true;
     p.trace = trace;
     p.err = err;

@@ -11,9 +11,9 @@
 #include "base/buf.h"
 #include "moa.h"
 
+/* y = x + 4 is traced as "3+4=7, y=7". */
 typedef struct moa_py_trace {
     moa_buf *out;        /* NULL: none */
-    bool worked;         /* "y=3+4=7" instead of "y=7" */
     const char *between; /* what stands between two entries: ". ", "; ", newline */
 } moa_py_trace;
 

@@ -268,6 +268,29 @@ static void test_interpreter(void **state) {
     moa_buf_deinit(&out);
 }
 
+static void test_trace(void **state) {
+    (void)state;
+    static const struct { const char *program, *trace; } cases[] = {
+        {"x = 3\ny = x + 4\nprint(y * 2 + x)", "x=3; 3+4=7; y=7; 7*2=14; 14+3=17"},
+        {"x = 5\nx -= 2 * 2\nprint(x)", "x=5; 2*2=4; 5-4=1; x=1"},
+        {"x = (1 + 2) * (3 - 1)\nprint(x > 5)", "1+2=3; 3-1=2; 3*2=6; x=6; 6>5 is true"},
+        {"s = \"ab\"\nprint(s + \"c\", s[0], len(s))", "s='ab'; 'ab'+'c'='abc'"},
+        {"l = [4, 5]\nl.append(l[0] + 1)\nfor i in l:\n    if i // 2 > 2:\n        print(i)", "l=[4, 5]; 4+1=5; l=[4, 5, 5]; i=4; 4//2=2; 2>2 is false; i=5; 5//2=2; 2>2 is false; i=5; 5//2=2; 2>2 is false"},
+    };
+    moa_buf out, trace;
+    moa_buf_init(&out, 1 << 16);
+    moa_buf_init(&trace, 1 << 16);
+    const moa_py_trace t = {.out = &trace, .between = "; "};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        moa_buf_clear(&out);
+        moa_buf_clear(&trace);
+        assert_int_equal(moa_py_run(&out, cases[i].program, &t, NULL, NULL), 0);
+        assert_string_equal(moa_buf_str(&trace), cases[i].trace);
+    }
+    moa_buf_deinit(&out);
+    moa_buf_deinit(&trace);
+}
+
 /* Any text ends soon, with an error or not. */
 static void test_interpreter_hostile(void **state) {
     (void)state;
@@ -278,7 +301,7 @@ static void test_interpreter_hostile(void **state) {
     moa_buf_init(&p, 1 << 16);
     moa_buf_init(&out, 1 << 20);
     moa_buf_init(&trace, 1 << 20);
-    moa_py_trace t = {.out = &trace, .worked = true, .between = "; "};
+    moa_py_trace t = {.out = &trace, .between = "; "};
     for (int i = 0; i < 20000; i++) {
         moa_buf_clear(&p);
         moa_buf_clear(&out);
@@ -292,6 +315,6 @@ static void test_interpreter_hostile(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_stories), cmocka_unit_test(test_programs), cmocka_unit_test(test_interpreter), cmocka_unit_test(test_interpreter_hostile)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_stories), cmocka_unit_test(test_programs), cmocka_unit_test(test_interpreter), cmocka_unit_test(test_trace), cmocka_unit_test(test_interpreter_hostile)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,11 +221,11 @@ static void pick_names(prog *p, moa_rng *r) {
 static int finish(moa_item *it, moa_rng *r) {
     static const char *const between[] = {". ", "; ", ", ", "\n"};
     static const char *const last[] = {"\nIt prints $0.", "\nSo it prints $0.", "\nThe output is $0.", ""};
-    moa_py_trace t = {.out = &it->solution, .worked = moa_gen_chance(r, 70)};
+    moa_py_trace t = {.out = &it->solution};
     t.between = MOA_PICK(r, between);
     MOA_TRY(moa_py_run(&it->answer, moa_buf_str(&it->key), &t, NULL, NULL) < 0 ? MOA_EINVAL : MOA_OK);
     if (it->answer.len) it->answer.data[--it->answer.len] = 0; /* one line: its end is no part of the answer */
-    if (it->answer.len == 0 || it->answer.len > 24 || it->solution.len > 120) return MOA_EINVAL;
+    if (it->answer.len == 0 || it->answer.len > 24 || it->solution.len > 140) return MOA_EINVAL;
     if (it->answer.data[0] == '-' && moa_gen_chance(r, 80)) return MOA_EINVAL;
     if (*t.between != '\n') moa_buf_adds(&it->solution, ".");
     const char *arg[] = {moa_buf_str(&it->answer)};

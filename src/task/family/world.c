@@ -73,9 +73,10 @@ static void write_choices(moa_buf *b, moa_thing kind, const int *choice, const i
     }
 }
 
-/* " A Kelston no. B Branford yes." up to the one that fits. */
+/* " A Kelston no. B Branford yes." up to the one that fits. The verdict stands behind the copied words, so it is a comparison of
+ * what was just written with what was found before. */
 static void scan_choices(moa_buf *b, moa_thing kind, const int *choice, const int *order, moa_rng *r) {
-    static const char *const no[] = {" $0 $1 no.", " $0) $1: no.", " Not $0, $1."}, *const yes[] = {" $0 $1 yes.", " $0) $1: yes.", " It is $0, $1."};
+    static const char *const no[] = {" $0 $1 no.", " $0) $1: no."}, *const yes[] = {" $0 $1 yes.", " $0) $1: yes."};
     uint32_t style = moa_rng_below(r, MOA_COUNT(no));
     for (int i = 0; i < N_CHOICE; i++) {
         char letter[2] = {(char)('A' + i), 0};
@@ -146,11 +147,10 @@ static int make_who(moa_item *it, moa_rng *r) {
     moa_buf_addf(&it->key, "who %s %s %s", rel[x].name, arg[0], moa_world_name(MOA_PERSON, choice[0]));
     write_choices(&it->question, MOA_PERSON, choice, order);
     int wording = (int)moa_rng_below(r, 2);
-    bool stop = moa_gen_chance(r, 50); /* at the one that fits */
     for (int i = 0; i < N_CHOICE; i++) {
         moa_buf_addf(&it->solution, i ? " %c: " : "%c: ", 'A' + i);
         moa_world_sentence(&it->solution, x, choice[order[i]], wording);
-        if (stop && order[i] == 0) break;
+        if (order[i] == 0) break;
     }
     finish(it, order, r);
     return MOA_OK;
