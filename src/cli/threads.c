@@ -14,5 +14,10 @@ void moa_cli_polite_threads(char **argv) {
     /* The user's own settings win; the second round through here sees ours. */
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
     if (setenv("GOMP_SPINCOUNT", "20000", 1) < 0 || setenv("KMP_BLOCKTIME", "0", 1) < 0) return;
-    execv("/proc/self/exe", argv); /* returns only where it cannot: go on as we are */
+    /* By its path: started as /proc/self/exe it would be called "exe" by ps, top and pkill. */
+    char path[4096];
+    const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0) return;
+    path[n] = 0;
+    execv(path, argv); /* returns only where it cannot: go on as we are */
 }

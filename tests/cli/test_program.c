@@ -179,6 +179,19 @@ static double run_peak(const char *file) {
 }
 
 /* The goal that docs/performance.md states: the model file, its KV, and 60 MB. */
+/* ps, top and pkill know the program by its name, also after it started itself again with settings for its threads. */
+static void test_process_name(void **state) {
+    (void)state;
+    need_program();
+    static const char script[] = "f=%s/wait; mkfifo $f; \"$MOA\" run -q -m %s - <$f >/dev/null 2>&1 & p=$!; exec 3>$f; sleep 0.3; "
+                                 "cat /proc/$p/comm >%s/name; kill $p";
+    char cmd[1024], name[64];
+    snprintf(cmd, sizeof cmd, script, program_dir, program_model(), program_dir);
+    assert_int_equal(system(cmd), 0);
+    slurp(name, sizeof name, path_of("name"));
+    assert_string_equal(name, "moa\n");
+}
+
 static void test_peak_memory(void **state) {
     (void)state;
     need_program();
@@ -302,7 +315,7 @@ static void test_bench_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists), cmocka_unit_test(test_every_registry_is_listed), cmocka_unit_test(test_peak_memory),
+        cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists), cmocka_unit_test(test_every_registry_is_listed), cmocka_unit_test(test_process_name), cmocka_unit_test(test_peak_memory),
         cmocka_unit_test(test_eval),       cmocka_unit_test(test_chat), cmocka_unit_test(test_ctx), cmocka_unit_test(test_bench_json),
     };
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
