@@ -1,4 +1,5 @@
-/* echo.c - say it again: repeat a list, collect the answers of several lines, name what is said most often.
+/* echo.c - say it again: repeat a list, collect the answers of several lines, name what is said most often, find the
+ * choice that says a thing, tell the last value of names.
  *
  * Not scored. Copying from the text before is the skill under most others (lists to sort, replies to merge), and a small
  * model learns it late from tasks that mix it with harder things. Here it stands alone. Material: words, numbers, and
@@ -112,15 +113,64 @@ static int collect(moa_item *it, moa_rng *r) {
     return MOA_OK;
 }
 
+/* Four choices, gone through one by one as in the family world: is what was just copied the thing that is looked for? */
+static int choose(moa_item *it, moa_rng *r) {
+    static const char *const ask[] = {"Which of these is $0?", "Find $0.", "Where is $0?"};
+    static const char *const no[] = {" $0 $1 no.", " $0) $1: no."}, *const yes[] = {" $0 $1 yes.", " $0) $1: yes."};
+    const uint32_t style = moa_rng_below(r, MOA_COUNT(no)), right = moa_rng_below(r, 4);
+    list l;
+    draw_list(&l, 4, r);
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < i; k++)
+            if (strcmp(l.at[i], l.at[k]) == 0) return MOA_EINVAL;
+    const char *thing[] = {l.at[right]};
+    moa_gen_fill(&it->question, MOA_PICK(r, ask), thing, 1);
+    moa_buf_addf(&it->solution, "%s.", l.at[right]);
+    for (uint32_t i = 0; i < 4; i++) {
+        const char *arg[] = {(char[]){(char)('A' + i), 0}, l.at[i]};
+        moa_buf_addf(&it->question, "\n%s) %s", arg[0], arg[1]);
+        if (i <= right) moa_gen_fill(&it->solution, i == right ? yes[style] : no[style], arg, 2);
+    }
+    moa_buf_addf(&it->solution, "\nAnswer: %c", 'A' + (int)right);
+    return MOA_OK;
+}
+
+/* Names take values, some of them again: what each is in the end. The look that a program's trace is made of. */
+static void last_value(moa_item *it, moa_rng *r) {
+    static const char *const between[] = {". ", "; ", ", ", "\n"}, name[] = "abcdeijkmnpqrstuvwxyz";
+    const char *const gap = MOA_PICK(r, between);
+    int order[21], last[21] = {0};
+    for (int i = 0; i < 21; i++) order[i] = i;
+    moa_gen_shuffle(r, order, 21);
+    const int n_name = moa_rng_range(r, 2, 4), n = moa_rng_range(r, n_name, MAX_THING);
+    list l;
+    draw_list(&l, n, r);
+    moa_buf_adds(&it->question, moa_gen_chance(r, 50) ? "What are the names in the end?\n" : "Who has what now?\n");
+    for (int i = 0; i < n; i++) { /* each name once, then any */
+        const int k = i < n_name ? i : (int)moa_rng_below(r, (uint32_t)n_name);
+        last[k] = i;
+        moa_buf_addf(&it->question, "%s%c=%s", i ? gap : "", name[order[k]], l.at[i]);
+    }
+    int ask[4] = {0, 1, 2, 3};
+    moa_gen_shuffle(r, ask, n_name);
+    moa_buf_adds(&it->question, "\n");
+    for (int i = 0; i < n_name; i++) {
+        const char c = name[order[ask[i]]];
+        moa_buf_addf(&it->question, i ? ", %c" : "%c", c);
+        moa_buf_addf(&it->solution, "%s%c=%s", i ? gap : "", c, l.at[last[ask[i]]]);
+    }
+}
+
 static int make(moa_item *it, int level, moa_rng *r) {
     (void)level;
-    uint32_t k = moa_rng_below(r, 3);
+    uint32_t k = moa_rng_below(r, 7);
     int rc = MOA_OK;
     if (k == 0) again(it, r);
-    else rc = k == 1 ? most_often(it, r) : collect(it, r);
+    else if (k < 3) last_value(it, r);
+    else rc = k == 3 ? most_often(it, r) : k == 4 ? collect(it, r) : choose(it, r);
     moa_buf_adds(&it->key, moa_buf_str(&it->question));
     return rc;
 }
 
 const moa_family moa_family_echo = {
-    .name = "echo", .help = "repeat lists, collect answers, name the most common one", .n_level = 1, .scored = false, .make = make};
+    .name = "echo", .help = "repeat lists, collect answers, find a choice, look up names", .n_level = 1, .scored = false, .make = make};
