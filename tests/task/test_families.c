@@ -100,9 +100,9 @@ static void test_splits(void **state) {
 static void test_determinism(void **state) {
     (void)state;
     static const struct { const char *family; uint64_t hash; } want[] = {
-        {"arithmetic", 0xb8d9a609ae308641ull},  {"word_problem", 0x4ef54056af8e2998ull}, {"program", 0xb3ac1dc6cebfc71cull},
-        {"world", 0x340e044a1d37f062ull},       {"text", 0x355f4731b1ccb35eull},         {"translate", 0xf6819117489af6d9ull},
-        {"world_facts", 0xe082b792f049ea46ull}, {"about", 0x966ebb800ba3894bull},     {"echo", 0x0202ece1789ad036ull},
+        {"arithmetic", 0xb8d9a609ae308641ull},  {"word_problem", 0x4ef54056af8e2998ull}, {"program", 0x8999c86d59d0887dull},
+        {"world", 0x1bc2f46e4bdffb1dull},       {"text", 0x355f4731b1ccb35eull},         {"translate", 0xf6819117489af6d9ull},
+        {"world_facts", 0xe082b792f049ea46ull}, {"about", 0x966ebb800ba3894bull},     {"echo", 0x51d3f672a30fa741ull},
     };
     int n;
     const moa_family *const *f = moa_families(&n);
