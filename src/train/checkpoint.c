@@ -43,6 +43,8 @@ typedef struct head {
     uint64_t recipe_hash;
     char name[NAME_BYTES + 1];
     moa_progress p;
+    moa_inputs in;
+    uint64_t sum; /* checksum of the whole file */
 } head;
 
 static int read_head(head *h, cursor *c, moa_err *err) {
@@ -114,6 +116,18 @@ static int read_params(cursor *c, const moa_optim_param *param, int n_param, boo
     return 0;
 }
 
+/* What is left before the checksum, if anything is. */
+static int read_inputs(moa_inputs *in, cursor *c, moa_err *err) {
+    in->n = 0;
+    if (c->end - c->at <= 8) return 0;
+    MOA_TRY(take_u32(&in->n, c, err));
+    if (in->n < 1 || in->n > MOA_INPUTS_MAX) return moa_fail(err, MOA_EFORMAT, "%s: %u files of a recipe", c->path, in->n);
+    const void *p = take(c, 8 * (uint64_t)in->n);
+    if (!p) return truncated(c, err);
+    memcpy(in->hash, p, 8 * (size_t)in->n);
+    return 0;
+}
+
 /* Whole file through one pass; with the checksum. */
 static int read_file(head *h, const char *path, const moa_optim_param *param, int n_param, bool states, moa_err *err) {
     moa_map m;
@@ -121,10 +135,12 @@ static int read_file(head *h, const char *path, const moa_optim_param *param, in
     cursor c = {path, m.data, m.data + m.size, 0};
     int rc = read_head(h, &c, err);
     if (rc == 0) rc = read_params(&c, param, n_param, states, err);
+    if (rc == 0) rc = read_inputs(&h->in, &c, err);
     uint64_t want = c.hash, got = 0;
     if (rc == 0 && c.end - c.at != 8) rc = c.end - c.at < 8 ? truncated(&c, err) : moa_fail(err, MOA_EFORMAT, "%s: bytes after its end", path);
     if (rc == 0) memcpy(&got, c.at, 8);
     if (rc == 0 && got != want) rc = moa_fail(err, MOA_EFORMAT, "%s: corrupt (checksum does not agree)", path);
+    h->sum = want;
     moa_map_close(&m);
     return rc;
 }
@@ -156,7 +172,7 @@ static int newest(head *best, const char *dir, moa_err *err, moa_err *warn) {
     return slot;
 }
 
-int moa_checkpoint_peek(moa_progress *p, const char *dir, const moa_recipe *r, moa_err *err, moa_err *warn) {
+int moa_checkpoint_peek(moa_progress *p, moa_inputs *in, const char *dir, const moa_recipe *r, moa_err *err, moa_err *warn) {
     head h;
     int slot = newest(&h, dir, err, warn);
     if (slot < 0) return slot;
@@ -166,6 +182,7 @@ int moa_checkpoint_peek(moa_progress *p, const char *dir, const moa_recipe *r, m
         return moa_hint(err, MOA_EINVAL, "give the recipe another name or --out, or start over with --fresh");
     }
     *p = h.p;
+    if (in) *in = h.in;
     const moa_recipe_stage *s = p->stage < r->stages_count ? &r->stages[p->stage] : NULL;
     if (p->stage > r->stages_count || (p->step > 0 && (!s || s->kind != MOA_STAGE_TRAIN || p->step > s->steps)))
         return moa_fail(err, MOA_EFORMAT, "%s: a checkpoint of stage %lld, step %lld, which this recipe does not have", dir, (long long)p->stage,
@@ -174,7 +191,7 @@ int moa_checkpoint_peek(moa_progress *p, const char *dir, const moa_recipe *r, m
 }
 
 int moa_checkpoint_load(moa_progress *p, const char *dir, const moa_recipe *r, const moa_optim_param *param, int n_param, moa_err *err) {
-    MOA_TRY(moa_checkpoint_peek(p, dir, r, err, NULL));
+    MOA_TRY(moa_checkpoint_peek(p, NULL, dir, r, err, NULL));
     head h;
     int slot = newest(&h, dir, err, NULL);
     if (slot < 0) return slot;
@@ -198,6 +215,13 @@ int moa_checkpoint_weights(const char *dir, const moa_optim_param *param, int n_
     char path[4096];
     slot_path(path, sizeof path, dir, slot);
     return read_file(&h, path, param, n_param, false, err);
+}
+
+int moa_checkpoint_sum(uint64_t *out, const char *dir, moa_err *err) {
+    head h;
+    int slot = newest(&h, dir, err, NULL);
+    *out = slot < 0 ? 0 : h.sum;
+    return slot < 0 ? slot : 0;
 }
 
 /* ---- writing ---- */
@@ -229,7 +253,8 @@ static int slot_to_write(const char *dir) {
     return slot < 0 ? 0 : (slot + 1) % SLOTS;
 }
 
-int moa_checkpoint_save(const char *dir, const moa_recipe *r, const moa_progress *p, const moa_optim_param *param, int n_param, moa_err *err) {
+int moa_checkpoint_save(const char *dir, const moa_recipe *r, const moa_progress *p, const moa_inputs *in, const moa_optim_param *param, int n_param,
+                        moa_err *err) {
     char path[4096], name[NAME_BYTES] = {0};
     slot_path(path, sizeof path, dir, slot_to_write(dir));
     snprintf(name, sizeof name, "%s", r->name);
@@ -243,6 +268,7 @@ int moa_checkpoint_save(const char *dir, const moa_recipe *r, const moa_progress
     put(&s, p, sizeof *p);
     put_u32(&s, (uint32_t)n_param);
     for (int i = 0; i < n_param; i++) put_param(&s, &param[i]);
+    if (in->n) put_u32(&s, in->n), put(&s, in->hash, 8 * (size_t)in->n);
     moa_writer_add(s.w, &s.hash, 8);
     return moa_writer_commit(s.w, err);
 }

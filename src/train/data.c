@@ -98,11 +98,6 @@ int moa_data_item(moa_item *it, const moa_recipe *r, int stage, uint64_t index, 
 }
 
 /* ---- files ---- */
-static bool is_jsonl(const char *path) {
-    size_t n = strlen(path);
-    return n > 6 && !strcmp(path + n - 6, ".jsonl");
-}
-
 static int check_messages(const json_t *m, const char *path, size_t line, moa_err *err) {
     size_t n = json_array_size(m);
     bool said = false;
@@ -162,7 +157,7 @@ static int load_text(source *s, moa_data *d, const char *path, moa_err *err) {
 static int open_source(source *s, moa_data *d, const moa_recipe_data *cfg, const char *dir, moa_err *err) {
     s->cfg = cfg;
     if (cfg->family) return find_families(&s->family, &s->n_family, cfg->family, err);
-    if (cfg->file) return is_jsonl(cfg->file) ? load_chat(s, cfg->file, err) : load_text(s, d, cfg->file, err);
+    if (cfg->file) return moa_recipe_is_jsonl(cfg->file) ? load_chat(s, cfg->file, err) : load_text(s, d, cfg->file, err);
     char path[4200];
     const char *given = moa_recipe_source_path(cfg);
     if (given) snprintf(path, sizeof path, "%s", given);
@@ -421,7 +416,7 @@ static int chat_texts(texts *t, const char *path, moa_err *err) {
 static int file_texts(texts *t, const char *path, moa_err *err) {
     char *text;
     size_t n;
-    if (is_jsonl(path)) return chat_texts(t, path, err);
+    if (moa_recipe_is_jsonl(path)) return chat_texts(t, path, err);
     MOA_TRY(moa_read_file(&text, &n, path, FILE_MAX, err));
     int rc = t->add(t->ctx, text, n);
     free(text);

@@ -89,6 +89,7 @@ static int look_to_resume(moa_trainer *t, int rc, const moa_progress *p, const m
         if (err) *err = *why;
         return rc == MOA_ENOTFOUND ? moa_hint(err, rc, "leave out --resume to start this run") : rc;
     }
+    MOA_TRY(moa_inputs_check(&t->in, t->r, t->dir, -1, err));
     if (passed_over->code) moa_trainer_say(t, MOA_TRAIN_WARN, "%s; going on from the checkpoint before it", passed_over->text);
     t->at = *p;
     return 0;
@@ -98,7 +99,7 @@ int moa_folder_look(bool *over, moa_trainer *t, moa_err *err) {
     moa_progress p;
     moa_err why = {0}, passed_over = {0};
     *over = false;
-    int rc = moa_checkpoint_peek(&p, t->dir, t->r, &why, &passed_over);
+    int rc = moa_checkpoint_peek(&p, &t->in, t->dir, t->r, &why, &passed_over);
     if (t->cfg->resume) return look_to_resume(t, rc, &p, &why, &passed_over, err);
     if (t->cfg->fresh || rc == MOA_ENOTFOUND) return 0;
     if (rc < 0) { /* of another recipe or program, or damaged: not ours to remove unasked */
@@ -110,6 +111,7 @@ int moa_folder_look(bool *over, moa_trainer *t, moa_err *err) {
                  (long long)p.step);
         return moa_hint(err, MOA_EUSAGE, "--resume goes on with it, --fresh starts over");
     }
+    MOA_TRY(moa_inputs_check(&t->in, t->r, t->dir, -1, err));
     *over = true;
     t->at = p;
     MOA_TRY(finished(t, err));

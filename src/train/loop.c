@@ -16,7 +16,7 @@ static int save(moa_trainer *t, moa_err *err) {
     moa_log_sync(t);
     p = t->at;
     p.seconds += moa_now() - t->t0;
-    return moa_checkpoint_save(t->dir, t->r, &p, t->param, t->m->n_param, err);
+    return moa_checkpoint_save(t->dir, t->r, &p, &t->in, t->param, t->m->n_param, err);
 }
 
 /* In the middle of a run a full disk is no reason to throw away hours: the old checkpoint is whole, and there may be
@@ -112,7 +112,8 @@ static int train_steps(moa_trainer *t, const moa_recipe_stage *s, moa_feed *feed
 static int train_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *err) {
     moa_data *d = NULL;
     moa_feed *feed = NULL;
-    int rc = moa_data_open(&d, t->r, (int)t->at.stage, t->m->tok, t->m->chat, t->dir, err);
+    int rc = moa_inputs_check(&t->in, t->r, t->dir, (int)t->at.stage, err);
+    if (rc == 0) rc = moa_data_open(&d, t->r, (int)t->at.stage, t->m->tok, t->m->chat, t->dir, err);
     if (rc == 0) rc = moa_feed_start(&feed, d, s, &t->at.pack, s->steps - t->at.step, err);
     if (rc == 0) rc = train_steps(t, s, feed, err);
     moa_feed_stop(feed);
@@ -179,6 +180,7 @@ static int run(moa_trainer *t, moa_err *err) {
     MOA_TRY(moa_folder_look(&over, t, err));
     if (over) return 0;
     MOA_TRY(moa_folder_sources(t, err));
+    if (!t->cfg->resume) MOA_TRY(moa_inputs_read(&t->in, t->r, t->dir, err));
     MOA_TRY(moa_trainer_init(t, err));
     if (t->cfg->resume) MOA_TRY(resume(t, err));
     else moa_folder_wipe(t);

@@ -28,6 +28,7 @@ typedef struct moa_optim_param {
 
 typedef struct moa_optimizer {
     const char *name, *help;
+    bool has_momentum;                 /* reads cfg->momentum */
     int (*n_state)(const moa_optim_param *p);
     /* Update one parameter. scratch: memory and the type of products; its arena is reset before each. */
     int (*update)(const moa_optim_param *p, const moa_optim_cfg *cfg, moa_exec *scratch, moa_err *err);

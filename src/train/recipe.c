@@ -205,9 +205,12 @@ int64_t moa_recipe_total_tokens(const moa_recipe *r) {
     return sum;
 }
 
+bool moa_recipe_is_jsonl(const char *path) {
+    const size_t n = strlen(path);
+    return n > 6 && !strcmp(path + n - 6, ".jsonl");
+}
+
 const char *moa_recipe_source_path(const moa_recipe_data *d) {
     const char *a = d->aggregate;
-    size_t n = a ? strlen(a) : 0;
-    bool path = a && (strchr(a, '/') || (n > 6 && !strcmp(a + n - 6, ".jsonl")));
-    return d->file ? d->file : path ? a : NULL;
+    return d->file ? d->file : a && (strchr(a, '/') || moa_recipe_is_jsonl(a)) ? a : NULL;
 }

@@ -104,6 +104,7 @@ int moa_count_parse(int64_t *out, const char *text, moa_err *err);
 int64_t moa_recipe_total_tokens(const moa_recipe *r); /* of all train stages */
 /* The file that a source reads: file, or an aggregate that names a JSONL. NULL: a family, or an earlier sample stage. */
 const char *moa_recipe_source_path(const moa_recipe_data *d);
+bool moa_recipe_is_jsonl(const char *path);           /* conversations, samples; else a file is plain text */
 extern const char moa_recipe_chat_template[];         /* the bundled one */
 
 /* ---- recipe_lines.c: where each key stands ---- */

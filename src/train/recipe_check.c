@@ -106,6 +106,8 @@ static int check_model(const ctx *c, moa_recipe *r) {
     moa_recipe_model *m = &r->model;
     MOA_TRY(apply_rules(c, m, "model.", RULES(model_rules)));
     int line = moa_recipe_line(c->l, "model");
+    if (line && r->init.gguf)
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: model has no meaning beside init.gguf: the shape is that of %.200s", c->name, line, r->init.gguf);
     if (!line) line = 1;
     if (m->n_kv == 0) m->n_kv = m->n_head;
     if (m->head_dim == 0) m->head_dim = m->d_model / m->n_head;
@@ -119,6 +121,18 @@ static int check_model(const ctx *c, moa_recipe *r) {
     return 0;
 }
 
+/* A tokenizer that is taken from somewhere is not trained. */
+static int check_tokenizer(const ctx *c, moa_recipe *r) {
+    static const char *const keys[] = {"n_vocab", "items", "special"};
+    const char *from = r->tokenizer.gguf ? "tokenizer.gguf" : r->init.gguf ? "init.gguf" : r->init.run ? "init.run" : NULL;
+    MOA_TRY(apply_rules(c, &r->tokenizer, "tokenizer.", RULES(tok_rules)));
+    for (size_t i = 0; from && i < sizeof keys / sizeof *keys; i++) {
+        const int line = line_of(c, "tokenizer.", keys[i]);
+        if (line) return moa_fail(c->err, MOA_EINVAL, "%s:%d: %s has no meaning beside %s, which gives the tokenizer", c->name, line, keys[i], from);
+    }
+    return 0;
+}
+
 /* Keys of another kind of source would be ignored in silence. */
 static int check_data_keys(const ctx *c, const moa_recipe_data *d, moa_stage_kind stage, const char *where) {
     static const struct { const char *key; bool family; } only[] = {{"levels", true}, {"turns", true}, {"k_min", false}, {"k_max", false},
@@ -129,9 +143,14 @@ static int check_data_keys(const ctx *c, const moa_recipe_data *d, moa_stage_kin
             return moa_fail(c->err, MOA_EINVAL, "%s:%d: %s is for %s sources; this one is '%s'", c->name, line, only[i].key,
                             only[i].family ? "family" : "aggregate", d->family ? "family" : d->file ? "file" : "aggregate");
     }
+    const int learn = line_of(c, where, "learn");
     if (d->turns > 1 && stage != MOA_STAGE_TRAIN)
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: turns has no meaning in a sample stage, which asks one question at a time", c->name,
                         line_of(c, where, "turns"));
+    if (learn && stage != MOA_STAGE_TRAIN)
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: learn has no meaning in a sample stage, where nothing is learned", c->name, learn);
+    if (learn && d->file && !moa_recipe_is_jsonl(d->file))
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: learn has no meaning for %.200s: all of a plain text is learned", c->name, learn, d->file);
     return 0;
 }
 
@@ -201,12 +220,14 @@ static int check_train(const ctx *c, const moa_recipe *r, moa_recipe_stage *s, c
     if (s->tokens_text) s->steps = (s->tokens + s->batch_tokens - 1) / s->batch_tokens;
     s->tokens = s->steps * s->batch_tokens;
     MOA_TRY(check_rate(c, s, where));
-    if (s->seq_len > r->model.n_ctx)
+    if (s->seq_len > r->model.n_ctx && !r->init.gguf) /* whose n_ctx is known when it is opened */
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: seq_len %d is beyond the model's n_ctx %d", c->name, s->line, s->seq_len, r->model.n_ctx);
     if (!moa_schedule_find(s->schedule))
         return moa_fail(c->err, MOA_ENOTFOUND, "%s:%d: unknown schedule '%.64s'", c->name, line_of(c, where, "schedule"), s->schedule);
     if (!moa_optimizer_find(s->optimizer))
         return moa_fail(c->err, MOA_ENOTFOUND, "%s:%d: unknown optimizer '%.64s'", c->name, line_of(c, where, "optimizer"), s->optimizer);
+    if (line_of(c, where, "momentum") && !moa_optimizer_find(s->optimizer)->has_momentum)
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: momentum has no meaning for %s", c->name, line_of(c, where, "momentum"), s->optimizer);
     if (strcmp(s->dtype, "bf16") && strcmp(s->dtype, "f32"))
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: dtype '%.64s', expected bf16 or f32", c->name, line_of(c, where, "dtype"), s->dtype);
     for (unsigned i = 0; i < s->snapshots_count; i++)
@@ -277,7 +298,7 @@ int moa_recipe_check(moa_recipe *r, const moa_recipe_lines *l, const char *name,
     MOA_TRY(apply_rules(&c, r, "", RULES(recipe_rules)));
     MOA_TRY(check_name(&c, r->name, "the recipe", moa_recipe_line(l, "name")));
     MOA_TRY(check_model(&c, r));
-    MOA_TRY(apply_rules(&c, &r->tokenizer, "tokenizer.", RULES(tok_rules)));
+    MOA_TRY(check_tokenizer(&c, r));
     MOA_TRY(apply_rules(&c, &r->checkpoint, "checkpoint.", RULES(ckpt_rules)));
     MOA_TRY(apply_rules(&c, &r->output, "output.", RULES(out_rules)));
     if (r->init.gguf && r->init.run)

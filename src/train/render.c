@@ -109,10 +109,3 @@ int moa_render_conversation(moa_doc *d, moa_render *r, const moa_message *msg, i
     free(before);
     return rc;
 }
-
-int moa_render_text(moa_doc *d, moa_render *r, const char *text, size_t n, moa_err *err) {
-    moa_doc_clear(d);
-    r->scratch.n = 0;
-    MOA_TRY(moa_tokenize(&r->scratch, r->tok, text, n, MOA_TOK_BOS, err));
-    return moa_doc_add_ids(d, r->scratch.v, r->scratch.n, err);
-}

@@ -28,6 +28,5 @@ void moa_render_deinit(moa_render *r);
  * it is found by rendering: the text up to the open turn, and the text with the turn in it, must agree so far. The two
  * parts are tokenised apart, since at inference the prompt ends there. */
 int moa_render_conversation(moa_doc *d, moa_render *r, const moa_message *msg, int n_msg, moa_err *err);
-int moa_render_text(moa_doc *d, moa_render *r, const char *text, size_t n, moa_err *err); /* every token is learned */
 
 #endif

@@ -79,11 +79,6 @@ static int copy_tokenizer(moa_gguf_out *o, const char *path, bool *has_chat, moa
     return n ? 0 : moa_fail(err, MOA_EFORMAT, "%s: has no tokenizer", path);
 }
 
-static void run_folder(char *out, size_t n, const moa_trainer *t, const char *name) {
-    const char *slash = strrchr(t->dir, '/');
-    snprintf(out, n, "%.*s%s", slash ? (int)(slash - t->dir + 1) : 0, t->dir, name);
-}
-
 static int make_meta(const moa_trainer *t, const char *path, moa_err *err) {
     const moa_recipe *r = t->r;
     moa_gguf_out *o = moa_gguf_out_new();
@@ -92,7 +87,7 @@ static int make_meta(const moa_trainer *t, const char *path, moa_err *err) {
     if (r->tokenizer.gguf) snprintf(from, sizeof from, "%s", r->tokenizer.gguf);
     else if (r->init.gguf) snprintf(from, sizeof from, "%s", r->init.gguf);
     else if (r->init.run) {
-        run_folder(from, sizeof from, t, r->init.run);
+        moa_run_beside(from, sizeof from, t->dir, r->init.run);
         strncat(from, "/tokenizer.gguf", sizeof from - strlen(from) - 1);
     }
     bool has_chat = false;
@@ -205,7 +200,7 @@ int moa_trainer_init(moa_trainer *t, moa_err *err) {
     MOA_TRY(make_execs(t, err));
     if (t->cfg->resume || !t->r->init.run) return 0;
     char dir[1200];
-    run_folder(dir, sizeof dir, t, t->r->init.run);
+    moa_run_beside(dir, sizeof dir, t->dir, t->r->init.run);
     return moa_checkpoint_weights(dir, t->param, t->m->n_param, err);
 }
 

@@ -22,6 +22,7 @@ typedef struct moa_trainer {
     moa_exec x;                /* training graph */
     moa_exec scratch;          /* the optimiser's memory, reset for each parameter */
     moa_progress at;
+    moa_inputs in;             /* what the recipe's files held when the run began */
     int log;                   /* log.jsonl; -1: not open */
     int lock;                  /* the run folder; -1: not open */
     double t0, rate;           /* start of this call; smoothed tokens/s */

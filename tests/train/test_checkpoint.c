@@ -18,6 +18,7 @@
 
 static char dir[64], slot[2][96];
 static moa_recipe *recipe;
+static const moa_inputs none, three = {.n = 3, .hash = {0x1234567890abcdefull, 0, 5}};
 
 static const char text[] = "name: t\nstages:\n - {name: a, steps: 10, data: [{family: all}]}\n"
                            " - {name: s, kind: sample, data: [{family: all}]}\n - {name: b, steps: 5, data: [{family: all}]}\n";
@@ -50,8 +51,8 @@ static void test_counters(void **state) {
         moa_progress p;
         moa_err err = {0};
         moa_checkpoint_remove(dir);
-        assert_int_equal(moa_checkpoint_save(dir, recipe, &at[i].p, NULL, 0, &err), 0);
-        const int rc = moa_checkpoint_peek(&p, dir, recipe, &err, NULL);
+        assert_int_equal(moa_checkpoint_save(dir, recipe, &at[i].p, &none, NULL, 0, &err), 0);
+        const int rc = moa_checkpoint_peek(&p, NULL, dir, recipe, &err, NULL);
         if (rc != (at[i].ok ? 0 : MOA_EFORMAT)) fail_msg("case %zu: %d %s", i, rc, err.text);
     }
 }
@@ -73,7 +74,7 @@ static void test_states(void **state) {
     moa_err err = {0};
     moa_checkpoint_remove(dir);
     make(&from, 2, 5);
-    assert_int_equal(moa_checkpoint_save(dir, recipe, &p, &from.p, 1, &err), 0);
+    assert_int_equal(moa_checkpoint_save(dir, recipe, &p, &none, &from.p, 1, &err), 0);
     make(&to, 2, 0);
     assert_int_equal(moa_checkpoint_load(&p, dir, recipe, &to.p, 1, &err), 0);
     assert_memory_equal(to.w, from.w, sizeof to.w);
@@ -90,15 +91,18 @@ static void test_cut(void **state) {
     (void)state;
     static weights m;
     moa_progress p = {.stage = 0, .step = 1, .total_step = 1}, q = {.stage = 0, .step = 2, .total_step = 2}, got;
+    moa_inputs in;
     moa_err err = {0}, warn = {0};
     char *s;
     size_t n;
     moa_checkpoint_remove(dir);
     make(&m, 2, 5);
-    assert_int_equal(moa_checkpoint_save(dir, recipe, &p, &m.p, 1, &err), 0);
-    assert_int_equal(moa_checkpoint_save(dir, recipe, &q, &m.p, 1, &err), 0);
-    assert_int_equal(moa_checkpoint_peek(&got, dir, recipe, &err, &warn), 0);
+    assert_int_equal(moa_checkpoint_save(dir, recipe, &p, &none, &m.p, 1, &err), 0);
+    assert_int_equal(moa_checkpoint_save(dir, recipe, &q, &three, &m.p, 1, &err), 0);
+    assert_int_equal(moa_checkpoint_peek(&got, &in, dir, recipe, &err, &warn), 0);
     assert_int_equal(got.step, 2);
+    assert_int_equal(in.n, 3);
+    assert_memory_equal(in.hash, three.hash, 3 * sizeof *in.hash);
     assert_int_equal(warn.code, 0);
     assert_int_equal(moa_read_file(&s, &n, slot[1], 1 << 20, &err), 0);
     for (size_t len = 0; len < n; len++) {
@@ -106,8 +110,9 @@ static void test_cut(void **state) {
         assert_non_null(f);
         fwrite(s, 1, len, f);
         fclose(f);
-        assert_int_equal(moa_checkpoint_peek(&got, dir, recipe, &err, &warn), 0);
+        assert_int_equal(moa_checkpoint_peek(&got, &in, dir, recipe, &err, &warn), 0);
         assert_int_equal(got.step, 1);
+        assert_int_equal(in.n, 0);
         assert_int_equal(warn.code, MOA_EFORMAT);
     }
     free(s);

@@ -9,6 +9,7 @@
 
 #include "train/recipe.h"
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,14 +41,16 @@ static void test_defaults(void **state) {
 
 static void test_bundled(void **state) {
     (void)state;
-    static const char *const paths[] = {"recipes/moa-tiny.yaml", "recipes/smoke.yaml"};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+    glob_t found;
+    assert_int_equal(glob("recipes/*.yaml", 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= 2);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
         moa_err err = {0};
         moa_recipe *r;
-        if (moa_recipe_load(&r, paths[i], &err) < 0) fail_msg("%s", err.text);
-        assert_true(r->stages_count >= 3);
+        if (moa_recipe_load(&r, found.gl_pathv[i], &err) < 0) fail_msg("%s", err.text);
         moa_recipe_free(r);
     }
+    globfree(&found);
 }
 
 static const struct { const char *text, *want; } bad[] = {
@@ -105,6 +108,13 @@ static const struct { const char *text, *want; } bad[] = {
     {"name: x\nstages:\n - name: a\n   steps: 3\n   data:\n    - {file: f, levels: [1]}\n", "x.yaml:6: levels is for family sources; this one is 'file'"},
     {"name: x\nstages:\n - name: a\n   kind: sample\n   snapshots: [0.5]\n   data: [{family: all}]\n", "x.yaml:5: snapshots has no meaning in a sample stage"},
     {"name: x\ninit: {gguf: a, run: b}\n" STAGE, "init has gguf and run"},
+    {"name: x\ninit: {gguf: a.gguf}\nmodel: {d_model: 64}\n" STAGE, "x.yaml:3: model has no meaning beside init.gguf: the shape is that of a.gguf"},
+    {"name: x\ninit: {gguf: a.gguf}\ntokenizer:\n  items: 64\n" STAGE, "x.yaml:4: items has no meaning beside init.gguf, which gives the tokenizer"},
+    {"name: x\ninit: {run: a}\ntokenizer: {n_vocab: 640}\n" STAGE, "x.yaml:3: n_vocab has no meaning beside init.run"},
+    {"name: x\ntokenizer: {gguf: a.gguf, special: [<a>]}\n" STAGE, "x.yaml:2: special has no meaning beside tokenizer.gguf"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   momentum: 0.9\n   data: [{family: all}]\n", "x.yaml:5: momentum has no meaning for adamw"},
+    {"name: x\nstages:\n - name: a\n   kind: sample\n   data: [{family: all, learn: all}]\n", "x.yaml:5: learn has no meaning in a sample stage"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   data: [{file: a.txt, learn: reply}]\n", "x.yaml:5: learn has no meaning for a.txt: all of a plain text is learned"},
     {"name: x\noutput: {type: Q9_9}\n" STAGE, "x.yaml:2: output type 'Q9_9' cannot be written"},
     {"name: x\na: [[[[[[[[[[[1]]]]]]]]]]]\n", "x.yaml:2: unknown key 'a'"},
     {"name: [[[[[[[[[[[1]]]]]]]]]]]\n", "x.yaml:1: nested too deeply"},
@@ -131,6 +141,22 @@ static void test_edges(void **state) {
         moa_recipe *r;
         if (moa_recipe_parse(&r, text, strlen(text), "x.yaml", &err) < 0) fail_msg("%s: %s", good[i], err.text);
         assert_int_equal(r->stages[0].data[0].turns, 16);
+        moa_recipe_free(r);
+    }
+}
+
+/* With init.gguf the context is that of the file, which is not known yet. */
+static void test_init(void **state) {
+    (void)state;
+    static const char *const good[] = {"init: {gguf: a.gguf}\nstages: [{name: a, steps: 1, seq_len: 4096, batch_tokens: 8k, data: [{family: all}]}]\n",
+                                       "init: {gguf: a.gguf}\ntokenizer: {gguf: b.gguf}\n" STAGE, "init: {run: a}\nmodel: {d_model: 64}\n" STAGE,
+                                       "stages: [{name: a, steps: 1, momentum: 0.9, optimizer: muon, data: [{file: a.jsonl, learn: all}]}]\n"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char text[256];
+        moa_err err = {0};
+        moa_recipe *r;
+        snprintf(text, sizeof text, "name: x\n%s", good[i]);
+        if (moa_recipe_parse(&r, text, strlen(text), "x.yaml", &err) < 0) fail_msg("%s: %s", good[i], err.text);
         moa_recipe_free(r);
     }
 }
@@ -187,7 +213,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_bundled), cmocka_unit_test(test_bad),
         cmocka_unit_test(test_hash),     cmocka_unit_test(test_count),   cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_edges),    cmocka_unit_test(test_init),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

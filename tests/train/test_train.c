@@ -8,10 +8,10 @@
 
 #include <cmocka.h>
 
-#include "base/file.h"
+#include "support/training.h"
+
 #include "base/json.h"
 #include "tensor/dense.h"
-#include "train/train.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,146 +20,38 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-static char root[64];
-#define HEAD "name: t\nmodel: {n_layer: 1, d_model: 32, n_head: 2, n_kv: 1, d_ff: 64, n_ctx: 256}\ntokenizer: {n_vocab: 300, items: 100}\n" \
-             "output: {type: F32}\n"
-#define DATA "data: [{family: arithmetic, levels: [1]}]"
-
-static moa_recipe *parse(const char *text) {
-    moa_err err = {0};
-    moa_recipe *r;
-    if (moa_recipe_parse(&r, text, strlen(text), "t.yaml", &err) < 0) fail_msg("%s", err.text);
-    return r;
-}
-
-/* What the report callback does at a step, and what it has seen. */
-typedef struct probe {
-    sig_atomic_t stop;
-    bool fresh;
-    int64_t stop_at, limit_at, free_at, rmdir_at; /* steps of this call; 0: never */
-    rlim_t limit;              /* of a file's size, from limit_at to free_at; 0: 16384 */
-    const char *folder;        /* to remove at rmdir_at */
-    int64_t steps;
-    int warnings, f32_notes;
-    double first, last;        /* losses */
-    char warning[512], note[512];
-} probe;
-
-static void set_limit(rlim_t n) {
-    struct rlimit l;
-    getrlimit(RLIMIT_FSIZE, &l);
-    l.rlim_cur = n;
-    setrlimit(RLIMIT_FSIZE, &l);
-}
-
-static void watch(void *ctx, const moa_train_event *e) {
-    probe *p = ctx;
-    if (e->kind == MOA_TRAIN_WARN) p->warnings++, snprintf(p->warning, sizeof p->warning, "%s", e->text);
-    if (e->kind == MOA_TRAIN_NOTE) {
-        snprintf(p->note, sizeof p->note, "%s", e->text);
-        p->f32_notes += strstr(e->text, "no bf16 products") != NULL;
-    }
-    if (e->kind != MOA_TRAIN_STEP) return;
-    if (p->steps++ == 0) p->first = e->loss;
-    p->last = e->loss_avg;
-    if (p->steps == p->stop_at) p->stop = 1;
-    if (p->steps == p->limit_at) set_limit(p->limit ? p->limit : 16384);
-    if (p->steps == p->free_at) set_limit(RLIM_INFINITY);
-    if (p->steps == p->rmdir_at) assert_int_equal(rmdir(p->folder), 0);
-}
-
-static int run_in(const char *name, const char *recipe, probe *p, bool resume, int threads, moa_err *err) {
-    char dir[128];
-    snprintf(dir, sizeof dir, "%s/%s", root, name);
-    moa_recipe *r = parse(recipe);
-    moa_train_result res;
-    const moa_train_cfg cfg = {.dir = dir, .resume = resume, .fresh = p->fresh, .n_threads = threads, .stop = &p->stop, .report = watch, .ctx = p};
-    *err = (moa_err){0};
-    int rc = moa_train_run(&res, r, &cfg, err);
-    moa_recipe_free(r);
-    return rc;
-}
-
-static void run_ok(const char *name, const char *recipe, bool resume, probe *p) {
-    moa_err err;
-    if (run_in(name, recipe, p, resume, 1, &err) < 0) fail_msg("%s: %s", name, err.text);
-}
-
-static char *content(const char *name, const char *file, size_t *n) {
-    char path[256], *s;
-    moa_err err = {0};
-    snprintf(path, sizeof path, "%s/%s/%s", root, name, file);
-    if (moa_read_file(&s, n, path, 1 << 26, &err) < 0) fail_msg("%s", err.text);
-    return s;
-}
-
-static void assert_same_file(const char *a, const char *b, const char *file) {
-    size_t na, nb;
-    char *x = content(a, file, &na), *y = content(b, file, &nb);
-    assert_int_equal(na, nb);
-    assert_memory_equal(x, y, na);
-    free(x);
-    free(y);
-}
-
-/* The log up to the times of each line. */
-static char *log_of(const char *name) {
-    size_t n;
-    char *s = content(name, "log.jsonl", &n), *to = s;
-    for (char *line = s; *line;) {
-        char *end = strchr(line, '\n');
-        assert_non_null(end);
-        char *cut = strstr(line, ",\"seconds\"");
-        size_t len = (size_t)((cut && cut < end ? cut : end) - line);
-        memmove(to, line, len);
-        to += len;
-        *to++ = '\n';
-        line = end + 1;
-    }
-    *to = 0;
-    return s;
-}
-
-static void assert_same_log(const char *a, const char *b) {
-    char *x = log_of(a), *y = log_of(b);
-    assert_string_equal(x, y);
-    free(x);
-    free(y);
-}
-
-#define SHORT HEAD "checkpoint: {steps: 5}\nstages:\n" \
-    " - {name: a, steps: 12, batch_tokens: 512, seq_len: 128, lr: 3e-3, " DATA "}\n" \
-    " - {name: b, steps: 8, batch_tokens: 512, seq_len: 128, lr: 1e-2, optimizer: muon, " DATA "}\n"
+#define SHORT TRAIN_HEAD "checkpoint: {steps: 5}\nstages:\n" \
+    " - {name: a, steps: 12, batch_tokens: 512, seq_len: 128, lr: 3e-3, " TRAIN_DATA "}\n" \
+    " - {name: b, steps: 8, batch_tokens: 512, seq_len: 128, lr: 1e-2, optimizer: muon, " TRAIN_DATA "}\n"
 
 static void test_loss_falls(void **state) {
     (void)state;
-    probe a = {0}, b = {0};
-    run_ok("fall", HEAD "stages: [{name: a, steps: 60, batch_tokens: 2048, seq_len: 256, lr: 1e-2, snapshots: [0.5], " DATA "}]\n", false, &a);
+    train_probe a = {0}, b = {0};
+    train_ok("fall", TRAIN_HEAD "stages: [{name: a, steps: 60, batch_tokens: 2048, seq_len: 256, lr: 1e-2, snapshots: [0.5], " TRAIN_DATA "}]\n", false, &a);
     assert_true(a.last < 0.75 * a.first);
-    run_ok("fall-muon", HEAD "stages: [{name: a, steps: 60, batch_tokens: 2048, seq_len: 256, lr: 3e-2, optimizer: muon, dtype: f32, " DATA "}]\n",
+    train_ok("fall-muon", TRAIN_HEAD "stages: [{name: a, steps: 60, batch_tokens: 2048, seq_len: 256, lr: 3e-2, optimizer: muon, dtype: f32, " TRAIN_DATA "}]\n",
            false, &b);
     assert_true(b.last < 0.75 * b.first);
     assert_int_equal(a.steps, 60);
     static const char *const files[] = {"log.jsonl", "loss.svg", "tokenizer.gguf", "t.gguf", "t-a-50.gguf", "checkpoint-0.moa"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         size_t n;
-        free(content("fall", files[i], &n));
+        free(train_content("fall", files[i], &n));
         assert_true(n > 0);
     }
 }
 
 static void test_repeats(void **state) {
     (void)state;
-    probe p = {0}, q = {0};
-    run_ok("one", SHORT, false, &p);
-    run_ok("two", SHORT, false, &q);
-    assert_same_log("one", "two");
-    assert_same_file("one", "two", "t.gguf");
-    probe s = {0};
-    run_ok("seed", "seed: 2\n" SHORT, false, &s);
+    train_probe p = {0}, q = {0};
+    train_ok("one", SHORT, false, &p);
+    train_ok("two", SHORT, false, &q);
+    train_same_log("one", "two");
+    train_same_file("one", "two", "t.gguf");
+    train_probe s = {0};
+    train_ok("seed", "seed: 2\n" SHORT, false, &s);
     assert_true(s.last != p.last);
 }
 
@@ -167,40 +59,37 @@ static void test_repeats(void **state) {
 static void test_resume(void **state) {
     (void)state;
     moa_err err;
-    probe p = {.stop_at = 7}, q = {.stop_at = 8}, r = {0};
-    assert_int_equal(run_in("res", SHORT, &p, false, 1, &err), MOA_ECANCELED);
+    train_probe p = {.stop_at = 7}, q = {.stop_at = 8}, r = {0};
+    assert_int_equal(train_in("res", SHORT, &p, false, 1, &err), MOA_ECANCELED);
     assert_non_null(strstr(err.text, "step 7 of stage 'a'"));
     assert_non_null(strstr(err.hint, "moa train t.yaml --resume --out "));
-    assert_int_equal(run_in("res", SHORT, &q, false, 1, &err), MOA_EUSAGE); /* would throw the run away */
+    assert_int_equal(train_in("res", SHORT, &q, false, 1, &err), MOA_EUSAGE); /* would throw the run away */
     assert_non_null(strstr(err.text, "unfinished run"));
-    assert_int_equal(run_in("res", SHORT, &q, true, 1, &err), MOA_ECANCELED);
+    assert_int_equal(train_in("res", SHORT, &q, true, 1, &err), MOA_ECANCELED);
     assert_non_null(strstr(err.text, "step 3 of stage 'b'"));
-    run_ok("res", SHORT, true, &r);
+    train_ok("res", SHORT, true, &r);
     assert_int_equal(p.steps + q.steps + r.steps, 20);
-    assert_same_log("one", "res");
-    assert_same_file("one", "res", "t.gguf");
+    train_same_log("one", "res");
+    train_same_file("one", "res", "t.gguf");
 }
 
 /* Killed between checkpoints: the log has lines of steps that will be done again. */
 static void test_resume_after_crash(void **state) {
     (void)state;
     moa_err err;
-    probe p = {.stop_at = 10}, r = {0};
-    assert_int_equal(run_in("crash", SHORT, &p, false, 1, &err), MOA_ECANCELED);
-    char path[256];
-    snprintf(path, sizeof path, "%s/crash/log.jsonl", root);
+    train_probe p = {.stop_at = 10}, r = {0};
+    assert_int_equal(train_in("crash", SHORT, &p, false, 1, &err), MOA_ECANCELED);
+    const char *path = train_path("crash", "log.jsonl");
     FILE *f = fopen(path, "a");
     fprintf(f, "{\"step\":11,\"loss\":9}\n{\"step\":12,\"lo");
     fclose(f);
-    run_ok("crash", SHORT, true, &r);
-    assert_same_log("one", "crash");
-    assert_same_file("one", "crash", "t.gguf");
+    train_ok("crash", SHORT, true, &r);
+    train_same_log("one", "crash");
+    train_same_file("one", "crash", "t.gguf");
 }
 
 static void spoil(const char *name, int slot, bool cut) {
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s/checkpoint-%d.moa", root, name, slot);
-    FILE *f = fopen(path, "r+b");
+    FILE *f = fopen(train_path(name, slot ? "checkpoint-1.moa" : "checkpoint-0.moa"), "r+b");
     assert_non_null(f);
     fseek(f, 0, SEEK_END);
     long n = ftell(f);
@@ -217,74 +106,73 @@ static void spoil(const char *name, int slot, bool cut) {
 static void test_broken_checkpoint(void **state) {
     (void)state;
     moa_err err;
-    probe p = {.stop_at = 7}, q = {.stop_at = 1}, r = {0};
-    assert_int_equal(run_in("broken", SHORT, &p, false, 1, &err), MOA_ECANCELED); /* slot 0: step 5, slot 1: step 7 */
+    train_probe p = {.stop_at = 7}, q = {.stop_at = 1}, r = {0};
+    assert_int_equal(train_in("broken", SHORT, &p, false, 1, &err), MOA_ECANCELED); /* slot 0: step 5, slot 1: step 7 */
     spoil("broken", 1, false);
-    assert_int_equal(run_in("broken", SHORT, &q, true, 1, &err), MOA_ECANCELED);
+    assert_int_equal(train_in("broken", SHORT, &q, true, 1, &err), MOA_ECANCELED);
     assert_int_equal(q.warnings, 1);
     assert_non_null(strstr(q.warning, "checkpoint-1.moa: corrupt"));
     assert_non_null(strstr(err.text, "step 6 of stage 'a'")); /* 5 + 1, written over the broken one */
     spoil("broken", 0, true);
-    run_ok("broken", SHORT, true, &r);
+    train_ok("broken", SHORT, true, &r);
     assert_non_null(strstr(r.warning, "checkpoint-0.moa: truncated"));
-    assert_same_log("one", "broken");
-    assert_same_file("one", "broken", "t.gguf");
+    train_same_log("one", "broken");
+    train_same_file("one", "broken", "t.gguf");
     spoil("broken", 0, false);
     spoil("broken", 1, true);
-    probe s = {0};
-    assert_true(run_in("broken", SHORT, &s, true, 1, &err) < 0);
+    train_probe s = {0};
+    assert_true(train_in("broken", SHORT, &s, true, 1, &err) < 0);
     assert_non_null(strstr(err.hint, "no sound checkpoint"));
-    assert_int_equal(run_in("broken", SHORT, &s, false, 1, &err), MOA_EFORMAT); /* and nothing is removed unasked */
+    assert_int_equal(train_in("broken", SHORT, &s, false, 1, &err), MOA_EFORMAT); /* and nothing is removed unasked */
     assert_non_null(strstr(err.hint, "--fresh"));
 }
 
 static void test_other_recipe(void **state) {
     (void)state;
     moa_err err;
-    probe p = {.stop_at = 2}, q = {0};
-    assert_int_equal(run_in("other", SHORT, &p, false, 1, &err), MOA_ECANCELED);
+    train_probe p = {.stop_at = 2}, q = {0};
+    assert_int_equal(train_in("other", SHORT, &p, false, 1, &err), MOA_ECANCELED);
     static const char changed[] = "seed: 5\n" SHORT;
-    assert_int_equal(run_in("other", changed, &q, true, 1, &err), MOA_EINVAL);
+    assert_int_equal(train_in("other", changed, &q, true, 1, &err), MOA_EINVAL);
     assert_non_null(strstr(err.text, "is of recipe 't' ("));
     assert_non_null(strstr(err.text, "not of 't' ("));
-    assert_int_equal(run_in("nothing", SHORT, &q, true, 1, &err), MOA_ENOTFOUND);
+    assert_int_equal(train_in("nothing", SHORT, &q, true, 1, &err), MOA_ENOTFOUND);
 }
 
 /* A file size limit stands for a full disk: the checkpoint at 5 is whole, the one at 10 cannot be written. */
 static void test_full_disk(void **state) {
     (void)state;
     moa_err err;
-    probe p = {.limit_at = 7, .stop_at = 11}, r = {0};
+    train_probe p = {.limit_at = 7, .stop_at = 11}, r = {0};
     signal(SIGXFSZ, SIG_IGN);
     struct rlimit old;
     getrlimit(RLIMIT_FSIZE, &old);
-    int rc = run_in("full", SHORT, &p, false, 1, &err);
+    int rc = train_in("full", SHORT, &p, false, 1, &err);
     setrlimit(RLIMIT_FSIZE, &old);
     assert_int_equal(rc, MOA_EIO); /* the checkpoint of the stop */
     assert_int_equal(p.steps, 11);
     assert_int_equal(p.warnings, 1);
     assert_non_null(strstr(p.warning, strerror(EFBIG)));
-    run_ok("full", SHORT, true, &r);
+    train_ok("full", SHORT, true, &r);
     assert_int_equal(r.steps, 15);
-    assert_same_file("one", "full", "t.gguf");
+    train_same_file("one", "full", "t.gguf");
 }
 
 /* The log meets a full disk for two steps: their lines are lost, half a line is not left behind, and the log goes on. */
 static void test_full_log(void **state) {
     (void)state;
-    static const char recipe[] = HEAD "stages: [{name: a, steps: 8, batch_tokens: 512, seq_len: 128, " DATA "}]\n";
+    static const char recipe[] = TRAIN_HEAD "stages: [{name: a, steps: 8, batch_tokens: 512, seq_len: 128, " TRAIN_DATA "}]\n";
     moa_err err;
     size_t n;
-    probe p = {0}, q = {.limit_at = 3, .free_at = 5};
-    run_ok("log", recipe, false, &p);
-    char *s = content("log", "log.jsonl", &n), *third = s;
+    train_probe p = {0}, q = {.limit_at = 3, .free_at = 5};
+    train_ok("log", recipe, false, &p);
+    char *s = train_content("log", "log.jsonl", &n), *third = s;
     for (int i = 0; i < 3; i++) third = strchr(third, '\n') + 1;
     q.limit = (rlim_t)(third - s) + 40; /* room for a piece of the fourth line */
     free(s);
     signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(run_in("log2", recipe, &q, false, 1, &err), 0);
-    char path[256];
-    snprintf(path, sizeof path, "%s/log2/log.jsonl", root);
+    assert_int_equal(train_in("log2", recipe, &q, false, 1, &err), 0);
+    const char *path = train_path("log2", "log.jsonl");
     moa_jsonl r;
     json_t *o;
     int seen = 0, rc;
@@ -301,30 +189,28 @@ static void test_full_log(void **state) {
 /* A finished run is not thrown away by a second start, nor is it trained again. */
 static void test_finished(void **state) {
     (void)state;
-    static const char recipe[] = HEAD "stages: [{name: a, steps: 3, batch_tokens: 512, seq_len: 128, " DATA "}]\n";
+    static const char recipe[] = TRAIN_HEAD "stages: [{name: a, steps: 3, batch_tokens: 512, seq_len: 128, " TRAIN_DATA "}]\n";
     moa_err err;
     size_t n, m;
-    char path[256];
-    probe p = {0}, again = {0}, gone = {0}, resumed = {0}, fresh = {.fresh = true};
-    run_ok("done", recipe, false, &p);
-    char *before = content("done", "checkpoint-0.moa", &n), *model = content("done", "t.gguf", &m);
-    run_ok("done", recipe, false, &again);
+    train_probe p = {0}, again = {0}, gone = {0}, resumed = {0}, fresh = {.fresh = true};
+    train_ok("done", recipe, false, &p);
+    char *before = train_content("done", "checkpoint-0.moa", &n), *model = train_content("done", "t.gguf", &m);
+    train_ok("done", recipe, false, &again);
     assert_int_equal(again.steps, 0);
     assert_int_equal(again.warnings, 0);
     assert_non_null(strstr(again.note, "nothing to do; --fresh trains it anew"));
-    char *after = content("done", "checkpoint-0.moa", &m);
+    char *after = train_content("done", "checkpoint-0.moa", &m);
     assert_int_equal(n, m);
     assert_memory_equal(before, after, n);
-    snprintf(path, sizeof path, "%s/done/t.gguf", root);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(run_in("done", recipe, &gone, false, 1, &err), MOA_EUSAGE);
+    assert_int_equal(unlink(train_path("done", "t.gguf")), 0);
+    assert_int_equal(train_in("done", recipe, &gone, false, 1, &err), MOA_EUSAGE);
     assert_non_null(strstr(err.text, "t.gguf is not there"));
     assert_non_null(strstr(err.hint, "--resume writes the model again"));
-    run_ok("done", recipe, true, &resumed);
+    train_ok("done", recipe, true, &resumed);
     assert_int_equal(resumed.steps, 0);
-    char *written = content("done", "t.gguf", &m);
+    char *written = train_content("done", "t.gguf", &m);
     assert_memory_equal(model, written, m);
-    run_ok("done", recipe, false, &fresh);
+    train_ok("done", recipe, false, &fresh);
     assert_int_equal(fresh.steps, 3);
     free(before);
     free(after);
@@ -333,27 +219,31 @@ static void test_finished(void **state) {
 }
 
 /* The model cannot be written at the end: nothing of the training is lost. */
+static void remove_at_3(void *folder, int64_t step) {
+    if (step == 3) assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_no_room_for_the_model(void **state) {
     (void)state;
     char text[2048], folder[128];
     moa_err err;
-    snprintf(folder, sizeof folder, "%s/gone", root);
+    snprintf(folder, sizeof folder, "%s/gone", train_root);
     snprintf(text, sizeof text, "name: t\nmodel: {n_layer: 1, d_model: 32, n_head: 2, d_ff: 64, n_ctx: 256}\ntokenizer: {n_vocab: 300, items: 100}\n"
-             "output: {path: %s/t.gguf, type: F32}\nstages: [{name: a, steps: 3, batch_tokens: 512, seq_len: 128, %s}]\n", folder, DATA);
-    probe p = {.rmdir_at = 3, .folder = folder}, q = {0}, r = {0};
-    assert_int_equal(run_in("noroom", text, &p, false, 1, &err), MOA_ENOTFOUND);
+             "output: {path: %s/t.gguf, type: F32}\nstages: [{name: a, steps: 3, batch_tokens: 512, seq_len: 128, %s}]\n", folder, TRAIN_DATA);
+    train_probe p = {.at_step = remove_at_3, .ctx = folder}, q = {0}, r = {0};
+    assert_int_equal(train_in("noroom", text, &p, false, 1, &err), MOA_ENOTFOUND);
     assert_non_null(strstr(err.hint, "--resume --out "));
     assert_non_null(strstr(err.hint, " writes the model"));
-    assert_int_equal(run_in("noroom", text, &q, false, 1, &err), MOA_EUSAGE); /* finished, but for the model */
-    run_ok("noroom", text, true, &r);
+    assert_int_equal(train_in("noroom", text, &q, false, 1, &err), MOA_EUSAGE); /* finished, but for the model */
+    train_ok("noroom", text, true, &r);
     assert_int_equal(r.steps, 0);
     size_t n;
-    free(content("gone", "t.gguf", &n));
+    free(train_content("gone", "t.gguf", &n));
     assert_true(n > 0);
     char *at = strstr(text, "/t.gguf"); /* a folder is no place for a model: said before the first step */
     memmove(at, at + 7, strlen(at + 7) + 1);
-    probe s = {.fresh = true};
-    assert_int_equal(run_in("noroom", text, &s, false, 1, &err), MOA_EIO);
+    train_probe s = {.fresh = true};
+    assert_int_equal(train_in("noroom", text, &s, false, 1, &err), MOA_EIO);
     assert_non_null(strstr(err.text, "not a file"));
     assert_int_equal(s.steps, 0);
 }
@@ -361,17 +251,15 @@ static void test_no_room_for_the_model(void **state) {
 /* Two runs in one folder would overwrite each other's checkpoints. */
 static void test_one_at_a_time(void **state) {
     (void)state;
-    char dir[128];
     moa_err err;
-    probe p = {.fresh = true};
-    snprintf(dir, sizeof dir, "%s/one", root);
-    int other = open(dir, O_RDONLY);
+    train_probe p = {.fresh = true};
+    int other = open(train_path("one", ""), O_RDONLY);
     assert_int_equal(flock(other, LOCK_EX), 0);
-    assert_int_equal(run_in("one", SHORT, &p, false, 1, &err), MOA_EUSAGE);
+    assert_int_equal(train_in("one", SHORT, &p, false, 1, &err), MOA_EUSAGE);
     assert_non_null(strstr(err.text, "another run is at work"));
     close(other);
     size_t n;
-    free(content("one", "t.gguf", &n)); /* and nothing was touched */
+    free(train_content("one", "t.gguf", &n)); /* and nothing was touched */
 }
 
 /* Killed while it wrote a checkpoint: the old one is whole, the piece goes away. Other people's files do not. */
@@ -380,32 +268,28 @@ static void test_leftovers(void **state) {
     static const struct { const char *name; bool goes; } files[] = {{"checkpoint-1.moa.tmp.4711", true}, {"t.gguf.tmp.1", true}, {"loss.svg.tmp.22", true},
                                                                     {"notes.tmp.5", false}, {"t.gguf.tmp.x1", false}, {"t.gguf.tmp.", false}};
     moa_err err;
-    char path[256];
-    probe p = {.stop_at = 7}, r = {0};
-    assert_int_equal(run_in("left", SHORT, &p, false, 1, &err), MOA_ECANCELED);
+    train_probe p = {.stop_at = 7}, r = {0};
+    assert_int_equal(train_in("left", SHORT, &p, false, 1, &err), MOA_ECANCELED);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/left/%s", root, files[i].name);
-        FILE *f = fopen(path, "w");
+        FILE *f = fopen(train_path("left", files[i].name), "w");
         assert_non_null(f);
         fputs("MOACKPT\n", f);
         fclose(f);
     }
-    run_ok("left", SHORT, true, &r);
-    assert_same_file("one", "left", "t.gguf");
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/left/%s", root, files[i].name);
-        assert_int_equal(access(path, F_OK) == 0, !files[i].goes);
-    }
+    train_ok("left", SHORT, true, &r);
+    train_same_file("one", "left", "t.gguf");
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        assert_int_equal(access(train_path("left", files[i].name), F_OK) == 0, !files[i].goes);
 }
 
 /* A file that the last stage needs is missed before the first step. */
 static void test_missing_source(void **state) {
     (void)state;
     moa_err err;
-    probe p = {0};
-    static const char text[] = HEAD "stages:\n - {name: a, steps: 3, batch_tokens: 512, seq_len: 128, " DATA "}\n"
+    train_probe p = {0};
+    static const char text[] = TRAIN_HEAD "stages:\n - {name: a, steps: 3, batch_tokens: 512, seq_len: 128, " TRAIN_DATA "}\n"
                                     " - {name: b, steps: 3, batch_tokens: 512, seq_len: 128,\n    data: [{aggregate: ./no-such.jsonl}]}\n";
-    assert_int_equal(run_in("missing", text, &p, false, 1, &err), MOA_ENOTFOUND);
+    assert_int_equal(train_in("missing", text, &p, false, 1, &err), MOA_ENOTFOUND);
     assert_non_null(strstr(err.text, "t.yaml:8: stage 'b' will need ./no-such.jsonl"));
     assert_int_equal(p.steps, 0);
 }
@@ -413,72 +297,70 @@ static void test_missing_source(void **state) {
 /* What dtype: bf16 became is said once, and only where the CPU has no such products (test_dtype.c has the other case). */
 static void test_dtype_note(void **state) {
     (void)state;
-    probe p = {0}, q = {0};
-    run_ok("note", HEAD "stages: [{name: a, steps: 1, batch_tokens: 512, seq_len: 128, " DATA "}]\n", false, &p);
-    run_ok("note32", HEAD "stages: [{name: a, steps: 1, batch_tokens: 512, seq_len: 128, dtype: f32, " DATA "}]\n", false, &q);
+    train_probe p = {0}, q = {0};
+    train_ok("note", TRAIN_HEAD "stages: [{name: a, steps: 1, batch_tokens: 512, seq_len: 128, " TRAIN_DATA "}]\n", false, &p);
+    train_ok("note32", TRAIN_HEAD "stages: [{name: a, steps: 1, batch_tokens: 512, seq_len: 128, dtype: f32, " TRAIN_DATA "}]\n", false, &q);
     assert_int_equal(p.f32_notes, !moa_dense_has_bf16());
     assert_int_equal(q.f32_notes, 0);
 }
 
 static void test_accumulate(void **state) {
     (void)state;
-    probe p = {0}, q = {0};
-    run_ok("acc1", HEAD "stages: [{name: a, steps: 5, batch_tokens: 1024, seq_len: 128, dtype: f32, accumulate: 1, " DATA "}]\n", false, &p);
-    run_ok("acc4", HEAD "stages: [{name: a, steps: 5, batch_tokens: 1024, seq_len: 128, dtype: f32, accumulate: 4, " DATA "}]\n", false, &q);
+    train_probe p = {0}, q = {0};
+    train_ok("acc1", TRAIN_HEAD "stages: [{name: a, steps: 5, batch_tokens: 1024, seq_len: 128, dtype: f32, accumulate: 1, " TRAIN_DATA "}]\n", false, &p);
+    train_ok("acc4", TRAIN_HEAD "stages: [{name: a, steps: 5, batch_tokens: 1024, seq_len: 128, dtype: f32, accumulate: 4, " TRAIN_DATA "}]\n", false, &q);
     assert_true(fabs(p.first - q.first) < 1e-5);
     assert_true(fabs(p.last - q.last) < 1e-4);
 }
 
-#define SAMPLE HEAD "stages:\n - {name: a, steps: 6, batch_tokens: 512, seq_len: 256, " DATA "}\n" \
-    " - {name: s, kind: sample, items: 5, samples: 3, max_tokens: 12, " DATA "}\n" \
+#define SAMPLE TRAIN_HEAD "stages:\n - {name: a, steps: 6, batch_tokens: 512, seq_len: 256, " TRAIN_DATA "}\n" \
+    " - {name: s, kind: sample, items: 5, samples: 3, max_tokens: 12, " TRAIN_DATA "}\n" \
     " - {name: g, steps: 3, batch_tokens: 512, seq_len: 256, data: [{aggregate: s, k_max: 3}]}\n"
 
 static void test_sample_stage(void **state) {
     (void)state;
-    probe p = {0}, q = {.stop_at = 8}, r = {0};
-    run_ok("sample", SAMPLE, false, &p);
+    train_probe p = {0}, q = {.stop_at = 8}, r = {0};
+    train_ok("sample", SAMPLE, false, &p);
     moa_err err;
-    assert_int_equal(run_in("sample2", SAMPLE, &q, false, 1, &err), MOA_ECANCELED); /* in the stage after it */
+    assert_int_equal(train_in("sample2", SAMPLE, &q, false, 1, &err), MOA_ECANCELED); /* in the stage after it */
     size_t n, lines = 0;
-    char *s = content("sample", "samples-s.jsonl", &n);
+    char *s = train_content("sample", "samples-s.jsonl", &n);
     for (size_t i = 0; i < n; i++) lines += s[i] == '\n';
     assert_int_equal(lines, 5);
     free(s);
-    assert_same_file("sample", "sample2", "samples-s.jsonl");
-    run_ok("sample2", SAMPLE, true, &r);
-    assert_same_file("sample", "sample2", "t.gguf");
-    assert_same_log("sample", "sample2");
+    train_same_file("sample", "sample2", "samples-s.jsonl");
+    train_ok("sample2", SAMPLE, true, &r);
+    train_same_file("sample", "sample2", "t.gguf");
+    train_same_log("sample", "sample2");
 }
 
 static void test_sample_resumes(void **state) {
     (void)state;
-    probe p = {.stop_at = 6}, q = {0};
+    train_probe p = {.stop_at = 6}, q = {0};
     moa_err err;
-    char path[256];
-    assert_int_equal(run_in("cut", SAMPLE, &p, false, 1, &err), MOA_ECANCELED); /* the stage is over: stops in sampling */
+    assert_int_equal(train_in("cut", SAMPLE, &p, false, 1, &err), MOA_ECANCELED); /* the stage is over: stops in sampling */
     size_t n;
-    char *s = content("sample", "samples-s.jsonl", &n);
-    snprintf(path, sizeof path, "%s/cut/samples-s.jsonl", root);
-    FILE *f = fopen(path, "w"); /* two lines and a piece, as a killed run leaves them */
+    char *s = train_content("sample", "samples-s.jsonl", &n);
+    FILE *f = fopen(train_path("cut", "samples-s.jsonl"), "w"); /* two lines and a piece, as a killed run leaves them */
     size_t two = (size_t)(strchr(strchr(s, '\n') + 1, '\n') + 1 - s);
     fwrite(s, 1, two + 20, f);
     fclose(f);
     free(s);
-    run_ok("cut", SAMPLE, true, &q);
-    assert_same_file("sample", "cut", "samples-s.jsonl");
-    assert_same_file("sample", "cut", "t.gguf");
-    assert_same_log("sample", "cut");
+    train_ok("cut", SAMPLE, true, &q);
+    train_same_file("sample", "cut", "samples-s.jsonl");
+    train_same_file("sample", "cut", "t.gguf");
+    train_same_log("sample", "cut");
 }
 
 static void test_init(void **state) {
     (void)state;
     char text[2048];
-    probe p = {0}, q = {0};
+    train_probe p = {0}, q = {0};
     snprintf(text, sizeof text, "name: u\noutput: {type: F32}\ninit: {gguf: %s/fall/t.gguf}\nstages: [{name: a, steps: 3, batch_tokens: 1024, seq_len: 128, %s}]\n",
-             root, DATA);
-    run_ok("init", text, false, &p);
-    snprintf(text, sizeof text, HEAD "init: {run: fall}\nstages: [{name: a, steps: 3, batch_tokens: 1024, seq_len: 128, %s}]\n", DATA);
-    run_ok("init2", text, false, &q);
+             train_root, TRAIN_DATA);
+    train_ok("init", text, false, &p);
+    snprintf(text, sizeof text, "name: t\n" TRAIN_MODEL "init: {run: fall}\nstages: [{name: a, steps: 3, batch_tokens: 1024, seq_len: 128, %s}]\n", TRAIN_DATA);
+    train_ok("init2", text, false, &q);
     assert_true(p.first < 4 && fabs(p.first - q.first) < 1e-6); /* a new model begins at ln 300 = 5.7 */
 }
 
@@ -486,36 +368,22 @@ static void test_init(void **state) {
 static void test_not_finite(void **state) {
     (void)state;
     size_t n;
-    char *s = content("fall", "t.gguf", &n), path[256], text[1024];
+    char *s = train_content("fall", "t.gguf", &n), text[1024];
     memset(s + n - 4, 0xff, 4); /* the last weight of the last tensor */
-    snprintf(path, sizeof path, "%s/nan.gguf", root);
+    const char *path = train_path("nan.gguf", "");
     FILE *f = fopen(path, "wb");
     fwrite(s, 1, n, f);
     fclose(f);
     free(s);
     snprintf(text, sizeof text, "name: u\ninit: {gguf: %s}\ncheckpoint: {steps: 1}\nstages: [{name: a, steps: 50, batch_tokens: 512, seq_len: 128, %s}]\n",
-             path, DATA);
+             path, TRAIN_DATA);
     moa_err err;
-    probe p = {0};
-    assert_int_equal(run_in("nan", text, &p, false, 1, &err), MOA_ELIMIT);
+    train_probe p = {0};
+    assert_int_equal(train_in("nan", text, &p, false, 1, &err), MOA_ELIMIT);
     assert_int_equal(p.steps, 20);
     assert_int_equal(p.warnings, 20);
     assert_non_null(strstr(err.text, "20 steps in a row"));
-    snprintf(path, sizeof path, "%s/nan/checkpoint-0.moa", root);
-    assert_int_not_equal(access(path, F_OK), 0);
-}
-
-static int setup(void **state) {
-    (void)state;
-    snprintf(root, sizeof root, "/tmp/moa-test-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    char cmd[128];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", root);
-    return system(cmd);
+    assert_int_not_equal(access(train_path("nan", "checkpoint-0.moa"), F_OK), 0);
 }
 
 int main(void) {
@@ -528,5 +396,5 @@ int main(void) {
         cmocka_unit_test(test_one_at_a_time), cmocka_unit_test(test_leftovers),   cmocka_unit_test(test_missing_source),
         cmocka_unit_test(test_dtype_note),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, train_setup, train_teardown);
 }

@@ -124,4 +124,4 @@ static int update(const moa_optim_param *p, const moa_optim_cfg *cfg, moa_exec *
 }
 
 const moa_optimizer moa_optimizer_muon = {
-    .name = "muon", .help = "orthogonalised momentum for hidden matrices, AdamW for the rest", .n_state = n_state, .update = update};
+    .name = "muon", .help = "orthogonalised momentum for hidden matrices, AdamW for the rest", .has_momentum = true, .n_state = n_state, .update = update};
