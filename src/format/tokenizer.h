@@ -1,6 +1,6 @@
 /* tokenizer.h - text <-> token ids, as stored in GGUF (tokenizer.ggml.*).
  * Models: byte-level BPE ("gpt2", pre-tokenisers by name), SentencePiece's BPE ("llama") and unigram ("t5"), WordPiece ("bert").
- * The first two are byte-exact both ways; the others bring text to a normal form first, so what comes back is that.
+ * The first two are byte-exact both ways where their file names no normal form; with one, what comes back is that.
  * One file per model in tokenizer/, registry tokenizers.def.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_FORMAT_TOKENIZER_H
@@ -9,6 +9,14 @@
 #include "format/gguf.h"
 
 typedef struct moa_tokenizer moa_tokenizer;
+
+/* Numbers of tokenizer.ggml.token_type, which are those of SentencePiece. */
+typedef enum moa_tok_type {
+    MOA_TOKEN_NORMAL = 1, MOA_TOKEN_UNKNOWN = 2, MOA_TOKEN_CONTROL = 3, MOA_TOKEN_USER = 4, MOA_TOKEN_UNUSED = 5, MOA_TOKEN_BYTE = 6
+} moa_tok_type;
+
+enum { MOA_TOKEN_MAX = 4096 }; /* bytes of one token's text; the longest published have some hundreds */
+#define MOA_TOK_MARK "\xe2\x96\x81"   /* U+2581: a space, in SentencePiece's spelling */
 
 typedef struct moa_ids { int32_t *v; int64_t n, cap; } moa_ids; /* zero-initialise; free with moa_ids_deinit */
 void moa_ids_deinit(moa_ids *ids);
@@ -36,9 +44,21 @@ int moa_detokenize(char **out, size_t *len, const moa_tokenizer *t, const int32_
 /* Row i of tokenizers.def, 0 onwards; false behind the last. */
 bool moa_tokenizer_row(const char **name, const char **help, int i);
 
-/* Keys of moa's own: ids of tokens that swallow the white space before or behind them (lstrip, rstrip of tokenizer.json). */
-#define MOA_TOK_KEY_LSTRIP "moa.tokenizer.lstrip"
-#define MOA_TOK_KEY_RSTRIP "moa.tokenizer.rstrip"
+/* Keys of moa's own: what a tokenizer.json or a SentencePiece model says and GGUF has no key for. */
+#define MOA_TOK_KEY_NORMAL "moa.tokenizer.normalizer"   /* array of texts: steps by name (tokenizer/normal.c); "replace", FROM, TO as one text */
+#define MOA_TOK_BETWEEN "\x1f"                          /* between the parts of such a text */
+/* Arrays of i32, ids of tokens ... */
+#define MOA_TOK_KEY_LSTRIP "moa.tokenizer.lstrip"       /* that swallow the white space before them */
+#define MOA_TOK_KEY_RSTRIP "moa.tokenizer.rstrip"       /* behind them */
+#define MOA_TOK_KEY_WORD "moa.tokenizer.single_word"    /* that count only where no word goes on beside them */
+#define MOA_TOK_KEY_NORMALIZED "moa.tokenizer.normalized" /* that are looked for in the normal form */
+/* Flags. */
+#define MOA_TOK_KEY_PREFIX_MISSING "moa.tokenizer.prefix_missing" /* a space before a text that begins with none */
+#define MOA_TOK_KEY_PREFIX_ONCE "moa.tokenizer.prefix_once"       /* the space stands at the very beginning, not behind special tokens */
+#define MOA_TOK_KEY_SPLIT_SPACES "moa.tokenizer.split_spaces"     /* no token has a space but as its first character */
+#define MOA_TOK_KEY_WHOLE "moa.tokenizer.ignore_merges"           /* a word that is a token is taken as it is */
+#define MOA_TOK_KEY_CLEAN "moa.tokenizer.clean_text"              /* WordPiece: control characters are dropped */
+#define MOA_TOK_KEY_HAN "moa.tokenizer.han_words"                 /* WordPiece: each Han character is a word */
 
 int moa_tokenizer_n_vocab(const moa_tokenizer *t);
 int32_t moa_tokenizer_bos(const moa_tokenizer *t); /* -1: none */

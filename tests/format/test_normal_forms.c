@@ -4,54 +4,15 @@
 #include "format/tokenizer.h"
 
 #include "base/clock.h"
+#include "support/tokens.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-
-typedef struct loaded { moa_gguf *g; moa_tokenizer *t; } loaded;
-
-/* Writes the keys and opens them; the output is freed. */
-static int try_load(loaded *l, moa_gguf_out *o, moa_err *err) {
-    char path[300];
-    const char *dir = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%s/moa-normal-%d.gguf", dir ? dir : "/tmp", (int)getpid());
-    *l = (loaded){NULL, NULL};
-    if (moa_gguf_write(o, path, err) < 0 || moa_gguf_open(&l->g, path, err) < 0) fail_msg("%s", err->text);
-    unlink(path);
-    moa_gguf_out_free(o);
-    return moa_tokenizer_open(&l->t, l->g, err);
-}
-
-static loaded load(moa_gguf_out *o) {
-    loaded l;
-    moa_err err = {0};
-    if (try_load(&l, o, &err) < 0) fail_msg("%s", err.text);
-    return l;
-}
-
-static void unload(loaded l) {
-    moa_tokenizer_close(l.t);
-    moa_gguf_close(l.g);
-}
-
-static void expect(const moa_tokenizer *t, const char *text, int flags, const int32_t *want, int64_t n) {
-    moa_ids ids = {0};
-    moa_err err = {0};
-    if (moa_tokenize(&ids, t, text, strlen(text), flags, &err) < 0) fail_msg("'%s': %s", text, err.text);
-    if (ids.n != n || (n && memcmp(ids.v, want, (size_t)n * sizeof *want) != 0)) {
-        for (int64_t i = 0; i < ids.n; i++) printf(" %d", ids.v[i]);
-        fail_msg("'%s': got the above", text);
-    }
-    moa_ids_deinit(&ids);
-}
-#define EXPECT(t, text, flags, ...) \
-    expect(t, text, flags, (const int32_t[]){__VA_ARGS__}, (int64_t)(sizeof(const int32_t[]){__VA_ARGS__} / sizeof(int32_t)))
 
 static moa_gguf_out *keys(const char *model, const char *const *token, const int32_t *type, const float *score, uint64_t n) {
     moa_gguf_out *o = moa_gguf_out_new();
@@ -102,35 +63,35 @@ static void word_piece_rules(const moa_tokenizer *t) {
 
 static void word_piece(void **state) {
     (void)state;
-    loaded l = load(keys("bert", MARKED, WP_TYPE, NULL, N_WP));
+    tok_loaded l = tok_load(keys("bert", MARKED, WP_TYPE, NULL, N_WP), "bert");
     word_piece_rules(l.t);
-    unload(l);
-    l = load(keys("bert", HASHED, WP_TYPE, NULL, N_WP));
+    tok_unload(l);
+    l = tok_load(keys("bert", HASHED, WP_TYPE, NULL, N_WP), "bert");
     word_piece_rules(l.t);
-    unload(l);
+    tok_unload(l);
     moa_gguf_out *o = keys("bert", MARKED, WP_TYPE, NULL, N_WP);
     moa_gguf_put_bool(o, "tokenizer.ggml.add_bos_token", false);
     moa_gguf_put_bool(o, "tokenizer.ggml.add_sep_token", false);
-    l = load(o);
+    l = tok_load(o, "keys");
     EXPECT(l.t, "hello", MOA_TOK_BOS | MOA_TOK_EOS, HELLO);
-    unload(l);
+    tok_unload(l);
 }
 
 static void word_piece_forms(void **state) {
     (void)state;
     static const char *const CASED[] = {"[UNK]", W "Hello", W "hello", W "caf\xc3\xa9", W "cafe"};
     static const int32_t type[] = {3, 1, 1, 1, 1};
-    loaded l = load(keys("bert", CASED, type, NULL, 5)); /* capitals and accents are kept where tokens have them */
+    tok_loaded l = tok_load(keys("bert", CASED, type, NULL, 5), "bert"); /* capitals and accents are kept where tokens have them */
     EXPECT(l.t, "Hello hello caf\xc3\xa9 cafe HELLO", 0, 1, 2, 3, 4, 0);
-    unload(l);
+    tok_unload(l);
     moa_gguf_out *o = keys("bert", CASED, type, NULL, 5); /* a key says otherwise */
     moa_gguf_put_bool(o, "tokenizer.ggml.normalizer.lowercase", true);
     moa_gguf_put_bool(o, "tokenizer.ggml.normalizer.strip_accents", true);
-    l = load(o);
+    l = tok_load(o, "keys");
     EXPECT(l.t, "Hello caf\xc3\xa9", 0, 2, 4);
-    unload(l);
+    tok_unload(l);
     moa_err err = {0};
-    assert_int_equal(try_load(&l, keys("bert", CASED + 1, type + 1, NULL, 4), &err), MOA_EFORMAT);
+    assert_int_equal(tok_try_load(&l, keys("bert", CASED + 1, type + 1, NULL, 4), "refused", &err), MOA_EFORMAT);
     assert_non_null(strstr(err.text, "unknown_token_id"));
     moa_gguf_close(l.g);
 }
@@ -144,30 +105,30 @@ static const float U_SCORE[N_U] = {0, 0, 0, -2, -3, -3, -4, -4, -8, -1, -5};
 
 static void unigram(void **state) {
     (void)state;
-    loaded l = load(keys("t5", UNI, U_TYPE, U_SCORE, N_U));
+    tok_loaded l = tok_load(keys("t5", UNI, U_TYPE, U_SCORE, N_U), "t5");
     EXPECT(l.t, "ab", 0, U_M, U_AB);                  /* -2 -4 = -6 beats -4 -3 and -8 */
     EXPECT(l.t, "aba", 0, U_MA, U_BA);                /* -5 beats -2 -4 -3 */
     EXPECT(l.t, "  a   b  ", MOA_TOK_BOS | MOA_TOK_EOS, U_MA, U_M, U_B, U_EOS); /* spaces as one; the end, no beginning */
     EXPECT(l.t, "xyzb", 0, U_M, U_UNK, U_B);          /* a run of unknown characters is one token */
     EXPECT(l.t, "\xff", 0, U_M, U_UNK);
     EXPECT(l.t, "a</s>", MOA_TOK_SPECIAL | MOA_TOK_EOS, U_MA, U_EOS);
-    expect(l.t, "   ", 0, NULL, 0);
+    tok_expect(l.t, "   ", 0, NULL, 0);
     char *s;
     size_t n;
     moa_err err;
     assert_int_equal(moa_detokenize(&s, &n, l.t, (int32_t[]){U_MA, U_BA, U_M, U_B, U_EOS}, 5, false, &err), 0);
     assert_string_equal(s, "aba b");
     free(s);
-    unload(l);
+    tok_unload(l);
     moa_gguf_out *o = keys("t5", UNI, U_TYPE, U_SCORE, N_U);
     moa_gguf_put_bool(o, "tokenizer.ggml.remove_extra_whitespaces", false);
     moa_gguf_put_bool(o, "tokenizer.ggml.add_space_prefix", false);
     moa_gguf_put_bool(o, "tokenizer.ggml.add_eos_token", false);
-    l = load(o);
+    l = tok_load(o, "keys");
     EXPECT(l.t, " a  b ", MOA_TOK_EOS, U_MA, U_M, U_M, U_B, U_M);
-    unload(l);
+    tok_unload(l);
     moa_err none = {0};
-    assert_int_equal(try_load(&l, keys("t5", UNI, U_TYPE, NULL, N_U), &none), MOA_ENOTFOUND);
+    assert_int_equal(tok_try_load(&l, keys("t5", UNI, U_TYPE, NULL, N_U), "refused", &none), MOA_ENOTFOUND);
     assert_non_null(strstr(none.text, "tokenizer.ggml.scores"));
     moa_gguf_close(l.g);
 }
@@ -198,26 +159,26 @@ static void make_map(uint8_t *map) {
     memcpy(map + MAP_TEXT, "ab\0 \0fi", 8);
 }
 
-static int load_map(loaded *l, const uint8_t *map, uint64_t n, moa_err *err) {
+static int load_map(tok_loaded *l, const uint8_t *map, uint64_t n, moa_err *err) {
     moa_gguf_out *o = keys("t5", UNI, U_TYPE, U_SCORE, N_U);
     moa_gguf_put_arr(o, "tokenizer.ggml.precompiled_charsmap", MOA_GGUF_U8, map, n);
-    return try_load(l, o, err);
+    return tok_try_load(l, o, "map", err);
 }
 
 static void character_map(void **state) {
     (void)state;
     static uint8_t map[MAP];
-    loaded l;
+    tok_loaded l;
     moa_err err = {0};
     make_map(map);
     if (load_map(&l, map, MAP, &err) < 0) fail_msg("%s", err.text);
     EXPECT(l.t, "XY\xef\xac\x81", 0, U_M, U_AB, U_M, U_FI);
     EXPECT(l.t, "\xef\xac", 0, U_M, U_UNK); /* half of it is none of it */
-    unload(l);
+    tok_unload(l);
 }
 
 static void refuse_map(uint8_t *map, uint64_t n, const char *says) {
-    loaded l;
+    tok_loaded l;
     moa_err err = {0};
     const int rc = load_map(&l, map, n, &err);
     if (rc >= 0 || !strstr(err.text, says)) fail_msg("%d '%s', expected '%s'", rc, err.text, says);
@@ -250,7 +211,7 @@ static void long_texts(void **state) {
     enum { N = 1 << 19 };
     char *text = malloc(N + 1);
     assert_non_null(text);
-    loaded l[] = {load(keys("bert", MARKED, WP_TYPE, NULL, N_WP)), load(keys("t5", UNI, U_TYPE, U_SCORE, N_U))};
+    tok_loaded l[] = {tok_load(keys("bert", MARKED, WP_TYPE, NULL, N_WP), "bert"), tok_load(keys("t5", UNI, U_TYPE, U_SCORE, N_U), "t5")};
     for (size_t k = 0; k < 2; k++)
         for (size_t u = 0; u < sizeof UNIT / sizeof *UNIT; u++) {
             const size_t w = strlen(UNIT[u]);
@@ -262,8 +223,8 @@ static void long_texts(void **state) {
             if (moa_now() - t0 > 10) fail_msg("much of '%s' took %.1f s", UNIT[u], moa_now() - t0);
             moa_ids_deinit(&ids);
         }
-    unload(l[0]);
-    unload(l[1]);
+    tok_unload(l[0]);
+    tok_unload(l[1]);
     free(text);
 }
 

@@ -5,17 +5,16 @@
 #include "format/tokenizer.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/rng.h"
 #include "format/tokenizer/pretokenize.h"
 #include "format/tokenizer/vocab.h"
+#include "support/tokens.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -79,7 +78,7 @@ static void spm(vocab *v) {
     for (size_t i = 0; i < sizeof PIECE / sizeof *PIECE; i++) token(v, PIECE[i], MOA_TOKEN_NORMAL, -(float)i);
 }
 
-static void write_vocab(const vocab *v, const char *path) {
+static moa_gguf_out *keys_of(const vocab *v) {
     moa_gguf_out *o = moa_gguf_out_new();
     moa_str s[MAX_TOKENS];
     if (v->model) moa_gguf_put_str(o, "tokenizer.ggml.model", v->model, strlen(v->model));
@@ -96,56 +95,22 @@ static void write_vocab(const vocab *v, const char *path) {
     if (v->eos >= 0) moa_gguf_put_u32(o, "tokenizer.ggml.eos_token_id", (uint32_t)v->eos);
     if (v->unk >= 0) moa_gguf_put_u32(o, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unk);
     if (v->add_bos >= 0) moa_gguf_put_bool(o, "tokenizer.ggml.add_bos_token", v->add_bos);
-    moa_err err = {0};
-    if (moa_gguf_write(o, path, &err) < 0) fail_msg("%s", err.text);
-    moa_gguf_out_free(o);
+    return o;
 }
 
-typedef struct loaded { moa_gguf *g; moa_tokenizer *t; } loaded;
+static int try_load(tok_loaded *l, const vocab *v, const char *label, moa_err *err) { return tok_try_load(l, keys_of(v), label, err); }
 
-static int try_load(loaded *l, const vocab *v, const char *label, moa_err *err) {
-    char path[300];
-    const char *corpus = getenv("MOA_CORPUS"), *dir = getenv("TMPDIR");
-    if (corpus) snprintf(path, sizeof path, "%s/%s", corpus, label);
-    else snprintf(path, sizeof path, "%s/moa-test-%d.gguf", dir ? dir : "/tmp", (int)getpid());
-    write_vocab(v, path);
-    if (moa_gguf_open(&l->g, path, err) < 0) fail_msg("%s", err->text);
-    if (!corpus) unlink(path);
-    return moa_tokenizer_open(&l->t, l->g, err);
-}
-
-static loaded load(void (*make)(vocab *)) {
+static tok_loaded load(void (*make)(vocab *)) {
     static vocab v;
     make(&v);
-    loaded l;
-    moa_err err = {0};
-    if (try_load(&l, &v, make == bpe ? "bpe" : "spm", &err) < 0) fail_msg("%s", err.text);
-    return l;
+    return tok_load(keys_of(&v), make == bpe ? "bpe" : "spm");
 }
-
-static void unload(loaded l) {
-    moa_tokenizer_close(l.t);
-    moa_gguf_close(l.g);
-}
-
-static void expect(const moa_tokenizer *t, const char *text, int flags, const int32_t *want, int64_t n) {
-    moa_ids ids = {0};
-    moa_err err = {0};
-    if (moa_tokenize(&ids, t, text, strlen(text), flags, &err) < 0) fail_msg("'%s': %s", text, err.text);
-    if (ids.n != n || (n && memcmp(ids.v, want, (size_t)n * sizeof *want) != 0)) {
-        for (int64_t i = 0; i < ids.n; i++) printf(" %d", ids.v[i]);
-        fail_msg("'%s': got the above", text);
-    }
-    moa_ids_deinit(&ids);
-}
-#define EXPECT(t, text, flags, ...) \
-    expect(t, text, flags, (const int32_t[]){__VA_ARGS__}, (int64_t)(sizeof(const int32_t[]){__VA_ARGS__} / sizeof(int32_t)))
 
 /* ---- rules ---- */
 
 static void bpe_rules(void **state) {
     (void)state;
-    loaded l = load(bpe);
+    tok_loaded l = load(bpe);
     EXPECT(l.t, "hello", 0, 258, 'o');
     EXPECT(l.t, "hehe wl", 0, 256, 256, 259, 'l');
     EXPECT(l.t, "<|bos|>", MOA_TOK_SPECIAL, 260);
@@ -156,7 +121,7 @@ static void bpe_rules(void **state) {
     EXPECT(l.t, "a:: w", 0, 'a', 262, 259);
     EXPECT(l.t, "h<|bos|>e", MOA_TOK_SPECIAL, 'h', 260, 'e');
     EXPECT(l.t, "h", MOA_TOK_BOS, 'h');                            /* gpt2: no bos unless the file asks */
-    expect(l.t, "", MOA_TOK_SPECIAL | MOA_TOK_BOS, NULL, 0);
+    tok_expect(l.t, "", MOA_TOK_SPECIAL | MOA_TOK_BOS, NULL, 0);
     assert_int_equal(moa_tokenizer_find(l.t, "hell"), 258);
     assert_int_equal(moa_tokenizer_find(l.t, "hel"), -1);
     assert_true(moa_tokenizer_is_eog(l.t, 261));
@@ -169,7 +134,7 @@ static void bpe_rules(void **state) {
     assert_int_equal(moa_token_bytes(l.t, 259, false).n, 2);
     assert_memory_equal(moa_token_bytes(l.t, 259, false).p, " w", 2);
     assert_int_equal(moa_token_bytes(l.t, 9999, true).n, 0);
-    unload(l);
+    tok_unload(l);
 }
 
 static void bos_rules(void **state) {
@@ -177,7 +142,7 @@ static void bos_rules(void **state) {
     static vocab v;
     bpe(&v);
     v.add_bos = 1;
-    loaded l;
+    tok_loaded l;
     moa_err err = {0};
     assert_int_equal(try_load(&l, &v, "bpe_bos", &err), 0);
     EXPECT(l.t, "h", MOA_TOK_BOS, 260, 'h');
@@ -185,24 +150,24 @@ static void bos_rules(void **state) {
     EXPECT(l.t, "h", 0, 'h');
     EXPECT(l.t, "<|bos|>h", MOA_TOK_BOS | MOA_TOK_SPECIAL, 260, 'h'); /* one is enough */
     EXPECT(l.t, "<|bos|><|bos|>", MOA_TOK_BOS | MOA_TOK_SPECIAL, 260, 260);
-    unload(l);
+    tok_unload(l);
     v.pre = "llama-bpe", v.add_bos = -1; /* a rule that comes with a bos, and takes whole words */
     v.n_merge = 1;
     v.merge[0] = "h e";
     assert_int_equal(try_load(&l, &v, "bpe_whole", &err), 0);
     EXPECT(l.t, "hell", MOA_TOK_BOS, 260, 258);
-    unload(l);
+    tok_unload(l);
     spm(&v);
     v.add_bos = 0;
     assert_int_equal(try_load(&l, &v, "spm_no_bos", &err), 0);
     EXPECT(l.t, "a", MOA_TOK_BOS, 266);
-    unload(l);
+    tok_unload(l);
 }
 
 static void spm_rules(void **state) {
     (void)state;
     enum { SP = 259, A, B, LT, S, GT, LTS, SPA, AB, SPAB, EACUTE };
-    loaded l = load(spm);
+    tok_loaded l = load(spm);
     EXPECT(l.t, "ab", MOA_TOK_BOS, 1, SPAB);
     EXPECT(l.t, "  ab", 0, SP, SP, SPAB);
     EXPECT(l.t, "aab", 0, SPA, AB);
@@ -212,7 +177,7 @@ static void spm_rules(void **state) {
     EXPECT(l.t, "\xc3\xa9", 0, SP, EACUTE);
     EXPECT(l.t, "\xe2\x82\xac", 0, SP, 3 + 0xe2, 3 + 0x82, 3 + 0xac); /* bytes of a character without a piece */
     EXPECT(l.t, "\xff", 0, SP, 3 + 0xff);
-    expect(l.t, "", 0, NULL, 0);
+    tok_expect(l.t, "", 0, NULL, 0);
     assert_true(moa_tokenizer_is_eog(l.t, 2));
     char *s;
     size_t n;
@@ -220,7 +185,7 @@ static void spm_rules(void **state) {
     assert_int_equal(moa_detokenize(&s, &n, l.t, (int32_t[]){1, SPA, SP, B}, 4, false, &err), 0);
     assert_string_equal(s, "a b");
     free(s);
-    unload(l);
+    tok_unload(l);
 }
 
 static void phi3_rule(void **state) {
@@ -228,11 +193,11 @@ static void phi3_rule(void **state) {
     static vocab v;
     bpe(&v);
     v.name = "Phi-3-mini";
-    loaded l;
+    tok_loaded l;
     moa_err err = {0};
     assert_int_equal(try_load(&l, &v, "bpe_phi3", &err), 0);
     EXPECT(l.t, "<|im_end|> \n h", MOA_TOK_SPECIAL, 261, 'h');
-    unload(l);
+    tok_unload(l);
 }
 
 /* ---- words ---- */
@@ -333,7 +298,7 @@ static void any_bytes(void **state) {
     for (size_t i = 0; i < sizeof PRE / sizeof *PRE; i++) {
         bpe(&v);
         v.pre = PRE[i];
-        loaded l;
+        tok_loaded l;
         moa_err err = {0};
         if (try_load(&l, &v, "bpe_any", &err) < 0) fail_msg("%s", err.text);
         for (uint64_t seed = 0; seed < 20; seed++) {
@@ -341,20 +306,20 @@ static void any_bytes(void **state) {
             moa_rng_seed2(&r, 7, seed);
             round_trip(l.t, text, random_text(text, sizeof text, &r), PRE[i]);
         }
-        unload(l);
+        tok_unload(l);
     }
 }
 
 static void any_bytes_spm(void **state) {
     (void)state;
-    loaded l = load(spm);
+    tok_loaded l = load(spm);
     static char text[4000];
     for (uint64_t seed = 0; seed < 100; seed++) {
         moa_rng r;
         moa_rng_seed2(&r, 8, seed);
         round_trip(l.t, text, random_text(text, sizeof text, &r), "spm");
     }
-    unload(l);
+    tok_unload(l);
 }
 
 /* Long texts that have no words, are all spaces, or change kind at each byte: every rule in time. */
@@ -369,7 +334,7 @@ static void long_texts(void **state) {
     for (size_t i = 0; i <= sizeof PRE / sizeof *PRE; i++) {
         if (i < sizeof PRE / sizeof *PRE) bpe(&v), v.pre = PRE[i];
         else spm(&v);
-        loaded l;
+        tok_loaded l;
         moa_err err = {0};
         assert_int_equal(try_load(&l, &v, "bpe_any", &err), 0);
         for (size_t u = 0; u < sizeof UNIT / sizeof *UNIT; u++) {
@@ -380,7 +345,7 @@ static void long_texts(void **state) {
             round_trip(l.t, text, n, v.pre ? v.pre : "spm");
             if (moa_now() - t0 > 20) fail_msg("%s: much of '%s' took %.1f s", v.pre ? v.pre : "spm", UNIT[u], moa_now() - t0);
         }
-        unload(l);
+        tok_unload(l);
     }
     free(text);
 }
@@ -476,7 +441,7 @@ static void hostile(void **state) {
     for (size_t i = 0; i < sizeof HOSTILE / sizeof *HOSTILE; i++) {
         HOSTILE[i].base(&v);
         HOSTILE[i].spoil(&v);
-        loaded l;
+        tok_loaded l;
         moa_err err = {0};
         int rc = try_load(&l, &v, HOSTILE[i].name, &err);
         if (rc != HOSTILE[i].code || !strstr(err.text, HOSTILE[i].says) || !strstr(err.text, ".gguf") != !!getenv("MOA_CORPUS"))
@@ -494,18 +459,18 @@ static void byte_without_token(void **state) {
     static vocab v;
     bpe(&v);
     memcpy(v.text[0xff], "qq", 3);
-    loaded l;
+    tok_loaded l;
     moa_err err = {0};
     assert_int_equal(try_load(&l, &v, "bpe_no_ff", &err), 0);
     moa_ids ids = {0};
     assert_int_equal(moa_tokenize(&ids, l.t, "a\xff", 2, 0, &err), MOA_EFORMAT);
     assert_non_null(strstr(err.text, "0xFF"));
     moa_ids_deinit(&ids);
-    unload(l);
+    tok_unload(l);
     v.unk = 264;
     assert_int_equal(try_load(&l, &v, "bpe_unk", &err), 0);
     EXPECT(l.t, "a\xff", 0, 'a', 264);
-    unload(l);
+    tok_unload(l);
 }
 
 int main(void) {

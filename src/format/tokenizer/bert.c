@@ -24,6 +24,7 @@ enum {
 typedef struct word_piece {
     moa_trie begin, more; /* tokens at the beginning of a word; tokens inside of it, without their mark */
     bool lower, strip;    /* text is lowered; loses its accents */
+    bool clean, han;      /* control characters go, white space is a space; Han characters stand alone */
 } word_piece;
 
 /* ---- open ---- */
@@ -109,6 +110,8 @@ static int read_form(moa_tokenizer *t, word_piece *w, const moa_gguf *g, moa_err
         accents += accent;
     }
     const bool lower = capitals <= t->n_vocab / ONE_IN;
+    MOA_TRY(moa_gguf_bool(&w->clean, g, MOA_TOK_KEY_CLEAN, true, err));
+    MOA_TRY(moa_gguf_bool(&w->han, g, MOA_TOK_KEY_HAN, true, err));
     MOA_TRY(moa_gguf_bool(&w->lower, g, "tokenizer.ggml.normalizer.lowercase", lower, err));
     return moa_gguf_bool(&w->strip, g, "tokenizer.ggml.normalizer.strip_accents", w->lower && accents <= t->n_vocab / ONE_IN, err);
 }
@@ -135,9 +138,61 @@ static void close_bert(moa_tokenizer *t) {
     free(w);
 }
 
+/* ---- normal form ---- */
+
+/* Han characters, each of which is a word. The bound 2B920 is a slip of the tokenizer that nearly all of these models are used with
+ * (the block begins at 2B820); tokens are to be the same. */
+static bool is_han(uint32_t cp) {
+    return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0x20000 && cp <= 0x2A6DF) || (cp >= 0x2A700 && cp <= 0x2B73F) ||
+           (cp >= 0x2B740 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) || (cp >= 0xF900 && cp <= 0xFAFF) || (cp >= 0x2F800 && cp <= 0x2FA1F);
+}
+
+static void add_lowered(moa_buf *out, const word_piece *w, uint32_t cp) {
+    if (w->lower && cp == 0x130) moa_buf_adds(out, "i\xcc\x87"); /* the one character whose small form is two */
+    else moa_utf8_add(out, w->lower ? (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp) : cp);
+}
+
+/* Characters above ASCII. Accents are dropped one character at a time: what marks of other classes remain is so little that
+ * their canonical order does not matter. */
+static void add_wide(moa_buf *out, const word_piece *w, uint32_t cp) {
+    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
+    const bool none = cp == MOA_UTF8_BAD || k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CS || k == UTF8PROC_CATEGORY_CO;
+    const bool han = w->han && is_han(cp);
+    if (w->clean && none) return;
+    if (w->clean && k >= UTF8PROC_CATEGORY_ZS && k <= UTF8PROC_CATEGORY_ZP) cp = ' ';
+    utf8proc_int32_t part[8];
+    const int n = w->strip && cp >= 0x80 ? parts(part, cp) : 0;
+    if (han) moa_buf_adds(out, " ");
+    if (!n) add_lowered(out, w, cp);
+    for (int i = 0; i < n; i++)
+        if (!is_mark((uint32_t)part[i])) add_lowered(out, w, (uint32_t)part[i]);
+    if (han) moa_buf_adds(out, " ");
+}
+
+static void add_ascii(moa_buf *out, const word_piece *w, char c) {
+    const bool space = c == '\t' || c == '\n' || c == '\r';
+    if (w->clean && space) c = ' ';
+    else if (w->clean && (c < ' ' || c == 127)) return;
+    if (w->lower && c >= 'A' && c <= 'Z') c = (char)(c + ('a' - 'A'));
+    moa_buf_add(out, &c, 1);
+}
+
+static int normal_bert(moa_buf *out, const moa_tokenizer *t, const char *p, size_t n) {
+    for (size_t i = 0; i < n;) {
+        if ((uint8_t)p[i] < 0x80) {
+            add_ascii(out, t->own, p[i++]);
+            continue;
+        }
+        uint32_t cp;
+        i += (size_t)moa_utf8_next(&cp, p + i, n - i);
+        add_wide(out, t->own, cp);
+    }
+    return out->failed;
+}
+
 /* ---- encode ---- */
 
-/* The word under way, in its normal form. */
+/* The word under way. */
 typedef struct state {
     const moa_tokenizer *t;
     const word_piece *w;
@@ -183,66 +238,33 @@ static bool is_punctuation(uint32_t cp) {
     return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
 }
 
-/* Han characters, each of which is a word. The bound 2B920 is a slip of the tokenizer that nearly all of these models are used with
- * (the block begins at 2B820); tokens are to be the same. */
-static bool is_han(uint32_t cp) {
-    return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0x20000 && cp <= 0x2A6DF) || (cp >= 0x2A700 && cp <= 0x2B73F) ||
-           (cp >= 0x2B740 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) || (cp >= 0xF900 && cp <= 0xFAFF) || (cp >= 0x2F800 && cp <= 0x2FA1F);
-}
-
-static int add_normal(state *s, uint32_t cp) {
-    if (s->w->lower) {
-        if (cp == 0x130) { /* the one character whose small form is two */
-            add_char(s, 'i');
-            add_char(s, 0x307);
-            return 0;
-        }
-        cp = (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
-    }
+static int add(state *s, uint32_t cp) {
     if (!is_punctuation(cp)) return add_char(s, cp), 0;
     MOA_TRY(end_word(s));
     add_char(s, cp);
     return end_word(s);
 }
 
-/* Characters above ASCII. Accents are dropped one character at a time: what marks of other classes remain is so little that
- * their canonical order does not matter. */
-static int add_wide(state *s, uint32_t cp) {
-    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
-    const bool space = k >= UTF8PROC_CATEGORY_ZS && k <= UTF8PROC_CATEGORY_ZP, han = is_han(cp);
-    if (cp == MOA_UTF8_BAD || k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CS || k == UTF8PROC_CATEGORY_CO) return 0;
-    if (space || han) MOA_TRY(end_word(s));
-    if (space) return 0;
-    utf8proc_int32_t part[8];
-    const int n = s->w->strip ? parts(part, cp) : 1;
-    if (!s->w->strip) MOA_TRY(add_normal(s, cp));
-    for (int i = 0; s->w->strip && i < n; i++)
-        if (!is_mark((uint32_t)part[i])) MOA_TRY(add_normal(s, (uint32_t)part[i]));
-    return han ? end_word(s) : 0;
-}
-
 static int add_text(state *s, const char *p, size_t n) {
-    for (size_t i = 0; i < n;) {
+    for (size_t i = 0, space; i < n; i += space) {
         uint32_t cp = (uint8_t)p[i];
-        if (cp >= 0x80) {
-            i += (size_t)moa_utf8_next(&cp, p + i, n - i);
-            MOA_TRY(add_wide(s, cp));
+        if ((space = moa_space_at(p + i, n - i))) {
+            MOA_TRY(end_word(s));
             continue;
         }
-        i++;
-        if (cp == ' ' || cp == '\t' || cp == '\n' || cp == '\r') MOA_TRY(end_word(s));
-        else if (cp > ' ' && cp < 127) MOA_TRY(add_normal(s, cp)); /* other control characters are dropped */
+        i += (size_t)moa_utf8_next(&cp, p + i, n - i);
+        MOA_TRY(add(s, cp));
     }
     return end_word(s);
 }
 
-static int encode_bert(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool start, moa_err *err) {
-    (void)start;
+static int encode_bert(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool prefix, moa_err *err) {
+    (void)prefix;
     state s = {.t = t, .w = t->own, .ids = ids};
     return add_text(&s, p, n) < 0 ? moa_fail(err, MOA_ENOMEM, "no memory for token ids") : 0;
 }
 
 const moa_tokenizer_model moa_tokenizer_model_bert = {
     .name = "bert", .help = "WordPiece: words, longest token first", .add_bos = true, .add_sep = true, .bos = -1, .eos = -1, .unk = -1,
-    .open = open_bert, .close = close_bert, .encode = encode_bert,
+    .open = open_bert, .close = close_bert, .normal = normal_bert, .encode = encode_bert,
 };

@@ -111,7 +111,8 @@ static int open_gpt2(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     MOA_TRY(moa_gguf_str(&pre, g, "tokenizer.ggml.pre", "default", err));
     int rc = moa_pre_open(&b->pre, pre.p, pre.n, err);
     if (rc < 0) return moa_wrap(err, rc, "%s", t->path);
-    b->whole = moa_pre_whole(b->pre);
+    MOA_TRY(moa_gguf_bool(&b->whole, g, MOA_TOK_KEY_WHOLE, moa_pre_whole(b->pre), err));
+    t->space_prefix = t->prefix_missing;
     t->add_bos = moa_pre_bos(b->pre);
     t->add_sep = moa_pre_sep(b->pre);
     MOA_TRY(decode_pieces(t, err));
@@ -154,7 +155,7 @@ static int encode_word(void *ctx, const char *p, size_t n) {
     work *w = ctx;
     const moa_tokenizer *t = w->t;
     int32_t id = w->b->whole ? moa_strtab_find(&w->b->by_piece, p, n) : -1;
-    if (id >= 0) return moa_ids_add(w->ids, id) < 0 ? no_memory(w->err, n) : 0;
+    if (id >= 0) return moa_tok_put(w->ids, id, w->err);
     if (n == 1) return moa_tok_byte(w->ids, t, (uint8_t)*p, w->err);
     if (n > INT32_MAX / 4) return moa_fail(w->err, MOA_ELIMIT, "a word of %zu bytes", n);
     if (moa_merger_reserve(&w->merger, n) < 0) return no_memory(w->err, n);
@@ -163,17 +164,23 @@ static int encode_word(void *ctx, const char *p, size_t n) {
     if (moa_merger_run(&w->merger, n, p, find_pair, w->b) < 0) return no_memory(w->err, n);
     for (int32_t i = 0; i >= 0; i = s[i].next) {
         if (s[i].id < 0) MOA_TRY(moa_tok_byte(w->ids, t, (uint8_t)p[s[i].at], w->err));
-        else if (moa_ids_add(w->ids, s[i].id) < 0) return no_memory(w->err, n);
+        else MOA_TRY(moa_tok_put(w->ids, s[i].id, w->err));
     }
     return 0;
 }
 
-static int encode_gpt2(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool start, moa_err *err) {
-    (void)start;
+static int encode_gpt2(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool prefix, moa_err *err) {
     const gpt2 *b = t->own;
     work w = {.t = t, .b = b, .ids = ids, .err = err};
-    int rc = moa_pre_split(b->pre, p, n, encode_word, &w, err);
+    char *spaced = NULL;
+    if (prefix && t->space_prefix && *p != ' ') {
+        if (!(spaced = malloc(n + 1))) return no_memory(err, n);
+        *spaced = ' ';
+        memcpy(spaced + 1, p, n);
+    }
+    const int rc = moa_pre_split(b->pre, spaced ? spaced : p, n + !!spaced, encode_word, &w, err);
     moa_merger_deinit(&w.merger);
+    free(spaced);
     return rc;
 }
 

@@ -2,9 +2,7 @@
  * is a token, best score first; what is left and is no token is written as byte tokens <0xNN>
  * (Kudo and Richardson 2018; scores and types as GGUF stores them).
  *
- * The vocabulary writes a space as U+2581; pieces are kept with real spaces, and the text is brought to the same
- * form (a U+2581 in it counts as a space, as in SentencePiece). Only normal and user-defined tokens take part in
- * joins, so no text can turn into a control token.
+ * Only normal and user-defined tokens take part in joins, so no text can turn into a control token.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 #include "base/utf8.h"
@@ -19,25 +17,21 @@ typedef struct spm {
     moa_strtab by_piece;
     uint32_t *rank; /* [n_vocab] order of scores: smaller is better; equal scores have equal ranks */
     size_t longest; /* bytes of the longest piece */
-    bool inner[256]; /* bytes that some piece has before a space. Behind any other byte a space begins a part of the
-                      * text that nothing can be joined across, so parts go one by one: small heaps, near memory. */
+    bool inner[256]; /* bytes that some piece has before a space */
 } spm;
 
 /* ---- open ---- */
 
 /* Pieces by their bytes. User-defined ones join too, but never hide a normal one of the same bytes. */
-static int index_pieces(moa_tokenizer *t, spm *m, moa_err *err) {
-    MOA_TRY(moa_tok_marked_pieces(t, err));
+static void index_pieces(moa_tokenizer *t, spm *m) {
     for (int type = MOA_TOKEN_NORMAL; type <= MOA_TOKEN_USER; type += MOA_TOKEN_USER - MOA_TOKEN_NORMAL)
         for (int i = 0; i < t->n_vocab; i++) {
             const moa_str s = t->piece[i];
             if (t->type[i] != type) continue;
             if (s.n) moa_strtab_add(&m->by_piece, s.p, s.n, i);
             if (s.n > m->longest) m->longest = s.n;
-            for (size_t k = 1; k < s.n; k++)
-                if (s.p[k] == ' ') m->inner[(uint8_t)s.p[k - 1]] = true;
+            moa_tok_note_inner(m->inner, s);
         }
-    return 0;
 }
 
 /* A float as a number that grows as the score falls. */
@@ -48,11 +42,8 @@ static uint32_t rank_of(float score) {
 }
 
 static int read_scores(moa_tokenizer *t, spm *m, const moa_gguf *g, moa_err *err) {
-    const moa_gguf_kv *kv = moa_gguf_find(g, "tokenizer.ggml.scores");
-    if (!kv) return moa_fail(err, MOA_ENOTFOUND, "%s: key 'tokenizer.ggml.scores' is missing", t->path);
-    if (kv->type != MOA_GGUF_ARR || kv->elem != MOA_GGUF_F32 || kv->count != (uint64_t)t->n_vocab)
-        return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.scores: %llu %s, expected %d f32", t->path,
-                        (unsigned long long)kv->count, moa_gguf_type_name(kv->elem), t->n_vocab);
+    const moa_gguf_kv *kv;
+    MOA_TRY(moa_tok_scores(&kv, t, g, err));
     m->rank = malloc((size_t)t->n_vocab * sizeof *m->rank);
     if (!m->rank) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the scores", t->path);
     for (int i = 0; i < t->n_vocab; i++) {
@@ -68,9 +59,9 @@ static int open_spm(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     if (!m || moa_strtab_init(&m->by_piece, (uint64_t)t->n_vocab) < 0)
         return moa_fail(err, MOA_ENOMEM, "%s: no memory for the tokenizer", t->path);
     MOA_TRY(read_scores(t, m, g, err));
-    MOA_TRY(index_pieces(t, m, err));
-    t->space_prefix = true;
-    return moa_gguf_bool(&t->space_prefix, g, "tokenizer.ggml.add_space_prefix", true, err);
+    MOA_TRY(moa_tok_read_spelling(t, g, err));
+    index_pieces(t, m);
+    return 0;
 }
 
 static void close_spm(moa_tokenizer *t) {
@@ -94,18 +85,6 @@ static bool find_pair(uint32_t *rank, int32_t *id, const void *ctx, const char *
     return true;
 }
 
-/* The text as the pieces write it; returns its length. */
-static size_t normal_form(char *out, const char *p, size_t n, bool space) {
-    size_t k = 0;
-    if (space) out[k++] = ' ';
-    for (size_t i = 0; i < n;) {
-        bool mark = moa_tok_is_mark(p + i, n - i);
-        out[k++] = mark ? ' ' : p[i];
-        i += mark ? 3 : 1;
-    }
-    return k;
-}
-
 static size_t characters(moa_merger *mg, const spm *m, const char *p, size_t n) {
     size_t c = 0;
     for (size_t i = 0; i < n; c++) {
@@ -117,35 +96,44 @@ static size_t characters(moa_merger *mg, const spm *m, const char *p, size_t n) 
     return c;
 }
 
-static int emit(moa_ids *ids, const moa_tokenizer *t, const moa_sym *s, const char *text, moa_err *err) {
-    if (s->id >= 0) return moa_ids_add(ids, s->id) < 0 ? moa_fail(err, MOA_ENOMEM, "no memory for token ids") : 0;
-    for (uint32_t i = 0; i < s->n; i++) MOA_TRY(moa_tok_byte(ids, t, (uint8_t)text[s->at + i], err));
-    return 0;
+typedef struct work {
+    const moa_tokenizer *t;
+    moa_ids *ids;
+    moa_merger merger;
+    bool unknown; /* the character before was one without a token */
+    moa_err *err;
+} work;
+
+static int emit(work *w, const moa_sym *s, const char *text) {
+    if (s->id < 0) return moa_tok_unknown(w->ids, w->t, text + s->at, s->n, &w->unknown, w->err);
+    w->unknown = false;
+    return moa_tok_put(w->ids, s->id, w->err);
 }
 
 static int no_memory(moa_err *err, size_t n) { return moa_fail(err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n); }
 
-static int encode_part(moa_ids *ids, const moa_tokenizer *t, moa_merger *mg, const char *p, size_t n, moa_err *err) {
-    const spm *m = t->own;
-    if (moa_merger_reserve(mg, n) < 0 || moa_merger_run(mg, characters(mg, m, p, n), p, find_pair, m) < 0) return no_memory(err, n);
-    for (int32_t i = 0; i >= 0; i = mg->sym[i].next) MOA_TRY(emit(ids, t, &mg->sym[i], p, err));
+static int encode_part(work *w, const char *p, size_t n) {
+    const spm *m = w->t->own;
+    moa_merger *mg = &w->merger;
+    if (moa_merger_reserve(mg, n) < 0 || moa_merger_run(mg, characters(mg, m, p, n), p, find_pair, m) < 0) return no_memory(w->err, n);
+    for (int32_t i = 0; i >= 0; i = mg->sym[i].next) MOA_TRY(emit(w, &mg->sym[i], p));
     return 0;
 }
 
-static int encode_spm(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool start, moa_err *err) {
+static int encode_spm(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool prefix, moa_err *err) {
     const spm *m = t->own;
     if (n > INT32_MAX / 4) return moa_fail(err, MOA_ELIMIT, "text of %zu bytes in one piece", n);
     char *text = malloc(n + 1);
     if (!text) return no_memory(err, n);
-    moa_merger mg = {0};
+    work w = {.t = t, .ids = ids, .err = err};
     int rc = 0;
-    size_t all = normal_form(text, p, n, start && t->space_prefix);
-    for (size_t at = 0, end; rc == 0 && at < all; at = end) {
-        for (end = at + 1; end < all && !(text[end] == ' ' && !m->inner[(uint8_t)text[end - 1]]);) end++;
-        rc = encode_part(ids, t, &mg, text + at, end - at, err);
+    const size_t all = moa_tok_spaces(text, t, p, n, prefix);
+    for (size_t at = 0, part; rc == 0 && at < all; at += part) {
+        part = moa_tok_part(t, m->inner, text + at, all - at);
+        rc = encode_part(&w, text + at, part);
     }
     free(text);
-    moa_merger_deinit(&mg);
+    moa_merger_deinit(&w.merger);
     return rc;
 }
 

@@ -1,14 +1,11 @@
 /* t5.c - SentencePiece's unigram model: of all ways to write a text as tokens, the one whose scores (log probabilities) add up to
  * most, found from left to right (Kudo 2018). T5, XLM-R and the embedding models that grew from it.
  *
- * Before that the text is brought to its normal form: the file's map of characters (charsmap.c), runs of spaces as one, a space in
- * front. A space is U+2581 from then on. Scores are added in double, as the tokenizer does that these models are used with; a part
- * of the text that no token reaches across begins at zero again, which is the same maximum, in near memory.
+ * Scores are added in double, as the tokenizer does that these models are used with; a part of the text that no token reaches
+ * across begins at zero again, which is the same maximum, in near memory.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/buf.h"
 #include "base/err.h"
 #include "base/utf8.h"
-#include "format/tokenizer/charsmap.h"
 #include "format/tokenizer/trie.h"
 #include "format/tokenizer/vocab.h"
 
@@ -24,18 +21,13 @@ typedef struct unigram {
     float *score;       /* [n_vocab] */
     double unknown;     /* score of a character without a token */
     bool inner[256];    /* bytes that some token has before a space */
-    bool one_space;     /* runs of spaces count as one, and none at the ends */
-    moa_charsmap map;
 } unigram;
 
 /* ---- open ---- */
 
 static int read_scores(moa_tokenizer *t, unigram *u, const moa_gguf *g, moa_err *err) {
-    const moa_gguf_kv *kv = moa_gguf_find(g, "tokenizer.ggml.scores");
-    if (!kv) return moa_fail(err, MOA_ENOTFOUND, "%s: key 'tokenizer.ggml.scores' is missing", t->path);
-    if (kv->type != MOA_GGUF_ARR || kv->elem != MOA_GGUF_F32 || kv->count != (uint64_t)t->n_vocab)
-        return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.scores: %llu %s, expected %d f32", t->path,
-                        (unsigned long long)kv->count, moa_gguf_type_name(kv->elem), t->n_vocab);
+    const moa_gguf_kv *kv;
+    MOA_TRY(moa_tok_scores(&kv, t, g, err));
     u->score = malloc((size_t)t->n_vocab * sizeof *u->score);
     if (!u->score) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the scores", t->path);
     double least = 0;
@@ -48,20 +40,15 @@ static int read_scores(moa_tokenizer *t, unigram *u, const moa_gguf *g, moa_err 
     return 0;
 }
 
-static void note_inner_spaces(unigram *u, moa_str s) {
-    for (size_t k = 1; k < s.n; k++)
-        if (moa_tok_is_mark(s.p + k, s.n - k) && !(k >= 3 && moa_tok_is_mark(s.p + k - 3, 3))) u->inner[(uint8_t)s.p[k - 1]] = true;
-}
-
 static int make_trie(moa_tokenizer *t, unigram *u, moa_err *err) {
     moa_trie_key *key = malloc((size_t)t->n_vocab * sizeof *key);
     size_t n = 0;
     int rc = key ? 0 : MOA_ENOMEM;
     for (int i = 0; rc == 0 && i < t->n_vocab; i++) {
         if (t->type[i] != MOA_TOKEN_NORMAL && t->type[i] != MOA_TOKEN_USER) continue;
-        const moa_str s = t->text[i];
+        const moa_str s = t->piece[i];
         key[n++] = (moa_trie_key){s.p, (uint32_t)s.n, i};
-        note_inner_spaces(u, s);
+        moa_tok_note_inner(u->inner, s);
     }
     if (rc == 0) rc = moa_trie_init(&u->trie, key, n);
     free(key);
@@ -72,65 +59,21 @@ static int open_t5(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     unigram *u = t->own = calloc(1, sizeof *u);
     if (!u) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the tokenizer", t->path);
     MOA_TRY(read_scores(t, u, g, err));
-    MOA_TRY(moa_tok_marked_pieces(t, err));
-    MOA_TRY(make_trie(t, u, err));
-    int rc = moa_charsmap_read(&u->map, g, "tokenizer.ggml.precompiled_charsmap", err);
-    if (rc < 0) return moa_wrap(err, rc, "%s", t->path);
-    MOA_TRY(moa_gguf_bool(&u->one_space, g, "tokenizer.ggml.remove_extra_whitespaces", true, err));
-    return moa_gguf_bool(&t->space_prefix, g, "tokenizer.ggml.add_space_prefix", true, err);
+    MOA_TRY(moa_tok_read_spelling(t, g, err));
+    return make_trie(t, u, err);
 }
 
 static void close_t5(moa_tokenizer *t) {
     unigram *u = t->own;
     if (!u) return;
     moa_trie_deinit(&u->trie);
-    moa_charsmap_deinit(&u->map);
     free(u->score);
     free(u);
-}
-
-/* ---- normal form ---- */
-
-typedef struct normal { moa_buf b; size_t spaces; bool begun, one_space, prefix; } normal;
-
-static void add_mark(normal *o) { moa_buf_add(&o->b, MOA_TOK_MARK, 3); }
-
-/* Spaces are held back until something follows them. */
-static void add_mapped(normal *o, moa_str s) {
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == ' ') {
-            o->spaces++;
-            continue;
-        }
-        size_t n = o->one_space ? o->begun && o->spaces : o->spaces;
-        if (!o->begun) n += o->prefix;
-        for (; n; n--) add_mark(o);
-        o->spaces = 0;
-        o->begun = true;
-        size_t end = i + 1;
-        while (end < s.n && s.p[end] != ' ') end++;
-        moa_buf_add(&o->b, s.p + i, end - i);
-        i = end - 1;
-    }
-}
-
-static void normal_form(normal *o, const unigram *u, const char *p, size_t n, bool prefix) {
-    *o = (normal){.one_space = u->one_space, .prefix = prefix};
-    moa_buf_init(&o->b, SIZE_MAX / 2);
-    for (size_t i = 0; i < n;) {
-        moa_str to;
-        i += moa_charsmap_next(&to, &u->map, p + i, n - i);
-        add_mapped(o, to);
-    }
-    if (o->one_space) return;
-    for (size_t k = o->spaces + (!o->begun && o->spaces && o->prefix); k; k--) add_mark(o);
 }
 
 /* ---- the best way ---- */
 
 typedef struct best { double score; int32_t id; uint32_t from; } best; /* of the text up to here: its last token */
-
-typedef struct lattice { best *v; size_t cap; } lattice;
 
 static size_t char_len(const char *p, size_t n) {
     uint32_t cp;
@@ -158,73 +101,65 @@ static void search(best *v, const unigram *u, const char *p, size_t n) {
     }
 }
 
-static bool has_bytes(const moa_tokenizer *t, const char *p, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (t->byte_id[(uint8_t)p[i]] < 0) return false;
-    return true;
+typedef struct work {
+    const moa_tokenizer *t;
+    moa_ids *ids;
+    best *v; /* [cap] */
+    size_t cap;
+    bool unknown; /* the character before was one without a token */
+    moa_err *err;
+} work;
+
+/* The best way to the end as a chain: `from` then says where the token behind it ends. Returns the end of the first token. */
+static size_t turn_round(best *v, size_t n) {
+    size_t next = 0;
+    for (size_t at = n; at > 0;) {
+        const size_t from = v[at].from;
+        v[at].from = (uint32_t)next;
+        next = at;
+        at = from;
+    }
+    return next;
 }
 
-/* Last token first. Unknown characters are their bytes where those are tokens, else a run of them is one unknown token. */
-static int emit_back(moa_ids *ids, const moa_tokenizer *t, const best *v, const char *p, size_t n, moa_err *err) {
-    bool unknown = false;
-    for (size_t at = n; at > 0; at = v[at].from) {
-        const size_t from = v[at].from;
-        const bool none = v[at].id == UNKNOWN, bytes = none && has_bytes(t, p + from, at - from);
-        int rc = 0;
-        for (size_t i = at; bytes && rc == 0 && i > from; i--) rc = moa_ids_add(ids, t->byte_id[(uint8_t)p[i - 1]]);
-        if (!none) rc = moa_ids_add(ids, v[at].id);
-        else if (!bytes && !unknown) {
-            if (t->unk < 0) return moa_tok_byte(ids, t, (uint8_t)p[from], err);
-            rc = moa_ids_add(ids, t->unk);
+static int encode_part(work *w, const char *p, size_t n) {
+    if (n + 1 > w->cap) {
+        const size_t cap = n + 1 < 256 ? 256 : n + 1 + n / 2;
+        best *v = realloc(w->v, cap * sizeof *v);
+        if (!v) return moa_fail(w->err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n);
+        w->v = v;
+        w->cap = cap;
+    }
+    search(w->v, w->t->own, p, n);
+    for (size_t from = 0, at = turn_round(w->v, n); at; from = at, at = w->v[at].from) {
+        if (w->v[at].id == UNKNOWN) {
+            MOA_TRY(moa_tok_unknown(w->ids, w->t, p + from, at - from, &w->unknown, w->err));
+            continue;
         }
-        if (rc < 0) return moa_fail(err, MOA_ENOMEM, "no memory for token ids");
-        unknown = none && !bytes;
+        w->unknown = false;
+        MOA_TRY(moa_tok_put(w->ids, w->v[at].id, w->err));
     }
     return 0;
 }
 
-static int encode_part(moa_ids *ids, const moa_tokenizer *t, lattice *l, const char *p, size_t n, moa_err *err) {
-    const int64_t first = ids->n;
-    if (n + 1 > l->cap) {
-        const size_t cap = n + 1 < 256 ? 256 : n + 1 + n / 2;
-        best *v = realloc(l->v, cap * sizeof *v);
-        if (!v) return moa_fail(err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n);
-        *l = (lattice){v, cap};
-    }
-    search(l->v, t->own, p, n);
-    const int rc = emit_back(ids, t, l->v, p, n, err);
-    for (int64_t a = first, b = ids->n - 1; a < b; a++, b--) {
-        const int32_t id = ids->v[a];
-        ids->v[a] = ids->v[b];
-        ids->v[b] = id;
-    }
-    return rc;
-}
-
-/* May a part end before p[i]? A space begins there, which no token has inside of it behind this byte. */
-static bool cut_here(const unigram *u, const char *p, size_t n, size_t i) {
-    return p[i] == MOA_TOK_MARK[0] && moa_tok_is_mark(p + i, n - i) && !u->inner[(uint8_t)p[i - 1]] && !(i >= 3 && moa_tok_is_mark(p + i - 3, 3));
-}
-
-static int encode_t5(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool start, moa_err *err) {
+static int encode_t5(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool prefix, moa_err *err) {
     const unigram *u = t->own;
-    normal o;
-    lattice l = {0};
     if (n > INT32_MAX / 4) return moa_fail(err, MOA_ELIMIT, "text of %zu bytes in one piece", n);
-    normal_form(&o, u, p, n, start && t->space_prefix);
-    const char *text = moa_buf_str(&o.b);
-    const size_t all = o.b.len;
-    int rc = o.b.failed || all > UINT32_MAX / 2 ? moa_fail(err, MOA_ENOMEM, "no memory for the normal form of %zu bytes", n) : 0;
-    for (size_t at = 0, end; rc == 0 && at < all; at = end) {
-        for (end = at + 1; end < all && !cut_here(u, text, all, end);) end++;
-        rc = encode_part(ids, t, &l, text + at, end - at, err);
+    char *text = malloc(n + 1);
+    if (!text) return moa_fail(err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n);
+    work w = {.t = t, .ids = ids, .err = err};
+    int rc = 0;
+    const size_t all = moa_tok_spaces(text, t, p, n, prefix);
+    for (size_t at = 0, part; rc == 0 && at < all; at += part) {
+        part = moa_tok_part(t, u->inner, text + at, all - at);
+        rc = encode_part(&w, text + at, part);
     }
-    free(l.v);
-    moa_buf_deinit(&o.b);
+    free(text);
+    free(w.v);
     return rc;
 }
 
 const moa_tokenizer_model moa_tokenizer_model_t5 = {
-    .name = "t5", .help = "SentencePiece unigram: the best sum of scores", .add_eos = true, .bos = -1, .eos = 1, .unk = 2,
+    .name = "t5", .help = "SentencePiece unigram: the best sum of scores", .add_eos = true, .one_space = true, .bos = -1, .eos = 1, .unk = 2,
     .open = open_t5, .close = close_t5, .encode = encode_t5,
 };

@@ -7,12 +7,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/utf8.h"
 #include "format/tokenizer/vocab.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <utf8proc.h>
 
 #define TOKENIZER(x) extern const moa_tokenizer_model moa_tokenizer_model_##x;
 #include "format/tokenizer/tokenizers.def"
@@ -191,7 +193,7 @@ static void set_flag(moa_tokenizer *t, const char *token, uint8_t flag, bool on)
     if (id >= 0) t->flag[id] = (uint8_t)(on ? t->flag[id] | flag : t->flag[id] & ~flag);
 }
 
-/* Ids listed under a key that moa writes when it reads tokenizer.json; GGUF has no key of its own for it. */
+/* Ids listed under a key of moa's own. */
 static int mark_listed(bool *listed, moa_tokenizer *t, const moa_gguf *g, const char *key, uint8_t flag, moa_err *err) {
     const moa_gguf_kv *kv = moa_gguf_find(g, key);
     if (!kv) return 0;
@@ -213,6 +215,7 @@ static int mark_strips(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     bool listed = false;
     MOA_TRY(mark_listed(&listed, t, g, MOA_TOK_KEY_LSTRIP, MOA_TOKEN_LSTRIP, err));
     MOA_TRY(mark_listed(&listed, t, g, MOA_TOK_KEY_RSTRIP, MOA_TOKEN_RSTRIP, err));
+    MOA_TRY(mark_listed(&listed, t, g, MOA_TOK_KEY_WORD, MOA_TOKEN_WORD, err));
     if (listed) return 0;
     MOA_TRY(moa_gguf_str(&name, g, "general.name", "", err));
     MOA_TRY(moa_gguf_str(&pre, g, "tokenizer.ggml.pre", "", err));
@@ -226,16 +229,48 @@ static int mark_strips(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     return 0;
 }
 
+static int normal_form(moa_buf *out, const moa_tokenizer *t, const char *p, size_t n) {
+    moa_buf first;
+    int rc = 0;
+    moa_buf_init(&first, SIZE_MAX / 2);
+    if (t->normal.n) {
+        rc = moa_normal_run(&first, &t->normal, p, n);
+        p = moa_buf_str(&first);
+        n = first.len;
+    }
+    if (rc == 0) rc = t->model->normal ? t->model->normal(out, t, p, n) : moa_buf_add(out, p, n);
+    moa_buf_deinit(&first);
+    return rc;
+}
+
+static bool has_normal_form(const moa_tokenizer *t) { return t->normal.n || t->model->normal; }
+
+/* A token that is looked for in the normal form is looked for as its own normal form. */
+static int add_late(moa_tokenizer *t, int i) {
+    moa_buf b;
+    moa_buf_init(&b, MOA_TOKEN_MAX);
+    int rc = normal_form(&b, t, t->text[i].p, t->text[i].n);
+    char *p = rc == 0 ? moa_arena_strndup(t->arena, moa_buf_str(&b), b.len) : NULL;
+    if (rc == 0) rc = !p ? MOA_ENOMEM : b.len ? moa_specials_add(&t->late, (moa_str){p, b.len}, i) : 0;
+    moa_buf_deinit(&b);
+    return rc;
+}
+
 static int collect_specials(moa_tokenizer *t, moa_err *err) {
     int rc = 0;
     for (int i = 0; rc == 0 && i < t->n_vocab; i++) {
-        bool user = t->type[i] == MOA_TOKEN_USER;
+        const bool user = t->type[i] == MOA_TOKEN_USER;
         if (!t->text[i].n || !(user || t->type[i] == MOA_TOKEN_CONTROL || t->type[i] == MOA_TOKEN_UNKNOWN)) continue;
+        if (user && t->flag[i] & MOA_TOKEN_LATE && has_normal_form(t)) {
+            rc = add_late(t, i);
+            continue;
+        }
         rc = moa_specials_add(&t->all, t->text[i], i);
         if (rc == 0 && user) rc = moa_specials_add(&t->user, t->text[i], i);
     }
     moa_specials_sort(&t->all);
     moa_specials_sort(&t->user);
+    moa_specials_sort(&t->late);
     return rc < 0 ? moa_fail(err, rc, "%s: no memory for the special tokens", t->path) : 0;
 }
 
@@ -250,6 +285,16 @@ static int read_around(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     return 0;
 }
 
+/* Before the kind is opened. */
+static int read_forms(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
+    bool ignored;
+    const int rc = moa_normal_open(&t->normal, g, err);
+    if (rc < 0) return moa_wrap(err, rc, "%s", t->path);
+    MOA_TRY(moa_gguf_bool(&t->prefix_missing, g, MOA_TOK_KEY_PREFIX_MISSING, false, err));
+    MOA_TRY(moa_gguf_bool(&t->prefix_once, g, MOA_TOK_KEY_PREFIX_ONCE, false, err));
+    return mark_listed(&ignored, t, g, MOA_TOK_KEY_NORMALIZED, MOA_TOKEN_LATE, err);
+}
+
 static int read_all(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     MOA_TRY(find_model(t, g, err));
     MOA_TRY(read_tokens(t, g, err));
@@ -262,6 +307,7 @@ static int read_all(moa_tokenizer *t, const moa_gguf *g, moa_err *err) {
     MOA_TRY(moa_tok_read_id(&t->sep, t, g, "tokenizer.ggml.separator_token_id", -1, err));
     MOA_TRY(moa_tok_read_id(&t->sep, t, g, "tokenizer.ggml.seperator_token_id", t->sep, err));
     MOA_TRY(mark_ends(t, g, err)); /* before the kind looks at types */
+    MOA_TRY(read_forms(t, g, err));
     MOA_TRY(t->model->open(t, g, err));
     MOA_TRY(read_around(t, g, err));
     MOA_TRY(collect_specials(t, err));
@@ -284,6 +330,8 @@ void moa_tokenizer_close(moa_tokenizer *t) {
     if (t->model) t->model->close(t);
     moa_specials_deinit(&t->all);
     moa_specials_deinit(&t->user);
+    moa_specials_deinit(&t->late);
+    moa_normal_close(&t->normal);
     moa_strtab_deinit(&t->by_text);
     free(t->text);
     free(t->piece);
@@ -295,37 +343,89 @@ void moa_tokenizer_close(moa_tokenizer *t) {
 
 /* ---- text to ids ---- */
 
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+/* A text and the tokens that are cut out of it; plain gets what lies between them. */
+typedef struct cutter {
+    moa_ids *ids;
+    const moa_tokenizer *t;
+    const moa_specials *set;
+    int (*plain)(const struct cutter *c, const char *p, size_t n, bool prefix);
+    moa_err *err;
+} cutter;
 
-static int no_memory(moa_err *err) { return moa_fail(err, MOA_ENOMEM, "no memory for token ids"); }
+/* Letters, marks, numbers and joining punctuation. */
+static bool is_word(uint32_t cp) {
+    const utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)cp);
+    return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_PC && k != UTF8PROC_CATEGORY_NO;
+}
+
+static bool word_before(const char *text, size_t at) {
+    uint32_t cp;
+    size_t w = 1;
+    while (w < 4 && w < at && ((uint8_t)text[at - w] & 0xC0) == 0x80) w++;
+    return at && (size_t)moa_utf8_next(&cp, text + at - w, w) == w && is_word(cp);
+}
+
+static bool word_behind(const char *text, size_t n, size_t at) {
+    uint32_t cp;
+    return at < n && (moa_utf8_next(&cp, text + at, n - at), is_word(cp));
+}
+
+/* As moa_specials_next, without those that only count as a word of their own and are none here. */
+static size_t next_token(int32_t *id, size_t *len, const cutter *c, const char *text, size_t n, size_t at) {
+    for (size_t from = at;; from += *len) {
+        *id = -1;
+        *len = 0;
+        from = moa_specials_next(id, len, c->set, text, n, from);
+        if (*id < 0 || !(c->t->flag[*id] & MOA_TOKEN_WORD)) return from;
+        if (!word_before(text, from) && !word_behind(text, n, from + *len)) return from;
+    }
+}
+
+static int cut(const cutter *c, const char *text, size_t n, bool prefix) {
+    const moa_tokenizer *t = c->t;
+    for (size_t at = 0, w; at < n;) {
+        int32_t id;
+        size_t len, to = next_token(&id, &len, c, text, n, at), end = to;
+        if (id >= 0 && t->flag[id] & MOA_TOKEN_LSTRIP)
+            while (end > at && (w = moa_space_before(text + at, end - at))) end -= w;
+        if (end > at) MOA_TRY(c->plain(c, text + at, end - at, prefix && !(t->prefix_once && at)));
+        if (id < 0) break;
+        at = to + len;
+        if (t->flag[id] & MOA_TOKEN_RSTRIP)
+            while (at < n && (w = moa_space_at(text + at, n - at))) at += w;
+        MOA_TRY(moa_tok_put(c->ids, id, c->err));
+    }
+    return 0;
+}
+
+static int encode(const cutter *c, const char *p, size_t n, bool prefix) { return c->t->model->encode(c->ids, c->t, p, n, prefix, c->err); }
+
+/* What lies between tokens, as it came. */
+static int section(const cutter *c, const char *p, size_t n, bool prefix) {
+    const moa_tokenizer *t = c->t;
+    if (!has_normal_form(t)) return encode(c, p, n, prefix);
+    moa_buf b;
+    moa_buf_init(&b, SIZE_MAX / 2);
+    const cutter late = {c->ids, t, &t->late, encode, c->err};
+    int rc = normal_form(&b, t, p, n);
+    if (rc < 0) moa_fail(c->err, rc, "the normal form of %zu bytes of text %s", n, rc == MOA_ENOMEM ? "needs more memory than there is" : "is too long");
+    else rc = cut(&late, moa_buf_str(&b), b.len, prefix);
+    moa_buf_deinit(&b);
+    return rc;
+}
 
 int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t n, int flags, moa_err *err) {
-    const moa_specials *set = flags & MOA_TOK_SPECIAL ? &t->all : &t->user;
-    int64_t first = ids->n;
-    bool bos = flags & MOA_TOK_BOS && t->add_bos && t->bos >= 0, start = true;
-    if (bos && moa_ids_add(ids, t->bos) < 0) return no_memory(err);
-    for (size_t at = 0; at < n;) {
-        int32_t id = -1;
-        size_t len = 0, to = moa_specials_next(&id, &len, set, text, n, at), end = to;
-        if (id >= 0 && t->flag[id] & MOA_TOKEN_LSTRIP)
-            while (end > at && is_space(text[end - 1])) end--;
-        if (end > at) {
-            MOA_TRY(t->model->encode(ids, t, text + at, end - at, start, err));
-            start = false;
-        }
-        at = to + len;
-        if (id < 0) break;
-        start = true;
-        if (t->flag[id] & MOA_TOKEN_RSTRIP)
-            while (at < n && is_space(text[at])) at++;
-        if (bos && id == t->bos && ids->n == first + 1) { /* the text brought its own */
-            bos = false;
-            continue;
-        }
-        if (moa_ids_add(ids, id) < 0) return no_memory(err);
+    const cutter c = {ids, t, flags & MOA_TOK_SPECIAL ? &t->all : &t->user, section, err};
+    const int64_t first = ids->n;
+    const bool bos = flags & MOA_TOK_BOS && t->add_bos && t->bos >= 0;
+    if (bos) MOA_TRY(moa_tok_put(ids, t->bos, err));
+    MOA_TRY(cut(&c, text, n, true));
+    if (bos && ids->n > first + 1 && ids->v[first + 1] == t->bos) { /* the text brought its own */
+        ids->n--;
+        memmove(ids->v + first + 1, ids->v + first + 2, (size_t)(ids->n - first - 1) * sizeof *ids->v);
     }
     if (!(flags & MOA_TOK_EOS) || t->end < 0 || (ids->n > first && ids->v[ids->n - 1] == t->end)) return 0;
-    return moa_ids_add(ids, t->end) < 0 ? no_memory(err) : 0;
+    return moa_tok_put(ids, t->end, err);
 }
 
 /* ---- ids to text ---- */

@@ -161,46 +161,14 @@ int moa_bytes_of_chars(char *out, size_t *len, const char *p, size_t n) {
     return 0;
 }
 
-/* ---- SentencePiece's spelling ---- */
+/* ---- ids ---- */
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
-
-/* "<0xNN>" -> NN, -1 for any other text */
-static int byte_token(moa_str s) {
-    if (s.n != 6 || memcmp(s.p, "<0x", 3) != 0 || s.p[5] != '>' || hex(s.p[3]) < 0 || hex(s.p[4]) < 0) return -1;
-    return hex(s.p[3]) << 4 | hex(s.p[4]);
-}
-
-int moa_tok_marked_pieces(moa_tokenizer *t, moa_err *err) {
-    for (int i = 0; i < t->n_vocab; i++) {
-        const moa_str s = t->text[i];
-        const bool byte = t->type[i] == MOA_TOKEN_BYTE;
-        if (!byte && t->type[i] != MOA_TOKEN_NORMAL && t->type[i] != MOA_TOKEN_USER) continue;
-        char *p = moa_arena_alloc(t->arena, s.n);
-        if (!p) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the vocabulary", t->path);
-        size_t n = 0;
-        if (byte) {
-            const int b = byte_token(s);
-            if (b < 0)
-                return moa_fail(err, MOA_EFORMAT, "%s: tokenizer.ggml.tokens[%d] is '%.*s', expected <0xNN> for a byte token", t->path,
-                                i, s.n < 48 ? (int)s.n : 48, s.p);
-            p[n++] = (char)b;
-            if (t->byte_id[b] < 0) t->byte_id[b] = i;
-        }
-        for (size_t k = 0; !byte && k < s.n; n++) {
-            const bool mark = moa_tok_is_mark(s.p + k, s.n - k);
-            p[n] = mark ? ' ' : s.p[k];
-            k += mark ? 3 : 1;
-        }
-        t->piece[i] = (moa_str){p, n};
-    }
-    return 0;
+int moa_tok_put(moa_ids *ids, int32_t id, moa_err *err) {
+    return moa_ids_add(ids, id) < 0 ? moa_fail(err, MOA_ENOMEM, "no memory for token ids") : 0;
 }
 
 int moa_tok_byte(moa_ids *ids, const moa_tokenizer *t, uint8_t byte, moa_err *err) {
-    int32_t id = t->byte_id[byte] >= 0 ? t->byte_id[byte] : t->unk;
-    if (id < 0)
-        return moa_fail(err, MOA_EFORMAT, "%s: the vocabulary has no token for byte 0x%02X of the text and no unknown token", t->path,
-                        byte);
-    return moa_ids_add(ids, id) < 0 ? moa_fail(err, MOA_ENOMEM, "no memory for token ids") : 0;
+    const int32_t id = t->byte_id[byte] >= 0 ? t->byte_id[byte] : t->unk;
+    if (id >= 0) return moa_tok_put(ids, id, err);
+    return moa_fail(err, MOA_EFORMAT, "%s: the vocabulary has no token for byte 0x%02X of the text and no unknown token", t->path, byte);
 }

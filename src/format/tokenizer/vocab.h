@@ -6,15 +6,9 @@
 
 #include "base/arena.h"
 #include "format/tokenizer.h"
+#include "format/tokenizer/normal.h"
 
 #include <string.h>
-
-/* Numbers of tokenizer.ggml.token_type. */
-typedef enum moa_tok_type {
-    MOA_TOKEN_NORMAL = 1, MOA_TOKEN_UNKNOWN = 2, MOA_TOKEN_CONTROL = 3, MOA_TOKEN_USER = 4, MOA_TOKEN_UNUSED = 5, MOA_TOKEN_BYTE = 6
-} moa_tok_type;
-
-enum { MOA_TOKEN_MAX = 4096 }; /* bytes of one token's text; the longest published have some hundreds */
 
 /* ---- string -> index, open addressing; keys are borrowed ---- */
 typedef struct moa_strtab {
@@ -46,12 +40,14 @@ int moa_bytes_of_chars(char *out, size_t *len, const char *p, size_t n); /* out:
 /* ---- the tokenizer ---- */
 typedef struct moa_tokenizer_model {
     const char *name, *help;
-    bool add_bos, add_eos, add_sep; /* where the file does not say */
+    bool add_bos, add_eos, add_sep, one_space; /* where the file does not say */
     int32_t bos, eos, unk;    /* where the file does not say; -1: none */
     int (*open)(moa_tokenizer *t, const moa_gguf *g, moa_err *err); /* fills piece of normal and byte tokens, byte_id, own */
     void (*close)(moa_tokenizer *t);
-    /* Plain text, no special tokens in it. start: at the beginning or after a special token. */
-    int (*encode)(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool start, moa_err *err);
+    /* NULL: none. The kind's own normal form, behind the steps of the file; appends. */
+    int (*normal)(moa_buf *out, const moa_tokenizer *t, const char *p, size_t n);
+    /* Text in normal form (n > 0), no special tokens in it. prefix: it begins where a space of the tokenizer's own may stand. */
+    int (*encode)(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool prefix, moa_err *err);
 } moa_tokenizer_model;
 const moa_tokenizer_model *const *moa_tokenizer_models(int *n);
 
@@ -63,25 +59,43 @@ struct moa_tokenizer {
     moa_str *piece;           /* bytes it stands for: in the file or the arena */
     uint8_t *type, *flag;     /* moa_tok_type; TOKEN_* below */
     moa_strtab by_text;
-    moa_specials all, user;   /* control + unknown + user-defined; user-defined alone */
+    moa_normal normal;
+    moa_specials all, user;   /* found in the text as it is: control + unknown + user-defined; user-defined alone */
+    moa_specials late;        /* user-defined, found in the normal form */
     int32_t byte_id[256];     /* token of one byte, -1: none */
     int32_t bos, eos, unk, sep;
     int32_t end;              /* what stands behind a text: eos, sep or -1 */
-    bool add_bos, add_sep, space_prefix;
+    bool add_bos, add_sep;
+    bool space_prefix;        /* a space is put before a text (and behind every special token), ... */
+    bool prefix_missing;      /* ... where none is there */
+    bool prefix_once;         /* ... at the very beginning only */
+    bool one_space;           /* runs of spaces count as one, and none at the ends */
+    bool split_spaces;        /* no token has a space but as its first character */
     moa_arena *arena;
     void *own;                /* of the kind */
 };
-/* STRIP: takes the white space before it (L), behind it (R). */
-enum { MOA_TOKEN_EOG = 1, MOA_TOKEN_RSTRIP = 2, MOA_TOKEN_LSTRIP = 4 };
+/* STRIP: takes the white space before it (L), behind it (R). WORD: counts only where no word goes on beside it. */
+enum { MOA_TOKEN_EOG = 1, MOA_TOKEN_RSTRIP = 2, MOA_TOKEN_LSTRIP = 4, MOA_TOKEN_WORD = 8, MOA_TOKEN_LATE = 16 };
 
 /* Id that a key names; dflt (or -1, where the vocabulary has no such id) when it is absent. */
 int moa_tok_read_id(int32_t *id, const moa_tokenizer *t, const moa_gguf *g, const char *key, int32_t dflt, moa_err *err);
 
-/* ---- SentencePiece's spelling: U+2581 for a space, <0xNN> for a byte ---- */
-#define MOA_TOK_MARK "\xe2\x96\x81"
-static inline bool moa_tok_is_mark(const char *p, size_t n) { return n >= 3 && memcmp(p, MOA_TOK_MARK, 3) == 0; }
-int moa_tok_marked_pieces(moa_tokenizer *t, moa_err *err); /* fills piece of normal, user-defined and byte tokens, and byte_id */
-
+int moa_tok_put(moa_ids *ids, int32_t id, moa_err *err);
 int moa_tok_byte(moa_ids *ids, const moa_tokenizer *t, uint8_t byte, moa_err *err); /* its token, else unknown, else an error */
+
+/* ---- SentencePiece's spelling (spelling.c): U+2581 for a space, <0xNN> for a byte ---- */
+static inline bool moa_tok_is_mark(const char *p, size_t n) { return n >= 3 && memcmp(p, MOA_TOK_MARK, 3) == 0; }
+/* Fills piece of normal, user-defined and byte tokens (spaces for marks), byte_id, and the flags of spaces. */
+int moa_tok_read_spelling(moa_tokenizer *t, const moa_gguf *g, moa_err *err);
+int moa_tok_scores(const moa_gguf_kv **scores, const moa_tokenizer *t, const moa_gguf *g, moa_err *err); /* n_vocab f32 */
+/* The text as the pieces write it, into out [n + 1]; returns its length. */
+size_t moa_tok_spaces(char *out, const moa_tokenizer *t, const char *p, size_t n, bool prefix);
+/* inner: bytes that some piece has before a space. Behind any other byte a space begins a part of the text that no token reaches
+ * into, so parts go one by one: near memory. */
+void moa_tok_note_inner(bool inner[256], moa_str piece);
+size_t moa_tok_part(const moa_tokenizer *t, const bool inner[256], const char *p, size_t n); /* bytes of the first part */
+/* A character without a token: the tokens of its bytes where all have one, else the unknown token, one for a run of such. run: was the
+ * character before one of them? */
+int moa_tok_unknown(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool *run, moa_err *err);
 
 #endif
