@@ -4,6 +4,7 @@
 #define MOA_FORMAT_HF_IMPL_H
 
 #include "base/arena.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "format/hf.h"
 #include "format/safetensors.h"
@@ -48,7 +49,11 @@ typedef struct hf_model {
     const struct hf_type *type;
     moa_arena *arena;
     json_t *config, *text; /* text: the part that describes the language model; borrowed from config */
-    json_t *tokenizer, *tokenizer_config, *generation;
+    json_t *tokenizer, *tokenizer_config, *special_map, *added, *generation;
+    moa_map pieces_file;   /* a SentencePiece model, where there is no tokenizer.json */
+    const uint8_t *pieces; /* [n_pieces] bytes */
+    size_t n_pieces;
+    const char *pieces_name;
     char *chat_template;
     moa_safetensors **shard;
     int n_shard;
@@ -105,10 +110,10 @@ int hf_rows(void *dst, moa_dtype to, const hf_tensor *t, int64_t from, int64_t n
 /* Where the rows of a piece lie when nothing must be done to them, else NULL. */
 const void *hf_direct(const hf_tensor *t, const hf_piece *p);
 
-/* tokenizer.json and its companions -> keys "tokenizer.*". */
+/* tokenizer.json, or a SentencePiece model, and its companions -> keys "tokenizer.*". */
 int hf_tokenizer_read(hf_model *m, moa_err *err);
-/* The name for tokenizer.ggml.pre of the pre_tokenizer of a byte-level BPE. whole: ignore_merges. */
-int hf_pre_name(const char **out, const json_t *pre, bool whole, const char *path, moa_err *err);
+/* The name for tokenizer.ggml.pre of the pre_tokenizer of a byte-level BPE. whole: ignore_merges. prefix: a space is put before a text. */
+int hf_pre_name(const char **out, bool *prefix, const json_t *pre, bool whole, const char *path, moa_err *err);
 
 int hf_model_new(hf_model **out, const char *path, moa_err *err);  /* nothing read yet */
 int hf_model_open(hf_model **out, const char *path, moa_err *err); /* all files read, tensors planned */

@@ -124,11 +124,30 @@ static int read_json(json_t **out, const hf_model *m, const char *name, size_t m
     return rc;
 }
 
+/* A SentencePiece model, by the names that published folders give it. */
+static int open_pieces(hf_model *m, moa_err *err) {
+    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model"};
+    size_t i = 0;
+    while (i < sizeof NAMES / sizeof *NAMES && !holds(m->folder, NAMES[i])) i++;
+    if (i == sizeof NAMES / sizeof *NAMES) return 0;
+    char *path = join(m->folder, NAMES[i]);
+    int rc = path ? moa_map_open(&m->pieces_file, path, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", m->folder);
+    if (rc >= 0 && m->pieces_file.size > HF_MAX_TOKENIZER)
+        rc = moa_fail(err, MOA_ELIMIT, "%s: %zu bytes, at most %d are read", path, m->pieces_file.size, HF_MAX_TOKENIZER);
+    free(path);
+    m->pieces = m->pieces_file.data;
+    m->n_pieces = m->pieces_file.size;
+    m->pieces_name = NAMES[i];
+    return rc < 0 ? rc : read_json(&m->added, m, "added_tokens.json", HF_MAX_CONFIG, false, err);
+}
+
 static int read_small(hf_model *m, moa_err *err) {
     MOA_TRY(read_json(&m->config, m, "config.json", HF_MAX_CONFIG, true, err));
     MOA_TRY(read_json(&m->generation, m, "generation_config.json", HF_MAX_CONFIG, false, err));
     MOA_TRY(read_json(&m->tokenizer_config, m, "tokenizer_config.json", 16 << 20, false, err));
+    MOA_TRY(read_json(&m->special_map, m, "special_tokens_map.json", HF_MAX_CONFIG, false, err));
     MOA_TRY(read_json(&m->tokenizer, m, "tokenizer.json", HF_MAX_TOKENIZER, false, err));
+    if (!m->tokenizer) MOA_TRY(open_pieces(m, err));
     if (!holds(m->folder, "chat_template.jinja")) return 0;
     char *path = join(m->folder, "chat_template.jinja");
     const int rc = path ? moa_read_file(&m->chat_template, NULL, path, HF_MAX_TEMPLATE, err) : moa_fail(err, MOA_ENOMEM, "no memory");
@@ -150,6 +169,9 @@ void hf_model_free(void *p) {
     free(m->slot);
     free(m->folder);
     free(m->config_path);
+    json_decref(m->special_map);
+    json_decref(m->added);
+    moa_map_close(&m->pieces_file);
     moa_arena_free(m->arena);
     moa_gguf_out_free(m->keys);
     moa_buf_deinit(&m->head);

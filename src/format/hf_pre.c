@@ -90,15 +90,17 @@ static void add_split(moa_buf *b, const json_t *pre) {
     moa_buf_adds(b, "\n");
 }
 
-static void describe(moa_buf *b, const json_t *pre, int depth) {
+static void describe(moa_buf *b, bool *prefix, const json_t *pre, int depth) {
     const char *type = text(pre, "type");
     const json_t *list = json_object_get(pre, "pretokenizers");
     if (strcmp(type, "Sequence") == 0 && json_is_array(list) && depth < 4) {
-        for (size_t i = 0; i < json_array_size(list) && i < 32; i++) describe(b, json_array_get(list, i), depth + 1);
+        for (size_t i = 0; i < json_array_size(list) && i < 32; i++) describe(b, prefix, json_array_get(list, i), depth + 1);
     } else if (strcmp(type, "Split") == 0) {
         add_split(b, pre);
     } else if (strcmp(type, "ByteLevel") == 0) {
-        moa_buf_adds(b, flag(pre, "add_prefix_space", true) ? "add_prefix_space\n" : "");
+        const bool space = flag(pre, "add_prefix_space", true);
+        if (space && b->len) moa_buf_adds(b, "add_prefix_space\n"); /* one for every part that the rules before have cut */
+        *prefix = *prefix || space;
         moa_buf_adds(b, flag(pre, "use_regex", true) ? GPT2 : BYTES);
     } else if (strcmp(type, "Digits") == 0) {
         moa_buf_adds(b, flag(pre, "individual_digits", false) ? DIGITS : "number\n");
@@ -118,11 +120,12 @@ static int unknown(const char *parts, const char *path, moa_err *err) {
     return moa_hint(err, MOA_EUNSUPPORTED, "a GGUF file of the model says the rule's name; known rules: src/format/hf_pre.c");
 }
 
-int hf_pre_name(const char **out, const json_t *pre, bool whole, const char *path, moa_err *err) {
+int hf_pre_name(const char **out, bool *prefix, const json_t *pre, bool whole, const char *path, moa_err *err) {
     moa_buf b;
     moa_buf_init(&b, 1 << 20);
-    describe(&b, pre, 0);
     *out = NULL;
+    *prefix = false;
+    describe(&b, prefix, pre, 0);
     for (size_t i = 0; !b.failed && !*out && i < sizeof KNOWN / sizeof *KNOWN; i++)
         if (strcmp(moa_buf_str(&b), KNOWN[i].parts) == 0) *out = whole && KNOWN[i].whole ? KNOWN[i].whole : KNOWN[i].name;
     const int rc = *out ? 0 : unknown(moa_buf_str(&b), path, err);

@@ -405,8 +405,8 @@ static void test_bad_tokenizer(void **state) {
     bad_tokenizer("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1,\"b\":1},\"merges\":[]}," BYTES "}", MOA_EFORMAT, "both have id 1");
     bad_tokenizer("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}," BYTES "}", MOA_EFORMAT, "merges[0] is not a pair");
     bad_tokenizer("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\",\"b\",\"c\"]]}," BYTES "}", MOA_EFORMAT, "merges[0] is not a pair");
-    bad_tokenizer("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"byte_fallback\":true},\"normalizer\":{\"type\":\"Lowercase\"}}",
-                  MOA_EUNSUPPORTED, "normalizer is not supported: {\"type\":\"Lowercase\"}");
+    bad_tokenizer("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"byte_fallback\":true},\"normalizer\":{\"type\":\"Shout\"}}",
+                  MOA_EUNSUPPORTED, "normalizer is not supported: {\"type\":\"Shout\"}");
     bad_tokenizer("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"q+\"},"
                   "\"behavior\":\"Isolated\"}}", MOA_EUNSUPPORTED, "pre_tokenizer is not known: split q+");
     bad_tokenizer("{\"added_tokens\":[{\"id\":9,\"content\":\"<x>\",\"special\":true}],\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}," BYTES "}",
@@ -486,7 +486,8 @@ static const char *pre_of(const char *regex, bool whole) {
     const char *name = NULL;
     moa_err err = {0};
     assert_non_null(o);
-    (void)hf_pre_name(&name, o, whole, "tokenizer.json", &err);
+    bool prefix;
+    (void)hf_pre_name(&name, &prefix, o, whole, "tokenizer.json", &err);
     json_decref(o);
     return name ? name : "";
 }
