@@ -56,16 +56,17 @@ def random_texts(n, seed):
 
 def main(folder):
     os.makedirs(folder, exist_ok=True)
-    rules = os.path.join(folder, 'rules.tsv')
+    os.chdir(folder)  # the models remember the name of the rules
+    rules = 'rules.tsv'
     with open(rules, 'w') as f:
         f.write('\n'.join(RULES) + '\n')
-    with open(os.path.join(folder, 'golden.jsonl'), 'w') as out:
+    with open('golden.jsonl', 'w') as out:
         for i, (name, how) in enumerate(MODELS.items()):
             if 'normalization_rule_name' not in how:
                 how = dict(how, normalization_rule_tsv=rules)
             model = io.BytesIO()
             sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(sentences(1500, 5)), model_writer=model, **{**COMMON, **how})
-            with open(os.path.join(folder, name + '.model'), 'wb') as f:
+            with open(name + '.model', 'wb') as f:
                 f.write(model.getvalue())
             p = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
             for text in TEXTS + (USER if 'user_defined_symbols' in how else []) + random_texts(60, 100 + i):
