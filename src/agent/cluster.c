@@ -88,7 +88,9 @@ static bool has_answer(const moa_agent_node *n) {
 }
 
 bool moa_accept_answer(const moa_run *r, const moa_agent_node *n) {
+    const char *said = moa_node_reply(n);
     if (has_answer(n)) return true;
+    if (!said[strspn(said, " \t\r\n")]) return false;
     int done = 0, with = 0;
     for (int i = 0; i < n->n_in; i++) {
         const moa_agent_node *s = &r->node[n->in[i]];

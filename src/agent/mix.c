@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { MAX_PARAM = 32 };
+
 static const moa_mix_row rows[] = {
     {"single", "one reply, sampled", "single", 0, 0, 0.7f, "", false},
     {"greedy", "one reply, the most probable token at each step", "single", 0, 0, 0, "", false},
@@ -109,11 +111,16 @@ static int set_number(moa_mix_spec *s, int i, const char *value, moa_err *err) {
     return 0;
 }
 
-int moa_mix_spec_set(moa_mix_spec *s, const char *key, const char *value, moa_err *err) {
-    char k[40];
-    snprintf(k, sizeof k, "%s", key);
+/* '_' and '-' are the same. */
+static void spell(char k[40], const char *key) {
+    snprintf(k, 40, "%s", key);
     for (char *c = k; *c; c++)
         if (*c == '_') *c = '-';
+}
+
+int moa_mix_spec_set(moa_mix_spec *s, const char *key, const char *value, moa_err *err) {
+    char k[40];
+    spell(k, key);
     if (!strcmp(k, "proposers") || !strcmp(k, "proposer")) return set_names(s, value, err);
     if (!strcmp(k, "aggregator")) {
         if (!s->row->aggregates) return moa_fail(err, MOA_EUSAGE, "mix %s has no aggregator", s->row->name);
@@ -130,12 +137,19 @@ int moa_mix_spec_set(moa_mix_spec *s, const char *key, const char *value, moa_er
 }
 
 static int parse_params(moa_mix_spec *s, char *text, moa_err *err) {
+    char given[MAX_PARAM][40];
+    int n = 0;
     for (char *next; text && *text; text = next) {
         next = strchr(text, ',');
         if (next) *next++ = 0;
         char *eq = strchr(text, '=');
         if (!eq) return moa_fail(err, MOA_EUSAGE, "mix '%s': '%s' is not KEY=VALUE", s->label, text);
         *eq = 0;
+        if (n == MAX_PARAM) return moa_fail(err, MOA_EUSAGE, "mix '%s': more than %d parameters", s->label, (int)MAX_PARAM);
+        spell(given[n], text);
+        for (int i = 0; i < n; i++)
+            if (!strcmp(given[i], given[n])) return moa_fail(err, MOA_EUSAGE, "mix '%s': %s is given twice", s->label, text);
+        n++;
         MOA_TRY(moa_mix_spec_set(s, text, eq + 1, err));
     }
     return 0;
@@ -162,10 +176,12 @@ int moa_mix_spec_parse(moa_mix_spec *s, const char *text, moa_err *err) {
 
 int moa_mix_spec_bind(moa_mix_spec *s, moa_pool *p, const char *dflt, moa_err *err) {
     int n = s->n_proposer_name ? s->n_proposer_name : 1;
+    const moa_strategy *st = moa_strategy_find(s->row->strategy);
     if (n > 1 && strcmp(s->row->strategy, "moa")) return moa_fail(err, MOA_EUSAGE, "mix %s takes one proposer, got %d", s->row->name, n);
+    s->cfg.n_proposer = n;
+    if (st->check) MOA_TRY(st->check(&s->cfg, err)); /* before models are read, which may take a while */
     for (int i = 0; i < n; i++) MOA_TRY(moa_pool_get(&s->bound[i], p, s->n_proposer_name ? s->proposer_name[i] : dflt, err));
     s->cfg.proposer = s->bound;
-    s->cfg.n_proposer = n;
     if (s->aggregator_name) MOA_TRY(moa_pool_get(&s->cfg.aggregator, p, s->aggregator_name, err));
     return 0;
 }

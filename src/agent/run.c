@@ -26,6 +26,7 @@ int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, 
     if (cfg->n_proposer < 1 || !cfg->proposer || !cfg->proposer[0]) return moa_fail(err, MOA_EINVAL, "mix %s: no model", s->name);
     if (n_conv < 1 || strcmp(conv[n_conv - 1].role, "user"))
         return moa_fail(err, MOA_EINVAL, "a conversation must end with the user's turn");
+    if (s->check) MOA_TRY(s->check(cfg, err));
     MOA_TRY(moa_sampling_check(&cfg->propose, err));
     MOA_TRY(moa_sampling_check(&cfg->aggregate, err));
     moa_run *r = calloc(1, sizeof *r);
@@ -59,8 +60,7 @@ const char *moa_node_reply(const moa_agent_node *n) {
 const char *moa_run_answer(const moa_run *r) {
     const moa_agent_node *n = r->answer >= 0 && r->answer < r->n_node ? &r->node[r->answer] : NULL;
     if (!n || !n->text) return "";
-    const char *t = moa_node_reply(n);
-    return *t ? t : n->text; /* nothing but that line is better than nothing */
+    return moa_node_reply(n);
 }
 
 static int grow(moa_run *r, moa_err *err) {

@@ -123,7 +123,7 @@ typedef struct moa_mix_cfg {
     moa_backend *aggregator;                       /* NULL: the first proposer */
     int n;                                         /* samples (self-moa, vote, seq) or per layer (moa: n_proposer unless n is set) */
     int layers;                                    /* moa: layers of proposers before the aggregator, 1.. */
-    int window, repeat_best;                       /* seq: references a window; copies of the current best in it */
+    int window, repeat_best;                       /* seq: references a window; copies of the current best in it, 0: two if there is room */
     moa_sampling propose, aggregate;               /* seeds are ignored: the executor sets them */
     int max_tokens, aggregate_max_tokens;          /* the second 0: like the first */
     const moa_grammar *propose_grammar, *aggregate_grammar; /* borrowed; NULL: free. A draft stands in for a merge that fails */
@@ -135,6 +135,8 @@ moa_mix_cfg moa_mix_defaults(const char *strategy);
 /* One row of strategies.def: builds the graph; the last node added is the answer unless r->answer is set. */
 typedef struct moa_strategy {
     const char *name, *help;
+    /* Do the numbers of cfg fit each other? Models are not looked at, but n_proposer is set. NULL: any do. */
+    int (*check)(const moa_mix_cfg *cfg, moa_err *err);
     int (*build)(moa_run *r, const moa_mix_cfg *cfg, moa_err *err);
 } moa_strategy;
 const moa_strategy *const *moa_strategies(int *n);

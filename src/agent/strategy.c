@@ -29,7 +29,7 @@ const moa_strategy *moa_strategy_find(const char *name) {
 /* Self-MoA's numbers (arXiv 2502.00674): six samples at 0.7. The aggregator is greedy: it should merge what is there
  * rather than draw once more, and its result then depends on the samples alone. */
 moa_mix_cfg moa_mix_defaults(const char *strategy) {
-    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .layers = 1, .window = 6, .repeat_best = 2, .max_tokens = 256};
+    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .layers = 1, .window = 6, .max_tokens = 256};
     c.propose = c.aggregate = moa_sampling_defaults();
     c.propose.temperature = 0.7f;
     c.aggregate.temperature = 0;

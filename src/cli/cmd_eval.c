@@ -15,7 +15,7 @@ enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER,
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
-    {"-n", NULL, MOA_OPT_INT, "ITEMS", "items of each family (default 20)", 1, MOA_TASKSET_MOST},
+    {"-n", NULL, MOA_OPT_INT, "ITEMS", "items of each family (default: 20; of a file: all)", 1, MOA_TASKSET_MOST},
     {"--seeds", NULL, MOA_OPT_INT, "K", "runs of every item with other seeds (default 1)", 1, 1000},
     MOA_ROW_SEED("of items and samples (default 1)"),
     MOA_ROW_MAX_TOKENS,
@@ -128,10 +128,13 @@ static int write_files(const moa_eval *e, const moa_optval *v, const char *set, 
 static int report(const moa_eval *e, const moa_optval *v, const char *set, double wall, moa_err *err) {
     moa_buf b;
     moa_buf_init(&b, 64 << 20);
-    int rc = v[O_JSON].set ? moa_eval_json(&b, e, set, wall, err) : moa_eval_text(&b, e, set, err);
+    moa_err e2 = {0};
+    const int files = write_files(e, v, set, err); /* first: who reads stdout may leave early (| head) */
+    const int rc = v[O_JSON].set ? moa_eval_json(&b, e, set, wall, &e2) : moa_eval_text(&b, e, set, &e2);
     if (rc >= 0) fwrite(moa_buf_str(&b), 1, b.len, stdout);
+    else if (files >= 0) *err = e2;
     moa_buf_deinit(&b);
-    return rc < 0 ? rc : write_files(e, v, set, err);
+    return files < 0 ? files : rc;
 }
 
 static int all_failed(const moa_eval *e) {
@@ -196,7 +199,7 @@ static int run(int argc, char **argv) {
     rc = specs(&e, v, &err);
     if (rc >= 0) rc = try_file(v[O_TABLE].s, &err);
     if (rc >= 0) rc = try_file(v[O_PLOT].s, &err);
-    if (rc >= 0) rc = open_tasks(&tasks, set, e.seed, v[O_N].set ? (int)v[O_N].i : 20, &err);
+    if (rc >= 0) rc = open_tasks(&tasks, set, e.seed, (int)v[O_N].i, &err);
     e.tasks = tasks;
     if (rc >= 0 && v[O_JOURNAL].set && !*v[O_JOURNAL].s) rc = moa_fail(&err, MOA_EUSAGE, "--journal: the file's name is empty");
     if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);

@@ -18,6 +18,7 @@ struct moa_taskset {
     int *group;
     int n, cap;
     char *name[MAX_GROUP];
+    int count[MAX_GROUP]; /* items of a group */
     int n_group;
 };
 
@@ -116,7 +117,8 @@ static int generate(moa_taskset *t, const char *which, uint64_t seed, int n, moa
 
 static const char *field(const json_t *o, const char *name) { return json_string_value(json_object_get(o, name)); }
 
-static int add_line(moa_taskset *t, const char *path, int line, const char *s, size_t n, moa_err *err) {
+/* The line's item, checked, unless its group has `most` already (0: no bound). */
+static int add_line(moa_taskset *t, const char *path, int line, const char *s, size_t n, int most, moa_err *err) {
     json_error_t je;
     json_t *o = json_loadb(s, n, JSON_REJECT_DUPLICATES, &je);
     if (!o) return moa_fail(err, MOA_EFORMAT, "%s:%d: %s", path, line, je.text);
@@ -130,18 +132,20 @@ static int add_line(moa_taskset *t, const char *path, int line, const char *s, s
         moa_item *it = &t->item[t->n];
         moa_item_init(it);
         t->group[t->n++] = g;
+        t->count[g]++;
         rc = moa_buf_adds(&it->question, question);
         if (rc == MOA_OK && !moa_answer_canon(&it->answer, answer, strlen(answer)))
             rc = moa_fail(err, MOA_EFORMAT, "%s:%d: the answer is empty or longer than %d bytes", path, line, MOA_ANSWER_MAX);
         else if (rc < 0) moa_fail(err, rc, "%s:%d: the question is too long", path, line);
         it->id = moa_hash64(question, strlen(question), 0);
+        if (most && t->count[g] > most) moa_item_deinit(&t->item[--t->n]);
         g = rc;
     }
     json_decref(o);
     return g < 0 ? g : MOA_OK;
 }
 
-static int load(moa_taskset *t, const char *path, moa_err *err) {
+static int load(moa_taskset *t, const char *path, int most, moa_err *err) {
     char *text;
     size_t len;
     MOA_TRY(moa_read_file(&text, &len, path, MAX_FILE, err));
@@ -150,7 +154,7 @@ static int load(moa_taskset *t, const char *path, moa_err *err) {
         const char *nl = memchr(text + i, '\n', len - i);
         size_t n = nl ? (size_t)(nl - text) - i : len - i;
         if (n > MAX_LINE) rc = moa_fail(err, MOA_ELIMIT, "%s:%d: a line of %zu bytes, at most %d are allowed", path, line, n, MAX_LINE);
-        else if (strspn(text + i, " \t\r") < n) rc = add_line(t, path, line, text + i, n, err);
+        else if (strspn(text + i, " \t\r") < n) rc = add_line(t, path, line, text + i, n, most, err);
         i += n + 1;
     }
     free(text);
@@ -163,11 +167,12 @@ int moa_taskset_open(moa_taskset **out, const char *name, uint64_t seed, int n_p
     size_t n = sizeof builtin - 1;
     bool own = strncmp(name, builtin, n) == 0 && (name[n] == 0 || name[n] == '/');
     *out = NULL;
-    if (own && (n_per_family < 1 || n_per_family > MOA_TASKSET_MOST))
+    if (n_per_family < 0 || n_per_family > MOA_TASKSET_MOST)
         return moa_fail(err, MOA_EINVAL, "%d items per family, expected 1 to %d", n_per_family, MOA_TASKSET_MOST);
+    if (own && n_per_family == 0) n_per_family = MOA_TASKSET_USUAL;
     moa_taskset *t = calloc(1, sizeof *t);
     if (!t) return moa_fail(err, MOA_ENOMEM, "no memory for a task set");
-    int rc = own ? generate(t, name[n] ? name + n + 1 : "", seed, n_per_family, err) : load(t, name, err);
+    int rc = own ? generate(t, name[n] ? name + n + 1 : "", seed, n_per_family, err) : load(t, name, n_per_family, err);
     if (rc < 0) {
         moa_taskset_free(t);
         return rc;

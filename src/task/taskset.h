@@ -6,12 +6,12 @@
 #include "task/task.h"
 
 typedef struct moa_taskset moa_taskset;
-enum { MOA_TASKSET_MOST = 15625 }; /* items of a family: 64 of them make a million */
+enum { MOA_TASKSET_MOST = 15625, MOA_TASKSET_USUAL = 20 }; /* items of a family: 64 of the first make a million */
 
 /* name: "microworld" (all scored families), "microworld/FAMILY" or "microworld/FAMILY/LEVEL", or the path of a JSONL
  * file with one object a line: {"question": "...", "answer": "..."} and, if wanted, "family": "..." to group by.
- * Generated sets hold n_per_family held-out items of each family, levels in turn, no question twice; the same
- * (name, seed, n) is the same set. A file gives its items in order; n_per_family and seed are not used. */
+ * Generated sets hold n_per_family (0: MOA_TASKSET_USUAL) held-out items of each family, levels in turn, no question twice; the same
+ * (name, seed, n) is the same set. A file gives its items in order: the first n_per_family of each group, 0: all; seed is not used. */
 int moa_taskset_open(moa_taskset **out, const char *name, uint64_t seed, int n_per_family, moa_err *err);
 void moa_taskset_free(moa_taskset *t);
 

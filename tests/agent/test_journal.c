@@ -8,6 +8,7 @@
 #include "support/scripted.h"
 
 #include "agent/mix.h"
+#include "base/file.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -164,6 +165,60 @@ static void test_foreign_file(void **state) {
     unlink(path);
 }
 
+/* Somebody's text whose last line has no end is not the journal of a process that died: it stays as it is. */
+static void test_nothing_of_others_is_cut(void **state) {
+    (void)state;
+    static const char *const texts[] = {"notes", "{\"question\": \"a\", \"answer\": \"b\"}", "one line\nand half of ano", "{\"key\":\"x\",\"text\":\"a\"}\n{\"key\":\"0"};
+    char path[] = "/tmp/moa-journal-XXXXXX";
+    close(mkstemp(path));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        FILE *f = fopen(path, "w");
+        fputs(texts[i], f);
+        fclose(f);
+        moa_journal *j = NULL;
+        moa_err err = {0};
+        assert_int_equal(moa_journal_open(&j, path, &err), MOA_EFORMAT);
+        assert_non_null(strstr(err.hint, "not a journal"));
+        char *back;
+        assert_int_equal(moa_read_file(&back, NULL, path, 1 << 10, NULL), 0);
+        assert_string_equal(back, texts[i]);
+        free(back);
+    }
+    unlink(path);
+}
+
+/* 5 tokens of prompt and 3 of a reply; what the end of the context cut off, or would have, is asked again elsewhere. */
+static int three_words(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    (void)s, (void)i, (void)c;
+    return snprintf(out, n, "one two three") < 0;
+}
+
+static void test_context(void **state) {
+    (void)state;
+    static const struct { int n_ctx, why; bool found; } steps[] = {
+        {8, MOA_STOP_EOS, false},      {8, MOA_STOP_EOS, true},     {100, MOA_STOP_EOS, true},    {0, MOA_STOP_EOS, true},
+        {7, MOA_STOP_CONTEXT, false},                               /* it would not have fitted */
+        {9, MOA_STOP_CONTEXT, false},  {8, MOA_STOP_CONTEXT, true}, {100, MOA_STOP_EOS, false},   {100, MOA_STOP_EOS, true},
+    };
+    scripted s;
+    scripted_init(&s, "m", three_words);
+    moa_journal *j = open_at(NULL);
+    moa_backend *b;
+    assert_int_equal(moa_backend_journal_open(&b, j, &s.base, NULL), 0);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        const int before = s.calls;
+        moa_call c = {.msg = question, .n_msg = 1, .max_tokens = 5, .sampling = moa_sampling_defaults()};
+        s.base.n_ctx = steps[i].n_ctx;
+        s.why = (moa_stop)steps[i].why;
+        assert_int_equal(moa_backend_complete(b, &c, 1, NULL, NULL, NULL), 0);
+        if ((s.calls == before) != steps[i].found) fail_msg("step %zu: %s", i, steps[i].found ? "asked again" : "found");
+        moa_gen_res_deinit(&c.res);
+    }
+    moa_backend_close(b);
+    moa_journal_close(j);
+    scripted_deinit(&s);
+}
+
 /* A line that cannot be written (here: a limit on the file's size) is told; what was written before stays. */
 static void test_full_disk(void **state) {
     (void)state;
@@ -233,7 +288,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared_samples), cmocka_unit_test(test_inside_a_batch), cmocka_unit_test(test_resume),
         cmocka_unit_test(test_foreign_file),   cmocka_unit_test(test_failures_are_asked_again),
-        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_nothing_of_others_is_cut), cmocka_unit_test(test_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

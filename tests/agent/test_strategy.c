@@ -305,6 +305,49 @@ static void test_lost_answer(void **state) {
     scripted_deinit(&s);
 }
 
+/* Talk, where no draft has an answer line: a merge that says nothing, or only what the replies say, is no merge. */
+static int says_nothing(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    if (c->sampling.temperature == 0) snprintf(out, n, "%s", s->base.id);
+    else snprintf(out, n, i ? "Good day." : "Hello.");
+    return 0;
+}
+
+static void test_blank_merge(void **state) {
+    (void)state;
+    static const char *const merges[] = {"", " \n\t", "Replies say: none | none", "Replies say: none | none\n \n"};
+    for (size_t i = 0; i < sizeof merges / sizeof *merges; i++) {
+        scripted s;
+        moa_backend *b;
+        scripted_init(&s, merges[i], says_nothing);
+        moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+        cfg.n = 3;
+        moa_run *r = go(&s, &cfg, &b);
+        assert_string_equal(moa_run_answer(r), "Good day.");
+        assert_true(r->node[3].replaced);
+        assert_non_null(strstr(r->node[3].note, "took p2: 2 of 3 replies are alike"));
+        moa_run_free(r);
+        scripted_deinit(&s);
+    }
+}
+
+/* Two copies of the best, or one where two would leave no room. */
+static void test_seq_copies(void **state) {
+    (void)state;
+    scripted s;
+    moa_backend *b;
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa-seq");
+    for (int window = 2; window <= 3; window++) {
+        scripted_init(&s, "m", numbered);
+        cfg.n = window + 1;
+        cfg.window = window;
+        moa_run *r = go(&s, &cfg, &b);
+        static const char *const two[] = {"R3.", "R2."}, *const three[] = {"R4.", "R4.", "R3."};
+        check_aggregate(&r->node[window + 2], window == 2 ? two : three, window);
+        moa_run_free(r);
+        scripted_deinit(&s);
+    }
+}
+
 /* Every registered strategy: builds for any n, needs no more than its samples, gives the same answer twice. */
 static void test_conformance(void **state) {
     (void)state;
@@ -335,7 +378,7 @@ int main(void) {
         cmocka_unit_test(test_self_moa), cmocka_unit_test(test_moa_layers), cmocka_unit_test(test_seq),
         cmocka_unit_test(test_seq_bounded_by_context), cmocka_unit_test(test_shortened), cmocka_unit_test(test_roles),
         cmocka_unit_test(test_vote), cmocka_unit_test(test_vote_strategy), cmocka_unit_test(test_lost_answer),
-        cmocka_unit_test(test_conformance),
+        cmocka_unit_test(test_conformance), cmocka_unit_test(test_blank_merge), cmocka_unit_test(test_seq_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,7 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
         c->res.n_ids = (int)words(text);
         c->res.n_reused = c->res.n_prompt / 2;
         c->res.sum_logprob = s->logprob;
-        c->res.why = MOA_STOP_EOS;
+        c->res.why = s->why;
         if (go && cb && !cb(ctx, i, text, strlen(text))) go = false;
         if (!go) c->res.why = MOA_STOP_CANCELED;
     }

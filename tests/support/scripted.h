@@ -17,6 +17,7 @@ struct scripted {
     int calls, batches, largest;     /* seen so far */
     moa_buf log;                     /* every call: messages as "role: content" lines, then "---" */
     double logprob;                  /* of every reply */
+    moa_stop why;                    /* how every reply ends: EOS unless set */
     int dead;                        /* nonzero: complete fails as a whole with this code */
 };
 void scripted_init(scripted *s, const char *id, scripted_fn reply);

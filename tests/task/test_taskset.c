@@ -48,7 +48,7 @@ static void test_parts(void **state) {
     moa_taskset_free(t);
     static const struct { const char *name; int n, code; } bad[] = {
         {"microworld/about", 5, MOA_ENOTFOUND}, {"microworld/texts", 5, MOA_ENOTFOUND}, {"microworld/text/9", 5, MOA_EINVAL}, {"microworld/text/x", 5, MOA_EINVAL},
-        {"microworld/text/0", 5, MOA_EINVAL},   {"microworld", 0, MOA_EINVAL},          {"microworld/world/1", 5000, MOA_ELIMIT}, {"no-such-file.jsonl", 5, MOA_EIO},
+        {"microworld/text/0", 5, MOA_EINVAL},   {"microworld", -1, MOA_EINVAL},          {"microworld/world/1", 5000, MOA_ELIMIT}, {"no-such-file.jsonl", 5, MOA_EIO},
         {"microworlds", 5, MOA_EIO}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int rc = moa_taskset_open(&t, bad[i].name, 1, bad[i].n, &err);
@@ -58,16 +58,18 @@ static void test_parts(void **state) {
     }
 }
 
-static int open_text(moa_taskset **t, const char *text, size_t n, moa_err *err) {
+static int open_first(moa_taskset **t, const char *text, size_t n, int most, moa_err *err) {
     char path[] = "/tmp/moa-taskset-XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, n), n);
     close(fd);
-    int rc = moa_taskset_open(t, path, 1, 0, err);
+    int rc = moa_taskset_open(t, path, 1, most, err);
     unlink(path);
     return rc;
 }
+
+static int open_text(moa_taskset **t, const char *text, size_t n, moa_err *err) { return open_first(t, text, n, 0, err); }
 
 static void test_file(void **state) {
     (void)state;
@@ -83,6 +85,16 @@ static void test_file(void **state) {
     assert_true(moa_item_check(moa_taskset_item(t, 0), "Answer: 2", 9));
     assert_false(moa_item_check(moa_taskset_item(t, 0), "Answer: 3", 9));
     assert_null(moa_taskset_item(t, 0)->family);
+    moa_taskset_free(t);
+    if (open_first(&t, good, sizeof good - 1, 1, &err) < 0) fail_msg("%s", err.text); /* the first of each group */
+    assert_int_equal(moa_taskset_count(t), 2);
+    assert_string_equal(moa_taskset_item(t, 0)->question.data, "1 + 1?");
+    assert_string_equal(moa_taskset_group_name(t, moa_taskset_group(t, 1)), "all");
+    moa_taskset_free(t);
+    static const char bad_end[] = "{\"question\": \"a\", \"answer\": \"b\"}\n{\"question\": \"a\"}";
+    assert_int_equal(open_first(&t, bad_end, sizeof bad_end - 1, 1, &err), MOA_EFORMAT); /* a bad line counts wherever it stands */
+    assert_int_equal(moa_taskset_open(&t, "microworld/text", 1, 0, &err), 0);
+    assert_int_equal(moa_taskset_count(t), MOA_TASKSET_USUAL);
     moa_taskset_free(t);
     static const struct { const char *text, *want; } bad[] = {
         {"", "no items"}, {"\n \n", "no items"}, {"{\"question\": \"a\"}", ":1: "}, {"{\"question\": \"a\", \"answer\": \"b\"}\nnonsense\n", ":2: "}, {"[1]", ":1: "},

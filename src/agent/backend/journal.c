@@ -6,7 +6,7 @@
  * computed once too.
  * File: one JSON object a line. A text that is not UTF-8 (a model may write any bytes) stands there in hexadecimal too: the
  * aggregator's messages hold it, and their key must come out the same after a resume.
- * A last line without its newline (the process died) is cut off at open. A call is written down when it ends, so a kill
+ * A last line without its newline (the process died) is cut off at open, once all before it has been found to be a journal. A call is written down when it ends, so a kill
  * loses only what was under way. A line that cannot be written stops the batch, and the reason is kept.
  * backends.def: BACKEND(journal)
  * SPDX-License-Identifier: Apache-2.0 */
@@ -120,9 +120,12 @@ static int load(moa_journal *j, moa_err *err) {
     char *text, where[4200];
     size_t len;
     MOA_TRY(moa_read_file(&text, &len, j->path, MAX_JOURNAL, err));
+    static const char head[] = "{\"key\":\"";
     size_t whole = len;
+    int rc = 0;
     while (whole > 0 && text[whole - 1] != '\n') whole--;
-    int rc = whole < len && ftruncate(j->fd, (off_t)whole) < 0 ? moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno)) : 0;
+    const size_t rest = len - whole, seen = rest < sizeof head - 1 ? rest : sizeof head - 1; /* of head */
+    if (memcmp(text + whole, head, seen) != 0) rc = moa_fail(err, MOA_EFORMAT, "%s: its last line is not the beginning of a call", j->path);
     moa_jsonl in;
     moa_jsonl_text(&in, text, whole, j->path);
     while (rc >= 0) {
@@ -137,6 +140,7 @@ static int load(moa_journal *j, moa_err *err) {
     }
     moa_jsonl_close(&in);
     free(text);
+    if (rc >= 0 && rest && ftruncate(j->fd, (off_t)whole) < 0) return moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno));
     return rc < 0 ? moa_hint(err, rc, "not a journal of moa eval? Name another file") : 0;
 }
 
@@ -239,6 +243,15 @@ static key key_of(const remembering *b, const moa_call *c) {
     return k;
 }
 
+/* What the journal knows of a call; NULL: nothing that holds. A reply that the end of the context cut off, or that a shorter context would
+ * have cut, is another reply there. */
+static const record *known(const remembering *b, key k) {
+    const record *r = lookup(b->j, k);
+    if (!(r->k.a | r->k.b)) return NULL;
+    const int64_t used = r->prompt + r->completion, room = b->inner->n_ctx;
+    return room && (r->why == MOA_STOP_CONTEXT ? used != room : used > room) ? NULL : r;
+}
+
 static int answer(moa_call *c, int i, const record *r, moa_gen_cb cb, void *ctx) {
     c->res = (moa_gen_res){.text = strdup(r->text), .text_len = r->len, .n_ids = (int)r->completion, .n_prompt = r->prompt,
                            .n_reused = r->reused, .sum_logprob = r->sum_logprob, .seconds = r->seconds, .why = (moa_stop)r->why};
@@ -323,8 +336,8 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
     if (!k || !of || !late) rc = moa_fail(err, MOA_ENOMEM, "%d calls", n);
     for (int i = 0; rc >= 0 && i < n; i++) {
         k[i] = key_of(b, &call[i]);
-        const record *r = lookup(b->j, k[i]);
-        if (r->k.a | r->k.b) {
+        const record *r = known(b, k[i]);
+        if (r) {
             rc = answer(&call[i], i, r, cb, ctx);
             b->j->found++;
             continue;
@@ -336,8 +349,8 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
     if (rc >= 0 && m > 0) rc = ask(&t, m, err);
     for (int i = 0; rc >= 0 && i < n && !t.canceled; i++) {
         if (!late[i]) continue;
-        const record *r = lookup(b->j, k[i]);
-        if (r->k.a | r->k.b) {
+        const record *r = known(b, k[i]);
+        if (r) {
             rc = answer(&call[i], i, r, cb, ctx);
             b->j->found++;
         } else {

@@ -7,6 +7,10 @@
 
 #include <stdio.h>
 
+static int check(const moa_mix_cfg *c, moa_err *err) {
+    return c->n && c->n < c->n_proposer ? moa_fail(err, MOA_EUSAGE, "mix moa: n %d, but %d proposers: some would never be asked", c->n, c->n_proposer) : 0;
+}
+
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     int n = c->n ? c->n : c->n_proposer > 1 ? c->n_proposer : 3, layers = c->layers > 0 ? c->layers : 1;
     int *id = moa_arena_alloc(r->arena, 2 * (size_t)n * sizeof *id);
@@ -24,4 +28,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_moa = {
-    .name = "moa", .help = "layers of several proposers, each seeing the layer before, then an aggregator", .build = build};
+    .name = "moa", .help = "layers of several proposers, each seeing the layer before, then an aggregator", .check = check, .build = build};

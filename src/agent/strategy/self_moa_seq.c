@@ -30,7 +30,7 @@ static int add_fold(moa_run *r, const int *in, int n_in, moa_err *err) {
 /* Fill ref[window] with copies of the best (-1: none) and samples from in[0 .. n_in) as far as they fit; *n_ref references.
  * Returns how many of in[] are used up. */
 static int fill(const char **ref, int *n_ref, moa_run *r, moa_agent_node *n, int best, const int *in, int n_in, int window, moa_err *err) {
-    int copies = r->cfg->repeat_best < 1 ? 1 : r->cfg->repeat_best < window ? r->cfg->repeat_best : window - 1, fresh = 0, i = 0;
+    int copies = r->cfg->repeat_best ? r->cfg->repeat_best : window > 2 ? 2 : 1, fresh = 0, i = 0;
     *n_ref = 0;
     for (int k = 0; best >= 0 && k < copies; k++) ref[(*n_ref)++] = moa_node_reply(&r->node[best]);
     for (; i < n_in && *n_ref < window; i++) {
@@ -50,7 +50,7 @@ static int fill(const char **ref, int *n_ref, moa_run *r, moa_agent_node *n, int
 
 static int fold(moa_run *r, moa_agent_node *n, moa_err *err) {
     const int self = (int)(n - r->node), *in = n->in;
-    int n_in = n->n_in, best = -1, n_ref, window = r->cfg->window > 2 ? r->cfg->window : 2;
+    int n_in = n->n_in, best = -1, n_ref, window = r->cfg->window;
     if (n_in && !strcmp(r->node[in[0]].role, "aggregator")) {
         if (r->node[in[0]].state == MOA_NODE_DONE) best = in[0];
         in++, n_in--;
@@ -71,6 +71,11 @@ static int fold(moa_run *r, moa_agent_node *n, moa_err *err) {
     return id < 0 ? id : 0;
 }
 
+static int check(const moa_mix_cfg *c, moa_err *err) {
+    if (c->window >= 2 && c->repeat_best >= 0 && c->repeat_best < c->window) return 0;
+    return moa_fail(err, MOA_EUSAGE, "mix self-moa-seq: repeat %d does not leave a fresh draft its place in a window of %d", c->repeat_best, c->window);
+}
+
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     int n = c->n ? c->n : 12;
     int *id = moa_arena_alloc(r->arena, (size_t)n * sizeof *id);
@@ -80,4 +85,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_self_moa_seq = {
-    .name = "self-moa-seq", .help = "any number of drafts, merged window by window into a current best", .build = build};
+    .name = "self-moa-seq", .help = "any number of drafts, merged window by window into a current best", .check = check, .build = build};
