@@ -260,7 +260,9 @@ static int read_unigram(const source *s) {
 
 /* ---- what stands around a text ---- */
 
-static bool is_special(const json_t *part) { return json_object_get(part, "SpecialToken") != NULL; }
+static int32_t special_at(const source *s, const json_t *template, size_t i) {
+    return hf_tok_find(s->t, hf_tok_text(json_object_get(json_array_get(template, i), "SpecialToken"), "id"));
+}
 
 static void read_post(const source *s, const json_t *post) {
     size_t i;
@@ -268,11 +270,12 @@ static void read_post(const source *s, const json_t *post) {
     json_array_foreach((json_t *)(uintptr_t)json_object_get(post, "processors"), i, each) read_post(s, each);
     if (hf_tok_is(post, "BertProcessing") || hf_tok_is(post, "RobertaProcessing")) s->t->add_bos = s->t->add_eos = true;
     if (!hf_tok_is(post, "TemplateProcessing")) return;
-    const json_t *single = json_object_get(post, "single"), *first = json_array_get(single, 0);
+    const json_t *single = json_object_get(post, "single");
     const size_t n = json_array_size(single);
-    s->t->add_bos = is_special(first);
-    s->t->add_eos = n > 1 && is_special(json_array_get(single, n - 1));
-    if (s->t->add_bos) s->t->own[HF_BOS] = hf_tok_find(s->t, hf_tok_text(json_object_get(first, "SpecialToken"), "id"));
+    s->t->own[HF_BOS] = special_at(s, single, 0);
+    s->t->own[HF_EOS] = n > 1 ? special_at(s, single, n - 1) : -1;
+    s->t->add_bos = s->t->own[HF_BOS] >= 0;
+    s->t->add_eos = s->t->own[HF_EOS] >= 0;
 }
 
 /* ---- all ---- */

@@ -240,7 +240,9 @@ static int put_specials(hf_tok *t) {
         if (!i) eos = id;
     }
     moa_gguf_put_bool(t->m->keys, "tokenizer.ggml.add_bos_token", hf_tok_flag(t->m->tokenizer_config, "add_bos_token", t->add_bos));
-    moa_gguf_put_bool(t->m->keys, "tokenizer.ggml.add_eos_token", hf_tok_flag(t->m->tokenizer_config, "add_eos_token", t->add_eos));
+    const bool end = hf_tok_flag(t->m->tokenizer_config, "add_eos_token", t->add_eos);
+    moa_gguf_put_bool(t->m->keys, "tokenizer.ggml.add_eos_token", end);
+    moa_gguf_put_bool(t->m->keys, "tokenizer.ggml.add_sep_token", end); /* stands in where there is no EOS */
     return put_ends(t, eos);
 }
 

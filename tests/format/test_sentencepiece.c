@@ -3,92 +3,19 @@
  * With MOA_CORPUS=FOLDER they are written there, as seeds for fuzz_sentencepiece.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
-#include "base/err.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "format/hf.h"
-#include "format/protobuf.h"
-#include "support/tokens.h"
+#include "support/tokfolder.h"
 
-#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #define W "\xe2\x96\x81"
-
-/* ---- a folder ---- */
-
-static char dir[PATH_MAX / 4];
-
-static const char *path_of(const char *name) {
-    static char out[4][PATH_MAX];
-    static int turn;
-    char *p = out[turn++ % 4];
-    snprintf(p, PATH_MAX, "%s/%s", dir, name);
-    return p;
-}
-
-static void put_at(const char *path, const void *p, size_t n) {
-    moa_writer *w = NULL;
-    moa_err err = {0};
-    if (moa_writer_open(&w, path, &err) < 0) fail_msg("%s", err.text);
-    moa_writer_add(w, p, n);
-    if (moa_writer_commit(w, &err) < 0) fail_msg("%s", err.text);
-}
-
-static void put_bytes(const char *name, const void *p, size_t n) { put_at(path_of(name), p, n); }
-
-static void put_text(const char *name, const char *text) {
-    if (text) put_bytes(name, text, strlen(text));
-    else unlink(path_of(name));
-}
-
-/* A llama of one layer that has an embedding and nothing else: enough for its tokenizer. */
-static void put_model(int n_vocab) {
-    moa_buf b;
-    char head[200], config[400];
-    moa_buf_init(&b, 1 << 22);
-    const int bytes = n_vocab * 2 * 4;
-    const uint64_t n = (uint64_t)snprintf(head, sizeof head, "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[%d,2],\"data_offsets\":[0,%d]}}", n_vocab, bytes);
-    moa_buf_add(&b, &n, 8);
-    moa_buf_adds(&b, head);
-    for (int i = 0; i < bytes; i++) moa_buf_add(&b, "", 1);
-    put_bytes("model.safetensors", b.data, b.len);
-    moa_buf_deinit(&b);
-    snprintf(config, sizeof config, "{\"model_type\":\"llama\",\"hidden_size\":2,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
-             "\"rms_norm_eps\":1e-5,\"num_attention_heads\":1,\"vocab_size\":%d,\"bos_token_id\":7,\"eos_token_id\":8}", n_vocab);
-    put_text("config.json", config);
-}
-
-static int open_folder(tok_loaded *l, moa_err *err) {
-    *l = (tok_loaded){NULL, NULL};
-    MOA_TRY(moa_hf_open(&l->g, dir, 0, err));
-    return moa_tokenizer_open(&l->t, l->g, err);
-}
-
-static tok_loaded opened(void) {
-    tok_loaded l;
-    moa_err err = {0};
-    if (open_folder(&l, &err) < 0) fail_msg("%s (%s)", err.text, err.hint);
-    return l;
-}
-
-/* The same folder as a GGUF file. */
-static tok_loaded converted(void) {
-    tok_loaded l = {NULL, NULL};
-    moa_err err = {0};
-    const moa_hf_convert how = {0};
-    if (moa_hf_write(dir, path_of("out.gguf"), &how, &err) < 0 || moa_gguf_open(&l.g, path_of("out.gguf"), &err) < 0 ||
-        moa_tokenizer_open(&l.t, l.g, &err) < 0)
-        fail_msg("%s", err.text);
-    return l;
-}
 
 /* ---- SentencePiece's own ids ---- */
 
@@ -117,10 +44,10 @@ static int check_model(const char *name) {
     int count = 0, rc;
     snprintf(path, sizeof path, "tests/golden/spm/%s.model", name);
     if (moa_read_file(&model, &n, path, 1 << 20, &err) < 0) fail_msg("%s", err.text);
-    put_bytes("tokenizer.model", model, n);
+    tokfolder_clean(700);
+    tokfolder_put("tokenizer.model", model, n);
     free(model);
-    put_model(700);
-    tok_loaded folder = opened(), file = converted();
+    tok_loaded folder = tokfolder_open(), file = tokfolder_converted();
     if (moa_jsonl_open(&r, "tests/golden/spm/golden.jsonl", 1 << 22, &err) < 0) fail_msg("%s", err.text);
     while ((rc = moa_jsonl_next(&row, &r, &err)) > 0) {
         if (strcmp(json_string_value(json_object_get(row, "model")), name) == 0) {
@@ -140,7 +67,6 @@ static int check_model(const char *name) {
 static void golden(void **state) {
     (void)state;
     static const char *const NAMES[] = {"bpe-bytes", "bpe-no-prefix", "bpe-map", "unigram-map", "unigram-bytes"};
-    put_text("tokenizer_config.json", NULL);
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         const int n = check_model(NAMES[i]);
         printf("   %-14s %d texts\n", NAMES[i], n);
@@ -237,19 +163,16 @@ static void put_pieces(const char *name, const written *w) {
     const char *corpus = getenv("MOA_CORPUS");
     static int count;
     write_model(&b, w);
-    put_bytes(name, b.data, b.len);
+    tokfolder_put(name, b.data, b.len);
     if (corpus) {
-        char path[PATH_MAX];
+        char path[1024];
         snprintf(path, sizeof path, "%s/written-%02d", corpus, count++);
-        put_at(path, b.data, b.len);
+        FILE *f = fopen(path, "wb");
+        assert_non_null(f);
+        assert_int_equal(fwrite(b.data, 1, b.len, f), b.len);
+        fclose(f);
     }
     moa_buf_deinit(&b);
-}
-
-static void clean(void) {
-    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"};
-    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) unlink(path_of(NAMES[i]));
-    put_model(20);
 }
 
 static void is_number(const moa_gguf *g, const char *key, uint64_t i, int64_t want) {
@@ -263,9 +186,9 @@ static void is_number(const moa_gguf *g, const char *key, uint64_t i, int64_t wa
 static void keys_of_file(void **state) {
     (void)state;
     written w = bpe();
-    clean();
+    tokfolder_clean(20);
     put_pieces("tokenizer.model", &w);
-    tok_loaded l = opened();
+    tok_loaded l = tokfolder_open();
     EXPECT(l.t, "ab", MOA_TOK_BOS | MOA_TOK_EOS, P_BOS, P_MAB);
     EXPECT(l.t, "a  b", 0, P_MARK, P_A, P_MARK, P_MARK, P_B);
     EXPECT(l.t, "<s>", 0, P_MARK, P_UNK);          /* a run of unknown characters; s, < and > have no piece */
@@ -279,14 +202,14 @@ static void keys_of_file(void **state) {
     tok_unload(l);
     w.prefix = 0, w.one_space = 1;
     put_pieces("tokenizer.model", &w);
-    l = opened();
+    l = tokfolder_open();
     EXPECT(l.t, "  a   b  ", 0, P_A, P_MARK, P_B);
     tok_unload(l);
     w = bpe();
     w.model = 0; /* unigram, where the file does not say */
     w.bos = "</s>";
     put_pieces("tokenizer.model", &w);
-    l = opened();
+    l = tokfolder_open();
     is_number(l.g, "tokenizer.ggml.bos_token_id", 0, P_EOS);
     is_number(l.g, "tokenizer.ggml.add_bos_token", 0, 0);
     EXPECT(l.t, "ab", MOA_TOK_BOS | MOA_TOK_EOS, P_MAB, P_EOS);
@@ -299,11 +222,11 @@ static void no_bos(void **state) {
     static const piece P[] = {{"<unk>", 0, 2}, {"a", -1, 1}, {"b", -2, 1}, {W, -3, 1}};
     written w = bpe();
     w.piece = P, w.n = 4;
-    clean();
-    put_text("config.json", "{\"model_type\":\"llama\",\"hidden_size\":2,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
+    tokfolder_clean(20);
+    tokfolder_text("config.json", "{\"model_type\":\"llama\",\"hidden_size\":2,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
              "\"rms_norm_eps\":1e-5,\"num_attention_heads\":1,\"vocab_size\":20}");
     put_pieces("tokenizer.model", &w);
-    tok_loaded l = opened();
+    tok_loaded l = tokfolder_open();
     assert_int_equal(moa_tokenizer_bos(l.t), -1);
     assert_int_equal(moa_tokenizer_eos(l.t), -1);
     EXPECT(l.t, "a", MOA_TOK_BOS | MOA_TOK_EOS, 3, 1);
@@ -315,14 +238,14 @@ static void no_bos(void **state) {
 static void beside(void **state) {
     (void)state;
     written w = bpe();
-    clean();
+    tokfolder_clean(20);
     put_pieces("tokenizer.model", &w);
-    put_text("added_tokens.json", "{\"<|turn|>\":9,\"[PAD]\":10,\"foo\":11}");
-    put_text("special_tokens_map.json", "{\"pad_token\":\"[PAD]\",\"eos_token\":{\"content\":\"<|turn|>\"},\"additional_special_tokens\":[\"<x>\"]}");
-    put_text("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizer\",\"add_eos_token\":true,\"bos_token\":\"<s>\",\"added_tokens_decoder\":{"
+    tokfolder_text("added_tokens.json", "{\"<|turn|>\":9,\"[PAD]\":10,\"foo\":11}");
+    tokfolder_text("special_tokens_map.json", "{\"pad_token\":\"[PAD]\",\"eos_token\":{\"content\":\"<|turn|>\"},\"additional_special_tokens\":[\"<x>\"]}");
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizer\",\"add_eos_token\":true,\"bos_token\":\"<s>\",\"added_tokens_decoder\":{"
              "\"12\":{\"content\":\" <y> \",\"special\":false,\"lstrip\":true,\"rstrip\":true,\"normalized\":false},"
              "\"5\":{\"content\":\"renamed\",\"special\":true},\"0\":{\"content\":\"<unk>\",\"special\":true}}}");
-    tok_loaded l = opened();
+    tok_loaded l = tokfolder_open();
     is_number(l.g, "tokenizer.ggml.token_type", 0, 2);  /* unknown stays unknown */
     is_number(l.g, "tokenizer.ggml.token_type", 5, 3);
     is_number(l.g, "tokenizer.ggml.token_type", 9, 3);
@@ -340,14 +263,14 @@ static void beside(void **state) {
     EXPECT(l.t, "ab", MOA_TOK_BOS | MOA_TOK_EOS, P_BOS, P_MAB, 9);
     tok_unload(l);
     /* A space of the tokenizer's own: behind special tokens too, or not; nowhere. */
-    put_text("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizer\",\"legacy\":false}");
-    l = opened();
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizer\",\"legacy\":false}");
+    l = tokfolder_open();
     EXPECT(l.t, "abfooab", 0, P_MAB, 11, P_AB);
     EXPECT(l.t, " ab", 0, P_MARK, P_MAB);
     EXPECT(l.t, "fooab", 0, 11, P_AB);
     tok_unload(l);
-    put_text("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizerFast\",\"add_prefix_space\":false}");
-    l = opened();
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"LlamaTokenizerFast\",\"add_prefix_space\":false}");
+    l = tokfolder_open();
     EXPECT(l.t, "abfooab", 0, P_AB, 11, P_AB);
     tok_unload(l);
 }
@@ -356,10 +279,10 @@ static void extra_ids(void **state) {
     (void)state;
     written w = bpe();
     w.model = 1;
-    clean();
+    tokfolder_clean(20);
     put_pieces("spiece.model", &w); /* the other name */
-    put_text("tokenizer_config.json", "{\"tokenizer_class\":\"T5Tokenizer\",\"extra_ids\":3}");
-    tok_loaded l = opened();
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"T5Tokenizer\",\"extra_ids\":3}");
+    tok_loaded l = tokfolder_open();
     assert_int_equal(moa_tokenizer_find(l.t, "<extra_id_0>"), N_P + 2);
     assert_int_equal(moa_tokenizer_find(l.t, "<extra_id_2>"), N_P);
     EXPECT(l.t, "ab <extra_id_0> ab", MOA_TOK_SPECIAL | MOA_TOK_EOS, P_MAB, N_P + 2, P_MAB, P_EOS);
@@ -370,29 +293,19 @@ static void extra_ids(void **state) {
 static void both(void **state) {
     (void)state;
     written w = bpe();
-    clean();
+    tokfolder_clean(20);
     put_pieces("tokenizer.model", &w);
-    put_text("tokenizer.json", "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"u\",0],[\"" W "\",-1],[\"z\",-2]]},\"pre_tokenizer\":{\"type\":\"Metaspace\"}}");
-    tok_loaded l = opened();
+    tokfolder_text("tokenizer.json", "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"u\",0],[\"" W "\",-1],[\"z\",-2]]},\"pre_tokenizer\":{\"type\":\"Metaspace\"}}");
+    tok_loaded l = tokfolder_open();
     EXPECT(l.t, "z", 0, 1, 2);
     tok_unload(l);
 }
 
 /* ---- wrong files ---- */
 
-static void refused(int code, const char *says) {
-    tok_loaded l;
-    moa_err err = {0};
-    const int rc = open_folder(&l, &err);
-    if (rc != code || !strstr(err.text, says)) fail_msg("%d '%s', expected %d '%s'", rc, err.text, code, says);
-    if (!strstr(err.text, dir) && !strstr(err.text, "tokenizer")) fail_msg("'%s' names no file", err.text);
-    moa_tokenizer_close(l.t);
-    moa_gguf_close(l.g);
-}
-
 static void refused_model(written w, int code, const char *says) {
     put_pieces("tokenizer.model", &w);
-    refused(code, says);
+    tokfolder_refused(code, says);
 }
 
 static void wrong_models(void **state) {
@@ -404,7 +317,7 @@ static void wrong_models(void **state) {
         {NO_TEXT, 2, "piece 1 has no text"}, {EMPTY, 2, "piece 1 has no text"}, {BAD, 2, "piece 1 is no text in UTF-8"}, {TYPE, 2, "piece 1 is of type 9, expected 1 to 6"},
         {TWICE, 3, "tokens[2] 'a' is the text of token 1 too"}, {INF, 2, "piece 1 has no finite score"}, {NONE, 1, "none of 1 pieces is of type 2, unknown"},
         {BYTE, 2, "byte_fallback is not set, 1 pieces are of bytes, expected 0"}};
-    clean();
+    tokfolder_clean(20);
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         written w = bpe();
         w.piece = CASES[i].p, w.n = CASES[i].n;
@@ -423,7 +336,7 @@ static void wrong_models(void **state) {
     refused_model(w, MOA_EFORMAT, "byte_fallback is set, 0 pieces are of bytes, expected 256");
     w = bpe(), w.map = "no map at all";
     refused_model(w, MOA_EFORMAT, "precompiled_charsmap");
-    put_model(5);
+    tokfolder_clean(5);
     refused_model(bpe(), MOA_EFORMAT, "token 'b' has id 5, vocab_size in config.json is 5");
 }
 
@@ -435,54 +348,40 @@ static void wrong_bytes(void **state) {
         {"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11, "a number of more than 64 bits"}, {"\x02\x00", 2, "no field has this number"},
         {"\x0b", 1, "a field of a kind that is not in use"}, {"\x0f", 1, "a field of a kind that is not in use"}, {"\x08\x01", 2, "field 1 is of kind 0, expected 2"},
         {"\x0a\x02\x08\x01", 4, "field 1 is of kind 0, expected 2"}, {"\x1a\x02\x1a\x00", 4, "field 3 is of kind 2, expected 0"}, {"\x15\x01", 2, "the file ends inside a number"}};
-    clean();
+    tokfolder_clean(20);
     for (size_t i = 0; i < sizeof TAILS / sizeof *TAILS; i++) {
         written w = bpe();
         w.more = TAILS[i].p, w.more_n = TAILS[i].n;
         refused_model(w, MOA_EFORMAT, TAILS[i].says);
     }
-    put_text("tokenizer.model", "");
-    refused(MOA_EFORMAT, "0 bytes, not a SentencePiece model");
-    put_text("tokenizer.model", "IQ== 0\nIg== 1\n");
-    refused(MOA_EFORMAT, "not a SentencePiece model");
-    put_text("tokenizer.model", "version https://git-lfs.github.com/spec/v1\noid sha256:00\n");
-    refused(MOA_EFORMAT, "not a SentencePiece model");
+    tokfolder_text("tokenizer.model", "");
+    tokfolder_refused(MOA_EFORMAT, "0 bytes, not a SentencePiece model");
+    tokfolder_text("tokenizer.model", "IQ== 0\nIg== 1\n");
+    tokfolder_refused(MOA_EFORMAT, "not a SentencePiece model");
+    tokfolder_text("tokenizer.model", "version https://git-lfs.github.com/spec/v1\noid sha256:00\n");
+    tokfolder_refused(MOA_EFORMAT, "not a SentencePiece model");
 }
 
 static void wrong_company(void **state) {
     (void)state;
     written w = bpe();
-    clean();
+    tokfolder_clean(20);
     put_pieces("tokenizer.model", &w);
-    put_text("tokenizer_config.json", "{\"tokenizer_class\":\"XLMRobertaTokenizer\"}");
-    refused(MOA_EUNSUPPORTED, "tokenizer_class XLMRobertaTokenizer numbers the pieces in an order of its own");
-    put_text("tokenizer_config.json", "{\"added_tokens_decoder\":{\"x1\":{\"content\":\"a\"}}}");
-    refused(MOA_EFORMAT, "added_tokens_decoder: 'x1' is no id");
-    put_text("tokenizer_config.json", "{\"added_tokens_decoder\":{\"99\":{\"content\":\"a9\"}}}");
-    refused(MOA_EFORMAT, "token 'a9' has id 99, vocab_size in config.json is 20");
-    put_text("tokenizer_config.json", NULL);
-    put_text("added_tokens.json", "{\"q\":\"9\"}");
-    refused(MOA_EFORMAT, "token 'q' has no text or no whole number as id");
-    put_text("added_tokens.json", "{\"q\":-1}");
-    refused(MOA_EFORMAT, "token 'q' has id -1");
-    put_text("added_tokens.json", "{\"q\":4}");
-    refused(MOA_EFORMAT, "tokens 'a' and 'q' both have id 4");
-    put_text("added_tokens.json", "[]");
-    refused(MOA_EFORMAT, "expected a JSON object");
-}
-
-static int start(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/moa-spm-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int end(void **state) {
-    (void)state;
-    char cmd[PATH_MAX];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"XLMRobertaTokenizer\"}");
+    tokfolder_refused(MOA_EUNSUPPORTED, "tokenizer_class XLMRobertaTokenizer numbers the pieces in an order of its own");
+    tokfolder_text("tokenizer_config.json", "{\"added_tokens_decoder\":{\"x1\":{\"content\":\"a\"}}}");
+    tokfolder_refused(MOA_EFORMAT, "added_tokens_decoder: 'x1' is no id");
+    tokfolder_text("tokenizer_config.json", "{\"added_tokens_decoder\":{\"99\":{\"content\":\"a9\"}}}");
+    tokfolder_refused(MOA_EFORMAT, "token 'a9' has id 99, vocab_size in config.json is 20");
+    tokfolder_text("tokenizer_config.json", NULL);
+    tokfolder_text("added_tokens.json", "{\"q\":\"9\"}");
+    tokfolder_refused(MOA_EFORMAT, "token 'q' has no text or no whole number as id");
+    tokfolder_text("added_tokens.json", "{\"q\":-1}");
+    tokfolder_refused(MOA_EFORMAT, "token 'q' has id -1");
+    tokfolder_text("added_tokens.json", "{\"q\":4}");
+    tokfolder_refused(MOA_EFORMAT, "tokens 'a' and 'q' both have id 4");
+    tokfolder_text("added_tokens.json", "[]");
+    tokfolder_refused(MOA_EFORMAT, "expected a JSON object");
 }
 
 int main(void) {
@@ -490,5 +389,5 @@ int main(void) {
         cmocka_unit_test(golden), cmocka_unit_test(keys_of_file), cmocka_unit_test(no_bos), cmocka_unit_test(beside), cmocka_unit_test(extra_ids),
         cmocka_unit_test(both), cmocka_unit_test(wrong_models), cmocka_unit_test(wrong_bytes), cmocka_unit_test(wrong_company),
     };
-    return cmocka_run_group_tests(tests, start, end);
+    return cmocka_run_group_tests(tests, tokfolder_start, tokfolder_end);
 }
