@@ -1,9 +1,12 @@
 /* test_normal_forms.c - the tokenizers that bring text to a normal form first, WordPiece and unigram: ids worked out by hand, what
- * the files say and what is seen from the tokens, maps of characters that are damaged.
+ * the files say and what is seen from the tokens, maps of characters that are damaged; the steps of normal forms by themselves.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "format/tokenizer.h"
 
 #include "base/clock.h"
+#include "base/rng.h"
+#include "base/utf8.h"
+#include "format/tokenizer/normal.h"
 #include "support/tokens.h"
 
 #include <setjmp.h>
@@ -11,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include <cmocka.h>
 
@@ -203,7 +207,120 @@ static void damaged_maps(void **state) {
     refuse_map(map, MAP, "the file is damaged");
 }
 
+/* ---- steps ---- */
+
+static int try_normal(moa_buf *out, const char *const *step, uint64_t n, const char *text, size_t len, moa_err *err) {
+    moa_gguf_out *o = moa_gguf_out_new();
+    moa_gguf *g = NULL;
+    moa_normal m;
+    moa_buf head;
+    moa_str s[40];
+    moa_buf_init(&head, 1 << 20);
+    for (uint64_t i = 0; i < n; i++) s[i] = (moa_str){step[i], strlen(step[i])};
+    moa_gguf_put_strs(o, MOA_TOK_KEY_NORMAL, s, n);
+    if (moa_gguf_head(&head, o, err) < 0 || moa_gguf_open_memory(&g, head.data, head.len, "keys", err) < 0) fail_msg("%s", err->text);
+    int rc = moa_normal_open(&m, g, err);
+    if (rc == 0) rc = moa_normal_run(out, &m, text, len);
+    moa_normal_close(&m);
+    moa_gguf_close(g);
+    moa_gguf_out_free(o);
+    moa_buf_deinit(&head);
+    return rc;
+}
+
+static void is_normal(const char *step, const char *text, const char *want) {
+    moa_buf b;
+    moa_err err = {0};
+    moa_buf_init(&b, 1 << 20);
+    if (try_normal(&b, &step, 1, text, strlen(text), &err) < 0) fail_msg("%s: %s", step, err.text);
+    if (strcmp(moa_buf_str(&b), want) != 0) fail_msg("%s of '%s' is '%s', expected '%s'", step, text, moa_buf_str(&b), want);
+    moa_buf_deinit(&b);
+}
+
+static void steps(void **state) {
+    (void)state;
+    is_normal("nfc", "e\xcc\x81", "\xc3\xa9");
+    is_normal("nfc", "\xc3\xa9\xcc\xa3 e\xcc\x81\xcc\xa3", "\xe1\xba\xb9\xcc\x81 \xe1\xba\xb9\xcc\x81"); /* the mark below comes first */
+    is_normal("nfc", "\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab", "\xed\x95\x9c");                      /* Hangul by rule */
+    is_normal("nfc", "\xe0\xa5\x98 \xef\xac\x81 \xe2\x84\xab", "\xe0\xa4\x95\xe0\xa4\xbc \xef\xac\x81 \xc3\x85"); /* never composed; compatibility; another name */
+    is_normal("nfd", "\xc3\xa9\xed\x95\x9c", "e\xcc\x81\xe1\x84\x92\xe1\x85\xa1\xe1\x86\xab");
+    is_normal("nfkc", "\xef\xac\x81\xc2\xa0\xef\xbc\xa1", "fi A");
+    is_normal("nfkd", "\xc3\xa9\xc2\xbd", "e\xcc\x81" "1\xe2\x81\x84" "2");
+    is_normal("nfc", "a\xff\xcc\x81\xc3", "a\xff\xcc\x81\xc3"); /* bytes that are no characters stay, and nothing meets across them */
+    is_normal("lowercase", "\xc3\x84X\xc4\xb0\xff", "\xc3\xa4xi\xcc\x87\xff");
+    is_normal("strip_accents", "e\xcc\x81\xe0\xa4\xbf\xe2\x83\x9d", "e");
+    is_normal("nmt", "a\x01\t\x0b\xe2\x80\x8b\x7f\xef\xbb\xbf", "a   ");
+    is_normal("strip_left", " \t\xc2\xa0x ", "x ");
+    is_normal("strip_right", " x\xe3\x80\x80\xe2\x80\xaf\n", " x");
+    is_normal("strip_right", "\xe3\x80", "\xe3\x80");
+    is_normal("replace" MOA_TOK_BETWEEN "aa" MOA_TOK_BETWEEN "b", "aaaaa", "bba");
+    is_normal("replace" MOA_TOK_BETWEEN "a" MOA_TOK_BETWEEN, "banana", "bnn");
+}
+
+static void wrong_steps(void **state) {
+    (void)state;
+    static const char *const WRONG[] = {"", "nfx", "nfc" MOA_TOK_BETWEEN, "replace", "replace" MOA_TOK_BETWEEN "a", "replace" MOA_TOK_BETWEEN MOA_TOK_BETWEEN "b", "charsmap"};
+    const char *many[33], *twice[32];
+    moa_buf b;
+    moa_err err = {0};
+    moa_buf_init(&b, SIZE_MAX / 2);
+    for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
+        assert_int_equal(try_normal(&b, &WRONG[i], 1, "a", 1, &err), MOA_EUNSUPPORTED);
+        assert_non_null(strstr(err.text, "moa.tokenizer.normalizer[0]"));
+    }
+    for (int i = 0; i < 33; i++) many[i] = "nfc";
+    assert_int_equal(try_normal(&b, many, 33, "a", 1, &err), MOA_EFORMAT);
+    for (int i = 0; i < 32; i++) twice[i] = "replace" MOA_TOK_BETWEEN "a" MOA_TOK_BETWEEN "aa"; /* 2^32 letters */
+    assert_int_equal(try_normal(&b, twice, 32, "a", 1, &err), MOA_ELIMIT);
+    moa_buf_deinit(&b);
+}
+
+/* Against utf8proc's own, which sorts marks in another way. */
+static void forms_at_random(void **state) {
+    (void)state;
+    static const char *const FORM[] = {"nfc", "nfd", "nfkc", "nfkd"};
+    static const utf8proc_option_t OPTION[] = {UTF8PROC_COMPOSE, UTF8PROC_DECOMPOSE, UTF8PROC_COMPOSE | UTF8PROC_COMPAT, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT};
+    static const uint32_t FROM[] = {'a', 0xC0, 0x300, 0x300, 0x330, 0x900, 0xB00, 0x1100, 0x1160, 0x1E00, 0xAC00, 0xF900, 0xFB00, 0xFF00, 0x1D150, 0x2F800};
+    moa_rng r;
+    moa_rng_seed(&r, 3);
+    for (int i = 0; i < 4000; i++) {
+        moa_buf text, got;
+        moa_err err = {0};
+        utf8proc_uint8_t *want = NULL;
+        moa_buf_init(&text, 4096);
+        moa_buf_init(&got, 1 << 16);
+        for (uint32_t n = 1 + moa_rng_below(&r, 20); n > 0; n--) moa_utf8_add(&text, FROM[moa_rng_below(&r, sizeof FROM / sizeof *FROM)] + moa_rng_below(&r, 0x70));
+        if (try_normal(&got, &FORM[i % 4], 1, text.data, text.len, &err) < 0) fail_msg("%s", err.text);
+        const utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text.data, (utf8proc_ssize_t)text.len, &want, UTF8PROC_STABLE | OPTION[i % 4]);
+        assert_true(n >= 0);
+        if (got.len != (size_t)n || memcmp(got.data, want, got.len) != 0) fail_msg("%s of '%s' is '%s', expected '%s'", FORM[i % 4], text.data, got.data, want);
+        free(want);
+        moa_buf_deinit(&text);
+        moa_buf_deinit(&got);
+    }
+}
+
 /* ---- in time ---- */
+
+/* Marks in falling order, which an exchange of neighbours sorts in the square of their number. */
+static void long_marks(void **state) {
+    (void)state;
+    enum { N = 1 << 20 };
+    static const char *const STEP[] = {"nfc", "nfkd"};
+    moa_buf text, out;
+    moa_err err = {0};
+    moa_buf_init(&text, 4 * N);
+    moa_buf_init(&out, SIZE_MAX / 2);
+    moa_buf_adds(&text, "a");
+    for (int i = 0; i < N / 4; i++) moa_buf_adds(&text, i < N / 8 ? "\xcc\x81" : "\xcc\xa3"); /* classes 230, 220 */
+    const double t0 = moa_now();
+    if (try_normal(&out, STEP, 2, text.data, text.len, &err) < 0) fail_msg("%s", err.text);
+    if (moa_now() - t0 > 10) fail_msg("%zu bytes of marks took %.1f s", text.len, moa_now() - t0);
+    assert_int_equal(out.len, text.len);
+    assert_memory_equal(out.data, "a\xcc\xa3", 3);
+    moa_buf_deinit(&text);
+    moa_buf_deinit(&out);
+}
 
 static void long_texts(void **state) {
     (void)state;
@@ -232,6 +349,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(word_piece),    cmocka_unit_test(word_piece_forms), cmocka_unit_test(unigram),
         cmocka_unit_test(character_map), cmocka_unit_test(damaged_maps),     cmocka_unit_test(long_texts),
+        cmocka_unit_test(steps),         cmocka_unit_test(wrong_steps),      cmocka_unit_test(forms_at_random), cmocka_unit_test(long_marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
