@@ -215,33 +215,12 @@ static int gpt_oss(hf_model *m, moa_err *err) {
     return experts(m, "num_local_experts", "intermediate_size", err);
 }
 
-/* sentence-transformers say in modules.json where the configuration of the pooling lies; nothing else of it is used. */
-static int pooling(hf_model *m, moa_err *err) {
-    static const struct { const char *key; uint32_t kind; } MODES[] = {
-        {"pooling_mode_mean_tokens", 1}, {"pooling_mode_cls_token", 2}, {"pooling_mode_lasttoken", 3}};
-    json_t *o = NULL;
-    char path[4200];
-    if (snprintf(path, sizeof path, "%s/1_Pooling/config.json", m->folder) >= (int)sizeof path) return 0;
-    const int rc = moa_json_read(&o, path, HF_MAX_CONFIG, err);
-    if (rc == MOA_ENOTFOUND) { /* a plain encoder */
-        if (err) *err = (moa_err){0};
-        return 0;
-    }
-    for (size_t i = 0; rc >= 0 && i < sizeof MODES / sizeof *MODES; i++)
-        if (json_is_true(json_object_get(o, MODES[i].key))) {
-            hf_put_u32(m, "pooling_type", MODES[i].kind);
-            break;
-        }
-    json_decref(o);
-    return rc;
-}
-
 static int bert(hf_model *m, moa_err *err) {
     put_bool(m, "attention.causal", false);
     const json_t *kind = hf_get(m, "position_embedding_type");
     if (kind && (!json_is_string(kind) || strcmp(json_string_value(kind), "absolute") != 0))
         return moa_fail(err, MOA_EUNSUPPORTED, "%s: position_embedding_type is not 'absolute'", m->config_path);
-    return pooling(m, err);
+    return 0;
 }
 
 static int nomic(hf_model *m, moa_err *err) {
@@ -253,7 +232,7 @@ static int nomic(hf_model *m, moa_err *err) {
     MOA_TRY(hf_num(&base, m, "rotary_emb_base", 10000, err));
     hf_put_f32(m, "rope.freq_base", base);
     put_bool(m, "attention.causal", false);
-    return pooling(m, err);
+    return 0;
 }
 
 static const hf_field NO_FIELDS[] = {{NULL, NULL, 0, 0}};
@@ -422,5 +401,6 @@ int hf_config_read(hf_model *m, moa_err *err) {
         MOA_TRY(hf_rope_read(m, n_rot, n_ctx, err));
     }
     MOA_TRY(fields(m, m->type->fields, err));
-    return m->type->more ? m->type->more(m, err) : 0;
+    if (m->type->more) MOA_TRY(m->type->more(m, err));
+    return hf_pooling_read(m, err);
 }

@@ -100,6 +100,7 @@ const json_t *hf_get(const hf_model *m, const char *key); /* of the text part, N
 /* rope_theta, rope_scaling, rope_parameters -> keys, factor tensors. n_rot: rotated dimensions of a head. */
 int hf_rope_read(hf_model *m, int n_rot, int n_ctx, moa_err *err);
 
+int hf_pooling_read(hf_model *m, moa_err *err); /* modules.json and what it names -> key "ARCH.pooling_type" */
 /* Every tensor of the shards finds its place in m->tensor, or an error names it. */
 int hf_tensors_plan(hf_model *m, moa_err *err);
 hf_tensor *hf_tensor_add(hf_model *m, const char *name, moa_err *err); /* zeroed; an error for a second of that name */

@@ -44,7 +44,7 @@ def decode(x, dtype):
 def save_safetensors(path, tensors, dtype):
     head, data = {'__metadata__': {'format': 'pt'}}, b''
     for name, x in tensors.items():
-        d = 'U8' if x.dtype == np.uint8 else dtype
+        d = 'U8' if x.dtype == np.uint8 else 'F16' if x.dtype == np.float16 else dtype
         b = encode(x, d)
         head[name] = {'dtype': d, 'shape': list(x.shape), 'data_offsets': [len(data), len(data) + len(b)]}
         data += b
@@ -314,6 +314,74 @@ def make_arches(folder):
 
 # ---- tokenizers -------------------------------------------------------------------------------------------------------
 def split(regex):
+# ---- encoders, as sentence-transformers store them --------------------------------------------------------------------
+EMBEDDINGS = {'token_embd': 'embeddings.word_embeddings', 'position_embd': 'embeddings.position_embeddings', 'token_types': 'embeddings.token_type_embeddings'}
+BERT = {'attn_q': 'attention.self.query', 'attn_k': 'attention.self.key', 'attn_v': 'attention.self.value', 'attn_output': 'attention.output.dense',
+        'attn_output_norm': 'attention.output.LayerNorm', 'ffn_up': 'intermediate.dense', 'ffn_down': 'output.dense', 'layer_output_norm': 'output.LayerNorm'}
+NOMIC = {'attn_qkv': 'attn.Wqkv', 'attn_output': 'attn.out_proj', 'attn_output_norm': 'norm1', 'ffn_up': 'mlp.fc11', 'ffn_gate': 'mlp.fc12',
+         'ffn_down': 'mlp.fc2', 'layer_output_norm': 'norm2'}
+
+
+def encoder_name(arch, name):
+    stem, tail = name.rsplit('.', 1)
+    if stem == 'token_embd_norm':
+        return ('embeddings.LayerNorm.' if arch == 'bert' else 'emb_ln.') + tail
+    if not stem.startswith('blk.'):
+        return EMBEDDINGS[stem] + '.' + tail
+    _, layer, part = stem.split('.')
+    return ('encoder.layer.%s.%s.%s' if arch == 'bert' else 'encoder.layers.%s.%s.%s') % (layer, (BERT if arch == 'bert' else NOMIC)[part], tail)
+
+
+def encoder_config(arch, b):
+    own = {k[len(arch) + 1:]: v for k, v in b.meta.items() if k.startswith(arch + '.')}
+    if arch == 'bert':
+        return {'model_type': 'bert', 'architectures': ['BertModel'], 'hidden_act': 'gelu', 'position_embedding_type': 'absolute', 'type_vocab_size': 2,
+                'vocab_size': b.vocab, 'hidden_size': b.d, 'num_attention_heads': b.heads, 'num_hidden_layers': b.layers, 'intermediate_size': b.ff,
+                'max_position_embeddings': own['context_length'], 'layer_norm_eps': own['attention.layer_norm_epsilon']}
+    return {'model_type': 'nomic_bert', 'activation_function': 'swiglu', 'type_vocab_size': 2, 'vocab_size': b.vocab, 'n_embd': b.d, 'n_head': b.heads,
+            'n_layer': b.layers, 'n_inner': b.ff, 'n_positions': own['context_length'], 'layer_norm_epsilon': own['attention.layer_norm_epsilon'],
+            'rotary_emb_base': own['rope.freq_base'], 'rotary_emb_fraction': 1.0, 'causal': False, 'prenorm': False, 'qkv_proj_bias': False,
+            'mlp_fc1_bias': False, 'mlp_fc2_bias': False, 'use_rms_norm': False, 'rotary_emb_scale_base': None, 'rotary_emb_interleaved': False}
+
+
+def word_piece(n_vocab, cased):
+    words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'] + ['%s%c' % (p, c) for p in ('', '##') for c in range(97, 123)]
+    words += (['The', 'Cat'] if cased else ['the', 'cat']) + ['sat', '##ting', '.', ',', '\u6f22', 'caf\u00e9' if cased else 'cafe']
+    words += ['[unused%d]' % i for i in range(n_vocab - len(words))]
+    special = [{'id': i, 'content': words[i], 'special': True, 'normalized': False, 'lstrip': i == 4, 'rstrip': False, 'single_word': False} for i in range(5)]
+    around = [{'SpecialToken': {'id': '[CLS]', 'type_id': 0}}, {'Sequence': {'id': 'A', 'type_id': 0}}, {'SpecialToken': {'id': '[SEP]', 'type_id': 0}}]
+    return {'added_tokens': special, 'pre_tokenizer': {'type': 'BertPreTokenizer'}, 'post_processor': {'type': 'TemplateProcessing', 'single': around},
+            'normalizer': {'type': 'BertNormalizer', 'clean_text': True, 'handle_chinese_chars': True, 'strip_accents': None, 'lowercase': not cased},
+            'model': {'type': 'WordPiece', 'unk_token': '[UNK]', 'continuing_subword_prefix': '##', 'max_input_chars_per_word': 100,
+                      'vocab': {w: i for i, w in enumerate(words)}}}
+
+
+def save_json(folder, name, what):
+    os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+    with open(os.path.join(folder, name), 'w') as f:
+        json.dump(what, f)
+
+
+def save_encoder(folder, b, pooling, old):
+    """The encoder b as a checkpoint; old: in two shards, as a class with a head saved it long ago, with a cased vocabulary."""
+    arch = b.meta['general.architecture']
+    out = {encoder_name(arch, k): np.asarray(v, np.float32) for k, v in b.tensors.items()}
+    if old:
+        if arch == 'bert':
+            out = {'bert.' + k.replace('LayerNorm.weight', 'LayerNorm.gamma').replace('LayerNorm.bias', 'LayerNorm.beta'): v for k, v in out.items()}
+        out['cls.predictions.bias'] = np.zeros(b.vocab, np.float32)
+    elif arch == 'bert':
+        out.update({'pooler.dense.weight': np.zeros((b.d, b.d), np.float32), 'pooler.dense.bias': np.zeros(b.d, np.float32)})
+    save_folder(folder, encoder_config(arch, b), out, 'F32', shards=2 if old else 1)
+    save_json(folder, 'tokenizer.json', word_piece(b.vocab, cased=old))
+    save_json(folder, 'tokenizer_config.json', {k + '_token': '[%s]' % k.upper() for k in ('cls', 'sep', 'pad', 'unk', 'mask')})
+    save_json(folder, 'modules.json', [{'idx': 0, 'name': '0', 'path': '', 'type': 'sentence_transformers.models.Transformer'},
+                                       {'idx': 1, 'name': '1', 'path': '1_Pooling', 'type': 'sentence_transformers.models.Pooling'},
+                                       {'idx': 2, 'name': '2', 'path': '2_Normalize', 'type': 'sentence_transformers.models.Normalize'}])
+    save_json(folder, '1_Pooling/config.json', {'word_embedding_dimension': b.d, 'pooling_mode_cls_token': pooling == 'cls', 'pooling_mode_mean_tokens': pooling == 'mean',
+                                                'pooling_mode_max_tokens': False, 'pooling_mode_lasttoken': pooling == 'last'})
+
+
     return {'type': 'Split', 'pattern': {'Regex': regex}, 'behavior': 'Isolated', 'invert': False}
 
 

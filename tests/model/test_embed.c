@@ -1,6 +1,8 @@
 /* test_embed.c - embeddings against an independent definition (reference/embed_ref.py, float64 in numpy): encoders and decoders, every
- * pooling; a text's vector is the same to the bit alone and in any company; what does not fit is refused with its numbers.
+ * pooling; a text's vector is the same to the bit alone and in any company, out of a folder and of the file written from it; what does
+ * not fit is refused with its numbers.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "format/hf.h"
 #include "model/embed.h"
 #include "model/reference.h"
 
@@ -147,6 +149,134 @@ static void test_refused(void **state) {
     }
 }
 
+/* ---- encoders as folders ---- */
+
+static moa_model *open_model(const char *name, const char *ending) {
+    moa_model *m;
+    moa_err err = {0};
+    char path[PATH_MAX];
+    ref_path(path, sizeof path, name, ending);
+    OK(moa_model_open(&m, path, &err));
+    return m;
+}
+
+static void convert(const char *name) {
+    char from[PATH_MAX], to[PATH_MAX];
+    moa_err err = {0};
+    const moa_hf_convert how = {0};
+    ref_path(from, sizeof from, name, "");
+    ref_path(to, sizeof to, name, ".out.gguf");
+    OK(moa_hf_write(from, to, &how, &err));
+}
+
+/* Vectors of the case's ids: from the folder's own pooling, reference mode or not. */
+static float *vectors(moa_model *m, const set *s, bool exact, moa_pooling expected) {
+    set here = {.m = m, .n = s->n};
+    memcpy(here.text, s->text, sizeof here.text);
+    moa_embed_cfg cfg = moa_embed_defaults();
+    cfg.exact = exact;
+    moa_embedder *e;
+    moa_err err = {0};
+    OK(moa_embedder_new(&e, m, &cfg, &err));
+    assert_int_equal(moa_embedder_pooling(e), expected);
+    moa_embedder_free(e);
+    return embed(&here, 0, s->n, cfg);
+}
+
+static void check_folder(const ref_case *c, moa_pooling pooling) {
+    set s = open_set(c);
+    const size_t n = (size_t)c->rows * (size_t)c->cols;
+    convert(c->name);
+    moa_model *folder = open_model(c->name, ""), *file = open_model(c->name, ".out.gguf");
+    for (int exact = 0; exact < 2; exact++) {
+        float *want = vectors(s.m, &s, exact, pooling), *a = vectors(folder, &s, exact, pooling), *b = vectors(file, &s, exact, pooling);
+        if (memcmp(a, want, n * sizeof *a) != 0) fail_msg("%s: the folder gives other bits than the file of the reference", c->name);
+        if (memcmp(b, want, n * sizeof *b) != 0) fail_msg("%s: the file written from the folder gives other bits", c->name);
+        const double d = max_difference(a, c->want, n);
+        if (exact && !(d <= tolerance)) fail_msg("%s differs by %g, expected at most %g", c->name, d, tolerance);
+        free(want), free(a), free(b);
+    }
+    moa_model_close(folder);
+    moa_model_close(file);
+    close_set(&s);
+}
+
+/* [CLS] and [SEP] around it, words of the folder's vocabulary: 57 the, 58 cat, 59 sat, 60 ##ting, 61 the full stop, 64 cafe (or The, Cat, café). */
+static void check_text(const char *name, const char *text, const int32_t *want, int64_t n) {
+    static const char *const ENDINGS[] = {"", ".out.gguf"};
+    float v[2][128];
+    for (int i = 0; i < 2; i++) {
+        moa_model *m = open_model(name, ENDINGS[i]);
+        moa_embedder *e;
+        moa_ids ids = {0};
+        moa_err err = {0};
+        OK(moa_embedder_open(&e, m, NULL, 1, &err));
+        OK(moa_embed_tokenize(&ids, e, text, strlen(text), &err));
+        assert_int_equal(ids.n, n);
+        assert_memory_equal(ids.v, want, (size_t)n * sizeof *want);
+        OK(moa_embedder_run(e, v[i], &text, NULL, 1, &err));
+        moa_ids_deinit(&ids);
+        moa_embedder_free(e);
+        moa_model_close(m);
+    }
+    assert_memory_equal(v[0], v[1], 72 * sizeof(float));
+}
+
+static void test_folders(void **state) {
+    (void)state;
+    static const struct { const char *name; moa_pooling pooling; } CASES[] = {
+        {"bert-mean", MOA_POOL_MEAN}, {"bert-cls", MOA_POOL_CLS}, {"nomic-bert", MOA_POOL_MEAN}, {"nomic-last", MOA_POOL_LAST}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        const ref_case *c = ref_find(CASES[i].name);
+        assert_non_null(c);
+        check_folder(c, CASES[i].pooling);
+    }
+    check_text("bert-mean", "The cat sat. Caf\xc3\xa9 sitting", (const int32_t[]){2, 57, 58, 59, 61, 64, 23, 39, 50, 60, 3}, 11);
+    check_text("bert-cls", "The cat sat. Caf\xc3\xa9 caf\xc3\xa9", (const int32_t[]){2, 57, 7, 31, 50, 59, 61, 1, 64, 3}, 10); /* cased: no C */
+}
+
+static void put(const char *name, const char *file, const char *text) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s/%s", ref_all.dir, name, file);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    fclose(f);
+}
+
+static void pooling_refused(int code, const char *says) {
+    char path[PATH_MAX];
+    moa_gguf *g = NULL;
+    moa_err err = {0};
+    ref_path(path, sizeof path, "nomic-last", "");
+    const int rc = moa_hf_open(&g, path, 0, &err);
+    if (rc != code || (code && !strstr(err.text, says))) fail_msg("%d '%s', expected %d '%s'", rc, err.text, code, says);
+    moa_gguf_close(g);
+}
+
+/* What the vectors would go through and moa has no counterpart for is not dropped. The folder is not used any more after this. */
+static void test_other_modules(void **state) {
+    (void)state;
+#define MODULES(type, path) "[{\"type\":\"sentence_transformers.models.Transformer\",\"path\":\"\"},{\"type\":\"sentence_transformers.models." type "\",\"path\":\"" path "\"}]"
+    put("nomic-last", "modules.json", MODULES("Dense", "2_Dense"));
+    pooling_refused(MOA_EUNSUPPORTED, "part 1 is 'sentence_transformers.models.Dense', only Transformer, Pooling and Normalize can be run");
+    put("nomic-last", "modules.json", MODULES("Pooling", "../1_Pooling"));
+    pooling_refused(MOA_EFORMAT, "expected a folder of the same folder");
+    put("nomic-last", "modules.json", MODULES("Pooling", "9_Pooling"));
+    pooling_refused(MOA_ENOTFOUND, "9_Pooling/config.json: modules.json names this file");
+    put("nomic-last", "modules.json", "{}");
+    pooling_refused(MOA_EFORMAT, "modules.json: expected a JSON array");
+    put("nomic-last", "modules.json", "[{\"type\":7}]");
+    pooling_refused(MOA_EFORMAT, "part 0 has no type or no path");
+    put("nomic-last", "modules.json", MODULES("Pooling", "1_Pooling"));
+    put("nomic-last", "1_Pooling/config.json", "{\"pooling_mode_max_tokens\":true}");
+    pooling_refused(MOA_EUNSUPPORTED, "pooling_mode_max_tokens is set, only mean, cls and last can be run");
+    put("nomic-last", "1_Pooling/config.json", "{\"pooling_mode_cls_token\":true,\"pooling_mode_mean_tokens\":true}");
+    pooling_refused(MOA_EUNSUPPORTED, "both pooling_mode_mean_tokens and pooling_mode_cls_token are set");
+    put("nomic-last", "1_Pooling/config.json", "{\"pooling_mode_mean_sqrt_len_tokens\":true}");
+    pooling_refused(0, "");
+}
+
 /* A file that says so of its heads would make attention read beyond its rows. */
 static void test_wrong_heads(void **state) {
     (void)state;
@@ -187,7 +317,8 @@ int main(void) {
         cmocka_unit_test_setup(test_reference, ref_or_skip), cmocka_unit_test_setup(test_alone, ref_or_skip),
         cmocka_unit_test_setup(test_pooling, ref_or_skip),   cmocka_unit_test_setup(test_fast, ref_or_skip),
         cmocka_unit_test_setup(test_refused, ref_or_skip),   cmocka_unit_test_setup(test_not_a_decoder, ref_or_skip),
-        cmocka_unit_test_setup(test_wrong_heads, ref_or_skip),
+        cmocka_unit_test_setup(test_wrong_heads, ref_or_skip), cmocka_unit_test_setup(test_folders, ref_or_skip),
+        cmocka_unit_test_setup(test_other_modules, ref_or_skip),
     };
     ref_make("embed_ref.py");
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);

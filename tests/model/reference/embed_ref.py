@@ -4,7 +4,7 @@
 An encoder sees the whole text from every position. BERT adds learned positions and the first token type to the
 embedding, norms behind each part, GELU in its exact form; nomic-bert rotates q and k instead and gates with SiLU.
 
-    python3 embed_ref.py --all FOLDER     models, texts as ids with -1 between them, the vectors they must give
+    python3 embed_ref.py --all FOLDER     models, texts as ids with -1 between them, the vectors they must give; encoders also as folders
 """
 import math
 import os
@@ -13,8 +13,10 @@ import zlib
 
 import numpy as np
 
-import arch_ref
-import make_arch
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'format'))
+import arch_ref  # noqa: E402
+import hf_make  # noqa: E402
+import make_arch  # noqa: E402
 
 erf = np.vectorize(math.erf)
 
@@ -107,7 +109,7 @@ def encoder_model(b, arch, d=72, heads=6, ff=104, layers=3, vocab=120, ctx=64):
 
 def cases():
     """name -> (builder, pooling)"""
-    for name, arch, pooling in (('bert-mean', 'bert', 'mean'), ('bert-cls', 'bert', 'cls'), ('nomic-bert', 'nomic-bert', 'mean'),
+    for name, arch, pooling in (('bert-mean', 'bert', 'mean'), ('bert-cls', 'bert', 'cls'), ('nomic-bert', 'nomic-bert', 'mean'), ('nomic-last', 'nomic-bert', 'last'),
                                 ('qwen3-last', 'qwen3', 'last'), ('gemma3-mean', 'gemma3', 'mean')):
         b = make_arch.Builder(zlib.crc32(name.encode()))
         if arch.endswith('bert'):
@@ -121,12 +123,14 @@ def cases():
 
 def make_all(folder):
     with open(os.path.join(folder, 'cases.txt'), 'w') as f:
-        for name, b, pooling in cases():
+        for i, (name, b, pooling) in enumerate(cases()):
             texts = [np.r_[CLS, b.rng.integers(5, b.vocab, n), SEP] for n in (1, 5, 33, 12, 62, 31, 7)]
             m = arch_ref.Model(meta=b.meta, tensors={k: v.astype(np.float64) for k, v in b.tensors.items()})
             y = np.stack([embed(m, t, pooling) for t in texts])
             ids = np.concatenate([np.r_[t, -1] for t in texts])
             make_arch.save(os.path.join(folder, name), b, ids, y)
+            if b.arch.endswith('bert'):
+                hf_make.save_encoder(os.path.join(folder, name), b, pooling, old=i % 2 == 1)
             print(name, len(ids), *y.shape, 0, file=f)
 
 
