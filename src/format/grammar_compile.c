@@ -78,6 +78,13 @@ static uint32_t measure(compiler *c, uint32_t x, int depth) {
             sum += k + 1;
         }
         return capped(sum);
+    case MOA_RX_GRAPH:
+        for (uint32_t i = 0; i < n->n; i++) {
+            const uint32_t k = measure(c, c->r->step[n->at + i].x, depth + 1);
+            if (k == UINT32_MAX) return k;
+            sum += k;
+        }
+        return capped(sum + n->min);
     }
     return 0;
 }
@@ -215,6 +222,36 @@ static int32_t put_repeat(compiler *c, const moa_rx *n, int32_t from) {
     return end;
 }
 
+/* A step of one byte needs no node between. */
+static bool put_byte(compiler *c, const moa_rx *x, int32_t from, int32_t to) {
+    if (x->kind != MOA_RX_CLASS && (x->kind != MOA_RX_TEXT || x->n != 1)) return false;
+    const moa_span *s = c->r->span + x->at;
+    if (x->kind == MOA_RX_TEXT) return connect_bytes(c, from, (uint8_t)c->r->text[x->at], (uint8_t)c->r->text[x->at], to), true;
+    if (x->n && s[x->n - 1].hi > 127) return false;
+    for (uint32_t i = 0; i < x->n; i++) connect_bytes(c, from, (int)s[i].lo, (int)s[i].hi, to);
+    return true;
+}
+
+/* Steps that would be too much to write out are calls of rules. */
+static int32_t put_graph(compiler *c, uint32_t x, int32_t from) {
+    const moa_rx *g = &c->r->x[x];
+    const bool call = measure(c, x, 0) > SMALL_COPIES;
+    int32_t *node = malloc(g->min * sizeof *node);
+    if (!node) return c->failed = MOA_ENOMEM, 0;
+    for (uint32_t k = 0; k < g->min; k++) node[k] = k ? state(c) : from;
+    for (uint32_t i = 0; i < g->n && !c->failed; i++) {
+        const moa_rx_step s = c->r->step[g->at + i];
+        const moa_rx *what = &c->r->x[s.x];
+        if (put_byte(c, what, node[s.from], node[s.to])) continue;
+        const bool rule = call && what->kind != MOA_RX_EMPTY;
+        const int32_t end = rule ? put_called(c, what->kind == MOA_RX_CALL ? what->at : own_rule(c, s.x), node[s.from]) : put(c, s.x, node[s.from]);
+        connect_nothing(c, end, node[s.to]);
+    }
+    const int32_t end = c->failed ? 0 : node[1];
+    free(node);
+    return end;
+}
+
 /* From `from` along x; returns where x ends. Adds no edge into `from`, so alternatives may share it. */
 static int32_t put(compiler *c, uint32_t x, int32_t from) {
     const moa_rx n = c->r->x[x];
@@ -238,6 +275,7 @@ static int32_t put(compiler *c, uint32_t x, int32_t from) {
         return at;
     case MOA_RX_REPEAT: return put_repeat(c, &n, from);
     case MOA_RX_CALL: return put_call(c, n.at, from);
+    case MOA_RX_GRAPH: return put_graph(c, x, from);
     }
     return from;
 }

@@ -13,15 +13,19 @@
 
 typedef struct moa_span { uint32_t lo, hi; } moa_span; /* code points, both inside */
 
-enum { MOA_RX_EMPTY, MOA_RX_TEXT, MOA_RX_CLASS, MOA_RX_SEQ, MOA_RX_ALT, MOA_RX_REPEAT, MOA_RX_CALL };
+enum { MOA_RX_EMPTY, MOA_RX_TEXT, MOA_RX_CLASS, MOA_RX_SEQ, MOA_RX_ALT, MOA_RX_REPEAT, MOA_RX_CALL, MOA_RX_GRAPH };
 enum { MOA_RX_DEPTH = 400 }; /* of nested expressions: they are walked recursively */
 
 typedef struct moa_rx {
     uint8_t kind;
+    bool unit;         /* one character of a string, however it is written: what lengths count */
     uint16_t depth;
-    uint32_t at, n;    /* TEXT: bytes; CLASS: spans; SEQ, ALT: child; CALL: at = rule; REPEAT: at = what */
-    uint32_t min, max; /* REPEAT; max UINT32_MAX: no end */
+    uint32_t at, n;    /* TEXT: bytes; CLASS: spans; SEQ, ALT: child; CALL: at = rule; REPEAT: at = what; GRAPH: steps */
+    uint32_t min, max; /* REPEAT; max UINT32_MAX: no end. GRAPH: min nodes */
 } moa_rx;
+
+/* From one node of a graph to another by an expression (0: by nothing). Node 0 is the beginning, to which no step leads; 1 the end. */
+typedef struct moa_rx_step { uint32_t from, to, x; } moa_rx_step;
 
 typedef struct moa_rule { char *name; uint32_t body; bool defined; uint32_t seen; /* offset + 1 of the first use; 0: none */ } moa_rule;
 
@@ -31,6 +35,7 @@ typedef struct moa_rules {
     uint32_t *child; uint32_t n_child, cap_child;
     moa_span *span; uint32_t n_span, cap_span;
     char *text; uint32_t n_text, cap_text;
+    moa_rx_step *step; uint32_t n_step, cap_step;
     moa_rule *rule; uint32_t n_rule, cap_rule;
     uint32_t *slot; uint32_t cap_slot; /* rules by name: index + 1 */
     int failed;                        /* MOA_ENOMEM or MOA_ELIMIT */
@@ -49,6 +54,7 @@ uint32_t moa_rx_seq(moa_rules *r, const uint32_t *x, uint32_t n);
 uint32_t moa_rx_alt(moa_rules *r, const uint32_t *x, uint32_t n); /* n > 0 */
 uint32_t moa_rx_repeat(moa_rules *r, uint32_t x, uint32_t min, uint32_t max);
 uint32_t moa_rx_call(moa_rules *r, uint32_t rule);
+uint32_t moa_rx_graph(moa_rules *r, uint32_t n_node, const moa_rx_step *step, uint32_t n); /* n_node >= 2 */
 #define MOA_RX_SEQ_OF(r, ...) moa_rx_seq(r, (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 #define MOA_RX_ALT_OF(r, ...) moa_rx_alt(r, (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
 
@@ -82,12 +88,18 @@ typedef struct moa_token_node { uint32_t skip, tok; uint16_t depth; uint8_t byte
 struct moa_token_tree {
     int n_vocab, depth;
     moa_token_node *v; uint32_t n;      /* v[n]: only tok counts */
+    uint64_t *below;                    /* [n] groups of characters that tokens have beyond node i; and how many at most: */
+    uint8_t *chars;                     /* [n] 255: or more */
     int32_t *tok; uint32_t n_tok;       /* by bytes; those that end at v[i]: tok[v[i].tok .. v[i + 1].tok) */
     int32_t *by_length;                 /* [n_tok] the longest first */
     int common;                         /* bytes: at most one token in fifty is longer */
     int32_t *end; int n_end;            /* tokens that end a generation */
     uint32_t *at; char *bytes;          /* bytes of token i: bytes[at[i] .. at[i + 1]) */
 };
+/* Characters in groups, so that what a subtree holds fits a word: letters a-f, g-z, A-F, G-Z and digits, every other ASCII character by
+ * itself but for most controls, all longer ones together, and what is no whole character. */
+enum { MOA_GROUP_LONG = 62, MOA_GROUP_BROKEN = 63 };
+int moa_group_of(uint8_t ascii);
 static inline uint32_t moa_token_length(const moa_token_tree *t, int32_t token) { return t->at[token + 1] - t->at[token]; }
 
 /* ---- running: grammar_machine.c ---- */

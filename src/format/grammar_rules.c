@@ -32,7 +32,7 @@ int moa_rules_init(moa_rules *r, moa_err *err) {
 
 void moa_rules_deinit(moa_rules *r) {
     for (uint32_t i = 0; i < r->n_rule; i++) free(r->rule[i].name);
-    free(r->x), free(r->child), free(r->span), free(r->text), free(r->rule), free(r->slot);
+    free(r->x), free(r->child), free(r->span), free(r->text), free(r->step), free(r->rule), free(r->slot);
     *r = (moa_rules){0};
 }
 
@@ -160,3 +160,14 @@ uint32_t moa_rx_repeat(moa_rules *r, uint32_t x, uint32_t min, uint32_t max) {
 }
 
 uint32_t moa_rx_call(moa_rules *r, uint32_t rule) { return add(r, (moa_rx){.kind = MOA_RX_CALL, .depth = 1, .at = rule}); }
+
+uint32_t moa_rx_graph(moa_rules *r, uint32_t n_node, const moa_rx_step *step, uint32_t n) {
+    uint16_t depth = 0;
+    if (!room(r, (void **)&r->step, r->n_step, &r->cap_step, sizeof *r->step, n)) return 0;
+    for (uint32_t i = 0; i < n; i++) {
+        r->step[r->n_step + i] = step[i];
+        if (r->x[step[i].x].depth > depth) depth = r->x[step[i].x].depth;
+    }
+    r->n_step += n;
+    return add(r, (moa_rx){.kind = MOA_RX_GRAPH, .depth = (uint16_t)(depth + 1), .at = r->n_step - n, .n = n, .min = n_node});
+}

@@ -11,6 +11,7 @@
 #include "format/schema_impl.h"
 #include "format/schema_merge.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +68,7 @@ static int whole_number(int64_t *out, moa_schema *s, const json_t *v, const char
     *out = dflt;
     if (!n) return 0;
     const double d = json_number_value(n);
-    if (!json_is_number(n) || d < 0 || d != (double)(int64_t)d) return moa_schema_fail(s, MOA_EFORMAT, key, "expected a whole number from 0");
+    if (!json_is_number(n) || d < 0 || d != floor(d)) return moa_schema_fail(s, MOA_EFORMAT, key, "expected a whole number from 0");
     if (d > MAX_ITEMS) return moa_schema_fail(s, MOA_ELIMIT, key, "%g is more than %d", d, MAX_ITEMS);
     *out = (int64_t)d;
     return 0;
@@ -95,10 +96,9 @@ static int string_text(uint32_t *x, moa_schema *s, const json_t *v) {
         return moa_schema_fail(s, MOA_EUNSUPPORTED, "format", "'%.60s' is not supported; there are %s", json_string_value(format), moa_schema_formats);
     moa_schema_text t;
     MOA_TRY(moa_schema_pattern(&t, s, keyword, regex));
-    if (t.least < (uint64_t)least || (most >= 0 && t.most > (uint64_t)most))
-        return moa_schema_fail(s, MOA_EUNSUPPORTED, t.least < (uint64_t)least ? "minLength" : "maxLength", "together with %s, which does not keep to it by itself, is not supported", keyword);
     *x = t.x;
-    return 0;
+    if (t.least >= (uint64_t)least && (most < 0 || t.most <= (uint64_t)most)) return 0; /* it keeps to them by itself */
+    return moa_schema_length(x, s, most >= 0 ? "maxLength" : "minLength", (uint32_t)least, upper(most));
 }
 
 static int string(uint32_t *x, moa_schema *s, const json_t *v) {
@@ -241,6 +241,7 @@ static int read_counts(object *o, moa_schema *s, size_t n_required) {
     o->least = 0, o->most = UINT32_MAX;
     if (most >= 0 && (int64_t)n_required > most) return moa_schema_fail(s, MOA_EFORMAT, "maxProperties", "more properties are required");
     if (n == 0) { /* a map: members are counted */
+        if (least > 1) return moa_schema_fail(s, MOA_EUNSUPPORTED, "minProperties", "more than 1, of keys that are not listed, is not supported: a grammar cannot remember the keys before");
         o->least = (uint32_t)least, o->most = upper(most);
         if (o->least > o->most || (o->least && o->more == UINT32_MAX)) return moa_schema_fail(s, MOA_EFORMAT, "minProperties", "no object has that many properties");
         return 0;
@@ -379,10 +380,49 @@ static int array_of(uint32_t *x, moa_schema *s, const json_t *v) {
 
 /* ---- fixed values ---- */
 
+/* As few digits as this double needs. */
+static void add_real(moa_buf *b, double v) {
+    char text[40];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
+    }
+    if (v == floor(v) && fabs(v) < 1e15) snprintf(text, sizeof text, "%.0f", v); /* 100 rather than 1e+02 */
+    moa_buf_adds(b, text);
+}
+
+static void add_value(moa_buf *b, const json_t *v) {
+    const char *key;
+    json_t *e;
+    size_t i;
+    if (json_is_real(v)) {
+        add_real(b, json_real_value(v));
+    } else if (json_is_array(v)) {
+        moa_buf_adds(b, "[");
+        json_array_foreach((json_t *)(uintptr_t)v, i, e) {
+            if (i) moa_buf_adds(b, ",");
+            add_value(b, e);
+        }
+        moa_buf_adds(b, "]");
+    } else if (json_is_object(v)) {
+        const char *before = "{";
+        json_object_foreach((json_t *)(uintptr_t)v, key, e) {
+            moa_buf_adds(b, before);
+            moa_json_add_str(b, key, strlen(key));
+            moa_buf_adds(b, ":");
+            add_value(b, e);
+            before = ",";
+        }
+        moa_buf_adds(b, *before == '{' ? "{}" : "}");
+    } else {
+        moa_json_add(b, v);
+    }
+}
+
 static int fixed(uint32_t *x, moa_schema *s, const json_t *v) {
     moa_buf b;
     moa_buf_init(&b, 1 << 20);
-    moa_json_add(&b, v);
+    add_value(&b, v);
     *x = text(s, moa_buf_str(&b));
     const int failed = b.failed;
     moa_buf_deinit(&b);
@@ -411,25 +451,45 @@ static int fixed_values(uint32_t *x, moa_schema *s, const json_t *v) {
 
 /* ---- references ---- */
 
-/* The rule of a schema that is referred to: made on the first use, so that recursion is a call. */
-static int reference(uint32_t *x, moa_schema *s, const json_t *v) {
-    const json_t *to;
-    MOA_TRY(moa_schema_resolve(&to, s, v));
-    for (size_t i = 0; i < s->n_ref; i++)
-        if (s->ref[i].target == to) return *x = moa_rx_call(&s->r, s->ref[i].rule), 0;
+/* v, with one more required property. */
+static int require(const json_t **out, moa_schema *s, const json_t *v, const char *name) {
+    json_t *copy = json_is_object(v) ? json_copy((json_t *)(uintptr_t)v) : NULL;
+    *out = v;
+    if (!copy || json_array_append_new(s->made, copy)) return copy ? moa_schema_fail(s, MOA_ENOMEM, NULL, "no memory") : 0;
+    const json_t *have = json_object_get(v, "required");
+    if (moa_schema_has_string(have, name) || (have && !json_is_array(have))) return 0;
+    json_t *list = have ? json_copy((json_t *)(uintptr_t)have) : json_array();
+    *out = copy;
+    return list && !json_array_append_new(list, json_string(name)) && !json_object_set_new(copy, "required", list) ? 0 : moa_schema_fail(s, MOA_ENOMEM, NULL, "no memory");
+}
+
+static uint32_t new_reference(moa_schema *s, const json_t *to, const char *tag, const char *name) {
     if (s->n_ref == s->cap_ref) {
         const size_t cap = s->cap_ref ? s->cap_ref * 2 : 32;
         struct moa_schema_ref *p = realloc(s->ref, cap * sizeof *p);
-        if (!p) return moa_schema_fail(s, MOA_ENOMEM, "$ref", "no memory");
+        if (!p) return s->r.failed = MOA_ENOMEM, 0;
         s->ref = p, s->cap_ref = cap;
     }
-    const uint32_t rule = moa_rules_anon(&s->r, json_string_value(json_object_get(v, "$ref")));
-    s->ref[s->n_ref++] = (struct moa_schema_ref){to, rule};
+    const uint32_t rule = moa_rules_anon(&s->r, name);
+    s->ref[s->n_ref++] = (struct moa_schema_ref){to, tag, rule};
+    return rule;
+}
+
+/* The rule of a schema that is referred to: made on the first use, so that recursion is a call. tag: a property that it must have, or NULL. */
+static int reference(uint32_t *x, moa_schema *s, const json_t *v, const char *tag) {
+    const char *name = json_string_value(json_object_get(v, "$ref"));
+    const json_t *to;
+    MOA_TRY(moa_schema_resolve(&to, s, v));
+    for (size_t i = 0; i < s->n_ref; i++)
+        if (s->ref[i].target == to && s->ref[i].tag == tag) return *x = moa_rx_call(&s->r, s->ref[i].rule), 0;
+    const uint32_t rule = new_reference(s, to, tag, name);
     moa_buf kept = s->at; /* errors inside name the place of the definition */
     moa_buf_init(&s->at, 1 << 16);
-    moa_buf_adds(&s->at, json_string_value(json_object_get(v, "$ref")));
+    moa_buf_adds(&s->at, name);
     uint32_t body;
-    const int rc = value(&body, s, to);
+    int rc = moa_rules_check(&s->r, s->err);
+    if (rc >= 0 && tag) rc = require(&to, s, to, tag);
+    if (rc >= 0) rc = value(&body, s, to);
     if (rc < 0) {
         moa_buf_deinit(&kept);
         return rc;
@@ -443,18 +503,27 @@ static int reference(uint32_t *x, moa_schema *s, const json_t *v) {
 
 /* ---- alternatives ---- */
 
+/* One branch of anyOf or oneOf. */
+static int branch_of(uint32_t *x, moa_schema *s, const json_t *v, const char *keyword, const json_t *branch, const char *tag) {
+    MOA_TRY(moa_schema_with_base(&branch, s, v, keyword, branch));
+    if (tag && json_object_get(branch, "$ref") && moa_schema_only_ref(branch)) return reference(x, s, branch, tag);
+    if (tag) MOA_TRY(require(&branch, s, branch, tag));
+    return value(x, s, branch);
+}
+
+/* Where a discriminator (OpenAPI) names the property that tells the branches of oneOf apart, each must have it: generators leave a constant
+ * with a default out of "required", and without it two branches could match. */
 static int alternatives(uint32_t *x, moa_schema *s, const json_t *v, const char *keyword) {
     const json_t *list = json_object_get(v, keyword);
     const size_t n = json_array_size(list);
     if (!n) return moa_schema_fail(s, MOA_EFORMAT, keyword, "expected a list of schemas");
+    const char *tag = strcmp(keyword, "oneOf") ? NULL : moa_schema_tag(v);
     if (!strcmp(keyword, "oneOf")) MOA_TRY(moa_schema_check_disjoint(s, v));
     uint32_t *alt = malloc(n * sizeof *alt);
     int rc = alt ? 0 : moa_schema_fail(s, MOA_ENOMEM, NULL, "no memory");
     for (size_t i = 0; rc >= 0 && i < n; i++) {
-        const json_t *branch;
         const size_t back = enter_index(s, keyword, i);
-        rc = moa_schema_with_base(&branch, s, v, keyword, json_array_get(list, i));
-        if (rc >= 0) rc = leave(s, back, value(&alt[i], s, branch));
+        rc = leave(s, back, branch_of(&alt[i], s, v, keyword, json_array_get(list, i), tag));
     }
     if (rc >= 0) *x = moa_rx_alt(&s->r, alt, (uint32_t)n);
     free(alt);
@@ -496,7 +565,12 @@ static int typed(uint32_t *x, moa_schema *s, const json_t *v) {
 
 static int keywords(uint32_t *x, moa_schema *s, const json_t *v) {
     MOA_TRY(moa_schema_check_keywords(s, v));
-    if (json_object_get(v, "$ref") && moa_schema_only_ref(v)) return reference(x, s, v);
+    if (json_object_get(v, "$ref") && moa_schema_only_ref(v)) return reference(x, s, v, NULL);
+    const json_t *only = moa_schema_only_part(v);
+    if (only) {
+        const size_t back = enter_index(s, "allOf", 0);
+        return leave(s, back, value(x, s, only));
+    }
     if (json_object_get(v, "$ref") || json_object_get(v, "allOf")) {
         const json_t *merged;
         MOA_TRY(moa_schema_merge_all(&merged, s, v));
@@ -531,6 +605,7 @@ static void define_common(moa_schema *s) {
     /* What models write between values: nothing, a space, or a new line with its indentation. Bounded, so that none goes on for ever. */
     s->ws = moa_rx_repeat(r, MOA_RX_ALT_OF(r, text(s, " "), MOA_RX_SEQ_OF(r, text(s, "\n"), moa_rx_repeat(r, moa_rx_class(r, blank, 2, false), 0, 20))), 0, 1);
     s->character = as_rule(s, moa_schema_character(r));
+    if (s->character) r->x[s->character].unit = true;
     s->string = as_rule(s, MOA_RX_SEQ_OF(r, quote, moa_rx_repeat(r, s->character, 0, UINT32_MAX), quote));
     s->number = as_rule(s, MOA_RX_SEQ_OF(r, moa_rx_repeat(r, text(s, "-"), 0, 1), MOA_RX_ALT_OF(r, text(s, "0"), MOA_RX_SEQ_OF(r, first, moa_rx_repeat(r, digit, 0, 17))),
         moa_rx_repeat(r, MOA_RX_SEQ_OF(r, text(s, "."), moa_rx_repeat(r, digit, 1, 16)), 0, 1),

@@ -13,7 +13,7 @@ typedef struct moa_schema {
     json_t *doc, *made;    /* made: array that owns schemas which were put together from others */
     moa_buf at;            /* JSON pointer of the schema at hand, as "#/properties/a" */
     moa_err *err;
-    struct moa_schema_ref { const json_t *target; uint32_t rule; } *ref; size_t n_ref, cap_ref;
+    struct moa_schema_ref { const json_t *target; const char *tag; uint32_t rule; } *ref; size_t n_ref, cap_ref; /* tag: see alternatives */
     uint32_t ws, character, string, number, any; /* expressions; any is a call */
     int depth;
     int64_t work;          /* schemas looked at */
@@ -26,6 +26,8 @@ int moa_schema_fail(moa_schema *s, int code, const char *keyword, const char *fm
 typedef struct moa_schema_text { uint32_t x; uint64_t least, most; } moa_schema_text;
 uint32_t moa_schema_character(moa_rules *r);  /* one character in any spelling JSON has for it */
 int moa_schema_pattern(moa_schema_text *out, moa_schema *s, const char *keyword, const char *regex);
+/* *x, what is between the quotes, with least to most (UINT32_MAX: no end) characters only. keyword: for errors. */
+int moa_schema_length(uint32_t *x, moa_schema *s, const char *keyword, uint32_t least, uint32_t most);
 const char *moa_schema_format(const char *name); /* a format as an anchored pattern; NULL: not known */
 extern const char moa_schema_formats[];          /* their names, for errors */
 

@@ -5,6 +5,7 @@
 #include "format/schema_merge.h"
 #include "base/nearest.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +28,9 @@ static const struct keyword { const char *name, *type; rule how; } table[] = {
     {"description", NULL, NOTE}, {"default", NULL, NOTE}, {"example", NULL, NOTE}, {"examples", NULL, NOTE}, {"deprecated", NULL, NOTE}, {"readOnly", NULL, NOTE},
     {"writeOnly", NULL, NOTE}, {"uniqueItems", "array", SAME}, {"not", NULL, NEVER}, {"if", NULL, NEVER}, {"then", NULL, NEVER}, {"else", NULL, NEVER}, {"contains", "array", NEVER},
     {"minContains", "array", NEVER}, {"maxContains", "array", NEVER}, {"unevaluatedItems", "array", NEVER}, {"unevaluatedProperties", "object", NEVER},
-    {"dependencies", "object", NEVER}, {"dependentRequired", "object", NEVER}, {"dependentSchemas", "object", NEVER}, {"contentEncoding", "string", NEVER},
-    {"contentMediaType", "string", NEVER}, {"contentSchema", "string", NEVER}, {"$anchor", NULL, NEVER}, {"$dynamicRef", NULL, NEVER}, {"$dynamicAnchor", NULL, NEVER},
-    {"$recursiveRef", NULL, NEVER}, {"$recursiveAnchor", NULL, NEVER}, {"$vocabulary", NULL, NEVER}, {"nullable", NULL, NEVER}, {"discriminator", NULL, NEVER},
+    {"dependencies", "object", NEVER}, {"dependentRequired", "object", NEVER}, {"dependentSchemas", "object", NEVER}, {"contentEncoding", NULL, NOTE},
+    {"contentMediaType", NULL, NOTE}, {"contentSchema", NULL, NOTE}, {"discriminator", NULL, NOTE}, {"$anchor", NULL, NEVER}, {"$dynamicRef", NULL, NEVER}, {"$dynamicAnchor", NULL, NEVER},
+    {"$recursiveRef", NULL, NEVER}, {"$recursiveAnchor", NULL, NEVER}, {"$vocabulary", NULL, NEVER}, {"nullable", NULL, NEVER},
 };
 enum { N_KEYWORD = sizeof table / sizeof *table };
 
@@ -88,12 +89,20 @@ const char *moa_schema_beside_values(const json_t *v) {
     return NULL;
 }
 
-bool moa_schema_only_ref(const json_t *v) {
+static bool alone(const json_t *v, const char *keyword) {
     const char *name;
     json_t *val;
     json_object_foreach(mutable(v), name, val)
-        if (!is_note(name) && strcmp(name, "$ref")) return false;
+        if (!is_note(name) && strcmp(name, keyword)) return false;
     return true;
+}
+
+bool moa_schema_only_ref(const json_t *v) { return alone(v, "$ref"); }
+
+/* Generators write a reference so, to give it a description; merging it would copy a recursive schema without end. */
+const json_t *moa_schema_only_part(const json_t *v) {
+    const json_t *list = json_object_get(v, "allOf");
+    return json_array_size(list) == 1 && alone(v, "allOf") ? json_array_get(list, 0) : NULL;
 }
 
 bool moa_schema_has_string(const json_t *list, const char *text) {
@@ -111,7 +120,7 @@ static bool is_a(const char *type, const json_t *v) {
     case JSON_ARRAY: return !strcmp(type, "array");
     case JSON_STRING: return !strcmp(type, "string");
     case JSON_INTEGER: return !strcmp(type, "integer") || !strcmp(type, "number");
-    case JSON_REAL: return !strcmp(type, "number") || (!strcmp(type, "integer") && json_real_value(v) == (double)(int64_t)json_real_value(v));
+    case JSON_REAL: return !strcmp(type, "number") || (!strcmp(type, "integer") && json_real_value(v) == floor(json_real_value(v)));
     case JSON_TRUE:
     case JSON_FALSE: return !strcmp(type, "boolean");
     case JSON_NULL: return !strcmp(type, "null");
@@ -229,6 +238,9 @@ static int merge_properties(json_t **out, moa_schema *s, json_t *a, json_t *b) {
     return 0;
 }
 
+/* 64 bits of mantissa hold every integer and every double. */
+static long double exactly(const json_t *v) { return json_is_integer(v) ? (long double)json_integer_value(v) : (long double)json_real_value(v); }
+
 static int merge_keyword(json_t **out, moa_schema *s, const char *name, json_t *a, json_t *b) {
     const struct keyword *k = find(name);
     const rule how = k ? k->how : SAME;
@@ -238,7 +250,7 @@ static int merge_keyword(json_t **out, moa_schema *s, const char *name, json_t *
     case LARGEST:
     case SMALLEST:
         if (!json_is_number(a) || !json_is_number(b)) break;
-        return *out = json_incref((json_number_value(a) > json_number_value(b)) == (how == LARGEST) ? a : b), 0;
+        return *out = json_incref((exactly(a) > exactly(b)) == (how == LARGEST) ? a : b), 0;
     case COMMON:
     case VALUES:
         *out = common(a, b, how == COMMON);
@@ -314,12 +326,9 @@ int moa_schema_merge_all(const json_t **out, moa_schema *s, const json_t *v) {
 }
 
 int moa_schema_with_base(const json_t **out, moa_schema *s, const json_t *v, const char *keyword, const json_t *branch) {
-    const char *name;
-    json_t *val, *base;
-    bool alone = true;
-    json_object_foreach(mutable(v), name, val) alone &= is_note(name) || !strcmp(name, keyword);
+    json_t *base;
     *out = branch;
-    if (alone) return 0;
+    if (alone(v, keyword)) return 0;
     MOA_TRY(made(&base, s, json_copy(mutable(v))));
     json_object_del(base, keyword);
     MOA_TRY(merge_into(base, s, branch, 0));
@@ -369,7 +378,10 @@ static bool values_differ(const json_t *a, const json_t *b) {
     return none;
 }
 
-static bool disjoint(moa_schema *s, const json_t *a, const json_t *b, int depth) {
+const char *moa_schema_tag(const json_t *v) { return json_string_value(json_object_get(json_object_get(v, "discriminator"), "propertyName")); }
+
+/* tag: a property that both will have, or NULL. */
+static bool disjoint(moa_schema *s, const json_t *a, const json_t *b, const char *tag, int depth) {
     const char *name;
     json_t *v;
     a = look(s, a), b = look(s, b);
@@ -379,7 +391,8 @@ static bool disjoint(moa_schema *s, const json_t *a, const json_t *b, int depth)
     const json_t *ra = json_object_get(a, "required"), *rb = json_object_get(b, "required");
     json_object_foreach(json_object_get(a, "properties"), name, v) {
         const json_t *other = json_object_get(json_object_get(b, "properties"), name);
-        if (other && moa_schema_has_string(ra, name) && moa_schema_has_string(rb, name) && disjoint(s, v, other, depth + 1)) return true;
+        const bool must = (tag && !strcmp(tag, name)) || (moa_schema_has_string(ra, name) && moa_schema_has_string(rb, name));
+        if (other && must && disjoint(s, v, other, NULL, depth + 1)) return true;
     }
     return false;
 }
@@ -390,7 +403,7 @@ int moa_schema_check_disjoint(moa_schema *s, const json_t *v) {
     if (n > 300) return moa_schema_fail(s, MOA_ELIMIT, "oneOf", "more than 300 branches");
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < i; k++)
-            if (!disjoint(s, json_array_get(list, k), json_array_get(list, i), 0)) {
+            if (!disjoint(s, json_array_get(list, k), json_array_get(list, i), moa_schema_tag(v), 0)) {
                 const int rc = moa_schema_fail(s, MOA_EUNSUPPORTED, "oneOf", "branches %zu and %zu may match the same value, and a grammar cannot tell", k, i);
                 return moa_hint(s->err, rc, "use anyOf, or give both a required property with different const values");
             }

@@ -1,89 +1,84 @@
-/* schema_number.c - numbers of a schema: bounds become automata over decimal digits, exact for every digit.
+/* schema_number.c - numbers of a schema: bounds and multipleOf become one automaton over decimal digits, exact for every digit.
  *
- * A number is written without needless zeros before it, with at most 18 digits before the point and, where it is no integer,
- * at most 16 behind it. Integers are never written as 1.0 or 1e3; numbers with bounds have no exponent.
+ * A number is read from the left, before anybody knows how many digits it will have. So a state holds, of each bound, how the digits
+ * so far compare with as many of its own. The number of digits before the point then decides (there are no needless zeros), and where
+ * it is the same, that comparison, which goes on behind the point; what a number leaves out there is zeros.
+ *
+ * multipleOf = m / 10^f, m a whole number: N, the digits as one number with f of them behind the point, must be 0 modulo m. Of the
+ * remainder r so far only this counts: what may still follow. After j more digits, those of s < 10^j, all is well when
+ * r 10^j + s = 0 (mod m). So two remainders are alike when, for every j, -r 10^j mod m is the same or in both cases not below 10^j;
+ * the first j with 10^j >= m says it for all that come after. This leaves m states of most m, and k + 1 of 10^k.
+ *
+ * Integers have at most 18 digits and are never written as 1.0 or 1e3. Numbers with bounds or multipleOf have no exponent and at
+ * most 15 digits, a 0 before the point not counted: two of them that differ are different doubles, in the same order, so that
+ * a reader who turns texts into doubles finds them within the bounds too.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/rng.h"
 #include "format/schema_impl.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIGITS = 18, FRACTION = 16, NEVER = -1 };
-static const int64_t MOST = 999999999999999999; /* 18 digits */
+enum { INTEGER_DIGITS = 18, NUMBER_DIGITS = 15, MAX_FACTOR = 100000, MAX_CLASS = 4096, MAX_PLACE = 60000, SLOTS = 1 << 17,
+       WORK = 16 /* remainders, or places, that cost as much as a schema */ };
 
-/* Expressions that may not exist: NEVER. */
-static int64_t digits(moa_rules *r, int lo, int hi) {
-    return lo > hi ? NEVER : (int64_t)moa_rx_class(r, &(moa_span){(uint32_t)('0' + lo), (uint32_t)('0' + hi)}, 1, false);
-}
+/* ---- decimals and bounds ---- */
 
-static int64_t then(moa_rules *r, int64_t a, int64_t b) {
-    return a < 0 || b < 0 ? NEVER : (int64_t)moa_rx_seq(r, (const uint32_t[]){(uint32_t)a, (uint32_t)b}, 2);
-}
+/* 0.d1 d2 ... dn times 10^e, d1 and dn not 0; n = 0: zero. */
+typedef struct decimal { char digit[24]; int n, e; bool negative; } decimal;
 
-static int64_t either(moa_rules *r, int64_t a, int64_t b) {
-    if (a < 0 || b < 0) return a < 0 ? b : a;
-    return moa_rx_alt(r, (const uint32_t[]){(uint32_t)a, (uint32_t)b}, 2);
-}
-
-static int64_t some_digits(moa_rules *r, int from, int to) {
-    return moa_rx_repeat(r, (uint32_t)digits(r, 0, 9), (uint32_t)from, (uint32_t)to);
-}
-
-/* ---- integers ---- */
-
-/* The rest of numbers with as many digits as lo and hi, which are followed up to here where low and high say so. */
-static int64_t between(moa_rules *r, const char *lo, const char *hi, bool low, bool high) {
-    const int left = (int)strlen(lo);
-    if (left == 0) return 0;
-    if (!low && !high) return some_digits(r, left, left);
-    const int a = low ? lo[0] - '0' : 0, b = high ? hi[0] - '0' : 9;
-    if (a == b) return then(r, digits(r, a, a), between(r, lo + 1, hi + 1, low, high));
-    int64_t x = then(r, digits(r, a + low, b - high), some_digits(r, left - 1, left - 1));
-    if (low) x = either(r, x, then(r, digits(r, a, a), between(r, lo + 1, hi + 1, true, false)));
-    if (high) x = either(r, x, then(r, digits(r, b, b), between(r, lo + 1, hi + 1, false, true)));
-    return x;
-}
-
-/* Whole numbers 0 <= lo .. hi, by their length; lengths of which all numbers may come are one part. */
-static int64_t whole(moa_rules *r, int64_t lo, int64_t hi) {
-    int64_t x = NEVER, first = 0;
-    int from = 0, to = 0; /* such lengths, from 2 on */
-    for (int n = 1; n <= DIGITS; n++) {
-        const int64_t last = n == 1 ? 9 : first * 10 - 1;
-        const int64_t a = lo > first ? lo : first, b = hi < last ? hi : last;
-        char low[24], high[24];
-        snprintf(low, sizeof low, "%lld", (long long)a);
-        snprintf(high, sizeof high, "%lld", (long long)b);
-        if (n > 1 && a == first && b == last) from = from ? from : n, to = n;
-        else if (a <= b) x = either(r, x, between(r, low, high, true, true));
-        first = n == 1 ? 10 : first * 10;
+static decimal parse_decimal(const char *text) {
+    decimal d = {.n = 0};
+    const char *exponent = strchr(text, 'e');
+    int length = 0; /* digits before the exponent, without needless zeros */
+    for (const char *s = text; *s && *s != 'e'; s++) {
+        if (*s < '0' || *s > '9' || (*s == '0' && !length)) continue;
+        if (d.n < (int)sizeof d.digit) d.digit[d.n++] = *s;
+        length++;
     }
-    return from ? either(r, x, then(r, digits(r, 1, 9), some_digits(r, from - 1, to - 1))) : x;
+    d.e = exponent ? 1 + (int)strtol(exponent + 1, NULL, 10) : length;
+    while (d.n && d.digit[d.n - 1] == '0') d.n--;
+    d.negative = d.n && *text == '-';
+    return d;
 }
 
-static int64_t integers(moa_rules *r, int64_t lo, int64_t hi) {
-    int64_t x = hi < 0 ? NEVER : whole(r, lo < 0 ? 0 : lo, hi);
-    if (lo < 0) x = either(r, x, then(r, moa_rx_text(r, "-", 1), whole(r, hi < 0 ? -hi : 1, -lo)));
-    return x;
+/* An integer's own digits, or the shortest ones that are this double. */
+static decimal to_decimal(const json_t *v) {
+    char text[64];
+    if (json_is_integer(v)) snprintf(text, sizeof text, "%lld", (long long)json_integer_value(v));
+    for (int more = 0; json_is_real(v) && more < 17; more++) {
+        snprintf(text, sizeof text, "%.*e", more, json_real_value(v));
+        if (strtod(text, NULL) == json_real_value(v)) break;
+    }
+    return parse_decimal(text);
 }
 
-/* ---- bounds ---- */
+static int compare(const decimal *a, const decimal *b) {
+    if (a->negative != b->negative) return a->negative ? -1 : 1;
+    const int up = a->negative ? -1 : 1;
+    if (!a->n || !b->n) return a->n ? 1 : b->n ? -1 : 0; /* neither is negative */
+    if (a->e != b->e) return a->e > b->e ? up : -up;
+    const int d = memcmp(a->digit, b->digit, (size_t)(a->n < b->n ? a->n : b->n));
+    if (d) return d > 0 ? up : -up;
+    return a->n == b->n ? 0 : a->n > b->n ? up : -up;
+}
 
-typedef struct bound { bool set, open; double v; const char *keyword; } bound;
+typedef struct bound { bool set, open; decimal v; const char *keyword; } bound;
+
+/* sign 1: of two upper bounds the lower one counts; -1: of two lower bounds the upper one. */
+static void tighten(bound *b, bound other, int sign) {
+    const int c = b->set ? sign * compare(&other.v, &b->v) : -1;
+    if (c < 0 || (c == 0 && other.open)) *b = other;
+}
 
 static int read_bound(bound *b, moa_schema *s, const json_t *v, const char *inside, const char *outside, int sign) {
     const json_t *in = json_object_get(v, inside), *out = json_object_get(v, outside);
     *b = (bound){0};
     if (in && !json_is_number(in)) return moa_schema_fail(s, MOA_EFORMAT, inside, "expected a number");
-    if (in) *b = (bound){true, false, json_number_value(in), inside};
-    if (out && json_is_boolean(out)) { /* drafts up to 4: a flag beside the bound */
-        if (json_is_true(out)) b->open = true;
-        return 0;
-    }
-    if (out && !json_is_number(out)) return moa_schema_fail(s, MOA_EFORMAT, outside, "expected a number");
-    if (out && (!b->set || sign * json_number_value(out) <= sign * b->v)) *b = (bound){true, true, json_number_value(out), outside};
+    if (out && !json_is_number(out) && !json_is_boolean(out)) return moa_schema_fail(s, MOA_EFORMAT, outside, "expected a number");
+    if (in) *b = (bound){true, json_is_true(out), to_decimal(in), inside}; /* drafts up to 4: a flag beside the bound */
+    if (json_is_number(out)) tighten(b, (bound){true, true, to_decimal(out), outside}, sign);
     return 0;
 }
 
@@ -92,142 +87,249 @@ static int read_bounds(bound *lo, bound *hi, moa_schema *s, const json_t *v) {
     MOA_TRY(read_bound(hi, s, v, "maximum", "exclusiveMaximum", 1));
     const char *format = json_string_value(json_object_get(v, "format"));
     if (format && !strcmp(format, "int32")) {
-        if (!lo->set || lo->v < INT32_MIN) *lo = (bound){true, false, INT32_MIN, "format"};
-        if (!hi->set || hi->v > INT32_MAX) *hi = (bound){true, false, INT32_MAX, "format"};
+        tighten(lo, (bound){true, false, parse_decimal("-2147483648"), "format"}, -1);
+        tighten(hi, (bound){true, false, parse_decimal("2147483647"), "format"}, 1);
     } else if (format && strcmp(format, "int64") && strcmp(format, "float") && strcmp(format, "double")) {
         return moa_schema_fail(s, MOA_EUNSUPPORTED, "format", "'%.60s' of a number is not supported; there are int32, int64, float, double", format);
     }
     return 0;
 }
 
-int moa_schema_integer(uint32_t *x, moa_schema *s, const json_t *v) {
-    bound lo, hi;
-    MOA_TRY(read_bounds(&lo, &hi, s, v));
+/* ---- multipleOf ---- */
+
+typedef struct factor {
+    int m, f;           /* multipleOf is m / 10^f */
+    int n_class, *of;   /* [m] class of a remainder */
+    int *one;           /* [n_class] a remainder of it */
+} factor;
+
+/* What r lets follow at j digits, as one number; -1: nothing. */
+static int64_t follower(int r, int64_t power, int m) {
+    const int64_t s = ((int64_t)m - r * (power % m) % m) % m;
+    return s < power ? s : -1;
+}
+
+static int by_followers(const void *a, const void *b, void *m) {
+    const int x = *(const int *)a, y = *(const int *)b, mod = *(const int *)m;
+    for (int64_t power = 1;; power *= 10) {
+        const int64_t p = follower(x, power, mod), q = follower(y, power, mod);
+        if (p != q || power >= mod) return p < q ? -1 : p > q;
+    }
+}
+
+static int find_classes(factor *k, moa_schema *s) {
+    int *order = malloc((size_t)k->m * sizeof *order);
+    k->of = malloc((size_t)k->m * sizeof *k->of);
+    k->one = malloc((size_t)k->m * sizeof *k->one);
+    if (!order || !k->of || !k->one) {
+        free(order);
+        return moa_schema_fail(s, MOA_ENOMEM, "multipleOf", "no memory");
+    }
+    for (int r = 0; r < k->m; r++) order[r] = r;
+    qsort_r(order, (size_t)k->m, sizeof *order, by_followers, &k->m);
+    for (int i = 0; i < k->m; i++) {
+        if (i == 0 || by_followers(&order[i - 1], &order[i], &k->m)) k->one[k->n_class++] = order[i];
+        k->of[order[i]] = k->n_class - 1;
+    }
+    free(order);
+    return k->n_class <= MAX_CLASS ? 0 : moa_schema_fail(s, MOA_EUNSUPPORTED, "multipleOf", "needs %d states to follow, at most %d are made", k->n_class, MAX_CLASS);
+}
+
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
+static int read_factor(factor *k, moa_schema *s, const json_t *v, bool integer) {
     const json_t *step = json_object_get(v, "multipleOf");
-    if (step && json_number_value(step) != 1) return moa_schema_fail(s, MOA_EUNSUPPORTED, "multipleOf", "of integers only 1 can be expressed");
-    int64_t a = -MOST, b = MOST;
-    if (lo.set && lo.v > (double)-MOST) {
-        if (lo.v >= 1e18) return moa_schema_fail(s, MOA_EUNSUPPORTED, lo.keyword, "integers have at most %d digits", DIGITS);
-        a = (int64_t)ceil(lo.v);
-        a += lo.open && (double)a == lo.v;
+    *k = (factor){.m = 1, .f = integer ? 0 : NUMBER_DIGITS};
+    if (step && !(json_is_number(step) && json_number_value(step) > 0)) return moa_schema_fail(s, MOA_EFORMAT, "multipleOf", "expected a number above 0");
+    if (step) {
+        const decimal d = to_decimal(step);
+        int64_t m = 0, power = 1;
+        k->f = d.n > d.e ? d.n - d.e : 0;
+        for (int i = 0; (i < d.n || i < d.e) && m <= MAX_FACTOR; i++) m = m * 10 + (i < d.n ? d.digit[i] - '0' : 0);
+        for (int i = 0; i < k->f && k->f <= NUMBER_DIGITS; i++) power *= 10;
+        if (integer) m /= gcd(m, power), k->f = 0; /* n 10^f is a multiple of m */
+        if (m > MAX_FACTOR || k->f > NUMBER_DIGITS)
+            return moa_schema_fail(s, MOA_EUNSUPPORTED, "multipleOf", "%.15g is not supported; m / 10^f is, m up to %d and f up to %d", json_number_value(step), MAX_FACTOR, NUMBER_DIGITS);
+        s->work += m / WORK;
+        k->m = (int)m;
     }
-    if (hi.set && hi.v < (double)MOST) {
-        if (hi.v <= -1e18) return moa_schema_fail(s, MOA_EUNSUPPORTED, hi.keyword, "integers have at most %d digits", DIGITS);
-        b = (int64_t)floor(hi.v);
-        b -= hi.open && (double)b == hi.v;
-    }
-    const int64_t e = a > b ? NEVER : integers(&s->r, a, b);
-    if (e < 0) return moa_schema_fail(s, MOA_EFORMAT, hi.keyword ? hi.keyword : lo.keyword, "no integer lies between the bounds");
-    *x = (uint32_t)e;
-    return 0;
+    return find_classes(k, s);
 }
 
-/* ---- numbers ---- */
+/* ---- the automaton ---- */
 
-/* A bound 0 <= whole.fraction; the fraction has no zeros at its end. */
-typedef struct decimal { int64_t whole; char fraction[FRACTION + 1]; bool open; } decimal;
+typedef enum part { START, ZERO, WHOLE, POINT, FRACTION } part;
+/* lo, hi: digits so far against the bound's, -1 below, 0 the same, 1 above. k: digits before the point, or places that may still come
+ * behind it; j: places so far. */
+typedef struct place { uint8_t part, k, j; int8_t lo, hi; uint16_t cls; } place;
 
-static bool to_decimal(decimal *d, double v, bool open) {
-    char text[64];
-    *d = (decimal){.open = open};
-    if (!(v >= 0 && v < 1e15)) return false;
-    for (int digits_shown = 0; digits_shown <= FRACTION; digits_shown++) { /* the shortest text that is this number */
-        snprintf(text, sizeof text, "%.*f", digits_shown, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    if (strtod(text, NULL) != v) return false;
-    d->whole = strtoll(text, NULL, 10);
-    const char *point = strchr(text, '.');
-    if (point) snprintf(d->fraction, sizeof d->fraction, "%s", point + 1);
-    for (size_t n = strlen(d->fraction); n && d->fraction[n - 1] == '0'; n--) d->fraction[n - 1] = 0;
-    return true;
+typedef struct maker {
+    moa_schema *s;
+    bound lo, hi;         /* of the number without its sign */
+    const factor *k;
+    int digits;
+    place v[MAX_PLACE]; int n;
+    uint64_t key[MAX_PLACE];
+    int32_t slot[SLOTS], home[MAX_PLACE]; /* a place and its slot name each other; what earlier numbers left does not */
+    moa_rx_step *step; uint32_t n_step, cap_step;
+    uint32_t digit[10][10]; /* classes; 0: not made yet */
+    bool any;             /* a number can end somewhere */
+    int failed;
+} maker;
+
+static int digit_at(const decimal *d, int i) { return i >= 0 && i < d->n ? d->digit[i] - '0' : 0; }
+static int whole_digits(const decimal *d) { return d->e > 0 ? d->e : 1; }
+
+/* One more digit before the point, the k-th from 0. */
+static int read_whole(int so_far, const bound *b, int k, int digit) {
+    if (b->set && k >= whole_digits(&b->v)) return 1;
+    if (!b->set || so_far) return so_far;
+    const int have = digit_at(&b->v, b->v.e > 0 ? k : -1);
+    return (digit > have) - (digit < have);
 }
 
-static bool zeros(const char *s) { return strspn(s, "0") == strlen(s); }
+/* k digits before the point are all. */
+static int end_whole(int so_far, const bound *b, int k) { return b->set && k < whole_digits(&b->v) ? -1 : so_far; }
 
-/* The rest of fractions between those of lo and hi (equally long: k digits), of which i are written and followed where low and
- * high say so. May be empty where the number can end. */
-static int64_t fraction(moa_rules *r, const char *lo, const char *hi, bool low, bool high, bool lo_open, bool hi_open, int i) {
-    const int left = FRACTION - i;
-    if (!low && !high) return some_digits(r, 0, left);
-    if (!*lo && high) return hi_open || (low && lo_open) ? NEVER : (int64_t)moa_rx_repeat(r, (uint32_t)digits(r, 0, 0), 0, (uint32_t)left);
-    if (!*lo && !lo_open) return some_digits(r, 0, left);
-    if (!*lo) return then(r, moa_rx_repeat(r, (uint32_t)digits(r, 0, 0), 0, 4), then(r, digits(r, 1, 9), some_digits(r, 0, left > 5 ? left - 5 : 0)));
-    const int a = low ? *lo - '0' : 0, b = high ? *hi - '0' : 9;
-    int64_t x = NEVER;
-    if (a == b) {
-        x = then(r, digits(r, a, a), fraction(r, lo + 1, hi + 1, low, high, lo_open, hi_open, i + 1));
+static int read_place(int so_far, const bound *b, int j, int digit) {
+    if (!b->set || so_far) return so_far;
+    const int have = digit_at(&b->v, b->v.e + j);
+    return (digit > have) - (digit < have);
+}
+
+/* Nothing but zeros comes after j places. */
+static int end_places(int so_far, const bound *b, int j) { return b->set && !so_far && b->v.e + j < b->v.n ? -1 : so_far; }
+
+static bool may_end(const maker *m, const place *p) {
+    if (p->part == START || p->part == POINT) return false;
+    const bool whole = p->part != FRACTION;
+    int lo = whole ? end_whole(p->lo, &m->lo, p->k) : p->lo, hi = whole ? end_whole(p->hi, &m->hi, p->k) : p->hi, cls = p->cls;
+    lo = end_places(lo, &m->lo, p->j), hi = end_places(hi, &m->hi, p->j);
+    for (int j = p->j; j < m->k->f && m->k->m > 1; j++) cls = m->k->of[m->k->one[cls] * 10 % m->k->m];
+    return cls == m->k->of[0] && (!m->lo.set || lo > 0 || (lo == 0 && !m->lo.open)) && (!m->hi.set || hi < 0 || (hi == 0 && !m->hi.open));
+}
+
+static bool hopeless(const maker *m, const place *p) {
+    if (p->part == POINT || p->part == FRACTION) return (m->lo.set && p->lo < 0) || (m->hi.set && p->hi > 0);
+    return m->hi.set && p->hi > 0 && p->k >= whole_digits(&m->hi.v);
+}
+
+static bool next_place(place *to, const maker *m, const place *from, int digit) {
+    *to = *from;
+    if (from->part == START || from->part == WHOLE) {
+        if (from->k == m->digits) return false;
+        to->part = from->part == WHOLE || digit ? WHOLE : ZERO;
+        to->lo = (int8_t)read_whole(from->lo, &m->lo, from->k, digit), to->hi = (int8_t)read_whole(from->hi, &m->hi, from->k, digit);
+        to->k++;
     } else {
-        x = then(r, digits(r, a + low, b - high), some_digits(r, 0, left - 1));
-        if (low) x = either(r, x, then(r, digits(r, a, a), fraction(r, lo + 1, hi + 1, true, false, lo_open, hi_open, i + 1)));
-        if (high) x = either(r, x, then(r, digits(r, b, b), fraction(r, lo + 1, hi + 1, false, true, lo_open, hi_open, i + 1)));
+        if (from->part == ZERO || from->k == 0) return false;
+        to->part = FRACTION;
+        to->lo = (int8_t)read_place(from->lo, &m->lo, from->j, digit), to->hi = (int8_t)read_place(from->hi, &m->hi, from->j, digit);
+        to->k--, to->j++;
     }
-    const bool may_end = (!low || (zeros(lo) && !lo_open)) && (!high || !zeros(hi) || !hi_open);
-    return i && may_end ? either(r, x, 0) : x;
+    to->cls = (uint16_t)m->k->of[(m->k->one[from->cls] * 10 + digit) % m->k->m];
+    return !hopeless(m, to);
 }
 
-/* A fraction with its point, or none where that is between the bounds. */
-static int64_t pointed(moa_rules *r, const decimal *lo, const decimal *hi) {
-    char a[FRACTION + 1], b[FRACTION + 1];
-    const int n = (int)strlen(lo ? lo->fraction : ""), m = (int)strlen(hi ? hi->fraction : ""), k = n > m ? n : m;
-    memset(a, '0', sizeof a), memset(b, '0', sizeof b);
-    if (lo) memcpy(a, lo->fraction, (size_t)n);
-    if (hi) memcpy(b, hi->fraction, (size_t)m);
-    a[k] = b[k] = 0;
-    const bool lo_open = lo && lo->open, hi_open = hi && hi->open;
-    int64_t rest = !lo && !hi ? some_digits(r, 1, FRACTION) : fraction(r, a, b, lo != NULL, hi != NULL, lo_open, hi_open, 0);
-    if (k == 0 && rest >= 0 && (lo || hi)) rest = hi ? (int64_t)moa_rx_repeat(r, (uint32_t)digits(r, 0, 0), 1, FRACTION) : lo_open ? rest : some_digits(r, 1, FRACTION);
-    const bool none = (!lo || (zeros(a) && !lo_open)) && (!hi || !zeros(b) || !hi_open);
-    const int64_t with = then(r, moa_rx_text(r, ".", 1), rest);
-    return none ? either(r, with, 0) : with;
+static bool place_of_point(place *to, const maker *m, const place *from) {
+    if (from->part != ZERO && from->part != WHOLE) return false;
+    const int room = m->digits - (from->part == ZERO ? 0 : from->k);
+    *to = (place){.part = POINT, .k = (uint8_t)(room < m->k->f ? room : m->k->f), .cls = from->cls,
+                  .lo = (int8_t)end_whole(from->lo, &m->lo, from->k), .hi = (int8_t)end_whole(from->hi, &m->hi, from->k)};
+    return to->k > 0 && !hopeless(m, to);
 }
 
-static int64_t text_of(moa_rules *r, int64_t v) {
-    char t[24];
-    const int n = snprintf(t, sizeof t, "%lld", (long long)v);
-    return moa_rx_text(r, t, (size_t)n);
+/* The number of a place in the graph, where 0 is the beginning and 1 the end. */
+static uint32_t number_of(maker *m, const place *p) {
+    const uint64_t key = (uint64_t)p->part | (uint64_t)p->k << 8 | (uint64_t)p->j << 16 | (uint64_t)(p->lo + 1) << 24 | (uint64_t)(p->hi + 1) << 26 | (uint64_t)p->cls << 32;
+    int32_t i = (int32_t)(moa_mix64(key) % SLOTS);
+    for (; m->slot[i] < m->n && m->home[m->slot[i]] == i; i = (i + 1) % SLOTS)
+        if (m->key[m->slot[i]] == key) return (uint32_t)m->slot[i] + 1;
+    if (m->n == MAX_PLACE) return m->failed = MOA_ELIMIT, 0;
+    m->v[m->n] = *p, m->key[m->n] = key, m->home[m->n] = i, m->slot[i] = m->n;
+    return (uint32_t)++m->n;
 }
 
-static int64_t decimals(moa_rules *r, const decimal *lo, const decimal *hi) {
-    if (lo->whole > hi->whole) return NEVER;
-    if (lo->whole == hi->whole) return then(r, text_of(r, lo->whole), pointed(r, lo, hi));
-    int64_t x = either(r, then(r, text_of(r, lo->whole), pointed(r, lo, NULL)), then(r, text_of(r, hi->whole), pointed(r, NULL, hi)));
-    if (lo->whole + 1 < hi->whole) x = either(r, x, then(r, whole(r, lo->whole + 1, hi->whole - 1), pointed(r, NULL, NULL)));
-    return x;
-}
-
-static int bounded(uint32_t *x, moa_schema *s, const bound *lo, const bound *hi) {
-    moa_rules *r = &s->r;
-    const double a = lo->set ? lo->v : -1e15, b = hi->set ? hi->v : 1e15;
-    decimal from, to;
-    int64_t e = NEVER;
-    const decimal far = {.whole = 999999999999999, .fraction = "9999999999999999"};
-    if (b >= 0) { /* 0 and above */
-        if (!to_decimal(&from, a > 0 ? a : 0, a >= 0 && lo->set && lo->open)) goto cannot;
-        if (!hi->set) to = far;
-        else if (!to_decimal(&to, b, hi->open)) goto cannot;
-        e = decimals(r, &from, &to);
+static void connect(maker *m, uint32_t from, uint32_t to, uint32_t x) {
+    if (m->n_step == m->cap_step) {
+        const uint32_t cap = m->cap_step ? m->cap_step * 2 : 1024;
+        moa_rx_step *p = realloc(m->step, cap * sizeof *p);
+        if (!p) m->failed = MOA_ENOMEM;
+        if (!p) return;
+        m->step = p, m->cap_step = cap;
     }
-    if (a < 0) { /* below 0, and not the 0 that is written -0 */
-        if (!to_decimal(&from, b < 0 ? -b : 0, b >= 0 || hi->open)) goto cannot;
-        if (!lo->set) to = far;
-        else if (!to_decimal(&to, -a, lo->open)) goto cannot;
-        e = either(r, e, then(r, moa_rx_text(r, "-", 1), decimals(r, &from, &to)));
+    m->step[m->n_step++] = (moa_rx_step){from, to, x};
+}
+
+/* Digits that lead to one place share an edge. */
+static void connect_digits(maker *m, uint32_t from, const place *p) {
+    uint32_t to[11] = {0};
+    for (int d = 0; d < 10; d++) {
+        place q;
+        to[d] = next_place(&q, m, p, d) ? number_of(m, &q) : 0;
     }
-    if (e < 0 || a > b) return moa_schema_fail(s, MOA_EFORMAT, hi->keyword ? hi->keyword : lo->keyword, "no number lies between the bounds");
-    *x = (uint32_t)e;
+    for (int lo = 0, hi; lo < 10; lo = hi + 1) {
+        for (hi = lo; hi < 9 && to[hi + 1] == to[lo]; hi++) {}
+        if (!to[lo]) continue;
+        uint32_t *x = &m->digit[lo][hi];
+        if (!*x) *x = moa_rx_class(&m->s->r, &(moa_span){(uint32_t)('0' + lo), (uint32_t)('0' + hi)}, 1, false);
+        connect(m, from, to[lo], *x);
+    }
+}
+
+/* Numbers from lo to hi, none of them negative. *x stays as it is where there is none. */
+static int make(int64_t *x, maker *m, bound lo, bound hi) {
+    const uint32_t point = moa_rx_text(&m->s->r, ".", 1);
+    m->lo = lo, m->hi = hi;
+    m->n = 1, m->n_step = 0, m->any = false;
+    m->v[0] = (place){.part = START, .cls = (uint16_t)m->k->of[0]}; /* nothing leads to it, so that it needs no key */
+    m->home[0] = -1;
+    for (int i = 0; i < m->n && !m->failed; i++) {
+        const place p = m->v[i];
+        place q;
+        const uint32_t from = (uint32_t)i + (i > 0);
+        connect_digits(m, from, &p);
+        if (place_of_point(&q, m, &p)) connect(m, from, number_of(m, &q), point);
+        if (may_end(m, &p)) connect(m, from, 1, 0), m->any = true;
+    }
+    m->s->work += m->n / WORK;
+    if (m->failed == MOA_ELIMIT) return moa_schema_fail(m->s, MOA_EUNSUPPORTED, "multipleOf", "with these bounds needs more than %d states", MAX_PLACE);
+    if (m->failed) return moa_schema_fail(m->s, m->failed, NULL, "no memory");
+    if (m->any) *x = moa_rx_graph(&m->s->r, (uint32_t)m->n + 1, m->step, m->n_step);
     return 0;
-cannot:
-    return moa_schema_fail(s, MOA_EUNSUPPORTED, lo->keyword ? lo->keyword : hi->keyword, "a bound of a number has at most 15 digits before the point and %d behind it", FRACTION);
 }
 
-int moa_schema_number(uint32_t *x, moa_schema *s, const json_t *v) {
+/* Numbers below 0 are a sign and the number without it; -0 is left out. */
+static int make_both(uint32_t *x, maker *m, const bound *lo, const bound *hi) {
+    const bound none = {.set = false}, above_zero = {.set = true, .open = true};
+    int64_t up = -1, down = -1;
+    if (!hi->set || !hi->v.negative) MOA_TRY(make(&up, m, lo->set && !lo->v.negative ? *lo : none, *hi));
+    if (!lo->set || lo->v.negative) MOA_TRY(make(&down, m, hi->set && hi->v.negative ? *hi : above_zero, *lo));
+    if (down >= 0) down = MOA_RX_SEQ_OF(&m->s->r, moa_rx_text(&m->s->r, "-", 1), (uint32_t)down);
+    if (up >= 0 && down >= 0) up = MOA_RX_ALT_OF(&m->s->r, (uint32_t)up, (uint32_t)down);
+    *x = (uint32_t)(up >= 0 ? up : down);
+    return up >= 0 || down >= 0;
+}
+
+static int number(uint32_t *x, moa_schema *s, const json_t *v, bool integer) {
     bound lo, hi;
+    factor k;
     MOA_TRY(read_bounds(&lo, &hi, s, v));
-    const json_t *step = json_object_get(v, "multipleOf");
-    if (step && json_number_value(step) == 1) return moa_schema_integer(x, s, v);
-    if (step) return moa_schema_fail(s, MOA_EUNSUPPORTED, "multipleOf", "only 1 can be expressed");
-    if (lo.set || hi.set) return bounded(x, s, &lo, &hi);
-    *x = s->number;
-    return 0;
+    if (!integer && !lo.set && !hi.set && !json_object_get(v, "multipleOf")) return *x = s->number, 0;
+    const int digits = integer ? INTEGER_DIGITS : NUMBER_DIGITS;
+    maker *m = calloc(1, sizeof *m);
+    int rc = m ? read_factor(&k, s, v, integer) : moa_schema_fail(s, MOA_ENOMEM, NULL, "no memory");
+    if (m && rc >= 0) {
+        m->s = s, m->k = &k, m->digits = digits;
+        rc = make_both(x, m, &lo, &hi);
+        free(m->step);
+    }
+    if (m) free(k.of), free(k.one);
+    free(m);
+    if (rc) return rc < 0 ? rc : 0;
+    const char *keyword = hi.keyword ? hi.keyword : lo.keyword ? lo.keyword : "multipleOf";
+    return moa_schema_fail(s, MOA_EFORMAT, keyword, "no %s of at most %d digits lies between the bounds", integer ? "integer" : "number", digits);
 }
+
+int moa_schema_integer(uint32_t *x, moa_schema *s, const json_t *v) { return number(x, s, v, true); }
+int moa_schema_number(uint32_t *x, moa_schema *s, const json_t *v) { return number(x, s, v, false); }

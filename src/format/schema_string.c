@@ -121,7 +121,10 @@ typedef struct reader {
 
 #define WRONG(p, code, ...) moa_schema_fail((p)->s, code, (p)->keyword, __VA_ARGS__)
 
-static moa_schema_text one(uint32_t x) { return (moa_schema_text){x, 1, 1}; }
+static moa_schema_text one(moa_rules *r, uint32_t x) {
+    if (x) r->x[x].unit = true;
+    return (moa_schema_text){x, 1, 1};
+}
 
 static uint64_t times(uint64_t a, uint64_t b) {
     if (!a || !b) return 0;
@@ -139,6 +142,20 @@ static int hex(reader *p, uint32_t *cp, int n) {
     return 0;
 }
 
+/* Behind \u: four digits, twice for a character that UTF-16 writes as a pair. */
+static int code_unit(reader *p, uint32_t *cp) {
+    uint32_t low;
+    const int from = (int)(p->at - p->text) - 2;
+    MOA_TRY(hex(p, cp, 4));
+    if (*cp < 0xD800 || *cp > 0xDFFF) return 0;
+    if (*cp > 0xDBFF || p->at[0] != '\\' || p->at[1] != 'u') return WRONG(p, MOA_EUNSUPPORTED, "at %d: half of a character", from);
+    p->at += 2;
+    MOA_TRY(hex(p, &low, 4));
+    if (low < 0xDC00 || low > 0xDFFF) return WRONG(p, MOA_EUNSUPPORTED, "at %d: half of a character", from);
+    *cp = 0x10000 + ((*cp - 0xD800) << 10) + (low - 0xDC00);
+    return 0;
+}
+
 /* Behind a backslash: one character, or 1 when a set was added. */
 static int escape(reader *p, uint32_t *cp, set *s) {
     static const char from[] = "tnrfv0", to[] = "\t\n\r\f\v\0";
@@ -149,7 +166,7 @@ static int escape(reader *p, uint32_t *cp, set *s) {
     p->at++;
     if (k) return *cp = (uint8_t)to[k - from], 0;
     if (c == 'x') return hex(p, cp, 2);
-    if (c == 'u') return hex(p, cp, 4);
+    if (c == 'u') return code_unit(p, cp);
     if ((c >= '1' && c <= '9') || c == 'k') return WRONG(p, MOA_EUNSUPPORTED, "at %d: back references are not regular", (int)(p->at - p->text) - 2);
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80))
         return WRONG(p, MOA_EUNSUPPORTED, "at %d: escape '\\%c' is not supported", (int)(p->at - p->text) - 2, c & 0x80 ? '?' : c);
@@ -196,7 +213,7 @@ static int class_text(reader *p, moa_schema_text *out) {
     MOA_TRY(class_parts(p, &in));
     sort(&in);
     if (negated) add_others(&rest, in.v, in.n);
-    *out = one(written(&p->s->r, negated ? &rest : &in));
+    *out = one(&p->s->r, written(&p->s->r, negated ? &rest : &in));
     return 0;
 }
 
@@ -230,7 +247,7 @@ static int atom(reader *p, moa_schema_text *out) {
     case '.':
         p->at++;
         add_others(&s, line_end, COUNT(line_end));
-        return *out = one(written(r, &s)), 0;
+        return *out = one(r, written(r, &s)), 0;
     case '^':
     case '$': return WRONG(p, MOA_EUNSUPPORTED, "at %d: '%c' is supported at the two ends of the pattern only", (int)(p->at - p->text), *p->at);
     case '*':
@@ -247,7 +264,7 @@ static int atom(reader *p, moa_schema_text *out) {
     if (rc < 0) return rc;
     if (rc == 0 && cp == 0) return WRONG(p, MOA_EUNSUPPORTED, "U+0000 is not supported");
     if (rc == 0) add(&s, cp, cp);
-    *out = one(written(r, &s));
+    *out = one(r, written(r, &s));
     return 0;
 }
 
@@ -339,13 +356,18 @@ int moa_schema_pattern(moa_schema_text *out, moa_schema *s, const char *keyword,
 
 /* ---- formats ---- */
 
-const char moa_schema_formats[] = "date, time, date-time, duration, email, hostname, ipv4, uuid";
+const char moa_schema_formats[] = "date, time, date-time, duration, email, hostname, ipv4, ipv6, uri, uuid";
 
 #define YEAR "[0-9]{4}"
 #define LEAP "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
 #define DATE "(" YEAR "-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|" LEAP "-02-29)"
 #define TIME "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+
+#define IPV4 "((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+#define H16 "[0-9A-Fa-f]{1,4}"
+#define LS32 "(" H16 ":" H16 "|" IPV4 ")"
+#define PATH_CHAR "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 
 const char *moa_schema_format(const char *name) {
     static const struct { const char *name, *pattern; } format[] = {
@@ -357,7 +379,14 @@ const char *moa_schema_format(const char *name) {
                      "T([0-9]{1,4}H([0-9]{1,4}M([0-9]{1,4}S)?)?|[0-9]{1,4}M([0-9]{1,4}S)?|[0-9]{1,4}S))$"},
         {"email", "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@" LABEL "(\\." LABEL ")+$"},
         {"hostname", "^" LABEL "(\\." LABEL ")*$"},
-        {"ipv4", "^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])$"},
+        {"ipv4", "^" IPV4 "$"},
+        /* RFC 3986, 3.2.2: :: stands for one or more groups of zeros */
+        {"ipv6", "^((" H16 ":){6}" LS32 "|::(" H16 ":){5}" LS32 "|(" H16 ")?::(" H16 ":){4}" LS32 "|((" H16 ":){0,1}" H16 ")?::(" H16 ":){3}" LS32
+                 "|((" H16 ":){0,2}" H16 ")?::(" H16 ":){2}" LS32 "|((" H16 ":){0,3}" H16 ")?::" H16 ":" LS32 "|((" H16 ":){0,4}" H16 ")?::" LS32
+                 "|((" H16 ":){0,5}" H16 ")?::" H16 "|((" H16 ":){0,6}" H16 ")?::)$"},
+        /* RFC 3986, 3, of its hosts only names and IPv4 */
+        {"uri", "^[A-Za-z][A-Za-z0-9+.-]*:(//[A-Za-z0-9.-]+(:[0-9]{1,5})?(/" PATH_CHAR "*)*|" PATH_CHAR "+(/" PATH_CHAR "*)*)"
+                "(\\?(" PATH_CHAR "|[/?])*)?(#(" PATH_CHAR "|[/?])*)?$"},
         {"uuid", "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"},
     };
     for (size_t i = 0; i < sizeof format / sizeof *format; i++)

@@ -81,6 +81,30 @@ static void test_table(void **state) {
         {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"t\":{\"const\":1}},\"required\":[\"t\"]},{\"type\":\"object\",\"properties\":{\"t\":{\"const\":2},\"u\":{}},\"required\":[\"t\"]}]}", {"{\"t\":1}", "{\"t\":2,\"u\":[]}"}, {"{\"t\":1,\"u\":1}", "{}"}},
         {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/t\"}}}}", {"[]", "[[[]],[]]"}, {"[[]", "[1]"}},
         {"{\"properties\":{\"a/b~c\":{\"type\":\"null\"},\"d\":{\"$ref\":\"#/properties/a~1b~0c\"}}}", {"{\"a/b~c\":null,\"d\":null}"}, {"{\"d\":1}"}},
+        {"{\"type\":\"integer\",\"multipleOf\":3}", {"0", "3", "-9", "123456789012345678"}, {"1", "-2", "10", "-0", "123456789012345679"}},
+        {"{\"type\":\"integer\",\"multipleOf\":2.5}", {"0", "5", "-10"}, {"2", "3", "4", "2.5"}},
+        {"{\"type\":\"integer\",\"multipleOf\":10000,\"exclusiveMinimum\":0}", {"10000", "999999999999990000"}, {"0", "5000", "100", "-10000"}},
+        {"{\"type\":\"number\",\"multipleOf\":0.1}", {"0.3", "-1.1", "7", "123456789012345", "12345678901234.5"}, {"0.05", "0.30", "1e1", "123456789012345.1", "1234567890123456"}},
+        {"{\"type\":\"number\",\"multipleOf\":0.25,\"minimum\":0.3,\"maximum\":1}", {"0.5", "0.75", "1", "1.00", "0.50"}, {"0.25", "0.6", "1.25", "0.500", "0"}},
+        {"{\"type\":\"integer\",\"minimum\":9007199254740993,\"maximum\":9007199254740994}", {"9007199254740993", "9007199254740994"}, {"9007199254740992", "9007199254740995"}},
+        {"{\"type\":\"number\",\"exclusiveMinimum\":0.1}", {"0.100000000000001", "0.11", "100000"}, {"0.1", "0.10", "0.1000000000000001", "0.09"}},
+        {"{\"type\":\"number\",\"minimum\":1e-20,\"maximum\":1e300}", {"0.000000000000001", "999999999999999"}, {"0", "0.0", "0.0000000000000001"}},
+        {"{\"enum\":[0.1,100.0,-2.5,1e300,{\"k\":[1e-7]}]}", {"0.1", "100", "-2.5", "1e+300", "{\"k\":[1e-07]}"}, {"0.10000000000000001", "1e+02"}},
+        {"{\"pattern\":\"^[a-z]+$\",\"maxLength\":3}", {"\"a\"", "\"abc\""}, {"\"\"", "\"abcd\"", "\"aB\""}},
+        {"{\"pattern\":\"b\",\"minLength\":3,\"maxLength\":4}", {"\"abc\"", "\"bbbb\"", "\"\\u00e9b\\n\""}, {"\"b\"", "\"abcde\"", "\"aaa\""}},
+        {"{\"pattern\":\"^(ab|c)*$\",\"minLength\":2}", {"\"ab\"", "\"cc\"", "\"ababababab\""}, {"\"c\"", "\"\"", "\"aba\""}},
+        {"{\"pattern\":\"^(ab|c)*$\",\"minLength\":2,\"maxLength\":5}", {"\"ab\"", "\"ababc\""}, {"\"c\"", "\"ababab\"", "\"aba\""}},
+        {"{\"pattern\":\"^a*$|^[\\\\s\\\\S]{6,}$\",\"maxLength\":7}", {"\"\"", "\"aaa\"", "\"bbbbbb\"", "\"\\n\\n\\n\\n\\n\\n\\n\""}, {"\"bbbbb\"", "\"aaaaaaaa\""}},
+        {"{\"format\":\"email\",\"maxLength\":8}", {"\"a@b.cd\"", "\"ab@c.def\""}, {"\"abc@b.cde\"", "\"a@b\""}},
+        {"{\"format\":\"ipv6\"}", {"\"::\"", "\"::1\"", "\"1:2:3:4:5:6:7:8\"", "\"fe80::1:2\"", "\"::ffff:1.2.3.4\"", "\"1:2:3:4:5:6:7::\"", "\"1:2:3:4:5:6:1.2.3.4\"", "\"1::3:4:5:6:7:8\""},
+         {"\"1:2:3:4:5:6:7\"", "\"1::2::3\"", "\"12345::\"", "\":1\"", "\"1:2:3:4:5:6:7:8:9\"", "\"::1.2.3\"", "\"1:2:3:4:5:6:7:8::\"", "\"::g\""}},
+        {"{\"format\":\"uri\"}", {"\"https://a.org/x?y=1#z\"", "\"mailto:a@b.c\"", "\"http://h:80\"", "\"urn:a:b%20c\""}, {"\"a b:c\"", "\"//x\"", "\"http://a b\"", "\"x\"", "\"http://h/%2\"", "\"1a:b\""}},
+        {"{\"pattern\":\"^\\\\ud83d\\\\ude00+$\"}", {"\"\xF0\x9F\x98\x80\xF0\x9F\x98\x80\""}, {"\"\xF0\x9F\x98\x81\"", "\"\""}},
+        {"{\"$ref\":\"#/$defs/n\",\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"c\":{\"allOf\":[{\"$ref\":\"#/$defs/n\"}],\"description\":\"d\",\"default\":null}}}}}", {"{}", "{\"c\":{\"c\":{}}}"}, {"{\"c\":1}"}},
+        {"{\"$ref\":\"#/$defs/e\",\"$defs\":{\"e\":{\"oneOf\":[{\"$ref\":\"#/$defs/l\"},{\"$ref\":\"#/$defs/a\"}],\"discriminator\":{\"propertyName\":\"k\"}},"
+         "\"l\":{\"type\":\"object\",\"properties\":{\"k\":{\"const\":\"l\",\"default\":\"l\"},\"v\":{\"type\":\"integer\"}}},"
+         "\"a\":{\"type\":\"object\",\"properties\":{\"k\":{\"const\":\"a\",\"default\":\"a\"},\"x\":{\"oneOf\":[{\"$ref\":\"#/$defs/l\"},{\"$ref\":\"#/$defs/a\"}],\"discriminator\":{\"propertyName\":\"k\"}}}}}}",
+         {"{\"k\":\"l\",\"v\":1}", "{\"k\":\"a\",\"x\":{\"k\":\"a\",\"x\":{\"k\":\"l\"}}}"}, {"{\"v\":1}", "{}", "{\"k\":\"a\",\"x\":{}}", "{\"k\":\"l\",\"x\":{}}"}},
         {"true", {"{}", "[1,{\"a\":\"b\"}]", "\"x\"", "-1.5", "null"}, {"", "{", "[1,]", "{\"a\"}", "nul"}},
         {"{\"type\":\"string\",\"title\":\"t\",\"description\":\"d\",\"default\":1,\"x-y\":2}", {"\"\""}, {"1"}},
     };
@@ -94,20 +118,74 @@ static void test_table(void **state) {
     }
 }
 
+static void check_one(moa_matcher *m, const char *schema, const char *text, bool want) {
+    if (allows(m, text) != want) fail_msg("%s should %sallow %s", schema, want ? "" : "not ", text);
+}
+
 /* All integers near the bounds: exact for every digit. */
 static void test_integers(void **state) {
     (void)state;
-    static const int64_t edge[] = {-1001, -1000, -999, -100, -99, -12, -10, -9, -1, 0, 1, 5, 9, 10, 11, 19, 99, 100, 109, 1000, 1234};
-    enum { N = sizeof edge / sizeof *edge };
+    static const int64_t edge[] = {-1001, -1000, -999, -100, -99, -12, -10, -9, -1, 0, 1, 5, 9, 10, 11, 19, 99, 100, 109, 1000, 1234}, step[] = {1, 1, 2, 3, 4, 7, 10, 25, 60, 96, 100, 125};
+    enum { N = sizeof edge / sizeof *edge, STEPS = sizeof step / sizeof *step };
+    int n = 0;
     for (int i = 0; i < N; i++)
-        for (int k = i; k < N; k += 3) {
+        for (int k = i; k < N; k += 3, n++) {
             char schema[120], text[24];
-            snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld}", (long long)edge[i], (long long)edge[k]);
+            const int64_t by = step[n % STEPS];
+            snprintf(schema, sizeof schema, "{\"type\":\"integer\",\"minimum\":%lld,\"maximum\":%lld,\"multipleOf\":%lld}", (long long)edge[i], (long long)edge[k], (long long)by);
+            bool some = false;
+            for (int64_t v = edge[i]; v <= edge[k]; v++) some |= v % by == 0;
+            moa_grammar *g = NULL;
+            moa_err err = {0};
+            assert_int_equal(moa_grammar_from_schema(&g, schema, strlen(schema), "s", &err) >= 0, some); /* none between the bounds is told */
+            moa_grammar_free(g);
+            if (!some) continue;
             moa_matcher *m = matcher_of(schema, NULL);
             for (int64_t v = -1100; v <= 1300; v++) {
                 snprintf(text, sizeof text, "%lld", (long long)v);
-                if (allows(m, text) != (v >= edge[i] && v <= edge[k])) fail_msg("%s: %s", schema, text);
+                check_one(m, schema, text, v >= edge[i] && v <= edge[k] && v % by == 0);
             }
+            moa_matcher_free(m);
+        }
+}
+
+/* A number of thousandths in as many places as asked for. */
+static void spell(char out[32], int v, int places) {
+    static const int power[] = {1, 10, 100, 1000};
+    const int n = abs(v) / power[3 - places];
+    if (places) snprintf(out, 32, "%s%d.%0*d", v < 0 ? "-" : "", n / power[places], places, n % power[places]);
+    else snprintf(out, 32, "%s%d", v < 0 ? "-" : "", n);
+}
+
+/* The same with places behind the point, with open and closed bounds, in every spelling. */
+static void test_decimals(void **state) {
+    (void)state;
+    static const int edge[] = {-1250, -1000, -125, -1, 0, 1, 5, 999, 1000, 1001, 1250, 2500}, step[] = {0, 1, 0, 10, 250, 1000, 0, 1500, 300, 7};
+    enum { N = sizeof edge / sizeof *edge, STEPS = sizeof step / sizeof *step };
+    int n = 0;
+    for (int i = 0; i < N; i++)
+        for (int k = i + 1; k < N; k += 2, n++) {
+            char schema[200], lo[32], hi[32], by[32], text[32];
+            const int s = step[n % STEPS], most = s == 0 || s % 10 ? 3 : s % 100 ? 2 : s % 1000 ? 1 : 0;
+            const bool open_lo = n % 3 == 0, open_hi = n % 4 == 1;
+            spell(lo, edge[i], 3), spell(hi, edge[k], 3), spell(by, s, 3);
+            const int len = snprintf(schema, sizeof schema, "{\"type\":\"number\",\"%s\":%s,\"%s\":%s", open_lo ? "exclusiveMinimum" : "minimum", lo, open_hi ? "exclusiveMaximum" : "maximum", hi);
+            snprintf(schema + len, sizeof schema - (size_t)len, s ? ",\"multipleOf\":%s}" : "}", by);
+            bool some = s == 0;
+            for (int v = edge[i] + open_lo; v <= edge[k] - open_hi && s; v++) some |= v % s == 0;
+            if (!some) continue;
+            moa_matcher *m = matcher_of(schema, NULL);
+            for (int v = -1300; v <= 2600; v++) {
+                const bool in = v >= edge[i] + open_lo && v <= edge[k] - open_hi && (!s || v % s == 0);
+                static const int power[] = {1, 10, 100, 1000};
+                for (int places = 0; places <= 3; places++) {
+                    if (v % power[3 - places]) continue;
+                    spell(text, v, places);
+                    check_one(m, schema, text, in && places <= most);
+                }
+            }
+            check_one(m, schema, "-0", false);
+            check_one(m, schema, "-0.0", false);
             moa_matcher_free(m);
         }
 }
@@ -120,11 +198,16 @@ static void test_errors(void **state) {
         {"{\"anyOf\":[{\"type\":\"null\"},{\"if\":{}}]}", "s: #/anyOf/1/if"}, {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", "s: #/oneOf: branches 0 and 1"},
         {"{\"$ref\":\"other.json\"}", "s: #/$ref: 'other.json'"}, {"{\"$ref\":\"#/$defs/no\"}", "is not in the document"}, {"{\"$ref\":\"#\"}", "never comes to an end"},
         {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"properties\":{\"n\":{\"$ref\":\"#/$defs/t\"}},\"required\":[\"n\"]}}}", "never comes to an end"},
-        {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"items\":{\"contains\":{}}}}}", "s: #/$defs/t/items/contains"}, {"{\"allOf\":[{\"$ref\":\"#\"}]}", "round in a circle"},
-        {"{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", "s: #/maximum: no integer"}, {"{\"type\":\"number\",\"minimum\":5,\"exclusiveMaximum\":5}", "no number"}, {"{\"type\":\"integer\",\"multipleOf\":3}", "#/multipleOf"},
+        {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"items\":{\"contains\":{}}}}}", "s: #/$defs/t/items/contains"}, {"{\"allOf\":[{\"$ref\":\"#\"}]}", "never comes to an end"}, {"{\"allOf\":[{\"$ref\":\"#\"},{}]}", "round in a circle"},
+        {"{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", "s: #/maximum: no integer"}, {"{\"type\":\"number\",\"minimum\":5,\"exclusiveMaximum\":5}", "no number"}, {"{\"type\":\"integer\",\"multipleOf\":0}", "#/multipleOf: expected a number above 0"},
+        {"{\"multipleOf\":123457}", "#/multipleOf: 123457 is not supported"}, {"{\"multipleOf\":99991}", "#/multipleOf: needs 99991 states"}, {"{\"multipleOf\":7,\"minimum\":1,\"maximum\":6}", "no number"},
+        {"{\"type\":\"integer\",\"minimum\":1e18}", "#/minimum: no integer of at most 18 digits"}, {"{\"minLength\":1e300}", "#/minLength: 1e+300 is more"},
+        {"{\"additionalProperties\":true,\"minProperties\":2}", "#/minProperties: more than 1"}, {"{\"pattern\":\"^a{5}$\",\"maxLength\":3}", "#/maxLength: no string of that length"},
+        {"{\"pattern\":\"^(a{1000}b{1000}){9}a*$\",\"minLength\":2,\"maxLength\":50000}", "#/maxLength: together with"}, {"{\"pattern\":\"\\\\ud83d\"}", "#/pattern: at 0: half of a character"},
+        {"{\"oneOf\":[{\"properties\":{\"k\":{\"const\":1}}},{\"properties\":{\"k\":{\"const\":2}}}]}", "#/oneOf: branches 0 and 1"},
         {"{\"minLength\":4,\"maxLength\":3}", "#/maxLength: 3 is less"}, {"{\"minLength\":-1}", "#/minLength: expected a whole number"}, {"{\"pattern\":\"^a(?=b)\"}", "#/pattern: at 2: lookaround"},
         {"{\"pattern\":\"(a)\\\\1\"}", "back references"}, {"{\"pattern\":\"\\\\bx\"}", "word boundaries"}, {"{\"pattern\":\"(\"}", "never closed"}, {"{\"pattern\":\"a)\"}", "unexpected ')'"}, {"{\"pattern\":\"[z-a]\"}", "goes down"},
-        {"{\"pattern\":\"^a+$\",\"maxLength\":3}", "#/maxLength: together with pattern"}, {"{\"format\":\"iban\"}", "#/format: 'iban' is not supported; there are date"}, {"{\"enum\":[]}", "#/enum"},
+        {"{\"format\":\"iban\"}", "#/format: 'iban' is not supported; there are date"}, {"{\"enum\":[]}", "#/enum"},
         {"{\"enum\":[1],\"type\":\"string\"}", "#/enum: none"}, {"{\"enum\":[1],\"minimum\":2}", "#/minimum: together with enum"}, {"{\"properties\":{\"a\":{}},\"minProperties\":1}", "#/minProperties"},
         {"{\"required\":[\"b\"],\"additionalProperties\":false}", "#/required: 'b'"}, {"{\"allOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", "none in common"}, {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}", "#/pattern: two different"},
         {"{\"minItems\":2,\"maxItems\":1}", "#/minItems"}, {"{\"type\":[]}", "#/type"}, {"{\"const\":\"a\",\"const\":\"b\"}", "s:1:"},
@@ -192,7 +275,7 @@ static void draw(moa_buf *out, moa_matcher *m, const test_vocab *v, moa_rng *r) 
 static void one_schema(FILE *out, const json_t *c, const test_vocab *v, const moa_token_tree *tree, uint64_t seed) {
     json_t *e;
     size_t i;
-    char *schema = json_dumps(json_object_get(c, "schema"), JSON_COMPACT);
+    char *schema = json_dumps(json_object_get(c, "schema"), JSON_COMPACT | JSON_REAL_PRECISION(15));
     moa_matcher *m = matcher_of(schema, tree);
     json_array_foreach(json_object_get(c, "yes"), i, e)
         if (!allows(m, json_string_value(e))) fail_msg("%s\nshould allow %s", schema, json_string_value(e));
@@ -254,7 +337,7 @@ static void test_random_schemas(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table), cmocka_unit_test(test_integers), cmocka_unit_test(test_errors), cmocka_unit_test(test_explosion),
+        cmocka_unit_test(test_table), cmocka_unit_test(test_integers), cmocka_unit_test(test_decimals), cmocka_unit_test(test_errors), cmocka_unit_test(test_explosion),
         cmocka_unit_test(test_random_schemas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
