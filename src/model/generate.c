@@ -210,7 +210,6 @@ static void finish(run *r, job *j, moa_stop why) {
     const bool tell = j->out.text && why != MOA_STOP_CANCELED;
     if (j->out.text) {
         moa_stream_end(&j->out);
-        j->out.n_stop = 0; /* nothing is held back any more */
         show(r, j);
         fill_result(r, j, why);
     }

@@ -51,6 +51,7 @@ int moa_stream_add(moa_stream *s, const char *bytes, size_t n, moa_err *err) {
 }
 
 size_t moa_stream_ready(const moa_stream *s) {
+    if (s->ended) return s->len;
     size_t hold = 0; /* longest end of the text that is the beginning of a stop string */
     for (int i = 0; !s->stopped && i < s->n_stop; i++) {
         size_t k = strlen(s->stop[i]) - 1;
@@ -65,4 +66,5 @@ size_t moa_stream_ready(const moa_stream *s) {
 void moa_stream_end(moa_stream *s) {
     s->len = moa_utf8_ready(s->text, s->len);
     s->text[s->len] = 0;
+    s->ended = true;
 }

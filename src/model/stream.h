@@ -12,6 +12,7 @@ typedef struct moa_stream {
     const char *const *stop; /* borrowed, none empty */
     int n_stop;
     bool stopped;            /* a stop string was found; text ends before it */
+    bool ended;              /* no more will come */
 } moa_stream;
 
 int moa_stream_init(moa_stream *s, const char *const *stop, int n_stop, moa_err *err);
@@ -19,7 +20,7 @@ void moa_stream_deinit(moa_stream *s);
 int moa_stream_add(moa_stream *s, const char *bytes, size_t n, moa_err *err);
 /* How far the text may be shown: whole characters that no later token can turn into a stop string. */
 size_t moa_stream_ready(const moa_stream *s);
-/* No more will come: an unfinished character at the end is dropped. */
+/* No more will come: an unfinished character at the end is dropped, all that is left may be shown. */
 void moa_stream_end(moa_stream *s);
 
 #endif
