@@ -139,7 +139,7 @@ int moa_mix_spec_set(moa_mix_spec *s, const char *key, const char *value, moa_er
 static int parse_params(moa_mix_spec *s, char *text, moa_err *err) {
     char given[MAX_PARAM][40];
     int n = 0;
-    for (char *next; text && *text; text = next) {
+    for (char *next; text; text = next) {
         next = strchr(text, ',');
         if (next) *next++ = 0;
         char *eq = strchr(text, '=');

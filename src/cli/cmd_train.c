@@ -22,8 +22,8 @@ static const moa_opt opts[] = {
 static int run(int argc, char **argv);
 const moa_command moa_command_train = {
     .name = "train", .usage = "RECIPE.yaml [--resume] [--threads N] [--out DIR]", .help = "train a model by a recipe",
-    .more = "The run folder gets checkpoints, log.jsonl, loss.svg and models. Ctrl-C (or a terminal that closes) stops after the\n"
-            "step in work; --resume goes on and gives the same bits as a run that never stopped. On a machine with other work,\n"
+    .more = "The run folder gets checkpoints, log.jsonl, loss.svg and models. Ctrl-C (or a terminal or a pipe that closes) stops\n"
+            "after the step in work; --resume goes on and gives the same bits as a run that never stopped. On a machine with other work,\n"
             "OMP_WAIT_POLICY=passive in the environment keeps threads from spinning while they wait for each other.",
     .opts = opts, .run = run,
 };
@@ -34,12 +34,14 @@ static void on_signal(int sig) {
     stop_flag = 1;
 }
 
-/* One Ctrl-C asks, a second one kills; a terminal that closes asks too, unless nohup said that it does not matter. A file beyond the
+/* One Ctrl-C asks, a second one kills; a terminal that closes asks too, unless nohup said that it does not matter, and so does a reader of
+ * the progress that goes away (every further line meets the closed pipe, so that one is asked and no more). A file beyond the
  * size limit is an error to report, not a signal to die of. */
 static void catch_signals(void) {
-    struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, ignore = {.sa_handler = SIG_IGN}, hup;
+    struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, again = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN}, hup;
     sigaction(SIGINT, &ask, NULL);
     sigaction(SIGTERM, &ask, NULL);
+    sigaction(SIGPIPE, &again, NULL);
     if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN) sigaction(SIGHUP, &ask, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);
 }

@@ -5,6 +5,7 @@
 
 #include "base/nearest.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 static void help(FILE *f) {
@@ -30,7 +31,15 @@ static int unknown(const char *name) {
     return 2;
 }
 
+/* Whoever closed one of the first three (>&-) must not find a journal or a model under its number: what is printed would be written into
+ * it. They are opened the wrong way round, so that to use them still fails. */
+static void hold_standard_files(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0) return;
+}
+
 int main(int argc, char **argv) {
+    hold_standard_files();
     moa_cli_polite_threads(argv);
     if (argc < 2) return help(stderr), 2;
     const char *name = argv[1];

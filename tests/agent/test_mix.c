@@ -50,7 +50,7 @@ static void test_parameters(void **state) {
     static const char *const bad[] = {"self-moa:n=0", "self-moa:n=1.5", "self-moa:n=", "self-moa:n", "self-moa:layers=2", "single:n=3",
                                       "vote:aggregator=x", "vote:aggregate-temperature=1", "moa:proposers=a++b", "moa:temperature=nan",
                                       "self-moa:tempreature=1", "self-moa-seq:window=1", "self-moa:n=2,n=3", "self-moa:max-tokens=2,n=3,max_tokens=2",
-                                      "moa:proposer=a,proposer=b", "self-moa:,n=2"};
+                                      "moa:proposer=a,proposer=b", "self-moa:,n=2", "self-moa:n=2,", "self-moa:"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         moa_err err = {0};
         assert_int_equal(moa_mix_spec_parse(&s, bad[i], &err), MOA_EUSAGE);

@@ -129,6 +129,36 @@ static void test_finished(void **state) {
     assert_says("--resume writes the model again");
 }
 
+/* Whoever read the progress is gone (| head -1): as if Ctrl-C had been pressed, though nobody hears of it. */
+static void test_closed_pipe(void **state) {
+    (void)state;
+    const char *moa = program();
+    char text[1 << 16] = "";
+    size_t n = 0;
+    int p[2];
+    write_recipe("1000000");
+    assert_int_equal(pipe(p), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGPIPE, SIG_DFL);
+        dup2(p[1], 2);
+        close(p[0]);
+        close(p[1]);
+        execl(moa, "moa", "train", recipe, "--out", out, "--threads", "1", "--fresh", (char *)NULL);
+        _exit(127);
+    }
+    close(p[1]);
+    for (ssize_t k = 1; k > 0 && n + 1 < sizeof text && !strstr(text, "weights"); text[n] = 0)
+        if ((k = read(p[0], text + n, sizeof text - 1 - n)) > 0) n += (size_t)k;
+    close(p[0]);
+    assert_int_equal(wait_code(pid), 1);
+    const pid_t next = start(moa, "--resume");
+    wait_for_begin(next);
+    kill(next, SIGINT);
+    assert_int_equal(wait_code(next), 1);
+    assert_says("going on after step");
+}
+
 static int setup(void **state) {
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/moa-test-XXXXXX");
@@ -147,6 +177,6 @@ static int teardown(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_interrupt), cmocka_unit_test(test_kill), cmocka_unit_test(test_finished)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_interrupt), cmocka_unit_test(test_kill), cmocka_unit_test(test_finished), cmocka_unit_test(test_closed_pipe)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

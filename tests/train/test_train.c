@@ -364,6 +364,46 @@ static void test_init(void **state) {
     assert_true(p.first < 4 && fabs(p.first - q.first) < 1e-6); /* a new model begins at ln 300 = 5.7 */
 }
 
+static const moa_tensor *weights_of(const moa_model *m, const char *name) {
+    for (int i = 0; i < m->n_param; i++)
+        if (!strcmp(m->param[i]->name, name)) return m->param[i];
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+/* The bundled model's architecture: norms of q and k, heads wider than their part of d_model, another rotation. It learns, its norms too, goes on
+ * bit for bit, and the file has the shape that was asked for. */
+static void test_qwen3(void **state) {
+    (void)state;
+    static const char recipe[] =
+        "name: t\nmodel: {arch: qwen3, n_layer: 1, d_model: 32, n_head: 2, n_kv: 1, head_dim: 32, d_ff: 64, n_ctx: 256, rope_base: 100000}\n"
+        "tokenizer: {n_vocab: 300, items: 100}\noutput: {type: F32}\n"
+        "stages: [{name: a, steps: 30, batch_tokens: 1024, seq_len: 256, lr: 2e-2, optimizer: muon, " TRAIN_DATA "}]\n";
+    train_probe p = {0}, q = {.stop_at = 11}, r = {0};
+    moa_model *m = NULL;
+    moa_err err = {0};
+    train_ok("qwen3", recipe, false, &p);
+    assert_true(p.last < 0.9 * p.first);
+    assert_int_equal(train_in("qwen3-cut", recipe, &q, false, 1, &err), MOA_ECANCELED);
+    train_ok("qwen3-cut", recipe, true, &r);
+    train_same_file("qwen3", "qwen3-cut", "t.gguf");
+    train_same_log("qwen3", "qwen3-cut");
+    if (moa_model_open(&m, train_path("qwen3", "t.gguf"), &err) < 0) fail_msg("%s", err.text);
+    assert_string_equal(m->arch->name, "qwen3");
+    assert_int_equal(m->h.head_dim, 32);
+    assert_true(m->h.rope_base == 100000);
+    static const char *const norms[] = {"blk.0.attn_q_norm.weight", "blk.0.attn_k_norm.weight"};
+    for (int i = 0; i < 2; i++) {
+        const moa_tensor *t = weights_of(m, norms[i]);
+        const float *w = t->data;
+        float moved = 0;
+        assert_int_equal(moa_tensor_count(t), 32);
+        for (int k = 0; k < 32; k++) moved = fmaxf(moved, fabsf(w[k] - 1)); /* they begin as ones */
+        assert_true(moved > 1e-3f);
+    }
+    moa_model_close(m);
+}
+
 /* Weights that are not finite: no step is done, after MOA_SKIPS_MAX the run says so, and they are in no checkpoint. */
 static void test_not_finite(void **state) {
     (void)state;
@@ -394,7 +434,7 @@ int main(void) {
         cmocka_unit_test(test_sample_resumes), cmocka_unit_test(test_init),       cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_full_log),     cmocka_unit_test(test_finished),     cmocka_unit_test(test_no_room_for_the_model),
         cmocka_unit_test(test_one_at_a_time), cmocka_unit_test(test_leftovers),   cmocka_unit_test(test_missing_source),
-        cmocka_unit_test(test_dtype_note),
+        cmocka_unit_test(test_dtype_note),   cmocka_unit_test(test_qwen3),
     };
     return cmocka_run_group_tests(tests, train_setup, train_teardown);
 }
