@@ -4,6 +4,8 @@
  * sum (online softmax: Milakov and Gimelshein 2018, as in FlashAttention). Block borders lie at fixed positions, so the
  * order of every sum depends on the row's position alone: not on the batch, the chunks of a prefill, or the threads.
  * A head's sink is a score before all others that has no value: the running maximum and sum begin with it.
+ * Values that lie inside the keys (absorbed latent attention) are turned into the layout of values block by block, in scratch: a
+ * sixteenth of the work of 16 heads, and half of the cache.
  *
  * Work is cut into (key head) x (up to 16 query heads that share it) x (up to 8 neighbouring rows) after rows have been sorted by
  * block list. Within an item the loop over blocks is outside and the loop over rows inside: rows that share a prefix (samples of
@@ -22,8 +24,12 @@ static int heads_of(const moa_hparams *h) {
     return n_q < HEADS ? n_q : HEADS;
 }
 
+/* Maximum and sum a row and head; one block of scores; values that are turned, on a line of their own. */
+static size_t small_floats(int heads) { return ((size_t)heads * (2 * GROUP + B) + 15) / 16 * 16; }
+
 size_t moa_attend_scratch(const moa_hparams *h) {
-    return ((size_t)heads_of(h) * (2 * GROUP + B) + 15) / 16 * 16; /* maximum and sum a row and head; one block of scores */
+    const moa_kv_shape s = moa_kv_shape_of(h);
+    return small_floats(heads_of(h)) + (s.inside ? ((size_t)s.value * B + 15) / 16 * 16 : 0);
 }
 
 /* < 0: row a goes before row b. */
@@ -75,9 +81,34 @@ static void store(const void *args, int64_t g0, int64_t g1, int thread) {
         const int64_t pos = j->r->pos[i], t = pos % B;
         char *kb = moa_kv_at(kv, j->layer, block_of(j, i, pos / B)), *vb = kb + kv->key_bytes;
         for (int64_t c = g0 * key; c < g1 * key; c++) put(kb, kv->type, c * B + t, j->k[i * n_kv * key + c]); /* [head][key][32] */
-        for (int64_t g = g0; g < g1; g++) /* [head][32][value] */
+        for (int64_t g = g0; g < g1 && !kv->shape.inside; g++) /* [head][32][value] */
             for (int64_t d = 0; d < value; d++) put(vb, kv->type, (g * B + t) * value + d, j->v[(i * n_kv + g) * value + d]);
     }
+}
+
+/* dst [32][value] of the first numbers of keys [key][32]. In strips, so that both sides stay in cache. */
+#define TURN(NAME, type)                                                                                                         \
+    static void NAME(type *restrict dst, const type *restrict keys, int value) {                                                 \
+        for (int d0 = 0; d0 < value; d0 += 16) {                                                                                 \
+            const int n = value - d0 < 16 ? value - d0 : 16;                                                                     \
+            for (int t = 0; t < B; t++)                                                                                          \
+                for (int d = 0; d < n; d++) dst[t * value + d0 + d] = keys[(d0 + d) * B + t];                                    \
+        }                                                                                                                        \
+    }
+TURN(turn_f32, float)
+TURN(turn_f16, uint16_t)
+
+/* The values of a head in the layout of values; *turned is whose they are in buf. */
+static const char *values_of(const job *j, const char *keys, int64_t g, float *buf, const char **turned) {
+    const moa_kv *kv = j->r->kv;
+    const int value = kv->shape.value;
+    if (!kv->shape.inside) return keys + kv->key_bytes + (size_t)(g * value * B) * kv->elem;
+    const char *head = keys + (size_t)(g * kv->shape.key * B) * kv->elem;
+    if (*turned == head) return (const char *)buf; /* rows that share blocks are neighbours */
+    *turned = head;
+    if (kv->type == MOA_F16) turn_f16((uint16_t *)buf, (const uint16_t *)(const void *)head, value);
+    else turn_f32(buf, (const float *)(const void *)head, value);
+    return (const char *)buf;
 }
 
 /* cap tanh(s / cap) = cap (1 - 2 / (e^(2 s / cap) + 1)) */
@@ -134,8 +165,8 @@ static void begin_rows(const job *j, const item *it, const int32_t *row, int n, 
 static void attend_group(const job *j, const item *it, int first, int n, float *scratch) {
     const moa_kv *kv = j->r->kv;
     const int64_t key = kv->shape.key, value = kv->shape.value;
-    const size_t key_head = (size_t)(key * B) * kv->elem, value_head = (size_t)(value * B) * kv->elem;
-    float *max = scratch, *sum = max + GROUP * it->n, *s = sum + GROUP * it->n;
+    float *max = scratch, *sum = max + GROUP * it->n, *s = sum + GROUP * it->n, *buf = scratch + small_floats(j->n_q < HEADS ? j->n_q : HEADS);
+    const char *turned = NULL;
     const int32_t *row = j->r->order + first;
     int from = INT32_MAX, last = 0;
     begin_rows(j, it, row, n, max, sum);
@@ -148,8 +179,8 @@ static void attend_group(const job *j, const item *it, int first, int n, float *
         for (int i = 0; i < n; i++) {
             const int pos = j->r->pos[row[i]], start = start_of(j, pos);
             if (b > pos / B || b < start / B) continue;
-            const char *k = moa_kv_at(kv, j->layer, block_of(j, row[i], b)) + (size_t)it->g * key_head;
-            const char *v = k - (size_t)it->g * key_head + kv->key_bytes + (size_t)it->g * value_head;
+            const char *keys = moa_kv_at(kv, j->layer, block_of(j, row[i], b)), *k = keys + (size_t)(it->g * key * B) * kv->elem;
+            const char *v = values_of(j, keys, it->g, buf, &turned);
             const int64_t head = row[i] * (int64_t)j->n_head + it->head;
             attend_block(j, it->n, max + i * it->n, sum + i * it->n, s, j->out + head * value, j->q + head * key, k, v,
                          start > b * B ? start - b * B : 0, pos - b * B + 1 < B ? pos - b * B + 1 : B);

@@ -49,7 +49,7 @@ int moa_kv_init(moa_kv *kv, const moa_model *m, moa_dtype type, int n_block, int
                    .elem = type == MOA_F16 ? 2 : 4};
     const size_t each = (size_t)kv->shape.n_kv * MOA_KV_BLOCK * kv->elem;
     kv->key_bytes = each * (size_t)kv->shape.key;
-    kv->layer_bytes = kv->key_bytes + each * (size_t)kv->shape.value;
+    kv->layer_bytes = kv->key_bytes + (kv->shape.inside ? 0 : each * (size_t)kv->shape.value);
     kv->layer = calloc((size_t)m->h.n_layer, sizeof *kv->layer);
     kv->seq = calloc((size_t)n_seq, sizeof *kv->seq);
     if (!kv->layer || !kv->seq) return moa_fail(err, MOA_ENOMEM, "KV cache: no memory for the tables of %d sequences", n_seq);

@@ -17,7 +17,7 @@ typedef struct moa_kv_store {
     int n_layer;
     size_t block_bytes;       /* of one block: keys and values of its layers */
     size_t bytes;             /* of the whole store: address space, not yet memory */
-    char *data;               /* [n_block][n_layer]: keys [n_kv][key][32], then values [n_kv][32][value] */
+    char *data;               /* [n_block][n_layer]: keys [n_kv][key][32], then values [n_kv][32][value] unless inside */
     int32_t *ref;             /* [n_block] holders */
     int32_t *spare;           /* [n_block] stack of free blocks */
     int n_spare, least_spare; /* least_spare: ever; blocks beyond it have never been touched */
@@ -62,7 +62,7 @@ bool moa_kv_reaches(const moa_kv *kv, int seq, int64_t len);
 void moa_kv_fork(moa_kv *kv, int to, int from, int64_t len);     /* reaches(from, len) */
 void moa_kv_truncate(moa_kv *kv, int seq, int64_t len);          /* reaches(seq, len), or len 0: releases blocks beyond len */
 
-/* Keys of all heads of a block in a layer; its values follow after key_bytes. */
+/* Keys of all heads of a block in a layer; values that are not inside them follow after key_bytes. */
 static inline char *moa_kv_at(const moa_kv *kv, int layer, int block) {
     const moa_kv_store *s = &kv->store[kv->layer[layer].store];
     return s->data + (size_t)block * s->block_bytes + (size_t)kv->layer[layer].index * kv->layer_bytes;

@@ -4,8 +4,8 @@
  * where p_h is the rotated part of the head's query and q_h the rest. The same two ways as in the paper:
  *     expanded    K_h c and V_h c are made once a position and cached: n_head keys and values. Ordinary products: this is what
  *                 trains, and what a file with attn_kv_b gets.
- *     absorbed    q_h . K_h c = (K_h^T q_h) . c and o_h = V_h (sum of a c): the cache holds c and r alone, for all heads. Files
- *                 with attn_k_b (K_h^T) and attn_v_b (V_h).
+ *     absorbed    q_h . K_h c = (K_h^T q_h) . c and o_h = V_h (sum of a c): the cache holds c and r alone, once for all heads: c is
+ *                 both the first part of the key and the value. Files with attn_k_b (K_h^T) and attn_v_b (V_h).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/latent.h"
 

@@ -124,8 +124,9 @@ int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_e
 int moa_hparams_check(moa_hparams *h, moa_err *err);
 void moa_hparams_put(moa_gguf_out *o, const moa_arch *a, const moa_hparams *h);
 
-/* What attention computes on and the KV cache holds: of latent attention in its absorbed form, one head of latents. */
-typedef struct moa_kv_shape { int n_kv, key, value; } moa_kv_shape;
+/* What attention computes on and the KV cache holds: of latent attention in its absorbed form, one head of latents, whose values are
+ * the first numbers of its keys and are not kept twice. */
+typedef struct moa_kv_shape { int n_kv, key, value; bool inside; } moa_kv_shape;
 static inline moa_kv_shape moa_kv_shape_of(const moa_hparams *h) {
     if (h->kv_rank && h->absorbed) return (moa_kv_shape){1, h->kv_rank + h->n_rot, h->kv_rank};
     return (moa_kv_shape){h->n_kv, h->head_dim, h->d_value ? h->d_value : h->head_dim};
@@ -133,7 +134,7 @@ static inline moa_kv_shape moa_kv_shape_of(const moa_hparams *h) {
 /* Numbers that the cache holds for one position of all layers that see everything; layers with a window hold at most it. */
 static inline int64_t moa_kv_numbers(const moa_hparams *h) {
     const moa_kv_shape s = moa_kv_shape_of(h);
-    return (int64_t)h->n_layer * s.n_kv * (s.key + s.value);
+    return (int64_t)h->n_layer * s.n_kv * (s.key + (s.inside ? 0 : s.value));
 }
 /* Positions that layer i sees; 0: all before it. */
 static inline int moa_layer_window(const moa_hparams *h, int i) {

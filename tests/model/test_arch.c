@@ -76,6 +76,44 @@ static void test_steps(void **state) {
     }
 }
 
+/* Absorbed latent attention keeps one vector a position and layer, the latent with the rotated part; halves of it in f16. */
+static void test_latents_once(void **state) {
+    (void)state;
+    int n = 0;
+    for (int i = 0; i < ref_n(); i++) {
+        const ref_case *c = ref_at(i);
+        moa_model *m = NULL;
+        moa_session *s = NULL;
+        moa_err err = {0};
+        char path[PATH_MAX];
+        ref_path(path, sizeof path, c->name, ".gguf");
+        OK(moa_model_open(&m, path, &err));
+        for (int half = 0; m->h.absorbed && half < 2; half++) {
+            moa_session_cfg cfg = moa_session_defaults();
+            cfg.kv_type = half ? MOA_F16 : MOA_F32;
+            OK(moa_session_new(&s, m, &cfg, &err));
+            moa_row *row = calloc((size_t)c->n, sizeof *row);
+            for (int k = 0, seq = moa_seq_new(s, &err); k < c->n; k++) row[k] = (moa_row){seq, c->ids[k], false};
+            OK(moa_session_step(s, row, c->n, &err));
+            const int64_t each = (int64_t)m->h.n_layer * (m->h.kv_rank + m->h.n_rot);
+            const int blocks = (c->n + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK;
+            assert_int_equal(moa_kv_numbers(&m->h), each);
+            assert_int_equal(moa_session_kv_bytes(s), (size_t)(blocks * MOA_KV_BLOCK * each * (half ? 2 : 4)));
+            free(row);
+            moa_session_free(s);
+            cfg.exact = true, cfg.n_ctx = c->n_ctx;
+            float *got = logits_of(m, c->ids, c->n, 5, cfg);
+            const double d = max_difference(got, c->want, (size_t)c->n * (size_t)c->cols);
+            printf("   %-20s KV in %s: %lld numbers a position, largest difference %.2e\n", c->name, half ? "f16" : "f32", (long long)each, d);
+            assert_true(d <= (half ? 0.02 : exact_tolerance));
+            free(got);
+            n++;
+        }
+        moa_model_close(m);
+    }
+    assert_true(n > 0);
+}
+
 /* NAME.q8 has NAME.f32's weights as Q8_0: exact against what the blocks stand for, near to what they came from. */
 static void test_q8(void **state) {
     (void)state;
@@ -121,6 +159,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_architectures, ref_or_skip),
         cmocka_unit_test_setup(test_steps, ref_or_skip),
+        cmocka_unit_test_setup(test_latents_once, ref_or_skip),
         cmocka_unit_test_setup(test_q8, ref_or_skip),
         cmocka_unit_test_setup(test_recorded, ref_or_skip),
     };
