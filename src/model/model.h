@@ -128,8 +128,8 @@ void moa_hparams_put(moa_gguf_out *o, const moa_arch *a, const moa_hparams *h);
  * the first numbers of its keys and are not kept twice. */
 typedef struct moa_kv_shape { int n_kv, key, value; bool inside; } moa_kv_shape;
 static inline moa_kv_shape moa_kv_shape_of(const moa_hparams *h) {
-    if (h->kv_rank && h->absorbed) return (moa_kv_shape){1, h->kv_rank + h->n_rot, h->kv_rank};
-    return (moa_kv_shape){h->n_kv, h->head_dim, h->d_value ? h->d_value : h->head_dim};
+    if (h->kv_rank && h->absorbed) return (moa_kv_shape){1, h->kv_rank + h->n_rot, h->kv_rank, true};
+    return (moa_kv_shape){h->n_kv, h->head_dim, h->d_value ? h->d_value : h->head_dim, false};
 }
 /* Numbers that the cache holds for one position of all layers that see everything; layers with a window hold at most it. */
 static inline int64_t moa_kv_numbers(const moa_hparams *h) {
