@@ -88,7 +88,7 @@ void moa_session_free(moa_session *s);
 
 /* Sequences are small integers. A fork shares the first n_keep positions (<= length) and costs nothing until it writes. Where a model's
  * sliding windows have left what position n_keep sees, a fork is MOA_ELIMIT, and a truncate leaves nothing. */
-int moa_seq_new(moa_session *s, moa_err *err); /* id or MOA_ELIMIT */
+int moa_seq_new(moa_session *s, moa_err *err); /* id or MOA_ELIMIT; of two lists of rope factors (Phi-3) it takes the one for n_ctx */
 int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err);
 void moa_seq_free(moa_session *s, int seq);
 int64_t moa_seq_len(const moa_session *s, int seq);

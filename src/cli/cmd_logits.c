@@ -56,7 +56,7 @@ static void show_best(const float *l, int n_vocab, int64_t row) {
 }
 
 static int emit(moa_session *s, const moa_ids *ids, int batch, const char *out, moa_err *err) {
-    const int n_vocab = moa_session_model(s)->h.n_vocab, seq = moa_seq_new(s, err);
+    const int n_vocab = moa_session_model(s)->h.n_vocab, seq = moa_seq_begin(s, ids->n, err);
     moa_writer *w = NULL;
     if (seq < 0) return seq;
     if (out) MOA_TRY(moa_writer_open(&w, out, err));

@@ -61,7 +61,7 @@ void hf_put_f32(hf_model *m, const char *key, double v) {
     moa_gguf_put_f32(m->keys, key_of(k, sizeof k, m, key), (float)v);
 }
 
-static void put_bool(hf_model *m, const char *key, bool v) {
+void hf_put_bool(hf_model *m, const char *key, bool v) {
     char k[96];
     moa_gguf_put_bool(m->keys, key_of(k, sizeof k, m, key), v);
 }
@@ -76,7 +76,7 @@ static int field(hf_model *m, const hf_field *f, moa_err *err) {
     int n;
     if (!hf_get(m, f->from) && f->dflt == MAY) return 0;
     if (f->kind == 'b') {
-        put_bool(m, f->to, truth(m, f->from, f->dflt > 0));
+        hf_put_bool(m, f->to, truth(m, f->from, f->dflt > 0));
     } else if (f->kind == 'u') {
         MOA_TRY(hf_count(&n, m, f->from, isnan(f->dflt) ? -1 : (int)(f->dflt > 0 ? f->dflt : 0), err));
         hf_put_u32(m, f->to, (uint32_t)n);
@@ -159,13 +159,13 @@ static int qwen_moe(hf_model *m, moa_err *err) {
     if (json_array_size(hf_get(m, "mlp_only_layers")))
         return moa_fail(err, MOA_EUNSUPPORTED, "%s: mlp_only_layers has %zu entries, only models with experts in each layer can be run",
                         m->config_path, json_array_size(hf_get(m, "mlp_only_layers")));
-    put_bool(m, "expert_weights_norm", truth(m, "norm_topk_prob", false));
+    hf_put_bool(m, "expert_weights_norm", truth(m, "norm_topk_prob", false));
     return experts(m, "num_experts", "moe_intermediate_size", err);
 }
 
 static int olmoe(hf_model *m, moa_err *err) {
     if (hf_get(m, "clip_qkv")) return moa_fail(err, MOA_EUNSUPPORTED, "%s: clip_qkv is set, only null can be run", m->config_path);
-    put_bool(m, "expert_weights_norm", truth(m, "norm_topk_prob", false));
+    hf_put_bool(m, "expert_weights_norm", truth(m, "norm_topk_prob", false));
     return experts(m, "num_experts", "intermediate_size", err);
 }
 
@@ -198,7 +198,7 @@ static int deepseek(hf_model *m, moa_err *err) {
     hf_put_u32(m, "attention.value_length", (uint32_t)value);
     if (q_rank) hf_put_u32(m, "attention.q_lora_rank", (uint32_t)q_rank);
     hf_put_u32(m, "expert_gating_func", sigmoid ? 2 : 1);
-    put_bool(m, "expert_weights_norm", truth(m, "norm_topk_prob", sigmoid));
+    hf_put_bool(m, "expert_weights_norm", truth(m, "norm_topk_prob", sigmoid));
     const json_t *method = hf_get(m, "topk_method");
     if (n_group > 1 && !(json_is_string(method) && strcmp(json_string_value(method), "greedy") == 0)) {
         int chosen;
@@ -216,7 +216,7 @@ static int gpt_oss(hf_model *m, moa_err *err) {
 }
 
 static int bert(hf_model *m, moa_err *err) {
-    put_bool(m, "attention.causal", false);
+    hf_put_bool(m, "attention.causal", false);
     const json_t *kind = hf_get(m, "position_embedding_type");
     if (kind && (!json_is_string(kind) || strcmp(json_string_value(kind), "absolute") != 0))
         return moa_fail(err, MOA_EUNSUPPORTED, "%s: position_embedding_type is not 'absolute'", m->config_path);
@@ -231,7 +231,7 @@ static int nomic(hf_model *m, moa_err *err) {
     double base;
     MOA_TRY(hf_num(&base, m, "rotary_emb_base", 10000, err));
     hf_put_f32(m, "rope.freq_base", base);
-    put_bool(m, "attention.causal", false);
+    hf_put_bool(m, "attention.causal", false);
     return 0;
 }
 

@@ -94,6 +94,7 @@ int hf_config_read(hf_model *m, moa_err *err);
 /* Keys with the architecture's name before them. */
 void hf_put_u32(hf_model *m, const char *key, uint32_t v);
 void hf_put_f32(hf_model *m, const char *key, double v);
+void hf_put_bool(hf_model *m, const char *key, bool v);
 int hf_num(double *out, const hf_model *m, const char *key, double dflt, moa_err *err); /* null counts as absent */
 int hf_count(int *out, const hf_model *m, const char *key, int dflt, moa_err *err);     /* 0 to 2^24; dflt < 0: needed */
 const json_t *hf_get(const hf_model *m, const char *key); /* of the text part, NULL when absent or null */

@@ -68,6 +68,17 @@ static int llama3(const rope *r) {
     return hf_add_values(r->m, "rope_freqs.weight", v, r->n_rot / 2, r->err);
 }
 
+/* YaRN's ramp runs between whole dimensions unless "truncate" is false, which GGUF has no key for: gpt-oss' files are taken to be so,
+ * all others to be whole (Hugging Face transformers, modeling_rope_utils; model.py of openai/gpt-oss). What differs is said by moa's own key. */
+static int ramp(const rope *r) {
+    const json_t *v = json_object_get(r->o, "truncate");
+    if (v && !json_is_boolean(v))
+        return moa_fail(r->err, MOA_EFORMAT, "%s: rope scaling: 'truncate' is neither true nor false", r->m->config_path);
+    const bool whole = !json_is_false(v), usual = strcmp(r->m->type->arch, "gpt-oss") != 0;
+    if (whole != usual) hf_put_bool(r->m, "rope.scaling.yarn_truncate", whole);
+    return 0;
+}
+
 /* Peng et al. 2023. The magnitude is 1 + 0.1 ln(factor) times GGUF's attn_factor; DeepSeek instead gives mscale and
  * mscale_all_dim, whose effects on the rotated parts cancel when they are equal, and the second scales all scores. */
 static int yarn(const rope *r) {
@@ -81,6 +92,7 @@ static int yarn(const rope *r) {
     MOA_TRY(number(&magnitude, r, "attention_factor", -1));
     put_type(r, "yarn", factor);
     hf_put_u32(r->m, "rope.scaling.original_context_length", (uint32_t)orig);
+    MOA_TRY(ramp(r));
     if (fast != 32) hf_put_f32(r->m, "rope.scaling.yarn_beta_fast", fast);
     if (slow != 1) hf_put_f32(r->m, "rope.scaling.yarn_beta_slow", slow);
     if (all > 0) {

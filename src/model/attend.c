@@ -206,10 +206,11 @@ moa_tensor *moa_attend_paged(moa_exec *x, void *ctx, const moa_model *m, int lay
     const moa_attend_rows *r = ctx;
     const moa_kv_shape *shape = &r->kv->shape;
     const moa_layer *l = &m->layer[layer];
+    const moa_tensor *sinks = moa_weight_at(x, &l->sinks);
     const int n_head = m->h.n_head, n_q = n_head / shape->n_kv;
     moa_tensor *out = moa_new_tensor(x, MOA_F32, 2, (int64_t[]){moa_rows(q), (int64_t)n_head * shape->value});
     if (!out) return NULL;
-    const job j = {.r = r, .kern = x->k, .q = q->data, .k = k->data, .v = v->data, .out = out->data, .sink = l->sinks ? l->sinks->data : NULL,
+    const job j = {.r = r, .kern = x->k, .q = q->data, .k = k->data, .v = v->data, .out = out->data, .sink = sinks ? sinks->data : NULL,
                    .n = (int)moa_rows(q), .layer = layer, .store = r->kv->layer[layer].store, .n_head = n_head, .n_q = n_q,
                    .window = l->window, .scale = moa_attention_scale(&m->h), .cap = m->h.attn_cap};
     const double wide = (double)(shape->key + shape->value);

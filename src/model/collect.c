@@ -191,7 +191,7 @@ int moa_collect_fits(moa_imatrix *im, const moa_model *m, const char *text, size
 typedef struct run { collector c; moa_chunks chunks; moa_session *s; int32_t *token; moa_row *row; const moa_collect_cfg *cfg; } run;
 
 static int run_chunk(run *r, int chunk, moa_err *err) {
-    const int n_tok = moa_chunk_tokens(r->token, &r->chunks, chunk), seq = moa_seq_new(r->s, err);
+    const int n_tok = moa_chunk_tokens(r->token, &r->chunks, chunk), seq = moa_seq_begin(r->s, n_tok, err);
     int rc = seq < 0 ? seq : 0;
     for (int at = 0; rc >= 0 && at < n_tok; at += ROWS) {
         const int n = n_tok - at < ROWS ? n_tok - at : ROWS;

@@ -211,7 +211,7 @@ static int decode_all(moa_embedder *e, float *out, const moa_ids *text, int n_te
         const int64_t first_at = at;
         int n = 0;
         for (; n < e->n_batch && t < n_text; n++) {
-            if (!at && (seq = moa_seq_new(e->s, err)) < 0) return seq;
+            if (!at && (seq = moa_seq_begin(e->s, text[t].n, err)) < 0) return seq;
             e->row[n] = (moa_row){seq, text[t].v[at], pooled(e, at, text[t].n)};
             e->row_text[n] = t;
             if (++at == text[t].n) t++, at = 0;

@@ -151,10 +151,7 @@ static moa_tensor *gelu(moa_exec *x, moa_tensor *in) {
 /* ---- the graph ---- */
 
 static moa_tensor *rope(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *pos) {
-    const moa_rope_form *f = &m->rope[MOA_ROPE_GLOBAL];
-    const moa_rope_spec spec = {.head_dim = m->h.head_dim, .n_rot = m->h.n_rot, .base = f->base, .freq_scale = f->freq_scale,
-                                .magnitude = f->magnitude, .pairs = m->h.rope_pairs};
-    return m->pos_embd ? in : moa_rope_as(x, in, pos, &spec, f->factors);
+    return m->pos_embd ? in : moa_rope_heads(x, m, &m->rope[MOA_ROPE_GLOBAL], in, m->h.head_dim, 0, pos, NULL);
 }
 
 static moa_tensor *feed_forward(moa_exec *x, const moa_layer *l, moa_tensor *in) {

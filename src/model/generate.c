@@ -11,6 +11,9 @@
  * its sampler. Since logits are bit-equal for any batch and chunking, taking it up again gives the same text as if it
  * had never stopped, so no job's result depends on the others. The oldest job is never stopped, so work always ends.
  *
+ * Long-rope: a job whose tokens have passed the model's original context is taken up again from its first token with the other
+ * list of rope factors, by the same way; the samples of a prompt share that too.
+ *
  * Grammar: a job with one has a state in its matcher from its first token to its end; forks and suspensions concern the KV
  * alone, so the state is simply the job's. A text that can only end here is ended without asking the model once more.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -241,10 +244,11 @@ static int64_t owed(const run *r) {
 /* Where to fork from: *seq and how many tokens. Negative: a running job will soon hold more, so wait. */
 static int64_t find_source(run *r, const job *j, int *seq) {
     const int64_t limit = j->n_tok - 1; /* the last token must be computed: its logits are wanted */
-    int64_t have = moa_prefix_find(&r->g->cache, seq, j->tok, limit), soon = have;
+    const uint64_t kind = moa_session_kind(r->g->s, j->n_tok);
+    int64_t have = moa_prefix_find(&r->g->cache, seq, kind, j->tok, limit), soon = have;
     for (int i = 0; i < r->n; i++) {
         const job *o = &r->job[i];
-        if (o->state != RUNNING) continue;
+        if (o->state != RUNNING || moa_seq_kind(r->g->s, o->seq) != kind) continue;
         const int64_t same = moa_common(o->tok, j->tok, o->n_tok < limit ? o->n_tok : limit);
         const int64_t len = moa_seq_len(r->g->s, o->seq), now = same < len ? same : len;
         if (!moa_seq_reaches(r->g->s, o->seq, now)) continue; /* a sliding window has left it */
@@ -260,7 +264,7 @@ static int admit(run *r, job *j) {
     int from = -1;
     const int64_t have = find_source(r, j, &from);
     if (have < 0) return 0;
-    const int seq = have ? moa_seq_fork(g->s, from, have, r->err) : moa_seq_new(g->s, r->err);
+    const int seq = have ? moa_seq_fork(g->s, from, have, r->err) : moa_seq_begin(g->s, j->n_tok, r->err);
     if (seq < 0) return seq;
     /* The fork holds what it shares, so the cache may drop its source. */
     const int64_t need = blocks_of(j->n_tok + 1) - have / MOA_KV_BLOCK + owed(r);
@@ -291,16 +295,21 @@ static int admit_all(run *r) {
     return 0;
 }
 
-/* The job that came last gives its blocks back. */
+/* A job gives its blocks back and waits. */
+static void suspend(run *r, job *j) {
+    moa_seq_free(r->g->s, j->seq);
+    j->seq = -1;
+    j->state = WAITING;
+    r->n_running--;
+}
+
+/* The job that came last makes room. */
 static bool suspend_last(run *r) {
     job *last = NULL;
     for (int i = 0; i < r->n; i++)
         if (r->job[i].state == RUNNING && (!last || r->job[i].since > last->since)) last = &r->job[i];
     if (!last || r->n_running < 2) return false;
-    moa_seq_free(r->g->s, last->seq);
-    last->seq = -1;
-    last->state = WAITING;
-    r->n_running--;
+    suspend(r, last);
     return true;
 }
 
@@ -395,7 +404,10 @@ static int next_token(run *r, job *j) {
     if (j->out.stopped) return finish(r, j, MOA_STOP_STRING), 0;
     show(r, j);
     if (j->matcher && moa_matcher_finished(j->matcher, j->place)) return finish(r, j, MOA_STOP_EOS), 0;
-    if (j->n_tok < j->most) return 0;
+    if (j->n_tok < j->most) {
+        if (moa_seq_kind(g->s, j->seq) != moa_session_kind(g->s, j->n_tok)) suspend(r, j);
+        return 0;
+    }
     finish(r, j, j->n_tok - j->req->n_prompt == j->req->max_tokens ? MOA_STOP_LENGTH : MOA_STOP_CONTEXT);
     return 0;
 }

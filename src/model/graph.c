@@ -25,7 +25,7 @@ static moa_tensor *adapted(moa_exec *x, const moa_linear_w *l, int site, moa_ten
 }
 
 moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in) {
-    return adapted(x, l, l->site, in, moa_linear(x, in, l->w, l->b));
+    return adapted(x, l, l->site, in, moa_linear(x, in, moa_weight_at(x, &l->w), moa_weight_at(x, &l->b)));
 }
 
 moa_tensor *moa_attend_packed(moa_exec *x, void *ctx, const moa_model *m, int layer, moa_tensor *q, moa_tensor *k, moa_tensor *v) {
@@ -37,8 +37,8 @@ moa_tensor *moa_attend_packed(moa_exec *x, void *ctx, const moa_model *m, int la
     return moa_attention(x, q, k, v, ctx, m->h.n_head, m->h.n_kv, moa_attention_scale(&m->h));
 }
 
-static moa_tensor *norm(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *w) {
-    return w ? moa_rms_norm(x, in, w, m->h.norm_eps) : in;
+static moa_tensor *norm(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *const *w) {
+    return *w ? moa_rms_norm(x, in, moa_weight_at(x, w), m->h.norm_eps) : in;
 }
 
 /* By a factor of the file; 0 means that it has none. */
@@ -47,29 +47,25 @@ static moa_tensor *scaled(moa_exec *x, moa_tensor *in, float s) { return s == 0 
 /* ---- attention ---- */
 
 /* RMS norm of pieces as long as the weight: each head on its own, or all as one vector. */
-static moa_tensor *head_norm(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *w) {
-    if (!w || !in) return in;
-    const int64_t n = moa_rows(in), cols = moa_cols(in), len = moa_cols(w);
-    moa_tensor *pieces = moa_reshape(x, in, 2, (int64_t[]){n * (cols / len), len});
-    return moa_reshape(x, moa_rms_norm(x, pieces, w, m->h.norm_eps), 2, (int64_t[]){n, cols});
+static moa_tensor *head_norm(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *const *w) {
+    if (!*w || !in) return in;
+    const int64_t n = moa_rows(in), cols = moa_cols(in), len = moa_cols(*w);
+    return moa_reshape(x, norm(x, m, moa_reshape(x, in, 2, (int64_t[]){n * (cols / len), len}), w), 2, (int64_t[]){n, cols});
 }
 
 static moa_tensor *rope(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, const moa_rows_in *rows) {
     const bool local = l->window && m->h.rope_local_base > 0;
-    const moa_rope_form *f = &m->rope[local ? MOA_ROPE_LOCAL : rows->long_rope ? MOA_ROPE_LONG : MOA_ROPE_GLOBAL];
-    const moa_rope_spec spec = {.head_dim = m->h.head_dim, .n_rot = m->h.n_rot, .base = f->base, .freq_scale = f->freq_scale,
-                                .magnitude = f->magnitude, .pairs = m->h.rope_pairs};
-    return moa_rope_as(x, in, rows->pos, &spec, f->factors);
+    return moa_rope_heads(x, m, &m->rope[local ? MOA_ROPE_LOCAL : MOA_ROPE_GLOBAL], in, m->h.head_dim, 0, rows->pos, rows->rope_list);
 }
 
 static moa_tensor *attention(moa_exec *x, const moa_model *m, int i, moa_tensor *h, const moa_rows_in *in) {
     const moa_layer *l = &m->layer[i];
-    moa_tensor *a = norm(x, m, h, l->attn_norm), *qkv[3];
+    moa_tensor *a = norm(x, m, h, &l->attn_norm), *qkv[3];
     if (m->h.kv_rank) {
-        moa_latent_heads(qkv, x, m, l, a, in->pos);
+        moa_latent_heads(qkv, x, m, l, a, in);
     } else {
-        qkv[0] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->q, a), l->q_norm), in);
-        qkv[1] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->k, a), l->k_norm), in);
+        qkv[0] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->q, a), &l->q_norm), in);
+        qkv[1] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->k, a), &l->k_norm), in);
         qkv[2] = moa_linear_apply(x, &l->v, a);
     }
     return qkv[0] && qkv[1] && qkv[2] ? in->attend(x, in->attend_ctx, m, i, qkv[0], qkv[1], qkv[2]) : NULL;
@@ -98,7 +94,7 @@ static moa_tensor *add_shared(moa_exec *x, const moa_model *m, const moa_layer *
     if (!l->s_gate.w) return y;
     moa_tensor *s = gated(x, m, &l->s_gate, &l->s_up, &l->s_down, in);
     if (l->s_router) {
-        const moa_linear_w router = {.w = moa_reshape(x, l->s_router, 2, (int64_t[]){1, m->h.d_model}), .site = l->s_router_site};
+        const moa_linear_w router = {.w = moa_reshape(x, moa_weight_at(x, &l->s_router), 2, (int64_t[]){1, m->h.d_model}), .site = l->s_router_site};
         s = moa_mul(x, s, moa_gate_sigmoid(x, moa_linear_apply(x, &router, in)));
     }
     return moa_add(x, y, s);
@@ -108,7 +104,7 @@ static moa_tensor *feed_forward(moa_exec *x, const moa_model *m, const moa_layer
     if (!l->router.w) return gated(x, m, &l->gate, &l->up, &l->down, in);
     const moa_hparams *h = &m->h;
     const moa_router_cfg cfg = {.n_expert = h->n_expert, .top_k = h->n_expert_used, .norm = h->gate_norm, .scale = h->gate_scale,
-                                .select_bias = l->select_bias, .n_group = h->n_group, .n_group_used = h->n_group_used};
+                                .select_bias = moa_weight_at(x, &l->select_bias), .n_group = h->n_group, .n_group_used = h->n_group_used};
     moa_route r = {0};
     if (moa_router_grouped.route(x, &r, &cfg, moa_linear_apply(x, &l->router, in)) < 0) return NULL;
     if (trace) *trace = r;
@@ -129,10 +125,10 @@ static moa_tensor *layer(moa_exec *x, const moa_model *m, int i, moa_tensor *h, 
         h = rows_of(x, h, in->out_rows);
     }
     if (m->h.kv_rank) a = moa_latent_values(x, m, l, a);
-    a = norm(x, m, moa_linear_apply(x, &l->o, a), l->attn_post_norm);
+    a = norm(x, m, moa_linear_apply(x, &l->o, a), &l->attn_post_norm);
     h = moa_add(x, h, scaled(x, a, m->h.residual_scale));
-    moa_tensor *f = feed_forward(x, m, l, norm(x, m, h, l->ffn_norm), in->trace ? &in->trace[i] : NULL);
-    return moa_add(x, h, scaled(x, norm(x, m, f, l->ffn_post_norm), m->h.residual_scale));
+    moa_tensor *f = feed_forward(x, m, l, norm(x, m, h, &l->ffn_norm), in->trace ? &in->trace[i] : NULL);
+    return moa_add(x, h, scaled(x, norm(x, m, f, &l->ffn_post_norm), m->h.residual_scale));
 }
 
 /* One layer at inference: its result goes to buf, which lies below the mark, and all else is forgotten. */
@@ -151,12 +147,12 @@ static moa_tensor *layer_in(moa_exec *x, const moa_model *m, int i, moa_tensor *
 }
 
 static moa_tensor *embed(moa_exec *x, const moa_model *m, moa_tensor *ids) {
-    moa_tensor *h = adapted(x, NULL, MOA_SITE_EMBEDDING, ids, moa_embedding(x, m->tok_embd, ids));
+    moa_tensor *h = adapted(x, NULL, MOA_SITE_EMBEDDING, ids, moa_embedding(x, moa_weight_at(x, &m->tok_embd), ids));
     return scaled(x, h, m->arch->embd_sqrt ? sqrtf((float)m->h.d_model) : m->h.embd_scale);
 }
 
 static moa_tensor *logits(moa_exec *x, const moa_model *m, moa_tensor *h) {
-    moa_tensor *y = moa_linear_apply(x, &m->out, norm(x, m, h, m->out_norm));
+    moa_tensor *y = moa_linear_apply(x, &m->out, norm(x, m, h, &m->out_norm));
     y = scaled(x, y, m->h.logit_div > 0 ? 1.0f / m->h.logit_div : 0);
     return m->h.logit_cap > 0 ? moa_softcap(x, y, m->h.logit_cap) : y;
 }
@@ -169,5 +165,5 @@ moa_tensor *moa_model_forward(moa_exec *x, const moa_model *m, const moa_rows_in
     if (!keep && !buf) return moa_fail(&x->err, MOA_ENOMEM, "forward: no memory for %lld rows", (long long)moa_rows(h)), NULL;
     for (int i = 0; i < m->h.n_layer && h; i++) h = keep ? layer(x, m, i, h, in) : layer_in(x, m, i, h, in, buf);
     if (in->trace) h = rows_of(x, h, in->out_rows);
-    return in->hidden ? norm(x, m, h, m->out_norm) : logits(x, m, h);
+    return in->hidden ? norm(x, m, h, &m->out_norm) : logits(x, m, h);
 }

@@ -119,6 +119,11 @@ static int read_rope(moa_hparams *h, reader *r) {
     /* longrope: its factors are tensors. */
     const bool none = is(type, "none") || is(type, "longrope");
     h->yarn = is(type, "yarn");
+    if (has(r, "rope.scaling.yarn_truncate")) { /* moa's own key: GGUF has none for what config.json calls "truncate" */
+        bool whole;
+        MOA_TRY(moa_gguf_bool(&whole, r->g, r->key, true, r->err));
+        h->yarn_ramp = whole ? 1 : -1;
+    }
     if (!none && !h->yarn && !is(type, "linear"))
         return moa_fail(r->err, MOA_EUNSUPPORTED, "%s: %s = \"%.*s\", expected \"none\", \"linear\", \"yarn\" or \"longrope\"",
                         moa_gguf_path(r->g), r->key, (int)(type.n < 32 ? type.n : 32), type.p);
@@ -390,6 +395,7 @@ void moa_hparams_put(moa_gguf_out *o, const moa_arch *a, const moa_hparams *h) {
     if (h->rope_freq_scale != 1.0f) {
         moa_gguf_put_str(o, KEY("rope.scaling.type"), h->yarn ? "yarn" : "linear", h->yarn ? 4 : 6);
         moa_gguf_put_f32(o, KEY("rope.scaling.factor"), 1.0f / h->rope_freq_scale);
+        if (h->yarn_ramp) moa_gguf_put_bool(o, KEY("rope.scaling.yarn_truncate"), h->yarn_ramp > 0);
     }
 #undef KEY
 }

@@ -17,11 +17,8 @@ static moa_tensor *join_heads(moa_exec *x, moa_tensor *in, int64_t n_head) {
     return in ? moa_reshape(x, in, 2, (int64_t[]){moa_rows(in) / n_head, moa_cols(in) * n_head}) : NULL;
 }
 
-static moa_tensor *rotate(moa_exec *x, const moa_model *m, moa_tensor *in, moa_tensor *pos, int head_dim) {
-    const moa_rope_form *f = &m->rope[MOA_ROPE_GLOBAL];
-    const moa_rope_spec spec = {.head_dim = head_dim, .first = head_dim - m->h.n_rot, .n_rot = m->h.n_rot, .base = f->base,
-                                .freq_scale = f->freq_scale, .magnitude = f->magnitude, .pairs = m->h.rope_pairs};
-    return moa_rope_as(x, in, pos, &spec, f->factors);
+static moa_tensor *rotate(moa_exec *x, const moa_model *m, moa_tensor *in, const moa_rows_in *rows, int head_dim) {
+    return moa_rope_heads(x, m, &m->rope[MOA_ROPE_GLOBAL], in, head_dim, head_dim - m->h.n_rot, rows->pos, rows->rope_list);
 }
 
 /* Each row n times. */
@@ -34,18 +31,18 @@ static moa_tensor *repeat(moa_exec *x, moa_tensor *in, int64_t n) {
     return moa_gather_rows(x, in, ids);
 }
 
-static moa_tensor *queries(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, moa_tensor *pos) {
-    if (m->h.q_rank) in = moa_rms_norm(x, moa_linear_apply(x, &l->q_a, in), l->q_a_norm, m->h.norm_eps);
-    return rotate(x, m, moa_linear_apply(x, &l->q, in), pos, m->h.head_dim);
+static moa_tensor *queries(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, const moa_rows_in *rows) {
+    if (m->h.q_rank) in = moa_rms_norm(x, moa_linear_apply(x, &l->q_a, in), moa_weight_at(x, &l->q_a_norm), m->h.norm_eps);
+    return rotate(x, m, moa_linear_apply(x, &l->q, in), rows, m->h.head_dim);
 }
 
-void moa_latent_heads(moa_tensor *qkv[3], moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, moa_tensor *pos) {
+void moa_latent_heads(moa_tensor *qkv[3], moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, const moa_rows_in *rows) {
     const moa_hparams *h = &m->h;
     const int64_t plain = h->head_dim - h->n_rot;
-    moa_tensor *q = queries(x, m, l, in, pos);
+    moa_tensor *q = queries(x, m, l, in, rows);
     moa_tensor *kv = moa_linear_apply(x, &l->kv_a, in); /* [n, kv_rank + n_rot] */
-    moa_tensor *c = moa_rms_norm(x, moa_slice_cols(x, kv, 0, h->kv_rank), l->kv_a_norm, h->norm_eps);
-    moa_tensor *r = rotate(x, m, moa_slice_cols(x, kv, h->kv_rank, h->kv_rank + h->n_rot), pos, h->n_rot);
+    moa_tensor *c = moa_rms_norm(x, moa_slice_cols(x, kv, 0, h->kv_rank), moa_weight_at(x, &l->kv_a_norm), h->norm_eps);
+    moa_tensor *r = rotate(x, m, moa_slice_cols(x, kv, h->kv_rank, h->kv_rank + h->n_rot), rows, h->n_rot);
     if (h->absorbed) {
         moa_tensor *heads = split_heads(x, q, h->n_head);
         moa_tensor *low = moa_head_linear(x, join_heads(x, moa_slice_cols(x, heads, 0, plain), h->n_head), l->k_b); /* [n, n_head * kv_rank] */

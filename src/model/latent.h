@@ -6,7 +6,7 @@
 #include "model/model.h"
 
 /* Queries, keys and values of normed rows in [n, d_model], rotated, in the shapes of moa_kv_shape_of. */
-void moa_latent_heads(moa_tensor *qkv[3], moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, moa_tensor *pos);
+void moa_latent_heads(moa_tensor *qkv[3], moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *in, const moa_rows_in *rows);
 /* What attention gave -> [n, n_head * d_value]. */
 moa_tensor *moa_latent_values(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *attended);
 

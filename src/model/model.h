@@ -31,6 +31,7 @@ typedef struct moa_hparams {
     moa_rope_pairs rope_pairs;
     bool yarn;                                 /* rope_freq_scale is stretched by YaRN, not evenly */
     int n_ctx_orig;                            /* context before stretching; 0: n_ctx */
+    int yarn_ramp;                             /* YaRN's ramp is between whole dimensions (1) or fractional ones (-1); 0: as the architecture's */
     float yarn_fast, yarn_slow, yarn_log_mul, rope_magnitude; /* magnitude of rotated queries and keys; 0: 1 */
     float attn_scale;                          /* of scores; 0: 1 / sqrt(head_dim) */
     float attn_cap, logit_cap;                 /* soft caps; 0: none */
@@ -48,15 +49,29 @@ typedef struct moa_linear_w {
 /* What a set of adapters adds, place by place: made for one model by adapt/, handed to its sessions (moa_exec.sites). A place
  * without an entry costs one pointer test, a session without a set another. */
 typedef struct moa_site_delta moa_site_delta;
+typedef struct moa_swap { moa_tensor *const *slot; moa_tensor *w; } moa_swap; /* w stands in for the weight that the model keeps at slot */
 typedef struct moa_sites {
     const moa_site_delta *const *at; /* [n_site] */
     int n_site;                      /* of the model it was made for */
     /* y += the sum of deltas of in, in place -> y. in [n, n_in], y [n, n_out]; at MOA_SITE_EMBEDDING i32 ids [n] instead of in. */
     moa_tensor *(*add)(moa_exec *x, const moa_site_delta *d, moa_tensor *in, const moa_linear_w *l, moa_tensor *y);
+    const moa_swap *swap;            /* [n_swap], by slot */
+    int n_swap;
     uint64_t key;                    /* of contents and scales, never 0: KV of one set is of no use to another */
 } moa_sites;
 enum { MOA_SITE_EMBEDDING = 1 };     /* the token embedding's; linears follow */
 
+/* The weight that the model keeps at slot, or what an adapter has in its place; NULL where there is neither. */
+static inline moa_tensor *moa_weight_at(const moa_exec *x, moa_tensor *const *slot) {
+    int lo = 0, hi = x->sites ? x->sites->n_swap : 0;
+    while (lo < hi) {
+        const int mid = lo + (hi - lo) / 2;
+        if (x->sites->swap[mid].slot == slot) return x->sites->swap[mid].w;
+        if ((uintptr_t)x->sites->swap[mid].slot < (uintptr_t)slot) lo = mid + 1;
+        else hi = mid;
+    }
+    return *slot;
+}
 /* The one place where a graph multiplies by a weight. */
 moa_tensor *moa_linear_apply(moa_exec *x, const moa_linear_w *l, moa_tensor *in /* [n, n_in] */); /* -> [n, n_out] */
 
@@ -105,7 +120,7 @@ typedef struct moa_arch {
     bool shared_router;                  /* the shared expert has a gate */
     bool embd_sqrt;                      /* embeddings times sqrt(d_model) */
     bool scales;                         /* embedding_scale, residual_scale and logit_scale count */
-    bool exact_ramp;                     /* YaRN's ramp between fractional dimensions: the paper's is between whole ones */
+    bool exact_ramp;                     /* YaRN's ramp is between fractional dimensions; elsewhere between whole ones */
     int window_period;                   /* of local layers (see moa_hparams); 1 would be all global, -1 is all local, 0: no windows */
     int n_window;                        /* where the file gives none */
     float rope_local_base;               /* of local layers, where the file gives none; 0: as everywhere */
@@ -141,14 +156,14 @@ static inline int moa_layer_window(const moa_hparams *h, int i) {
     return h->n_window && (h->window_period < 1 || (i + 1) % h->window_period) ? h->n_window : 0;
 }
 
-/* One way to rotate; a model has up to three. */
+/* One way to rotate. */
 typedef struct moa_rope_form {
     float base, freq_scale, magnitude;
-    moa_tensor *factors;                /* [n_rot / 2] divide frequencies; NULL: none */
+    moa_tensor *factors;                /* [n_rot / 2] divide frequencies; of long-rope [2, n_rot / 2]: short, long; NULL: none */
 } moa_rope_form;
 
-/* Local: layers with a window, where they have a base of their own; long: global ones of sessions beyond n_ctx_orig. */
-enum { MOA_ROPE_GLOBAL, MOA_ROPE_LOCAL, MOA_ROPE_LONG, MOA_ROPE_FORMS };
+/* Local: layers with a window, where they have a base of their own. */
+enum { MOA_ROPE_GLOBAL, MOA_ROPE_LOCAL, MOA_ROPE_FORMS };
 
 struct moa_model {
     const moa_arch *arch;
@@ -202,8 +217,11 @@ typedef struct moa_rows_in {
     void *attend_ctx;
     moa_route *trace;       /* NULL, or [n_layer] to receive routes of MoE layers */
     bool hidden;            /* stop before the output matrix: -> the last norm's rows, f32 [m, d_model] */
-    bool long_rope;         /* sequences may pass the original context: rotate as MOA_ROPE_LONG from the start */
+    moa_tensor *rope_list;  /* i32 [n]: each row's list of factors, where the model has two; NULL: the first */
 } moa_rows_in;
+/* Heads of in [n, heads * head_dim], each rotated from element `first` on by one of the model's forms; list as rope_list. */
+moa_tensor *moa_rope_heads(moa_exec *x, const moa_model *m, const moa_rope_form *f, moa_tensor *in, int head_dim, int first, moa_tensor *pos,
+                           moa_tensor *list);
 /* -> logits f32 [m, n_vocab] in x->arena; NULL with x->err on failure. */
 moa_tensor *moa_model_forward(moa_exec *x, const moa_model *m, const moa_rows_in *in);
 

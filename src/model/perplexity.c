@@ -112,7 +112,7 @@ static int add_rows(run *r, int at, int n, int n_tok, moa_err *err) {
 
 static int run_chunk(run *r, int chunk, moa_err *err) {
     const int n_tok = moa_chunk_tokens(r->token, &r->c, chunk);
-    const int seq = moa_seq_new(r->s, err), ref = seq >= 0 && r->ref ? moa_seq_new(r->ref, err) : 0;
+    const int seq = moa_seq_begin(r->s, n_tok, err), ref = seq >= 0 && r->ref ? moa_seq_begin(r->ref, n_tok, err) : 0;
     int rc = seq < 0 ? seq : ref < 0 ? ref : 0;
     for (int at = 0; rc >= 0 && at < n_tok; at += ROWS) {
         const int n = n_tok - at < ROWS ? n_tok - at : ROWS;

@@ -33,9 +33,10 @@ bool moa_prefix_evict(moa_prefix_cache *c) {
 }
 
 void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n) {
+    const uint64_t kind = moa_seq_kind(c->s, seq);
     for (int i = 0; i < c->n; i++) {
         moa_prefix_entry *e = &c->entry[i];
-        if (e->key != moa_session_adapters(c->s)) continue;
+        if (e->kind != kind) continue;
         const int64_t same = moa_common(e->tok, tok, e->n < n ? e->n : n);
         /* With sliding windows a sequence may have left its own beginning behind. */
         if (same == n && moa_seq_reaches(c->s, e->seq, n)) { /* nothing new */
@@ -52,7 +53,7 @@ void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n)
         return;
     }
     memcpy(own, tok, (size_t)n * sizeof *own);
-    c->entry[c->n++] = (moa_prefix_entry){.seq = seq, .tok = own, .n = n, .key = moa_session_adapters(c->s), .used = ++c->clock};
+    c->entry[c->n++] = (moa_prefix_entry){.seq = seq, .tok = own, .n = n, .kind = kind, .used = ++c->clock};
 }
 
 void moa_prefix_keep(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n) {
@@ -61,11 +62,11 @@ void moa_prefix_keep(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n
     if (copy >= 0) moa_prefix_put(c, copy, tok, n);
 }
 
-int64_t moa_prefix_find(moa_prefix_cache *c, int *seq, const int32_t *tok, int64_t most) {
+int64_t moa_prefix_find(moa_prefix_cache *c, int *seq, uint64_t kind, const int32_t *tok, int64_t most) {
     int64_t best = 0;
     moa_prefix_entry *hit = NULL;
     for (int i = 0; i < c->n; i++) {
-        if (c->entry[i].key != moa_session_adapters(c->s)) continue;
+        if (c->entry[i].kind != kind) continue;
         const int64_t same = moa_common(c->entry[i].tok, tok, c->entry[i].n < most ? c->entry[i].n : most);
         if (same > best && moa_seq_reaches(c->s, c->entry[i].seq, same)) best = same, hit = &c->entry[i];
     }

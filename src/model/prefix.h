@@ -11,7 +11,7 @@ typedef struct moa_prefix_entry {
     int seq;
     int32_t *tok;  /* [n] what its KV holds */
     int64_t n;
-    uint64_t key;  /* of the adapters that its KV was computed with */
+    uint64_t kind; /* moa_seq_kind */
     uint64_t used; /* clock of the last use */
 } moa_prefix_entry;
 
@@ -28,8 +28,9 @@ void moa_prefix_deinit(moa_prefix_cache *c); /* before the session is freed */
 void moa_prefix_put(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n);
 /* Keeps a fork of seq, which goes on. */
 void moa_prefix_keep(moa_prefix_cache *c, int seq, const int32_t *tok, int64_t n);
-/* Longest common beginning with an entry that a fork can start from, at most `most`; *seq its sequence (valid until the next put or evict). */
-int64_t moa_prefix_find(moa_prefix_cache *c, int *seq, const int32_t *tok, int64_t most);
+/* Longest common beginning with an entry of that kind (moa_session_kind) that a fork can start from, at most `most`; *seq its sequence
+ * (valid until the next put or evict). */
+int64_t moa_prefix_find(moa_prefix_cache *c, int *seq, uint64_t kind, const int32_t *tok, int64_t most);
 bool moa_prefix_evict(moa_prefix_cache *c); /* the least recently used; false: nothing left */
 
 static inline int64_t moa_common(const int32_t *a, const int32_t *b, int64_t n) {

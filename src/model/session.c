@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/session.h"
 #include "base/err.h"
+#include "base/rng.h"
 #include "model/attend.h"
 
 #include <omp.h>
@@ -22,6 +23,7 @@ struct moa_session {
     int32_t *add, *touched;   /* [n_seq] positions that this step adds; the sequences that get some */
     int n_touched;
     uint64_t *seq_key;        /* [n_seq] key of the adapters that a sequence was begun with */
+    int32_t *seq_list;        /* [n_seq] its list of rope factors */
     int32_t *row_seq, *order, *logit_row; /* [n_batch]; logit_row: row of logits, -1: not wanted */
     moa_attend_rows rows;
     bool hidden;              /* vectors instead of logits */
@@ -51,13 +53,14 @@ static int init_step(moa_session *s, int n_seq, moa_err *err) {
     s->add = calloc((size_t)n_seq, sizeof *s->add);
     s->touched = calloc((size_t)n_seq, sizeof *s->touched);
     s->seq_key = calloc((size_t)n_seq, sizeof *s->seq_key);
+    s->seq_list = calloc((size_t)n_seq, sizeof *s->seq_list);
     s->row_seq = calloc(nb, sizeof *s->row_seq);
     s->order = calloc(nb, sizeof *s->order);
     s->logit_row = calloc(nb, sizeof *s->logit_row);
     s->rows = (moa_attend_rows){.kv = &s->kv, .seq = s->row_seq, .order = s->order, .scratch_floats = floats};
     s->rows.scratch = aligned_alloc(64, floats * (size_t)s->x.n_threads * sizeof(float));
     s->x.arena = moa_arena_new(0, 0);
-    if (!s->add || !s->touched || !s->seq_key || !s->row_seq || !s->order || !s->logit_row || !s->rows.scratch || !s->x.arena)
+    if (!s->add || !s->touched || !s->seq_key || !s->seq_list || !s->row_seq || !s->order || !s->logit_row || !s->rows.scratch || !s->x.arena)
         return moa_fail(err, MOA_ENOMEM, "session: no memory for steps of %d rows", s->n_batch);
     return 0;
 }
@@ -99,6 +102,7 @@ void moa_session_free(moa_session *s) {
     free(s->add);
     free(s->touched);
     free(s->seq_key);
+    free(s->seq_list);
     free(s->row_seq);
     free(s->order);
     free(s->logit_row);
@@ -110,15 +114,25 @@ void moa_session_free(moa_session *s) {
 
 static bool is_live(const moa_session *s, int seq) { return seq >= 0 && seq < s->kv.n_seq && s->kv.seq[seq].live; }
 
-int moa_seq_new(moa_session *s, moa_err *err) {
+/* 0: the only list or the short one; 1: the long one. */
+static int32_t list_for(const moa_session *s, int64_t len) { return s->m->rope_long && len > s->m->h.n_ctx_orig; }
+
+int moa_seq_begin(moa_session *s, int64_t len, moa_err *err) {
     for (int i = 0; i < s->kv.n_seq; i++)
         if (!s->kv.seq[i].live) {
             s->kv.seq[i].live = true;
             s->seq_key[i] = moa_session_adapters(s);
+            s->seq_list[i] = list_for(s, len);
             return i;
         }
     return moa_fail(err, MOA_ELIMIT, "session: all %d sequences are in use", s->kv.n_seq);
 }
+
+int moa_seq_new(moa_session *s, moa_err *err) { return moa_seq_begin(s, s->max_len, err); }
+
+static uint64_t kind_of(uint64_t adapters, int32_t list) { return moa_mix64(adapters) ^ (uint64_t)list; }
+uint64_t moa_session_kind(const moa_session *s, int64_t len) { return kind_of(moa_session_adapters(s), list_for(s, len)); }
+uint64_t moa_seq_kind(const moa_session *s, int seq) { return is_live(s, seq) ? kind_of(s->seq_key[seq], s->seq_list[seq]) : 0; }
 
 int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err) {
     if (!is_live(s, seq)) return moa_fail(err, MOA_EINVAL, "session: fork of sequence %d, which does not exist", seq);
@@ -133,6 +147,7 @@ int moa_seq_fork(moa_session *s, int seq, int64_t n_keep, moa_err *err) {
     if (id >= 0) {
         moa_kv_fork(&s->kv, id, seq, n_keep);
         s->seq_key[id] = s->seq_key[seq];
+        s->seq_list[id] = s->seq_list[seq];
     }
     return id;
 }
@@ -205,6 +220,9 @@ static int check_row(const moa_session *s, const moa_row *r, int i, moa_err *err
     if (len > s->max_len)
         return moa_fail(err, MOA_ELIMIT, "step: sequence %d reaches %lld positions, the context is %lld", r->seq, (long long)len,
                         (long long)s->max_len);
+    if (list_for(s, len) > s->seq_list[r->seq])
+        return moa_fail(err, MOA_ELIMIT, "step: sequence %d reaches %lld positions, it was begun for the original context of %d", r->seq,
+                        (long long)len, s->m->h.n_ctx_orig);
     return 0;
 }
 
@@ -230,20 +248,22 @@ static int forward(moa_session *s, const moa_row *row, int n) {
     int64_t n_out = 0;
     for (int i = 0; i < n; i++) s->logit_row[i] = row[i].want_logits ? (int32_t)n_out++ : -1;
     moa_tensor *ids = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n}), *pos = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n});
-    moa_tensor *out = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n_out ? n_out : 1});
+    moa_tensor *out = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n_out ? n_out : 1}), *list = NULL;
+    if (s->m->rope_long && !(list = moa_new_tensor(x, MOA_I32, 1, &(int64_t){n}))) return x->err.code;
     if (!ids || !pos || !out) return x->err.code;
     for (int i = 0; i < s->n_touched; i++) s->add[s->touched[i]] = 0;
     for (int i = 0; i < n; i++) {
         const int q = s->row_seq[i] = row[i].seq;
         ((int32_t *)ids->data)[i] = row[i].token;
         ((int32_t *)pos->data)[i] = (int32_t)(s->kv.seq[q].len + s->add[q]++);
+        if (list) ((int32_t *)list->data)[i] = s->seq_list[q];
         if (row[i].want_logits) ((int32_t *)out->data)[s->logit_row[i]] = i;
     }
     if (!n_out) ((int32_t *)out->data)[0] = n - 1; /* a prefill chunk: KV is all that matters */
     s->rows.pos = pos->data;
     moa_attend_order(s->order, &s->rows, n);
     const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = out, .attend = moa_attend_paged, .attend_ctx = &s->rows,
-                            .long_rope = s->max_len > s->m->h.n_ctx_orig, .hidden = s->hidden};
+                            .rope_list = list, .hidden = s->hidden};
     s->logits = moa_model_forward(x, s->m, &in);
     return x->err.code;
 }

@@ -6,6 +6,10 @@
  * A step is one forward pass over rows of any sequences; a row's logits are bit-equal alone and in any
  * batch, for any thread count. After two steps of the largest size, a step makes no heap call.
  * Sequences, rows and steps are public (include/moa.h); a step here takes up to n_batch rows.
+ *
+ * Models with two lists of rope factors (long-rope) rotate sequences within the original context by one and longer ones by the
+ * other, from the first position on: what was computed for the one is of no use to the other. So a sequence is begun for a length
+ * and keeps the list of that length. Who lets it grow beyond begins it anew, as the published code does (transformers, Phi-3).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_MODEL_SESSION_H
 #define MOA_MODEL_SESSION_H
@@ -30,6 +34,11 @@ moa_session_cfg moa_session_defaults(void);
 int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err);
 
 bool moa_session_slides(const moa_session *s); /* has the model sliding windows? */
+/* What the KV of sequences begun now for `len` positions depends on besides their tokens: adapters, and the list of rope factors.
+ * Only sequences of one kind can share. moa_seq_new begins for moa_session_max_len. */
+uint64_t moa_session_kind(const moa_session *s, int64_t len);
+uint64_t moa_seq_kind(const moa_session *s, int seq);
+int moa_seq_begin(moa_session *s, int64_t len, moa_err *err);
 /* Can seq go on (be forked or truncated) from its first n_keep positions? Not where a sliding window has left what they see; a
  * truncate then leaves nothing. */
 bool moa_seq_reaches(const moa_session *s, int seq, int64_t n_keep);

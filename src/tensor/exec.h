@@ -126,7 +126,8 @@ typedef struct moa_rope_spec {
     float magnitude;            /* multiplies what was rotated (YaRN, long-rope); else 1 */
     moa_rope_pairs pairs;
 } moa_rope_spec;
-moa_tensor *moa_rope_as(moa_exec *x, moa_tensor *in, moa_tensor *pos, const moa_rope_spec *spec, moa_tensor *factors);
+/* which i32 [n]: row i takes list which[i] of factors [lists, n_rot/2]; NULL: factors are one list, or none. */
+moa_tensor *moa_rope_as(moa_exec *x, moa_tensor *in, moa_tensor *pos, const moa_rope_spec *spec, moa_tensor *factors, moa_tensor *which);
 moa_tensor *moa_softmax(moa_exec *x, moa_tensor *in);                       /* over the last axis */
 /* Causal attention over packed documents: row i of q sees rows doc_start[i]..i of k, v.
  * q [n, n_head * hd], k, v [n, n_kv * hd], doc_start i32 [n], n_head % n_kv == 0; scale is usually 1/sqrt(hd). -> [n, n_head * hd] */

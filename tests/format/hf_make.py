@@ -221,6 +221,8 @@ def scaling(c, own, tensors):
         c['rope_scaling'] = {'rope_type': kind, 'factor': own['rope.scaling.factor']}
         if kind == 'yarn':
             c['rope_scaling']['original_max_position_embeddings'] = c.pop('original_max_position_embeddings')
+            if not own.get('rope.scaling.yarn_truncate', c['model_type'] != 'gpt_oss'):
+                c['rope_scaling']['truncate'] = False
         if 'rope.scaling.yarn_log_multiplier' in own:
             c['rope_scaling'].update(mscale=own['rope.scaling.yarn_log_multiplier'] * 10, mscale_all_dim=own['rope.scaling.yarn_log_multiplier'] * 10)
     if 'rope_factors_long.weight' in tensors:

@@ -293,6 +293,7 @@ static void expect(int code, const char *text) {
     const int rc = moa_hf_open(&g, path_of("bad", ""), 0, &err);
     if (rc != code || (code && !strstr(err.text, text))) fail_msg("got %d '%s', expected %d with '%s'", rc, err.text, code, text);
     moa_gguf_close(g);
+    bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"truncate\":\"no\"}}", MOA_EFORMAT, "'truncate'");
 }
 
 static void bad_config(const char *config, int code, const char *text) {

@@ -6,6 +6,7 @@
 #include "model/generate.h"
 #include "model/stream.h"
 #include "model/support.h"
+#include "model/weights.h"
 
 bool moa_guard_works(void);
 
@@ -41,13 +42,14 @@ static int teardown(void **state) {
     return 0;
 }
 
-static moa_generator *generator(int n_ctx, int n_seq, int n_batch) {
+static moa_generator *generator_of(const moa_model *m, int n_ctx, int n_seq, int n_batch) {
     moa_generator *g = NULL;
     moa_err err = {0};
     const moa_session_cfg cfg = {.n_ctx = n_ctx, .n_seq = n_seq, .n_batch = n_batch, .isa = MOA_ISA_COUNT, .kv_type = MOA_F32};
-    OK(moa_generator_new(&g, model, &cfg, &err));
+    OK(moa_generator_new(&g, m, &cfg, &err));
     return g;
 }
+static moa_generator *generator(int n_ctx, int n_seq, int n_batch) { return generator_of(model, n_ctx, n_seq, n_batch); }
 
 enum { N_REQ = 24 };
 typedef struct load { int32_t prompt[N_REQ][80]; moa_gen_req req[N_REQ]; } load;
@@ -369,6 +371,143 @@ static void test_cancel_while_reading(void **state) {
     free(l);
 }
 
+/* ---- long-rope ---- */
+
+enum { ORIG = 96 }; /* the original context of long_model */
+
+static moa_model *long_model(void) {
+    static float f[2][4] = {{1, 1.1f, 1.2f, 1.3f}, {1.5f, 3, 6, 9}};
+    static moa_tensor list[2];
+    moa_err err = {0};
+    moa_hparams h = tiny_hparams();
+    h.n_ctx = 256, h.n_ctx_orig = ORIG;
+    moa_model *m = tiny_model(h, meta, 12);
+    for (int i = 0; i < 2; i++) list[i] = moa_view1(MOA_F32, f[i], 4);
+    m->rope_short = &list[0], m->rope_long = &list[1];
+    OK(moa_rope_forms_make(m, &err));
+    return m;
+}
+
+/* The most likely token after n, all of them computed at once with one list: what the published code does, with the long one for n > ORIG. */
+static int32_t greedy_after(moa_model *m, const int32_t *tok, int n, bool longer) {
+    moa_session *s = NULL;
+    moa_err err = {0};
+    moa_row row[256];
+    moa_session_cfg cfg = moa_session_defaults();
+    OK(moa_session_new(&s, m, &cfg, &err));
+    m->h.n_ctx_orig = longer ? 1 : m->h.n_ctx;
+    const int seq = moa_seq_begin(s, n, &err);
+    for (int i = 0; i < n; i++) row[i] = (moa_row){seq, tok[i], i == n - 1};
+    OK(moa_session_step(s, row, n, &err));
+    m->h.n_ctx_orig = ORIG;
+    const float *l = moa_session_logits(s, n - 1);
+    int32_t best = 0;
+    for (int32_t t = 1; t < moa_tokenizer_n_vocab(m->tok); t++)
+        if (l[t] > l[best]) best = t;
+    moa_session_free(s);
+    return best;
+}
+
+/* Each token of a reply that grows beyond the original context is the one that its whole text gives with its own list. */
+static void test_long_rope_border(void **state) {
+    (void)state;
+    moa_model *m = long_model();
+    moa_generator *g = generator_of(m, 1024, 4, 64);
+    load *l = make_load();
+    moa_gen_res res;
+    moa_err err = {0};
+    int32_t tok[256];
+    int other = 0;
+    l->req[0].n_prompt = 80, l->req[0].max_tokens = 40, l->req[0].sampling.temperature = 0;
+    OK(moa_generate(g, &res, l->req, 1, NULL, NULL, &err));
+    assert_int_equal(res.n_ids, 40);
+    memcpy(tok, l->prompt[0], 80 * sizeof *tok);
+    memcpy(tok + 80, res.ids, 40 * sizeof *tok);
+    for (int n = 80; n < 120; n++) {
+        assert_int_equal(tok[n], greedy_after(m, tok, n, n > ORIG));
+        other += tok[n] != greedy_after(m, tok, n, n <= ORIG);
+    }
+    assert_true(other > 10); /* the lists matter */
+    moa_gen_res_deinit(&res);
+    /* The next turn finds what was computed with its list, nothing of the other. */
+    l->req[0].prompt = tok, l->req[0].n_prompt = 120, l->req[0].max_tokens = 1;
+    OK(moa_generate(g, &res, l->req, 1, NULL, NULL, &err));
+    assert_int_equal(res.n_reused, 119);
+    assert_int_equal(res.ids[0], greedy_after(m, tok, 120, true));
+    moa_gen_res_deinit(&res);
+    l->req[0].n_prompt = 90;
+    OK(moa_generate(g, &res, l->req, 1, NULL, NULL, &err));
+    assert_int_equal(res.n_reused, 0);
+    assert_int_equal(res.ids[0], tok[90]);
+    moa_gen_res_deinit(&res);
+    moa_generator_free(g);
+    moa_model_close(m);
+    free(l);
+}
+
+/* Before, at and beyond the border in one batch, with shared prompts and too little KV: each as alone. */
+static void test_long_rope_company(void **state) {
+    (void)state;
+    enum { N = 9 };
+    moa_model *m = long_model();
+    load *l = make_load();
+    int32_t prompt[130];
+    moa_gen_req req[N];
+    moa_gen_res want[N], got[N];
+    moa_err err = {0};
+    for (int i = 0; i < 130; i++) prompt[i] = l->prompt[i / 80][i % 80];
+    for (int i = 0; i < N; i++) {
+        req[i] = l->req[i];
+        req[i].prompt = prompt, req[i].n_prompt = i < 5 ? 80 : i < 7 ? 40 : 90 + 5 * i; /* samples that cross together; all before; 125 and 130: all beyond */
+        moa_generator *g = generator_of(m, 256, 1, 7);
+        OK(moa_generate(g, &want[i], &req[i], 1, NULL, NULL, &err));
+        moa_generator_free(g);
+    }
+    static const struct { int n_ctx, n_seq, n_batch; } shape[] = {{4096, 16, 64}, {320, 6, 9}};
+    for (size_t k = 0; k < 2; k++) {
+        moa_generator *g = generator_of(m, shape[k].n_ctx, shape[k].n_seq, shape[k].n_batch);
+        for (int round = 0; round < 2; round++) {
+            OK(moa_generate(g, got, req, N, NULL, NULL, &err));
+            for (int i = 0; i < N; i++) {
+                assert_same(&got[i], &want[i]);
+                moa_gen_res_deinit(&got[i]);
+            }
+        }
+        moa_generator_free(g);
+    }
+    for (int i = 0; i < N; i++) moa_gen_res_deinit(&want[i]);
+    moa_model_close(m);
+    free(l);
+}
+
+/* A session refuses what would mix two rotations. */
+static void test_long_rope_session(void **state) {
+    (void)state;
+    moa_model *m = long_model();
+    moa_session *s = NULL;
+    moa_err err = {0};
+    moa_row row[ORIG + 1];
+    moa_session_cfg cfg = moa_session_defaults();
+    OK(moa_session_new(&s, m, &cfg, &err));
+    const int a = moa_seq_begin(s, ORIG, &err), b = moa_seq_begin(s, ORIG + 1, &err), whole = moa_seq_new(s, &err);
+    assert_true(moa_seq_kind(s, a) == moa_session_kind(s, 1) && moa_seq_kind(s, b) == moa_session_kind(s, 256));
+    assert_true(moa_seq_kind(s, a) != moa_seq_kind(s, b) && moa_seq_kind(s, b) == moa_seq_kind(s, whole));
+    for (int i = 0; i < ORIG + 1; i++) row[i] = (moa_row){a, i, false};
+    assert_int_equal(moa_session_step(s, row, ORIG + 1, &err), MOA_ELIMIT);
+    assert_non_null(strstr(err.text, "original context of 96"));
+    OK(moa_session_step(s, row, ORIG, &err));
+    const int fork = moa_seq_fork(s, a, 50, &err);
+    assert_true(moa_seq_kind(s, fork) == moa_seq_kind(s, a));
+    assert_int_equal(moa_session_step(s, &row[ORIG], 1, &err), MOA_ELIMIT);
+    for (int i = 0; i < ORIG + 1; i++) row[i].seq = b;
+    OK(moa_session_step(s, row, ORIG + 1, &err));
+    moa_session_free(s);
+    m->rope_short = NULL;
+    assert_int_equal(moa_rope_forms_make(m, &err), MOA_ENOTFOUND);
+    assert_non_null(strstr(err.text, "rope_factors_short.weight"));
+    moa_model_close(m);
+}
+
 static void test_stream_unit(void **state) {
     (void)state;
     static const char *const stop[] = {"END", "\xe2\x82\xac!"};
@@ -398,6 +537,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_company), cmocka_unit_test(test_stream_and_stop), cmocka_unit_test(test_no_heap), cmocka_unit_test(test_ends), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_no_finite_logits), cmocka_unit_test(test_fails_alone), cmocka_unit_test(test_cancel_while_reading),
+        cmocka_unit_test(test_long_rope_border), cmocka_unit_test(test_long_rope_company), cmocka_unit_test(test_long_rope_session),
         cmocka_unit_test(test_stream_unit),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

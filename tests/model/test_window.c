@@ -152,13 +152,13 @@ static void test_prefix_cache(void **state) {
     feed(s, a, 120, LEN, 40, want);
     moa_prefix_put(&c, a, tok, LEN); /* holds the prompt's tokens, but not what goes on from them */
     assert_int_equal(c.n, 2);
-    assert_int_equal(moa_prefix_find(&c, &from, tok, 117), 117);
+    assert_int_equal(moa_prefix_find(&c, &from, moa_seq_kind(s, a), tok, 117), 117);
     assert_true(from != a);
     const int b = moa_seq_fork(s, from, 117, &err);
     feed(s, b, 117, 160, 10, want);
     moa_prefix_put(&c, b, tok, 160); /* holds all of the prompt's entry */
     assert_int_equal(c.n, 2);
-    assert_int_equal(moa_prefix_find(&c, &from, tok, LEN), LEN);
+    assert_int_equal(moa_prefix_find(&c, &from, moa_session_kind(s, LEN), tok, LEN), LEN);
     moa_prefix_deinit(&c);
     assert_int_equal(moa_session_free_positions(s), 40 * MOA_KV_BLOCK);
     free(want);

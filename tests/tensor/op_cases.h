@@ -159,14 +159,19 @@ static moa_tensor *rope_part_norm(tcase *c) { return rope_case(c, 7, 4, MOA_ROPE
 static moa_tensor *rope_spec(tcase *c) {
     enum { N = 4, HEADS = 3, HD = 9, FIRST = 3, ROT = 4 };
     const moa_rope_spec spec = {.head_dim = HD, .first = FIRST, .n_rot = ROT, .base = 10000, .freq_scale = 1, .magnitude = 1.25f, .pairs = MOA_ROPE_NORM};
-    if (c->phase == SETUP) add_matrix(c, N, HEADS * HD), INTS(c, 0, 7, 1000, 131071);
-    else if (c->phase == CALL) return moa_rope_as(&c->x, &c->in[0], &c->in[1], &spec, NULL);
+    if (c->phase == SETUP) {
+        add_matrix(c, N, HEADS * HD), INTS(c, 0, 7, 1000, 131071);
+        add_floats(c, 2, ROT / 2, false), INTS(c, 1, 0, 0, 1);
+        for (int i = 0; i < ROT; i++) ((float *)c->in[2].data)[i] = 1.0f + 0.5f * (float)i;
+    } else if (c->phase == CALL) return moa_rope_as(&c->x, &c->in[0], &c->in[1], &spec, &c->in[2], &c->in[3]);
     else
         for (int i = 0; i < N * HEADS; i++)
             for (int j = 0; j < HD; j++) {
                 const float *x = F(c, 0) + i * HD;
                 const int even = FIRST + (j - FIRST) / 2 * 2, odd = (j - FIRST) % 2;
-                const double a = (double)I(c, 1)[i / HEADS] * pow(10000, -(double)(even - FIRST) / ROT);
+                const int list = I(c, 3)[i / HEADS], pair = (even - FIRST) / 2;
+                const double factor = j < FIRST || j >= FIRST + ROT ? 1 : (double)F(c, 2)[list * (ROT / 2) + pair];
+                const double a = (double)I(c, 1)[i / HEADS] * pow(10000, -2.0 * pair / ROT) / factor;
                 const double turned = 1.25 * (odd ? (double)x[even] * sin(a) + (double)x[even + 1] * cos(a) : (double)x[even] * cos(a) - (double)x[even + 1] * sin(a));
                 c->ref[i * HD + j] = j < FIRST || j >= FIRST + ROT ? (double)x[j] : turned;
             }
@@ -394,7 +399,7 @@ static const struct op_case { const char *op, *label; moa_tensor *(*run)(tcase *
     {"layer_norm", "bias", layer_bias}, {"layer_norm", "no bias", layer_plain},
     {"rope", "pairs side by side", rope_norm}, {"rope", "neox, factors", rope_neox}, {"rope", "part of the head", rope_part},
     {"rope", "part of the head, side by side", rope_part_norm},
-    {"rope", "from the third on, longer", rope_spec},
+    {"rope", "from the third on, longer, two lists of factors", rope_spec},
     {"softmax", "rows", softmax},
     {"attention", "grouped queries", attention_gqa}, {"attention", "one kv head", attention_mqa},
     {"attention", "one kv head each, documents of 1", attention_mha}, {"attention", "q is k is v", attention_self},

@@ -185,6 +185,12 @@ static void errors_say_both_shapes_and_stick(void **state) {
     FAILS(moa_reshape(&e, &a, 4, ((const int64_t[]){INT64_MAX, INT64_MAX, 2, 6})), "as many elements");
     FAILS(moa_rope(&e, &a, &ids, 4, 4, 10000, 1, NULL, MOA_ROPE_NORM), "heads of 4");
     FAILS(moa_rope(&e, &a, &ids, 6, 3, 10000, 1, NULL, MOA_ROPE_NORM), "even");
+    const moa_rope_spec spec = {.head_dim = 6, .n_rot = 6, .base = 10000, .freq_scale = 1, .magnitude = 1};
+    moa_tensor lists = moa_view2(MOA_F32, x, 2, 3), short_lists = moa_view2(MOA_F32, x, 2, 2);
+    FAILS(moa_rope_as(&e, &a, &ids, &spec, NULL, &ids), "lists of 3");
+    FAILS(moa_rope_as(&e, &a, &ids, &spec, &short_lists, &ids), "lists of 3");
+    FAILS(moa_rope_as(&e, &a, &ids, &spec, &lists, NULL), "expected [3]");
+    FAILS(moa_rope_as(&e, &a, &ids, &spec, &lists, &ids), "id 9 at position 2, expected 0 to 1");
     FAILS(moa_attention(&e, &a, &a, &a, &ids, 2, 2, 1), "doc_start[2] is 9");
     FAILS(moa_cross_entropy(&e, &a, &ids, &b, 0), "weight is [3, 5]");
     moa_tensor strided = moa_view2(MOA_F32, x, 3, 4);

@@ -191,7 +191,8 @@ class Model:
             return f / factor, 1.0
         if kind == 'yarn':
             n_orig = self.key('rope.scaling.original_context_length', self.key('context_length'))
-            return yarn_frequencies(self.n_rot, self.base, factor, n_orig, self.arch != 'gpt-oss'), 1 + 0.1 * math.log(factor)
+            whole = self.key('rope.scaling.yarn_truncate', self.arch != 'gpt-oss')
+            return yarn_frequencies(self.n_rot, self.base, factor, n_orig, whole), 1 + 0.1 * math.log(factor)
         if 'rope_freqs.weight' in self.tensors:  # Llama 3.1: a divisor for each frequency
             f = f / self.tensors['rope_freqs.weight']
         return f, 1.0

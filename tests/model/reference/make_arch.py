@@ -246,7 +246,8 @@ def qwen3moe_merged(b, **kw):
 @case
 def qwen3_yarn(b, **kw):
     qwen_like(b, 'qwen3', **{'qk_norm': 'head', 'hd': 32, 'heads': 4, 'kv': 2, 'base': 10000.0, **kw})
-    b.keys(rope__scaling__type='yarn', rope__scaling__factor=4.0, rope__scaling__original_context_length=64)
+    b.keys(rope__scaling__type='yarn', rope__scaling__factor=4.0, rope__scaling__original_context_length=64,
+           rope__scaling__yarn_truncate=False)
 
 
 @case

@@ -69,7 +69,7 @@ static void rope(const void *args, int64_t r0, int64_t r1, int thread) {
     const int64_t hd = p->hd, nr = p->n_rot, end = p->first + nr, d = p->n_head * hd;
     float *cs = p->scratch + thread * nr;
     for (int64_t i = r0; i < r1; i++) {
-        rope_angles(cs, p->freq, p->pos[i], nr / 2, p->back ? -1.0f : 1.0f);
+        rope_angles(cs, p->freq + (p->which ? p->which[i] * (nr / 2) : 0), p->pos[i], nr / 2, p->back ? -1.0f : 1.0f);
         for (int64_t j = 0; p->magnitude != 1.0f && j < nr; j++) cs[j] *= p->magnitude;
         for (int64_t g = 0; g < p->n_head; g++) {
             const float *restrict x = p->x + i * d + g * hd;

@@ -42,7 +42,8 @@ typedef struct moa_rope_args { /* range: rows */
     float *y;                  /* [n, n_head * hd] */
     const float *x;
     const int32_t *pos;        /* [n] */
-    const double *freq;        /* [n_rot / 2] radians per position */
+    const double *freq;        /* [lists][n_rot / 2] radians per position */
+    const int32_t *which;      /* [n] list of each row; NULL: the first */
     float *scratch;            /* [n_thread, n_rot] cos, sin */
     int64_t n_head, hd, first, n_rot; /* of each head, [first, first + n_rot) is rotated */
     float magnitude;           /* of what was rotated */
