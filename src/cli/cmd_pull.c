@@ -31,12 +31,14 @@ static int run(int argc, char **argv);
 const moa_command moa_command_pull = {
     .name = "pull", .usage = "URL | hf:OWNER/REPO[:FILE or TAG][@REVISION]", .help = "fetch a model: resumed, checked, put in place when whole",
     .more = "  moa pull hf:OWNER/REPO:Q4_K_M       the GGUF of that type (all its parts where it is split)\n"
+            "  moa pull 'hf:OWNER/REPO:*Q5_K_M*'   a pattern with * and ? of its name\n"
             "  moa pull hf:OWNER/REPO              the only GGUF, else the list to choose from; without GGUF the safetensors folder\n"
             "  moa pull hf:OWNER/REPO:safetensors  the folder, though there are GGUF files\n"
             "  moa pull https://HOST/FILE.gguf     any server\n\n"
             "The models folder is $MOA_MODELS, else $XDG_DATA_HOME/moa/models, else ~/.local/share/moa/models; moa models lists it.\n"
             "Ctrl-C keeps what has come: the same command goes on from there.\n"
-            "Environment: HF_TOKEN (for the hub alone), HF_ENDPOINT (a mirror of it), https_proxy, http_proxy, no_proxy, SSL_CERT_FILE.",
+            "Environment: HF_TOKEN (for the hub alone), HF_ENDPOINT (a mirror of it), https_proxy, http_proxy, no_proxy,\n"
+            "CURL_CA_BUNDLE or SSL_CERT_FILE (further authorities for https).",
     .opts = opts, .run = run,
 };
 

@@ -6,6 +6,7 @@
 #include "base/err.h"
 
 #include <ctype.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,11 @@ bool moa_hub_has_tag(const char *path, const char *tag) {
     for (const char *at = path; n && (at = strcasestr(at, tag)); at++)
         if ((at == path || strchr("-./", at[-1])) && (!at[n] || strchr("-./", at[n]))) return true; /* '_' is inside: Q4_K is not Q4_K_M */
     return false;
+}
+
+static bool fits(const char *path, const char *what) {
+    if (!strpbrk(what, "*?")) return moa_hub_has_tag(path, what);
+    return fnmatch(what, path, FNM_CASEFOLD) == 0 || fnmatch(what, base_name(path), FNM_CASEFOLD) == 0;
 }
 
 /* ---- GGUF ---- */
@@ -133,12 +139,12 @@ static int several(const moa_hub_repo *r, const moa_hub_model *m, int a, int b, 
     return moa_hint(err, MOA_EUSAGE, "name one: hf:OWNER/REPO:TAG, such as Q4_K_M, or hf:OWNER/REPO:FILE");
 }
 
-/* The only model among m that fits: by its tag, or any. Extras count only where nothing else fits. -1: none. */
+/* The only model among m that fits: by its tag or a pattern, or any. Extras count only where nothing else fits. -1: none. */
 static int only(const moa_hub_repo *r, const moa_hub_model *m, int n, const char *what, moa_err *err) {
     for (int extra = 0; extra < 2; extra++) {
         int found = -1;
         for (int i = 0; i < n; i++) {
-            if (m[i].extra != (extra == 1) || (*what && !moa_hub_has_tag(r->file[m[i].first].path, what))) continue;
+            if (m[i].extra != (extra == 1) || (*what && !fits(r->file[m[i].first].path, what))) continue;
             if (found >= 0) return several(r, m, found, i, what, err);
             found = i;
         }

@@ -16,7 +16,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { PROGRESS = 1 << 20, /* bytes after which failures are counted from zero again */
+enum { PROGRESS = 1 << 20, /* bytes more than ever before: failures are counted from zero again */
+       PIECE = 64 << 10,   /* a server that sends no more than this at a time fails */
        SPARE = 16 << 20 }; /* bytes of the disk that are left to others */
 
 typedef struct job {
@@ -25,11 +26,13 @@ typedef struct job {
     moa_http *http;
     moa_part part;
     int64_t asked;      /* first byte of the request under way */
+    int64_t best;       /* bytes that were here when failures were last counted from zero */
     bool no_range;      /* the server gets ranges wrong: ask for all */
     bool again;         /* this attempt ended only to be repeated at once */
     bool looked;        /* the first bytes have been seen */
     bool same;          /* the server has what the target holds: nothing to fetch */
     int64_t target;     /* size of the target, -1: there is none */
+    char etag[256];     /* of the target; "" unknown */
     moa_fetch_event event;
 } job;
 
@@ -85,6 +88,24 @@ static int check_range(job *j, const moa_http_reply *r, moa_err *err) {
     /* With a checksum to come, an ETag that differs (another mirror of a storage) is no reason to throw the bytes away. */
     if ((p->size >= 0 && r->total >= 0 && r->total != p->size) || (!p->sha256[0] && changed(p, r)))
         return once_more(j, "the file has changed on the server; starting anew", err);
+    if (p->size >= 0 || r->total >= 0) return 0;
+    j->no_range = true; /* of a part of something of unknown length nobody knows whether it is the last */
+    return once_more(j, "the server does not say how long the file is; fetching it whole", err);
+}
+
+/* What the server that the user named says of the file, wherever it sends us for it. */
+static int check_published(job *j, const moa_http_reply *r, moa_err *err) {
+    moa_part *p = &j->part;
+    const char *known = j->d->sha256 ? j->d->sha256 : "";
+    if (differs(known, r->linked_sha256)) {
+        moa_fail(err, MOA_EFORMAT, "%s: the server says its checksum is %s, expected %s", j->d->name, r->linked_sha256, known);
+        return moa_hint(err, MOA_EFORMAT, "nothing was fetched: the file there is another than the one you mean");
+    }
+    if (!*known && differs(p->sha256, r->linked_sha256)) { /* the note of an earlier run */
+        p->sha256[0] = 0;
+        if (r->status == 206) return once_more(j, "the file has changed on the server; starting anew", err);
+    }
+    if (!p->sha256[0] && r->linked_sha256[0]) memcpy(p->sha256, r->linked_sha256, sizeof p->sha256);
     return 0;
 }
 
@@ -101,9 +122,9 @@ static int check_space(job *j, moa_err *err) {
 
 /* The file is here from an earlier run and the server still has the same. */
 static bool is_here(const job *j, const moa_http_reply *r) {
-    const char *sum = j->d->have_sha256, *etag = j->d->have_etag;
+    const char *sum = j->d->have_sha256;
     if (j->asked > 0 || j->part.n > 0 || j->target < 0 || r->length != j->target) return false;
-    return (sum && *sum && !strcmp(sum, r->linked_sha256)) || (etag && *etag == '"' && !strcmp(etag, r->etag));
+    return (sum && *sum && !strcmp(sum, r->linked_sha256)) || (j->etag[0] == '"' && !strcmp(j->etag, r->etag));
 }
 
 static int begin(void *ctx, const moa_http_reply *r, moa_err *err) {
@@ -114,11 +135,15 @@ static int begin(void *ctx, const moa_http_reply *r, moa_err *err) {
     if (r->encoded) return moa_fail(err, MOA_EUNSUPPORTED, "%s: the server sends it recoded (Content-Encoding), which cannot be resumed or checked", j->d->name);
     if (r->status == 206) MOA_TRY(check_range(j, r, err));
     else if (j->asked > 0) MOA_TRY(restart(j, changed(p, r) ? "the file has changed on the server; starting anew" : "the server cannot resume; starting anew", err));
-    const int64_t size = r->status == 206 ? r->total : r->length;
-    if (j->d->size >= 0 && size >= 0 && size != j->d->size)
-        return moa_fail(err, MOA_EFORMAT, "%s: the server sends %" PRId64 " bytes, expected %" PRId64, j->d->name, size, j->d->size);
-    if (!p->sha256[0] && r->linked_sha256[0]) memcpy(p->sha256, r->linked_sha256, sizeof p->sha256);
-    if (j->d->size < 0 && (size >= 0 || r->status == 200)) p->size = size;
+    MOA_TRY(check_published(j, r, err));
+    const int64_t size = r->status == 206 ? r->total : r->length, known = j->d->size >= 0 ? j->d->size : r->linked_size;
+    if (known >= 0 && size >= 0 && size != known)
+        return moa_fail(err, MOA_EFORMAT, "%s: the server sends %" PRId64 " bytes, expected %" PRId64, j->d->name, size, known);
+    if (known >= 0 || size >= 0 || r->status == 200) p->size = known >= 0 ? known : size;
+    if (p->size < 0 && !p->sha256[0] && !r->framed) {
+        moa_fail(err, MOA_EFORMAT, "%s: the server does not say where the file ends, so that a broken connection could not be told from its end", j->d->name);
+        return moa_hint(err, MOA_EFORMAT, "--sha256 HEX says what the whole file is");
+    }
     if (r->status == 200 || r->etag[0]) memcpy(p->etag, r->etag, sizeof p->etag);
     if (r->status == 200 || r->last_modified[0]) memcpy(p->last_modified, r->last_modified, sizeof p->last_modified);
     MOA_TRY(check_space(j, err));
@@ -152,6 +177,7 @@ static int data(void *ctx, const void *bytes, size_t n, moa_err *err) {
 
 static bool complete(const job *j) { return j->part.size >= 0 && j->part.n == j->part.size; }
 
+/* 0: the file is here; 1: as much of it as the server sends at a time. */
 static int attempt(job *j, moa_http_reply *r, moa_err *err) {
     const moa_http_sink sink = {.begin = begin, .data = data, .ctx = j};
     moa_part *p = &j->part;
@@ -166,7 +192,8 @@ static int attempt(job *j, moa_http_reply *r, moa_err *err) {
         j->no_range = true;
         rc = once_more(j, "the server has no such part of the file; fetching it whole", err);
     }
-    if (rc == 0 && p->size >= 0 && p->n < p->size) { /* possible where a 206 covers less than what was asked for */
+    if (rc == 0 && p->size >= 0 && p->n < p->size) {
+        if (r->status == 206 && p->n - j->asked >= PIECE) return 1; /* it may cover less than what was asked for (RFC 9110, 15.3.7) */
         r->transient = true;
         rc = moa_fail(err, MOA_EIO, "%s: the reply ended after %" PRId64 " of %" PRId64 " bytes", j->d->name, p->n, p->size);
     }
@@ -178,13 +205,13 @@ static int fetch(job *j, moa_err *err) {
     moa_http_reply r;
     moa_retry_init(&retry, j->d->retries, j->d->backoff_s);
     int restarts = 0;
+    j->best = j->part.n;
     while (!complete(j) || j->part.size == 0) {
-        const int64_t before = j->part.n;
         const int rc = attempt(j, &r, err);
         if (rc == 0 || j->same) return 0;
-        if (j->again && restarts++ < 3) continue;
+        if (rc > 0 || (j->again && restarts++ < 3)) continue;
         if (rc == MOA_ECANCELED) return rc;
-        if (j->part.n - before >= PROGRESS) retry.failed = 0;
+        if (j->part.n - j->best >= PROGRESS) retry.failed = 0, j->best = j->part.n;
         j->out->failures++;
         MOA_TRY(moa_retry_wait(&retry, &r, j->d->watch, err));
     }
@@ -193,11 +220,19 @@ static int fetch(job *j, moa_err *err) {
 
 /* ---- before and after ---- */
 
+/* A run that was killed after it had put the target in place leaves the part's note, and no part. */
+static bool put_in_place(const job *j) {
+    char url[sizeof j->part.url];
+    moa_ref_show(url, sizeof url, j->d->url);
+    return j->part.n == 0 && j->part.size == j->target && !strcmp(j->part.url, url);
+}
+
 /* 1: target is what is wanted; 0: it is to be fetched. */
 static int look_at_target(job *j, moa_err *err) {
     const moa_download *d = j->d;
     struct stat st;
     j->target = -1;
+    snprintf(j->etag, sizeof j->etag, "%s", d->have_etag ? d->have_etag : "");
     if (lstat(d->target, &st) < 0) return 0;
     if (!S_ISREG(st.st_mode)) return moa_fail(err, MOA_EIO, "%s: stands in the way: not a regular file", d->target);
     j->target = st.st_size;
@@ -205,12 +240,15 @@ static int look_at_target(job *j, moa_err *err) {
         j->event.done = 0;
         MOA_TRY(moa_file_sum(j->out->sha256, d->target, &j->event, d->watch, err));
         if (!strcmp(j->out->sha256, d->sha256)) {
-            j->out->checked = j->out->was_there = true;
-            j->out->size = st.st_size;
+            j->out->checked = true;
             return 1;
         }
     }
     if (d->replace) return 0;
+    if (put_in_place(j)) {
+        memcpy(j->etag, j->part.etag, sizeof j->etag);
+        return 0;
+    }
     moa_fail(err, MOA_EIO, "%s: is there already, and is not known to be this file", d->target);
     return moa_hint(err, MOA_EIO, "--force replaces it when the new one is whole; --name NAME puts the new one beside it");
 }
@@ -219,7 +257,11 @@ static int take_up(job *j, moa_err *err) {
     const moa_download *d = j->d;
     moa_part *p = &j->part;
     const char *sum = d->sha256 ? d->sha256 : "";
-    if (differs(p->sha256, sum) || (d->size >= 0 && p->size >= 0 && p->size != d->size) || (p->size >= 0 && p->n > p->size) ||
+    char url[sizeof p->url];
+    moa_ref_show(url, sizeof url, d->url);
+    /* Without a checksum to come, only the server that began may go on: another one's validators may be equal by chance. */
+    const bool other = !*sum && p->url[0] && strcmp(p->url, url);
+    if (other || differs(p->sha256, sum) || (d->size >= 0 && p->size >= 0 && p->size != d->size) || (p->size >= 0 && p->n > p->size) ||
         (d->size >= 0 && p->n > d->size)) {
         MOA_TRY(restart(j, "what is here is the beginning of another file; starting anew", err));
         p->etag[0] = p->last_modified[0] = p->sha256[0] = 0;
@@ -227,7 +269,7 @@ static int take_up(job *j, moa_err *err) {
     }
     if (*sum) snprintf(p->sha256, sizeof p->sha256, "%s", sum);
     if (d->size >= 0) p->size = d->size;
-    moa_ref_show(p->url, sizeof p->url, d->url);
+    memcpy(p->url, url, sizeof p->url);
     j->out->resumed_from = p->n;
     if (!tell(j, MOA_FETCH_BEGIN, NULL)) return stopped(err);
     return p->n > 0 ? moa_part_sum(p, &j->event, d->watch, err) : 0;
@@ -254,18 +296,25 @@ static int check_length(job *j, moa_err *err) {
     return MOA_EFORMAT;
 }
 
+/* Nothing to fetch. */
+static int here(job *j, moa_err *err) {
+    const moa_download *d = j->d;
+    *err = (moa_err){0};
+    j->out->was_there = true;
+    j->out->size = j->target;
+    memcpy(j->out->etag, j->etag, sizeof j->etag);
+    if (j->out->checked) return 0;
+    if (!d->have_sha256 || !*d->have_sha256) return moa_file_sum(j->out->sha256, d->target, &j->event, d->watch, err);
+    snprintf(j->out->sha256, sizeof j->out->sha256, "%s", d->have_sha256);
+    return 0;
+}
+
 static int work(job *j, moa_err *err) {
     int rc = look_at_target(j, err);
-    if (rc) return rc < 0 ? rc : 0;
+    if (rc) return rc < 0 ? rc : here(j, err);
     MOA_TRY(take_up(j, err));
     MOA_TRY(fetch(j, err));
-    if (j->same) {
-        *err = (moa_err){0};
-        j->out->was_there = true;
-        j->out->size = j->target;
-        snprintf(j->out->sha256, sizeof j->out->sha256, "%s", j->d->have_sha256 ? j->d->have_sha256 : "");
-        return 0;
-    }
+    if (j->same) return here(j, err);
     MOA_TRY(check_length(j, err));
     if ((rc = check_sum(j, err)) < 0) return rc;
     if (rc > 0) {

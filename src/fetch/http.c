@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "fetch/http.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@ struct moa_http {
     const moa_http_sink *sink;
     moa_err *err;
     size_t header_bytes, refused_bytes;
+    double refused_since;
     bool begun, from_origin;
     int rc; /* of the sink, or MOA_ECANCELED */
 };
@@ -92,6 +94,8 @@ int moa_http_may_go(const char *from, const char *to, moa_err *err) {
     return 0;
 }
 
+static int stall_s(const moa_http *h) { return h->cfg->stall_s ? h->cfg->stall_s : 30; }
+
 /* ---- headers of the reply ---- */
 
 static bool named(const char *line, size_t n, const char *name, const char **value, size_t *n_value) {
@@ -151,17 +155,18 @@ static void clear(moa_http_reply *r) {
     r->etag[0] = r->last_modified[0] = r->type[0] = r->message[0] = 0;
     r->length = r->from = r->to = r->total = -1;
     r->retry_after = -1;
-    r->encoded = false;
+    r->encoded = r->framed = false;
 }
 
 void moa_http_header(moa_http_reply *r, const char *line, size_t n) {
     const char *v;
     size_t k;
-    if (n > 5 && !strncasecmp(line, "HTTP/", 5)) clear(r); /* also after a 100 Continue */
+    if (n > 5 && !strncasecmp(line, "HTTP/", 5)) clear(r), r->framed = line[5] >= '2'; /* also after a 100 Continue */
     else if (named(line, n, "etag", &v, &k)) keep(r->etag, sizeof r->etag, v, k);
     else if (named(line, n, "last-modified", &v, &k)) keep(r->last_modified, sizeof r->last_modified, v, k);
     else if (named(line, n, "content-type", &v, &k)) keep(r->type, sizeof r->type, v, k);
-    else if (named(line, n, "content-length", &v, &k)) r->length = whole_number(v, k);
+    else if (named(line, n, "content-length", &v, &k)) r->length = whole_number(v, k), r->framed |= r->length >= 0;
+    else if (named(line, n, "transfer-encoding", &v, &k)) r->framed = true; /* libcurl takes none but chunked */
     else if (named(line, n, "content-range", &v, &k)) content_range(r, v, k);
     else if (named(line, n, "content-encoding", &v, &k)) r->encoded = k > 0 && !(k == 8 && !strncasecmp(v, "identity", 8));
     else if (named(line, n, "x-error-message", &v, &k)) keep(r->message, sizeof r->message, v, k);
@@ -179,7 +184,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *user) {
     moa_http *h = user;
     (void)size;
     h->header_bytes += n;
-    if (h->header_bytes > HEADER_BYTES) return 0;
+    if (h->header_bytes > HEADER_BYTES) return h->rc = moa_fail(h->err, MOA_ELIMIT, "a reply with more than %d kB of headers", HEADER_BYTES >> 10), 0;
     /* What a storage server says about checksums is not the origin's word. */
     char sha[MOA_SHA256_HEX];
     const int64_t linked = h->reply->linked_size;
@@ -207,9 +212,10 @@ static size_t on_data(char *p, size_t size, size_t n, void *user) {
     long status = 0;
     curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &status);
     h->reply->status = (int)status;
-    if (status < 200 || status > 299) { /* the page of a refusal or redirect is not read, unless it is endless */
+    if (status < 200 || status > 299) { /* the page of a refusal or redirect: passed over, unless it has no end */
+        if (!h->refused_bytes) h->refused_since = moa_now();
         h->refused_bytes += n;
-        return h->refused_bytes > REFUSAL_BYTES ? 0 : n;
+        return h->refused_bytes > REFUSAL_BYTES || moa_now() - h->refused_since > stall_s(h) ? 0 : n;
     }
     if (begin(h) < 0) return 0;
     h->rc = h->sink->data(h->sink->ctx, p, n, h->err);
@@ -232,12 +238,16 @@ static bool add(struct curl_slist **list, const char *line) {
     return l != NULL;
 }
 
+static bool this_machine(const char *url) {
+    origin o;
+    unsigned char ip[4]; /* parsed, since "127.0.0.1.example.org" is a name */
+    return split(&o, url) && (!strcasecmp(o.host, "localhost") || !strcmp(o.host, "[::1]") || (inet_pton(AF_INET, o.host, ip) == 1 && ip[0] == 127));
+}
+
 /* The token is as good as a password: to another machine it goes through TLS only. */
 static bool private_way(const char *url) {
     origin o;
-    unsigned char ip[4]; /* parsed, since "127.0.0.1.example.org" is a name */
-    return split(&o, url) && (!strcasecmp(o.scheme, "https") || !strcasecmp(o.host, "localhost") || !strcmp(o.host, "[::1]") ||
-                              (inet_pton(AF_INET, o.host, ip) == 1 && ip[0] == 127));
+    return (split(&o, url) && !strcasecmp(o.scheme, "https")) || this_machine(url);
 }
 
 static bool request_headers(struct curl_slist **list, const moa_http *h, const char *url, int64_t from, const char *if_range) {
@@ -254,10 +264,17 @@ static bool request_headers(struct curl_slist **list, const moa_http *h, const c
     return ok;
 }
 
+/* The variables that the curl program and OpenSSL go by, which libcurl leaves to its callers. */
+static void trust(CURL *c) {
+    const char *bundle = getenv("CURL_CA_BUNDLE"), *file = getenv("SSL_CERT_FILE"), *dir = getenv("SSL_CERT_DIR");
+    if (bundle && *bundle) file = bundle;
+    if (file && *file) curl_easy_setopt(c, CURLOPT_CAINFO, file);
+    if (dir && *dir) curl_easy_setopt(c, CURLOPT_CAPATH, dir);
+}
+
 static void set_up(moa_http *h, const char *url, struct curl_slist *list, char *errbuf) {
     CURL *c = h->curl;
     const moa_http_cfg *cfg = h->cfg;
-    const char *ca = getenv("SSL_CERT_FILE"), *ca_dir = getenv("SSL_CERT_DIR");
     curl_easy_reset(c); /* keeps the connections */
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -268,7 +285,7 @@ static void set_up(moa_http *h, const char *url, struct curl_slist *list, char *
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, errbuf);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)(cfg->connect_s ? cfg->connect_s : 20));
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)(cfg->stall_s ? cfg->stall_s : 30));
+    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)stall_s(h));
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L << 10);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, h);
@@ -277,8 +294,8 @@ static void set_up(moa_http *h, const char *url, struct curl_slist *list, char *
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(c, CURLOPT_XFERINFODATA, h);
-    if (ca && *ca) curl_easy_setopt(c, CURLOPT_CAINFO, ca);
-    if (ca_dir && *ca_dir) curl_easy_setopt(c, CURLOPT_CAPATH, ca_dir);
+    if (this_machine(url)) curl_easy_setopt(c, CURLOPT_PROXY, ""); /* a proxy would look for the server on its own machine */
+    trust(c);
 }
 
 static bool may_pass(CURLcode c) {
@@ -299,27 +316,52 @@ static bool may_pass(CURLcode c) {
     }
 }
 
+static bool status_may_pass(long s) { return s == 408 || s == 425 || s == 429 || s == 500 || s == 502 || s == 503 || s == 504; }
+
+static int hint(moa_http *h, int code, CURLcode c, const char *detail) {
+    switch (c) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+        if (strstr(detail, "host name")) return moa_hint(h->err, code, "the server shows the certificate of another host: is the URL right?");
+        if (strstr(detail, "expired") || strstr(detail, "not yet valid")) return moa_hint(h->err, code, "is the clock of this machine right? Then the server's owner has to renew it");
+        return moa_hint(h->err, code, "nobody who is trusted here vouches for the server; CURL_CA_BUNDLE or SSL_CERT_FILE names a file with further authorities");
+    case CURLE_SSL_CACERT_BADFILE: return moa_hint(h->err, code, "CURL_CA_BUNDLE or SSL_CERT_FILE names a file that holds no authorities, or cannot be read");
+    case CURLE_COULDNT_RESOLVE_PROXY: return moa_hint(h->err, code, "https_proxy, http_proxy or all_proxy names it");
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT: return moa_hint(h->err, code, "is the name right and the network up? Behind a proxy set https_proxy");
+    default: return code;
+    }
+}
+
 static int transfer_failed(moa_http *h, CURLcode c, const char *detail, const char *show) {
     moa_http_reply *r = h->reply;
+    long proxy = 0; /* what it answered to CONNECT */
     if (h->rc < 0) return h->rc; /* the sink or the user ended it and said why */
+    if (!curl_easy_getinfo(h->curl, CURLINFO_HTTP_CONNECTCODE, &proxy) && proxy >= 300) {
+        r->transient = status_may_pass(proxy);
+        moa_fail(h->err, MOA_EIO, "%s: the proxy answered %ld", show, proxy);
+        return moa_hint(h->err, MOA_EIO, "%s", proxy == 407 ? "it wants a name and a password: https_proxy=http://NAME:PASSWORD@HOST:PORT" : "https_proxy or all_proxy names it, no_proxy the hosts to reach without it");
+    }
+    const int code = c == CURLE_OUT_OF_MEMORY ? MOA_ENOMEM : MOA_EIO;
     r->transient = may_pass(c);
-    moa_fail(h->err, c == CURLE_OUT_OF_MEMORY ? MOA_ENOMEM : MOA_EIO, "%s: %s", show, *detail ? detail : curl_easy_strerror(c));
-    if (c == CURLE_PEER_FAILED_VERIFICATION || c == CURLE_SSL_CACERT_BADFILE)
-        moa_hint(h->err, MOA_EIO, "the server's certificate is not trusted here; SSL_CERT_FILE names a file with further authorities");
-    else if (c == CURLE_COULDNT_RESOLVE_HOST || c == CURLE_COULDNT_CONNECT)
-        moa_hint(h->err, MOA_EIO, "is the name right and the network up? Behind a proxy set https_proxy");
-    return h->err ? h->err->code : MOA_EIO;
+    moa_fail(h->err, code, "%s: %s", show, *detail ? detail : curl_easy_strerror(c));
+    return hint(h, code, c, detail);
+}
+
+/* Why a server may have said no to this request. */
+static const char *access_hint(const moa_http *h) {
+    if (!h->cfg->token) return "private or gated? Put your access token into HF_TOKEN, or pass --header for other servers";
+    if (!h->from_origin) return "the token in HF_TOKEN goes to the hub alone, and this is another server";
+    if (!private_way(h->reply->url)) return "the token in HF_TOKEN was not sent: it goes to other machines through https only";
+    return "the token in HF_TOKEN has no access: a gated model asks you to accept its terms on its page first";
 }
 
 static int refused(moa_http *h, const char *show) {
     moa_http_reply *r = h->reply;
     const int s = r->status;
     const int code = s == 404 || s == 410 ? MOA_ENOTFOUND : MOA_EIO;
-    r->transient = s == 408 || s == 425 || s == 429 || s == 500 || s == 502 || s == 503 || s == 504;
+    r->transient = status_may_pass(s);
     moa_fail(h->err, code, "%s: the server answered %d%s%s", show, s, r->message[0] ? ": " : "", r->message);
-    if (s == 401 || s == 403)
-        moa_hint(h->err, code, h->cfg->token ? "the token in HF_TOKEN has no access: a gated model asks you to accept its terms on its page first"
-                                             : "private or gated? Put your access token into HF_TOKEN, or pass --header for other servers");
+    if (s == 401 || s == 403) moa_hint(h->err, code, "%s", access_hint(h));
     if (s == 404) moa_hint(h->err, code, "check the name; a private repository is 'not found' without HF_TOKEN");
     return code;
 }

@@ -1,6 +1,7 @@
 /* http.h - one GET at a time through libcurl: http and https, redirects by our own rules, headers and body to a sink,
  * errors sorted into those that may pass and those that will not. Proxy variables (http_proxy, https_proxy, all_proxy,
- * no_proxy) are libcurl's. SPDX-License-Identifier: Apache-2.0 */
+ * no_proxy) are libcurl's, but this machine itself is never asked for through a proxy. Authorities of TLS: those of the system, and
+ * what CURL_CA_BUNDLE, else SSL_CERT_FILE, and SSL_CERT_DIR name. SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_FETCH_HTTP_H
 #define MOA_FETCH_HTTP_H
 
@@ -28,6 +29,7 @@ typedef struct moa_http_reply {
     int64_t from, to, total;       /* Content-Range: bytes from-to/total; -1: absent */
     double retry_after;            /* seconds the server asks to wait, -1: it does not say */
     bool encoded;                  /* the body is compressed or otherwise recoded */
+    bool framed;                   /* it says where its body ends (a length, chunks, HTTP/2): a broken connection is no end */
     bool transient;                /* what failed may work when it is tried again */
 } moa_http_reply;
 

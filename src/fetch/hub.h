@@ -34,8 +34,8 @@ int moa_hub_models(moa_hub_model **out, int *n, const moa_hub_repo *r, moa_err *
 
 /* Chosen files, as indices into r->file. folder: they belong together in a folder named after the repository. */
 typedef struct moa_hub_pick { int *file; int n_file; bool folder; } moa_hub_pick;
-/* what: a path or file name; "safetensors" (the folder); a tag such as Q4_K_M, met whole in the file's name whatever its
- * case; "": the only model there is. Several: MOA_EUSAGE (ask moa_hub_models for the list). */
+/* what: a path or file name; "safetensors" (the folder); a tag such as Q4_K_M, met whole in the file's name, or a pattern with * and ? of
+ * its path or name, whatever their case; "": the only model there is. Several: MOA_EUSAGE (ask moa_hub_models for the list). */
 int moa_hub_choose(moa_hub_pick *out, const moa_hub_repo *r, const char *what, moa_err *err);
 bool moa_hub_has_tag(const char *path, const char *tag);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { FILES_MAX = 2000 }; /* of one model */
 
@@ -212,17 +213,36 @@ static int fetch_one(struct moa_pulled_file *out, const plan *p, int i, moa_http
         .replace = cfg->replace || f, .have_sha256 = f && here == f->size ? f->sha256 : NULL, .have_etag = f && here == f->size ? f->etag : NULL,
         .retries = cfg->retries, .backoff_s = cfg->backoff_s, .watch = &cfg->watch,
     };
-    MOA_TRY(moa_download_run(&out->done, h, &d, err));
-    if (out->done.was_there && f && !out->done.etag[0]) memcpy(out->done.etag, f->etag, sizeof f->etag);
-    return 0;
+    return moa_download_run(&out->done, h, &d, err);
+}
+
+static bool planned(const plan *p, const char *file) {
+    for (int i = 0; i < p->n; i++)
+        if (!strcmp(p->item[i].file, file)) return true;
+    return false;
+}
+
+/* What an earlier pull from here noted of files whose turn has not come: they stay known as fetched from here. Of another commit they
+ * are files to replace, not to keep, so that their size is forgotten. */
+static void note_rest(moa_origin *o, const plan *p, int n, const moa_origin *was) {
+    const bool same = !strcmp(was->revision, p->commit);
+    for (int k = 0; !strcmp(was->source, p->source) && k < was->n_file; k++) {
+        const moa_origin_file *f = &was->file[k];
+        bool done = false;
+        for (int i = 0; i < n && !done; i++) done = !strcmp(p->item[i].file, f->name);
+        if (done || (n == p->n && !planned(p, f->name))) continue;
+        o->file[o->n_file] = *f;
+        if (!same) o->file[o->n_file].size = -1;
+        o->n_file++;
+    }
 }
 
 /* Written after every file, so that a pull that was stopped between two files finds the first ones noted. */
-static int note(const moa_pulled *out, const plan *p, int n, const moa_pull_cfg *cfg, moa_err *err) {
+static int note(const moa_pulled *out, const plan *p, int n, const moa_pull_cfg *cfg, const moa_origin *was, moa_err *err) {
     moa_origin o = {.n_file = n};
     const time_t now = time(NULL);
     struct tm tm;
-    o.file = calloc((size_t)n, sizeof *o.file);
+    o.file = calloc((size_t)n + (size_t)was->n_file, sizeof *o.file);
     if (!o.file) return moa_fail(err, MOA_ENOMEM, "no memory for the note of where it came from");
     for (int i = 0; i < n; i++) {
         const struct moa_pulled_file *f = &out->file[i];
@@ -231,12 +251,28 @@ static int note(const moa_pulled *out, const plan *p, int n, const moa_pull_cfg 
         memcpy(o.file[i].etag, f->done.etag, sizeof f->done.etag);
         o.file[i].size = f->done.size;
     }
+    note_rest(&o, p, n, was);
     snprintf(o.source, sizeof o.source, "%s", p->source);
     snprintf(o.revision, sizeof o.revision, "%s", p->commit);
     if (gmtime_r(&now, &tm)) strftime(o.date, sizeof o.date, "%Y-%m-%dT%H:%M:%SZ", &tm);
     const int rc = moa_origin_write(&o, cfg->folder, p->name, err);
     moa_origin_free(&o);
     return rc;
+}
+
+/* Files of the folder that an earlier commit had and this one has not: a shard or an index that stays behind would be read with
+ * the new ones. Only what a pull from here has noted is taken away. */
+static int drop_old(const plan *p, const moa_pull_cfg *cfg, const moa_origin *was, moa_err *err) {
+    char path[4096];
+    const size_t n = strlen(p->name);
+    for (int k = 0; p->folder && !strcmp(was->source, p->source) && k < was->n_file; k++) {
+        const char *file = was->file[k].name;
+        if (planned(p, file) || strncmp(file, p->name, n) || file[n] != '/') continue;
+        if (snprintf(path, sizeof path, "%s/%s", cfg->folder, file) >= (int)sizeof path || unlink(path) < 0) continue;
+        const moa_fetch_event e = {.kind = MOA_FETCH_NOTE, .name = file, .n_file = p->n, .total = -1, .text = "is no longer in the repository; removed"};
+        if (!moa_fetch_tell(&cfg->watch, &e)) return moa_fail(err, MOA_ECANCELED, "stopped");
+    }
+    return 0;
 }
 
 static int fetch_all(moa_pulled *out, const plan *p, moa_http *h, const moa_pull_cfg *cfg, moa_err *err) {
@@ -251,7 +287,8 @@ static int fetch_all(moa_pulled *out, const plan *p, moa_http *h, const moa_pull
     int rc = 0;
     for (int i = 0; rc >= 0 && i < p->n; i++) {
         rc = fetch_one(&out->file[i], p, i, h, cfg, &was, err);
-        if (rc >= 0) rc = note(out, p, i + 1, cfg, err);
+        if (rc >= 0 && i + 1 == p->n) rc = drop_old(p, cfg, &was, err);
+        if (rc >= 0) rc = note(out, p, i + 1, cfg, &was, err);
     }
     moa_origin_free(&was);
     out->n_file = p->n;

@@ -116,6 +116,15 @@ static int bad(const char *text, const char *what, moa_err *err) {
     return moa_hint(err, MOA_EUSAGE, "expected https://HOST/FILE.gguf or hf:OWNER/REPO[:FILE or Q4_K_M][@REVISION]");
 }
 
+/* A file's path, or a pattern of one. */
+static bool what_ok(const char *what) {
+    char path[MOA_REF_PATH_MAX];
+    snprintf(path, sizeof path, "%s", what);
+    for (char *s = path; *s; s++)
+        if (*s == '*' || *s == '?') *s = 'x';
+    return moa_ref_path_ok(path);
+}
+
 /* A revision may hold '/' (refs/pr/7), never ".." or a character that means something in a URL. */
 static bool take_rev(moa_ref *out, const char *s, size_t n) {
     char rev[MOA_REF_PATH_MAX];
@@ -143,7 +152,7 @@ static int parse_hub(moa_ref *out, const char *text, const char *spec, moa_err *
     if (n >= sizeof out->what) return bad(text, "the file's path is too long", err);
     memcpy(out->what, what, n);
     out->what[n] = 0;
-    return moa_ref_path_ok(out->what) ? 0 : bad(text, "the file's path is not one that can be pulled", err);
+    return what_ok(out->what) ? 0 : bad(text, "the file's path is not one that can be pulled", err);
 }
 
 /* A page of the hub, as copied from a browser. 1: it is one and fits; 0: it stays a URL. */

@@ -12,7 +12,7 @@ typedef struct moa_ref {
     bool hub;                       /* a repository of a hub; else one URL */
     char url[MOA_REF_URL_MAX];      /* !hub: http or https */
     char owner[MOA_REF_NAME_MAX], repo[MOA_REF_NAME_MAX];
-    char what[MOA_REF_PATH_MAX];    /* file, tag such as Q4_K_M, or "" */
+    char what[MOA_REF_PATH_MAX];    /* file, pattern of one with * and ?, tag such as Q4_K_M, or "" */
     char rev[MOA_REF_NAME_MAX];     /* branch, tag or commit; "main" unless given */
 } moa_ref;
 

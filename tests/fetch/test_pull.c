@@ -8,8 +8,10 @@
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
 
 static char hub[64];
+static const char *commit = COMMIT; /* that the hub is at */
 
 static int fresh(void **state) {
+    commit = COMMIT;
     snprintf(hub, sizeof hub, "%s", httpd_url(server, ""));
     return setup(state);
 }
@@ -82,6 +84,11 @@ static void choices(void **state) {
     chosen(&r, "m-BF16-00002-of-00003.gguf", "big/m-BF16-00001-of-00003.gguf big/m-BF16-00002-of-00003.gguf big/m-BF16-00003-of-00003.gguf");
     chosen(&r, "m-Q2_K.gguf", "m-Q2_K.gguf");
     chosen(&r, "config.json", "config.json");
+    chosen(&r, "*q4_k_m.gguf", "m-Q4_K_M.gguf"); /* patterns: of names and of paths */
+    chosen(&r, "big/*", "big/m-BF16-00001-of-00003.gguf big/m-BF16-00002-of-00003.gguf big/m-BF16-00003-of-00003.gguf");
+    chosen(&r, "*Q?_0*", "m.Q8_0.gguf");
+    chosen(&r, "*Q?_K*", "-9 '*Q?_K*' fits several models");
+    chosen(&r, "*Q5*", "-6 no file or tag '*Q5*'");
     chosen(&r, "Q2_K", "-9 'Q2_K' fits several models");
     chosen(&r, "", "-9 several models are there");
     chosen(&r, "Q5_K_M", "-6 no file or tag");
@@ -130,10 +137,10 @@ static void choices(void **state) {
 /* A hub: files are listed with sizes and checksums, and served through a redirect to another host, as hubs do. */
 static void put_repo(const char *const *name, int n, int64_t size, bool sums) {
     httpd_route *api = httpd_add(server, "/api/models/own/rep/revision/main", 0, 0);
-    size_t k = (size_t)snprintf(api->text, sizeof api->text, "{\"sha\":\"" COMMIT "\",\"siblings\":[");
+    size_t k = (size_t)snprintf(api->text, sizeof api->text, "{\"sha\":\"%s\",\"siblings\":[", commit);
     for (int i = 0; i < n; i++) {
         char path[256], sum[65];
-        snprintf(path, sizeof path, "/own/rep/resolve/" COMMIT "/%s", name[i]);
+        snprintf(path, sizeof path, "/own/rep/resolve/%s/%s", commit, name[i]);
         httpd_route *a = httpd_add(server, path, 0, 0);
         snprintf(path, sizeof path, "/storage/%d", i);
         httpd_route *b = httpd_add(server, path, (uint64_t)i + 1, size);
@@ -305,6 +312,73 @@ static void a_folder(void **state) {
     assert_int_equal(pull(&p, "hf:own/rep", (moa_pull_cfg){.name = ".."}, &err), MOA_EUSAGE);
 }
 
+/* Stops after so many files. */
+static bool stops(void *ctx, const moa_fetch_event *e) {
+    int *left = ctx;
+    *left -= e->kind == MOA_FETCH_END;
+    return *left >= 0;
+}
+
+static void pull_and_stop(int after) {
+    moa_pulled p;
+    moa_err err = {0};
+    assert_int_equal(pull(&p, "hf:own/rep", (moa_pull_cfg){.watch = {.fn = stops, .ctx = &after}}, &err), MOA_ECANCELED);
+}
+
+/* A pull that is stopped forgets nothing of what earlier ones noted, though small files have no checksum to know them by. */
+static void stopped_between_files(void **state) {
+    (void)state;
+    static const char *const name[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    moa_pulled p;
+    put_repo(name, 3, 3000, false);
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){0});
+    moa_pulled_free(&p);
+    pull_and_stop(1);
+    atomic_store(&server->n_log, 0);
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){0});
+    for (int i = 0; i < 3; i++) assert_true(p.file[i].done.was_there);
+    assert_int_equal(server->n_log, 1);
+    moa_pulled_free(&p);
+    /* A new commit, stopped half-way: what is left of the old one is replaced, not taken for new because its size is the same. */
+    httpd_clear(server);
+    commit = "fedcba9876543210fedcba9876543210fedcba98";
+    put_repo(name, 3, 3000, false);
+    for (int i = 0; i < 3; i++) server->route[2 + 2 * i].seed = (uint64_t)i + 11, snprintf(server->route[2 + 2 * i].etag, 128, "\"n%d\"", i);
+    pull_and_stop(1);
+    holds(in_folder("rep/config.json"), 11, 3000);
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){0});
+    assert_true(p.file[0].done.was_there && p.file[1].done.was_there && !p.file[2].done.was_there);
+    moa_pulled_free(&p);
+    for (int i = 0; i < 3; i++) holds(in_folder((const char *[]){"rep/config.json", "rep/model.safetensors", "rep/tokenizer.json"}[i]), (uint64_t)i + 11, 3000);
+}
+
+/* Shards that a new commit has no more would be read with the new ones. What the user put there stays. */
+static void a_commit_with_other_files(void **state) {
+    (void)state;
+    static const char *const before[] = {"config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"},
+                             *const after[] = {"config.json", "model.safetensors"};
+    moa_pulled p;
+    moa_origin o;
+    put_repo(before, 4, 3000, true);
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){0});
+    moa_pulled_free(&p);
+    write_file(in_folder("rep/notes.txt"), "mine", 4);
+    httpd_clear(server);
+    commit = "fedcba9876543210fedcba9876543210fedcba98";
+    put_repo(after, 2, 3000, true);
+    pull_and_stop(0);
+    assert_int_equal(n_files(in_folder("rep")), 5); /* the old ones stay until the new ones are whole */
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){0});
+    moa_pulled_free(&p);
+    assert_int_equal(n_files(in_folder("rep")), 3);
+    assert_int_equal(file_size(in_folder("rep/notes.txt")), 4);
+    assert_int_equal(file_size(in_folder("rep/model.safetensors.index.json")), -1);
+    assert_int_equal(moa_origin_read(&o, folder, "rep", NULL), 0);
+    assert_int_equal(o.n_file, 2);
+    assert_string_equal(o.revision, commit);
+    moa_origin_free(&o);
+}
+
 static void no_room_for_all(void **state) {
     (void)state;
     moa_pulled p;
@@ -467,7 +541,8 @@ static void busy_parts_stay(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fresh, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(listings), cmocka_unit_test(choices), T(one_file_of_a_hub), T(a_new_commit), T(all_parts), T(a_folder), T(no_room_for_all),
+        cmocka_unit_test(listings), cmocka_unit_test(choices), T(one_file_of_a_hub), T(a_new_commit), T(all_parts), T(a_folder),
+        T(stopped_between_files), T(a_commit_with_other_files), T(no_room_for_all),
         T(lists), T(removes), T(busy_parts_stay),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

@@ -21,6 +21,7 @@ static void references(void **state) {
         {"hf:own/rep:Q4_K_M", "own", "rep", "Q4_K_M", "main"},
         {"hf:own/rep:dir/a-00001-of-00002.gguf@refs/pr/7", "own", "rep", "dir/a-00001-of-00002.gguf", "refs/pr/7"},
         {"hf:own/rep@v1.0", "own", "rep", "", "v1.0"},
+        {"hf:own/rep:big/*Q?_K*@v1.0", "own", "rep", "big/*Q?_K*", "v1.0"},
         {HUB "/own/rep", "own", "rep", "", "main"},
         {HUB "/own/rep?library=x", "own", "rep", "", "main"},
         {HUB "/own/rep/blob/main/a.gguf", "own", "rep", "a.gguf", "main"},
@@ -46,7 +47,7 @@ static void references(void **state) {
     static const char *const bad[] = {
         "", "a.gguf", "ftp://h/a", "file:///etc/passwd", "http://", "https:///x", "http://?x", "hf:", "hf:own", "hf:own/", "hf:/rep", "hf:own/rep/a.gguf", "hf:../rep",
         "hf:own/..", "hf:own/rep:", "hf:own/rep:../a", "hf:own/rep:/etc/passwd", "hf:own/rep:a//b", "hf:own/rep:a/../../b", "hf:own/rep:.hidden", "hf:own/rep:-x",
-        "hf:own/rep@", "hf:own/rep@..", "hf:own/rep@a/../b", "hf:own/re p", "hf:own/rep:a\nb", "hf:own/rep:a?b", "hf:own/rep:a#b", "hf:own/rep:a%2fb", "hf:own/rep@x?y"};
+        "hf:own/rep@", "hf:own/rep@..", "hf:own/rep@a/../b", "hf:own/re p", "hf:own/rep:a\nb", "hf:own/rep:*/../b", "hf:own/rep:*/", "hf:own/rep:[a]", "hf:own/*", "hf:own/rep:a#b", "hf:own/rep:a%2fb", "hf:own/rep@x?y"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         err = (moa_err){0};
         if (moa_ref_parse(&r, bad[i], HUB, &err) != MOA_EUSAGE || !err.hint[0]) fail_msg("'%s' was taken", bad[i]);

@@ -58,7 +58,7 @@ static void reference(const char *s, size_t n) {
     memcpy(text, s, n);
     text[n] = 0;
     if (moa_ref_parse(&r, text, "https://hub.example", &err) < 0) moa_assert(err.code == MOA_EUSAGE && err.text[0]);
-    else if (r.hub) moa_assert(moa_ref_name_ok(r.owner) && moa_ref_name_ok(r.repo) && moa_ref_path_ok(r.rev) && (!r.what[0] || moa_ref_path_ok(r.what)));
+    else if (r.hub) moa_assert(moa_ref_name_ok(r.owner) && moa_ref_name_ok(r.repo) && moa_ref_path_ok(r.rev) && !strchr("./", r.what[0] ? r.what[0] : 'x') && !strstr(r.what, "/."));
     else if (moa_ref_url_name(name, r.url, NULL) >= 0) moa_assert(moa_ref_name_ok(name));
     free(text);
 }

@@ -127,13 +127,20 @@ static void choose_range(reply *p, const httpd_route *r, const httpd_request *q)
     p->from = strtoll(q->range + 6, NULL, 10);
     if (p->fault == HTTPD_SHIFT) p->from += r->at;
     if (p->fault == HTTPD_LIE) p->shift = r->at;
-    if (p->fault == HTTPD_HALF && p->to - p->from > r->at) p->to = p->from + r->at;
+    if ((p->fault == HTTPD_HALF || p->fault == HTTPD_STAR) && p->to - p->from > r->at) p->to = p->from + r->at;
 }
 
 static void serve(int fd, const httpd_route *r, const httpd_request *q, httpd_fault fault, int count) {
     reply p = {.fault = fault, .cut = -1};
     char where[256] = "", len[128] = "";
     if (fault == HTTPD_DROP) return;
+    if (fault == HTTPD_MUTE) sleep(60);
+    if (fault == HTTPD_HEADERS || fault == HTTPD_PAGE) {
+        const bool page = fault == HTTPD_PAGE;
+        for (bool ok = putf(fd, "HTTP/1.1 %d Answer\r\n%s", page ? r->status : 200, page ? "\r\n" : ""); ok; ok = putf(fd, "X: %01000d\r\n", 0))
+            if (page) usleep(10000);
+        return;
+    }
     if (fault == HTTPD_STATUS || fault == HTTPD_REDIRECT) {
         const int status = r->status ? r->status : 302;
         if (r->retry_after[0]) snprintf(where, sizeof where, "Retry-After: %s\r\n", r->retry_after);
@@ -143,16 +150,17 @@ static void serve(int fd, const httpd_route *r, const httpd_request *q, httpd_fa
         return;
     }
     choose_range(&p, r, q);
-    if (fault == HTTPD_CUT || fault == HTTPD_STALL) p.cut = r->at;
+    if (fault == HTTPD_CUT || fault == HTTPD_STALL || fault == HTTPD_OPEN) p.cut = r->at;
     if (fault == HTTPD_CUT_RANDOM) p.cut = 1 + (int64_t)(moa_mix64((uint64_t)count) % (uint64_t)r->at);
     if (p.partial && p.from >= length(r)) {
         putf(fd, "HTTP/1.1 416 No\r\nContent-Range: bytes */%lld\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", (long long)length(r));
         return;
     }
     if (p.partial && fault != HTTPD_NO_NUMBERS)
-        snprintf(where, sizeof where, "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)p.from, (long long)p.to - 1, (long long)length(r));
+        snprintf(where, sizeof where, fault == HTTPD_STAR ? "Content-Range: bytes %lld-%lld/*\r\n" : "Content-Range: bytes %lld-%lld/%lld\r\n", (long long)p.from,
+                 (long long)p.to - 1, (long long)length(r));
     if (r->chunked || fault == HTTPD_MORE) snprintf(len, sizeof len, "Transfer-Encoding: chunked\r\n");
-    else snprintf(len, sizeof len, "Content-Length: %lld\r\n", (long long)(p.to - p.from));
+    else if (fault != HTTPD_OPEN) snprintf(len, sizeof len, "Content-Length: %lld\r\n", (long long)(p.to - p.from));
     if (fault == HTTPD_MORE) p.to += r->at;
     putf(fd, "HTTP/1.1 %s\r\n%s%s%s", p.partial ? "206 Partial Content" : "200 OK", where, len, r->extra);
     if (r->etag[0]) putf(fd, "ETag: %s\r\n", r->etag);

@@ -28,7 +28,12 @@ typedef enum httpd_fault {
     HTTPD_STATUS,      /* `status`, with Retry-After: `retry_after` where it is not NULL */
     HTTPD_REDIRECT,    /* `status` (302 if 0) to `to` */
     HTTPD_MORE,        /* chunked, and `at` bytes longer than the file */
-    HTTPD_DROP         /* the connection ends before any reply */
+    HTTPD_DROP,        /* the connection ends before any reply */
+    HTTPD_MUTE,        /* no reply, and the connection stays */
+    HTTPD_STAR,        /* 206 of at most `at` bytes, of a total that it does not tell */
+    HTTPD_OPEN,        /* neither length nor chunks: the body ends with the connection, after `at` bytes */
+    HTTPD_PAGE,        /* `status` with a page that has no end, a little at a time */
+    HTTPD_HEADERS      /* header lines without end */
 } httpd_fault;
 
 typedef struct httpd_route {
