@@ -5,6 +5,9 @@
  * quantised or not; the adapter's part is f32 whatever the base computes in. DoRA (Liu et al. 2024, arXiv:2402.09353) multiplies
  * the rows of W + t s B A by m / |row|; those factors are worked out when a set is made.
  *
+ * A file may also hold tensors that stand in for the base's own (PEFT's modules_to_save, layers of the embedding, trained biases):
+ * they are used whole, whatever the scale, as the file has them.
+ *
  * An adapter is a file in memory; a set is some adapters with scales, made for one model, for any number of sessions. Neither
  * changes the model, so sets come and go while it is open.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -26,6 +29,12 @@ typedef struct moa_lora {
     float *magnitude;      /* [n_out] m of DoRA, or NULL */
 } moa_lora;
 
+/* A tensor in place of the base's. */
+typedef struct moa_whole {
+    const char *name;      /* as the file calls it, ending in ".weight" or ".bias" */
+    moa_tensor w;          /* matrices F32, F16 or BF16, vectors F32 */
+} moa_whole;
+
 typedef enum moa_adapter_form { MOA_ADAPTER_PEFT, MOA_ADAPTER_MLX, MOA_ADAPTER_GGUF } moa_adapter_form;
 const char *moa_adapter_form_name(moa_adapter_form f);
 
@@ -36,6 +45,8 @@ typedef struct moa_adapter {
     const char *base;      /* name of the base model; "" where the file does not say */
     moa_lora *lora;        /* [n], sorted by name */
     int n;
+    moa_whole *whole;      /* [n_whole], sorted by name */
+    int n_whole;
     uint64_t key;          /* of the contents */
     struct moa_arena *arena;
 } moa_adapter;

@@ -8,6 +8,7 @@
 enum { MOA_ADAPT_MAX_RANK = 1 << 14, MOA_ADAPT_MAX_CONFIG = 4 << 20, MOA_ADAPT_MAX_PATTERN = 4096 };
 
 /* ---- adapter.c ---- */
+/* cap: at most so many matrices, and as many whole tensors. */
 int adapter_new(moa_adapter **out, moa_adapter_form form, const char *path, int cap, moa_err *err);
 /* Matrices of one module are all there, of one rank, finite; sorted, hashed. what: names of both halves, for errors. */
 int adapter_finish(moa_adapter *a, moa_err *err);
@@ -23,6 +24,11 @@ const char *peft_config_base(const peft_config *c); /* "" where it is not said *
 /* Rank and scale of a module, named without "base_model.model."; MOA_EFORMAT when the configuration has no place for it. */
 int peft_config_module(int *rank, float *scale, const peft_config *c, const char *module, moa_err *err);
 
+/* May a module's own tensor (".weight", ".bias") be in the file? hit counts, for each name of modules_to_save, tensors that it let in. */
+int peft_config_whole(const peft_config *c, const char *module, bool bias, int *hit, moa_err *err);
+int peft_config_n_saved(const peft_config *c);
+const char *peft_config_saved(const peft_config *c, int i);
+
 /* ---- peft.c ---- */
 int peft_read(moa_adapter **out, const peft_config *c, const moa_safetensors *s, moa_err *err);
 const char *peft_strip(const char *name); /* without base_model.model. */
@@ -34,6 +40,8 @@ typedef struct place {
     int64_t row, rows;       /* of B: its part */
     int pairs;               /* heads whose rows go from halves to neighbours; 0: none */
     const moa_tensor *w;
+    moa_tensor *const *slot; /* where the model keeps w */
+    bool plus1;              /* GGUF's numbers are larger by 1 */
 } place;
 typedef struct place_list { place *v; int n, cap; } place_list;
 
@@ -43,6 +51,8 @@ void base_map_free(base_map *b);
 const moa_model *base_map_model(const base_map *b);
 /* Appends the places of a module, its shapes checked. */
 int base_map_places(place_list *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err);
+/* The same for a tensor that stands in for the base's: whole parts of it. */
+int base_map_whole(place_list *out, const base_map *b, const moa_adapter *a, const moa_whole *w, moa_err *err);
 /* The tensor's name in GGUF and of which expert (-1: none), for export. pairs: as of a place. also: second half of the rows, or "". */
 typedef struct gguf_name { char to[112], also[112]; int expert, pairs; } gguf_name;
 int base_map_name(gguf_name *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err);

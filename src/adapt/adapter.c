@@ -23,8 +23,9 @@ int adapter_new(moa_adapter **out, moa_adapter_form form, const char *path, int 
     if (a) {
         *a = (moa_adapter){.form = form, .path = strdup(path), .arch = "", .base = "", .arena = moa_arena_new(0, 0)};
         a->lora = a->arena ? moa_arena_calloc(a->arena, (size_t)(cap ? cap : 1) * sizeof *a->lora) : NULL;
+        a->whole = a->lora ? moa_arena_calloc(a->arena, (size_t)(cap ? cap : 1) * sizeof *a->whole) : NULL;
     }
-    if (!a || !a->path || !a->lora) {
+    if (!a || !a->path || !a->whole) {
         moa_adapter_close(a);
         return moa_fail(err, MOA_ENOMEM, "%s: no memory for an adapter of %d matrices", path, cap);
     }
@@ -77,7 +78,37 @@ static int check_one(moa_adapter *a, const moa_lora *l, moa_err *err) {
     return 0;
 }
 
+/* Numbers in pieces, so that a matrix is not held twice. */
+static int check_whole(moa_adapter *a, const moa_whole *w, moa_err *err) {
+    const int64_t rows = w->w.n_dim > 1 ? w->w.shape[0] : 1, cols = moa_cols(&w->w);
+    const size_t bytes = moa_row_bytes(w->w.dtype, cols);
+    float *row = malloc((size_t)cols * sizeof *row);
+    int rc = row ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    for (int64_t r = 0; rc >= 0 && r < rows; r++) {
+        moa_type_get(w->w.dtype)->dequantize(row, (const char *)w->w.data + (size_t)r * bytes, cols);
+        for (int64_t i = 0; rc >= 0 && i < cols; i++)
+            if (!isfinite(row[i]))
+                rc = moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' has %f at number %lld, expected finite numbers", a->path, w->name, (double)row[i],
+                              (long long)(r * cols + i));
+    }
+    free(row);
+    const int64_t shape[2] = {rows, cols};
+    add_hash(&a->key, w->name, (int64_t)strlen(w->name) + 1, 1);
+    add_hash(&a->key, shape, 2, sizeof *shape);
+    add_hash(&a->key, w->w.data, rows, bytes);
+    return rc;
+}
+
+static int whole_by_name(const void *pa, const void *pb) { return strcmp(((const moa_whole *)pa)->name, ((const moa_whole *)pb)->name); }
+
 int adapter_finish(moa_adapter *a, moa_err *err) {
+    qsort(a->whole, (size_t)a->n_whole, sizeof *a->whole, whole_by_name);
+    for (int i = 0; i < a->n_whole; i++) {
+        if (i && whole_by_name(&a->whole[i - 1], &a->whole[i]) == 0)
+            return moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' is there twice", a->path, a->whole[i].name);
+        MOA_TRY(check_whole(a, &a->whole[i], err));
+    }
+    if (!a->n && a->n_whole) return 0;
     if (!a->n) return moa_fail(err, MOA_EFORMAT, "%s: the adapter has no matrices", a->path);
     qsort(a->lora, (size_t)a->n, sizeof *a->lora, by_name);
     for (int i = 0; i < a->n; i++) {

@@ -5,6 +5,8 @@
  *
  * DoRA: y = g . (W x + s B A x) + b with g_o = m_o / |row o of W + s B A|. As PEFT does with several adapters, each adds
  * (g - 1) . W x + g . s B A x: the second part is an adapter with rows of B times g, the first a factor of the place.
+ *
+ * Tensors that stand in for the base's are swaps: the graph asks for the weight that the model keeps at an address (moa_weight_at).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "adapt/adapt_impl.h"
 #include "base/arena.h"
@@ -34,6 +36,8 @@ struct moa_adapter_set {
     moa_arena *arena;
     moa_sites sites;
     moa_site_delta **at;   /* [n_site] */
+    moa_swap *swap;        /* [n_swap], room for cap */
+    int n_swap, cap;
 };
 
 /* ---- adding ---- */
@@ -58,8 +62,9 @@ static void up_range(const void *args, int64_t o0, int64_t o1, int thread) {
         }
 }
 
-static void scale_rows(const moa_site_delta *d, const moa_linear_w *l, float *y, int64_t n) {
-    const float *b = l && l->b ? l->b->data : NULL;
+static void scale_rows(moa_exec *x, const moa_site_delta *d, const moa_linear_w *l, float *y, int64_t n) {
+    const moa_tensor *bias = l ? moa_weight_at(x, &l->b) : NULL;
+    const float *b = bias ? bias->data : NULL;
     for (int64_t i = 0; i < n; i++)
         for (int64_t o = 0; o < d->n_out; o++) y[i * d->n_out + o] += d->gain[o] * (y[i * d->n_out + o] - (b ? b[o] : 0));
 }
@@ -88,7 +93,7 @@ static moa_tensor *add(moa_exec *x, const moa_site_delta *d, moa_tensor *in, con
     }
     const int64_t n = moa_rows(y);
     const moa_arena_mark mark = moa_arena_save(x->arena);
-    if (d->gain) scale_rows(d, l, y->data, n);
+    if (d->gain) scale_rows(x, d, l, y->data, n);
     for (const term *t = d->first; t && n && !x->err.code; t = t->next) {
         add_term(x, d, t, in, y->data, n);
         moa_arena_restore(x->arena, mark);
@@ -154,18 +159,68 @@ static int add_to_place(moa_adapter_set *s, const moa_adapter *a, const moa_lora
     term *t = d ? moa_arena_alloc(s->arena, sizeof *t) : NULL;
     if (!t) return no_memory(a, err);
     const bool dora = l->magnitude != NULL;
+    place own = *p; /* the base of this adapter is what it brings itself */
+    for (int i = 0; i < s->n_swap; i++)
+        if (s->swap[i].slot == p->slot) own.w = s->swap[i].w;
     *t = (term){.a = l->a, .b = rows_of(s, l->b, l->rank, p, dora), .bias = l->bias ? rows_of(s, l->bias, 1, p, dora) : NULL, .rank = l->rank, .scale = scale * l->scale};
     if (!t->b || (l->bias && !t->bias)) return no_memory(a, err);
-    if (dora) MOA_TRY(magnify(s, d, t, a, l, p, n_threads, err));
+    if (dora) MOA_TRY(magnify(s, d, t, a, l, &own, n_threads, err));
     if (d->last) d->last->next = t;
     else d->first = t;
     d->last = t;
     return 0;
 }
 
+/* ---- swaps ---- */
+
+/* Rows [row, row + rows) of w in the order and with the numbers of the place. */
+static moa_tensor *part_of(moa_adapter_set *s, const moa_whole *w, const place *p) {
+    const int64_t cols = w->w.n_dim > 1 ? moa_cols(&w->w) : 1, shape[2] = {p->rows, cols};
+    const size_t bytes = w->w.n_dim > 1 ? moa_row_bytes(w->w.dtype, cols) : sizeof(float);
+    moa_tensor *t = moa_arena_alloc(s->arena, sizeof *t);
+    char *data = (char *)w->w.data + (size_t)p->row * bytes;
+    if (t && (p->pairs || p->plus1)) {
+        char *own = moa_arena_alloc(s->arena, (size_t)p->rows * bytes);
+        for (int64_t i = 0; own && i < p->rows; i++) {
+            memcpy(own + (size_t)i * bytes, data + (size_t)pair_row(i, p->rows, p->pairs) * bytes, bytes);
+            if (p->plus1) ((float *)(void *)own)[i] += 1; /* a norm: one number a row */
+        }
+        data = own;
+    }
+    if (!t || !data) return NULL;
+    *t = moa_view(w->w.dtype, data, w->w.n_dim, shape);
+    t->name = w->name;
+    return t;
+}
+
+static int add_swap(moa_adapter_set *s, const moa_adapter *a, const moa_whole *w, const place *p, moa_err *err) {
+    for (int i = 0; i < s->n_swap; i++)
+        if (s->swap[i].slot == p->slot)
+            return moa_fail(err, MOA_EINVAL, "%s: tensor '%.120s' would stand in for what another adapter replaces already", a->path, w->name);
+    if (s->n_swap == s->cap) {
+        const int cap = s->cap ? 2 * s->cap : 16;
+        moa_swap *v = realloc(s->swap, (size_t)cap * sizeof *v);
+        if (!v) return no_memory(a, err);
+        s->swap = v, s->cap = cap;
+    }
+    moa_tensor *t = part_of(s, w, p);
+    if (!t) return no_memory(a, err);
+    s->swap[s->n_swap++] = (moa_swap){p->slot, t};
+    return 0;
+}
+
+static int by_slot(const void *pa, const void *pb) {
+    const uintptr_t a = (uintptr_t)((const moa_swap *)pa)->slot, b = (uintptr_t)((const moa_swap *)pb)->slot;
+    return (a > b) - (a < b);
+}
+
 static int add_adapter(moa_adapter_set *s, const base_map *b, const moa_adapter_use *u, int n_threads, moa_err *err) {
     place_list places = {0};
     int rc = 0;
+    for (int i = 0; rc >= 0 && i < u->adapter->n_whole; i++) {
+        rc = base_map_whole(&places, b, u->adapter, &u->adapter->whole[i], err);
+        for (int k = 0; rc >= 0 && u->scale != 0 && k < places.n; k++) rc = add_swap(s, u->adapter, &u->adapter->whole[i], &places.v[k], err);
+    }
     for (int i = 0; rc >= 0 && i < u->adapter->n; i++) {
         const moa_lora *l = &u->adapter->lora[i];
         rc = base_map_places(&places, b, u->adapter, l, err);
@@ -192,6 +247,8 @@ int moa_adapter_set_new(moa_adapter_set **out, const moa_model *m, const moa_ada
         rc = isfinite(use[i].scale) ? add_adapter(s, b, &use[i], n_threads, err) : moa_fail(err, MOA_EINVAL, "%s: scale %f", use[i].adapter->path, (double)use[i].scale);
     }
     if (!s->sites.key) s->sites.key = 1;
+    if (s->n_swap) qsort(s->swap, (size_t)s->n_swap, sizeof *s->swap, by_slot);
+    s->sites.swap = s->swap, s->sites.n_swap = s->n_swap;
     base_map_free(b);
     if (rc < 0) {
         moa_adapter_set_free(s);
@@ -204,6 +261,7 @@ int moa_adapter_set_new(moa_adapter_set **out, const moa_model *m, const moa_ada
 void moa_adapter_set_free(moa_adapter_set *s) {
     if (!s) return;
     moa_arena_free(s->arena);
+    free(s->swap);
     free(s);
 }
 

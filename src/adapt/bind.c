@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct base_part { const moa_linear_w *linear; const moa_tensor *w; int64_t rows; int site; } base_part;
+typedef struct base_part { const moa_linear_w *linear; const moa_tensor *w; int64_t rows; int site; moa_tensor *const *slot; } base_part;
 typedef struct base_tensor {
     const char *name;
     const base_part *part;
@@ -73,14 +73,15 @@ static int gate_site(const moa_model *m, moa_tensor *const *at) {
 static int list_one(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
     base_map *b = ctx;
     const int gate = w->n_dim == 1 ? gate_site(m, w->part->at) : 0;
-    if (!*w->part->at || (w->part_dim != 2 && !gate)) return 0;
+    const bool vector = w->part_dim == 1 && w->n_dim == 1 && !gate; /* only as a whole */
+    if (!*w->part->at || (w->part_dim != 2 && !gate && !vector)) return 0;
     base_part *p = moa_arena_calloc(b->arena, (size_t)w->n_part * sizeof *p);
     if (!p) return moa_fail(err, MOA_ENOMEM, "adapter: no memory for the model's tensors");
     for (int i = 0; i < w->n_part; i++) {
         const moa_linear_w *l = gate ? NULL : linear_at(m, w->part[i].at);
-        p[i] = (base_part){.linear = l, .w = *w->part[i].at, .rows = w->part[i].rows, .site = l ? l->site : gate};
+        p[i] = (base_part){.linear = l, .w = *w->part[i].at, .rows = w->part[i].rows, .site = l ? l->site : gate, .slot = w->part[i].at};
         if (w->part[i].at == &m->tok_embd) p[i].site = MOA_SITE_EMBEDDING;
-        if (!p[i].site) return 0; /* a table that is no product: positions, types */
+        if (!p[i].site && !vector) return 0; /* a table that is no product: positions, types */
     }
     if (gate) {
         p->rows = 1;
@@ -101,7 +102,7 @@ int base_map_new(base_map **out, const moa_model *m, moa_err *err) {
     int rc = moa_weights_each((moa_model *)(uintptr_t)m, list_one, b, err); /* the walk itself changes nothing */
     if (rc >= 0 && m->h.tied) { /* the output's product is its own place, though its matrix is the embedding */
         base_part *p = moa_arena_calloc(b->arena, sizeof *p);
-        if (p) *p = (base_part){&m->out, m->tok_embd, m->h.n_vocab, m->out.site};
+        if (p) *p = (base_part){&m->out, m->tok_embd, m->h.n_vocab, m->out.site, &m->out.w};
         rc = p ? add_tensor(b, "output.weight", p, 1, 2, (int64_t[]){m->h.n_vocab, m->h.d_model}, err) : moa_fail(err, MOA_ENOMEM, "adapter: no memory");
     }
     if (rc < 0) {
@@ -147,6 +148,8 @@ static bool one_expert(gguf_name *g) {
     return true;
 }
 
+static int heads_of(const moa_model *m, int pairs) { return pairs == 1 ? m->h.n_head : pairs == 2 ? m->h.n_kv : 0; }
+
 int base_map_name(gguf_name *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err) {
     *out = (gguf_name){.expert = l->expert};
     if (a->form == MOA_ADAPTER_GGUF) {
@@ -161,7 +164,7 @@ int base_map_name(gguf_name *out, const base_map *b, const moa_adapter *a, const
     snprintf(out->to, sizeof out->to, "%s", p.to);
     snprintf(out->also, sizeof out->also, "%s", p.also);
     out->expert = p.expert;
-    out->pairs = p.pairs == 1 ? b->m->h.n_head : p.pairs == 2 ? b->m->h.n_kv : 0;
+    out->pairs = heads_of(b->m, p.pairs);
     return 0;
 }
 
@@ -188,7 +191,7 @@ static int wrong_shape(const base_map *b, const moa_adapter *a, const moa_lora *
 /* Rows [row, row + rows of t) of B belong to t, all of them or the expert's. */
 static int places_of(place_list *out, const base_map *b, const moa_adapter *a, const moa_lora *l, const gguf_name *g, const char *to, int64_t *row, bool all, moa_err *err) {
     const base_tensor *t = find(b, to);
-    if (!t || (t->n_dim == 3) != (g->expert >= 0)) return unknown(b, a, l, to, err);
+    if (!t || t->n_dim < 2 || (t->n_dim == 3) != (g->expert >= 0)) return unknown(b, a, l, to, err);
     const int n_expert = t->n_dim == 3 ? (int)t->shape[0] : 1, each = t->n_part / n_expert, e = g->expert >= 0 ? g->expert : 0;
     if (e >= n_expert) return moa_fail(err, MOA_EFORMAT, "%s: '%.120s' is of expert %d, %s has %d", a->path, l->name, e, base_name(b), n_expert);
     const bool table = t->part->site == MOA_SITE_EMBEDDING;
@@ -201,7 +204,7 @@ static int places_of(place_list *out, const base_map *b, const moa_adapter *a, c
     for (int i = 0; i < each; i++) {
         const base_part *p = &t->part[e * each + i];
         const int64_t rows = table ? n_out : p->rows;
-        MOA_TRY(add_place(out, &(place){p->site, p->linear, *row, rows, g->pairs, p->w}, err));
+        MOA_TRY(add_place(out, &(place){.site = p->site, .linear = p->linear, .row = *row, .rows = rows, .pairs = g->pairs, .w = p->w, .slot = p->slot}, err));
         *row += rows;
     }
     return 0;
@@ -216,4 +219,32 @@ int base_map_places(place_list *out, const base_map *b, const moa_adapter *a, co
     MOA_TRY(places_of(out, b, a, l, &g, g.to, &row, !two, err));
     if (two) MOA_TRY(places_of(out, b, a, l, &g, g.also, &row, false, err));
     return row == l->n_out ? 0 : wrong_shape(b, a, l, g.to, row, l->n_in, err);
+}
+
+static int no_such_whole(const base_map *b, const moa_adapter *a, const moa_whole *w, const base_tensor *t, moa_err *err) {
+    const long long own = moa_rows(&w->w), cols = moa_cols(&w->w);
+    if (!t)
+        return moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' would stand in for one that %s (%s) has not, or not whole", a->path, w->name, base_name(b),
+                        b->m->arch->name);
+    moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' has %d axes, [%lld, %lld], '%s' of %s %d, [%lld, %lld]", a->path, w->name, w->w.n_dim, own, cols,
+             t->name, base_name(b), t->n_dim, t->n_dim > 1 ? (long long)t->shape[0] : 1, (long long)t->shape[t->n_dim - 1]);
+    return moa_hint(err, MOA_EFORMAT, "an adapter with another vocabulary needs the base with its tokens added");
+}
+
+int base_map_whole(place_list *out, const base_map *b, const moa_adapter *a, const moa_whole *w, moa_err *err) {
+    moa_hf_place p;
+    out->n = 0;
+    const bool known = moa_hf_tensor_of(&p, b->m->arch->name, peft_strip(w->name));
+    const base_tensor *t = known ? find(b, p.to) : NULL;
+    if (!t || t->n_dim > 2 || !*t->part->slot) return no_such_whole(b, a, w, NULL, err);
+    const int pairs = heads_of(b->m, p.pairs);
+    const int64_t rows = t->shape[0];
+    bool same = t->n_dim == w->w.n_dim && !(pairs && rows % (2 * pairs));
+    for (int i = 0; same && i < t->n_dim; i++) same = t->shape[i] == w->w.shape[i];
+    if (!same) return no_such_whole(b, a, w, t, err);
+    int64_t row = 0;
+    for (int i = 0; i < t->n_part; row += t->part[i++].rows)
+        MOA_TRY(add_place(out, &(place){.site = t->part[i].site, .row = row, .rows = t->part[i].rows, .pairs = pairs, .w = t->part[i].w, .slot = t->part[i].slot,
+                                        .plus1 = p.plus1}, err));
+    return 0;
 }

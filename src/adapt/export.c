@@ -104,9 +104,17 @@ static int put_all(moa_gguf_out *o, moa_arena *ar, const moa_adapter *a, const h
     return 0;
 }
 
+/* Neither form that is written has a place for tensors that stand in for the base's. */
+static int check_export(const moa_adapter *a, moa_err *err) {
+    if (!a->n_whole) return 0;
+    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' stands in for the base's: only low-rank matrices are exported", a->path, a->whole->name);
+    return moa_hint(err, MOA_EUNSUPPORTED, "run the adapter as it is: --adapter %.150s", a->path);
+}
+
 int moa_adapter_write_gguf(const moa_adapter *a, const moa_model *m, const char *out, moa_err *err) {
     base_map *b = NULL;
     int n = 0;
+    MOA_TRY(check_export(a, err));
     half *h = calloc(2 * (size_t)a->n, sizeof *h);
     moa_arena *ar = moa_arena_new(0, 0);
     moa_gguf_out *o = moa_gguf_out_new();
@@ -264,6 +272,7 @@ static int write_weights(const char *folder, file *f, moa_err *err) {
 }
 
 int moa_adapter_write_peft(const moa_adapter *a, const moa_model *m, const char *out, moa_err *err) {
+    MOA_TRY(check_export(a, err));
     base_map *b = NULL;
     module *v = calloc((size_t)a->n, sizeof *v);
     moa_arena *ar = moa_arena_new(0, 0);

@@ -2,6 +2,7 @@
  *     base_model.model.MODULE.lora_A.weight [r, n_in], .lora_B.weight [n_out, r], .lora_B.bias [n_out]      PEFT
  *     base_model.model.MODULE.lora_embedding_A [r, n_vocab], .lora_embedding_B [d, r]
  *     base_model.model.MODULE.lora_magnitude_vector [n_out]                                                DoRA
+ *     base_model.model.MODULE.weight, .bias, .base_layer.weight                        in place of the base's: modules_to_save ...
  *     MODULE.lora_a [n_in, r], .lora_b [r, n_out]                                                          MLX
  * SPDX-License-Identifier: Apache-2.0 */
 #include "adapt/adapt_impl.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum part { A, B, BIAS, EMBEDDING_A, EMBEDDING_B, MAGNITUDE, N_PART } part;
+typedef enum part { A, B, BIAS, EMBEDDING_A, EMBEDDING_B, MAGNITUDE, WEIGHT, OWN_BIAS /* of the module itself, in place of the base's */, N_PART } part;
 
 static const struct { const char *suffix; part part; bool mlx; } SUFFIX[] = {
     {".lora_A.weight", A, false}, {".lora_A.default.weight", A, false}, {".lora_B.weight", B, false}, {".lora_B.default.weight", B, false},
@@ -19,7 +20,8 @@ static const struct { const char *suffix; part part; bool mlx; } SUFFIX[] = {
     {".lora_embedding_A", EMBEDDING_A, false}, {".lora_embedding_A.default", EMBEDDING_A, false},
     {".lora_embedding_B", EMBEDDING_B, false}, {".lora_embedding_B.default", EMBEDDING_B, false},
     {".lora_magnitude_vector", MAGNITUDE, false}, {".lora_magnitude_vector.weight", MAGNITUDE, false},
-    {".lora_magnitude_vector.default.weight", MAGNITUDE, false}, {".lora_a", A, true}, {".lora_b", B, true}};
+    {".lora_magnitude_vector.default.weight", MAGNITUDE, false}, {".lora_a", A, true}, {".lora_b", B, true},
+    {".base_layer.weight", WEIGHT, false}, {".base_layer.bias", OWN_BIAS, false}, {".weight", WEIGHT, false}, {".bias", OWN_BIAS, false}};
 
 const char *peft_strip(const char *name) {
     static const char prefix[] = "base_model.model.";
@@ -44,8 +46,7 @@ static int read_name(item *it, moa_adapter *a, const moa_st_tensor *t, bool mlx,
         *it = (item){t, moa_arena_strndup(a->arena, t->name, n - k), SUFFIX[i].part};
         return it->module ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
     }
-    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' is no part of a low-rank adapter", a->path, t->name);
-    return moa_hint(err, MOA_EUNSUPPORTED, "whole modules (modules_to_save, trained biases) cannot be added to a base");
+    return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' is no part of a low-rank adapter", a->path, t->name);
 }
 
 static int wrong_shape(const moa_adapter *a, const moa_st_tensor *t, const char *want, moa_err *err) {
@@ -82,6 +83,27 @@ static int half_missing(const moa_adapter *a, const moa_st_tensor *t, const char
     return moa_fail(err, MOA_ENOTFOUND, "%s: tensor '%.120s' is there, its other half (%s) is missing", a->path, t->name, other);
 }
 
+/* A matrix keeps its type; a vector becomes f32, as the model's own. */
+static int take_whole(moa_adapter *a, const peft_config *c, const moa_safetensors *s, const char *module, const moa_st_tensor *t, bool bias, int *hit, moa_err *err) {
+    moa_whole *w = &a->whole[a->n_whole];
+    moa_dtype type;
+    char name[512];
+    MOA_TRY(peft_config_whole(c, peft_strip(module), bias, hit, err));
+    if (t->n_dim < 1 || t->n_dim > (bias ? 1 : 2) || !t->size) return wrong_shape(a, t, bias ? "1 axis" : "1 or 2 axes", err);
+    snprintf(name, sizeof name, "%s%s", module, bias ? ".bias" : ".weight"); /* read_name bounds it */
+    if (!(w->name = moa_arena_strndup(a->arena, name, strlen(name)))) return moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    MOA_TRY(moa_st_dtype(&type, s, t, err));
+    const bool keep = t->n_dim == 2 && (type == MOA_F16 || type == MOA_BF16);
+    void *p = keep ? moa_arena_alloc(a->arena, t->size) : adapter_floats(a, t->n_dim > 1 ? t->shape[0] : 1, t->shape[t->n_dim - 1], t->name, err);
+    if (!p) return moa_fail(err, MOA_ENOMEM, "%s: tensor '%.120s': no memory for %zu bytes", a->path, t->name, t->size);
+    if (keep) memcpy(p, t->data, t->size);
+    else MOA_TRY(moa_st_floats(p, s, t, err));
+    w->w = moa_view(keep ? type : MOA_F32, p, t->n_dim, t->shape);
+    w->w.name = w->name;
+    a->n_whole++;
+    return 0;
+}
+
 /* Tensors of one module, by part. */
 static int take(moa_adapter *a, const peft_config *c, const moa_safetensors *s, const char *module, const moa_st_tensor *const t[N_PART], moa_err *err) {
     moa_lora *l = &a->lora[a->n];
@@ -110,7 +132,13 @@ static int take(moa_adapter *a, const peft_config *c, const moa_safetensors *s, 
     return 0;
 }
 
-static int take_all(moa_adapter *a, const peft_config *c, const moa_safetensors *s, item *it, int n, moa_err *err) {
+static bool low_rank(const moa_st_tensor *const t[N_PART]) {
+    for (int i = 0; i < WEIGHT; i++)
+        if (t[i]) return true;
+    return false;
+}
+
+static int take_all(moa_adapter *a, const peft_config *c, const moa_safetensors *s, item *it, int n, int *hit, moa_err *err) {
     for (int i = 0; i < n; i++) MOA_TRY(read_name(&it[i], a, moa_safetensors_at(s, i), a->form == MOA_ADAPTER_MLX, err));
     qsort(it, (size_t)n, sizeof *it, by_module);
     for (int i = 0, end; i < n; i = end) {
@@ -119,8 +147,13 @@ static int take_all(moa_adapter *a, const peft_config *c, const moa_safetensors 
             if (t[it[end].part]) return moa_fail(err, MOA_EFORMAT, "%s: tensors '%.100s' and '%.100s' are the same half", a->path, t[it[end].part]->name, it[end].t->name);
             t[it[end].part] = it[end].t;
         }
-        MOA_TRY(take(a, c, s, it[i].module, t, err));
+        if (t[WEIGHT]) MOA_TRY(take_whole(a, c, s, it[i].module, t[WEIGHT], false, hit, err));
+        if (t[OWN_BIAS]) MOA_TRY(take_whole(a, c, s, it[i].module, t[OWN_BIAS], true, hit, err));
+        if (low_rank(t)) MOA_TRY(take(a, c, s, it[i].module, t, err));
     }
+    for (int i = 0; i < peft_config_n_saved(c); i++)
+        if (!hit[i])
+            return moa_fail(err, MOA_ENOTFOUND, "%s: modules_to_save names '%.120s', of which the file has no tensor", a->path, peft_config_saved(c, i));
     return 0;
 }
 
@@ -130,12 +163,14 @@ int peft_read(moa_adapter **out, const peft_config *c, const moa_safetensors *s,
     *out = NULL;
     MOA_TRY(adapter_new(&a, peft_config_mlx(c) ? MOA_ADAPTER_MLX : MOA_ADAPTER_PEFT, moa_safetensors_path(s), n, err));
     item *it = calloc((size_t)n + 1, sizeof *it);
+    int *hit = calloc((size_t)peft_config_n_saved(c) + 1, sizeof *hit);
     const char *base = peft_config_base(c), *own = moa_arena_strndup(a->arena, base, strlen(base));
-    int rc = it && own ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    int rc = it && hit && own ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
     if (own) a->base = own;
-    if (rc >= 0) rc = take_all(a, c, s, it, n, err);
+    if (rc >= 0) rc = take_all(a, c, s, it, n, hit, err);
     if (rc >= 0) rc = adapter_finish(a, err);
     free(it);
+    free(hit);
     if (rc < 0) {
         moa_adapter_close(a);
         return rc;

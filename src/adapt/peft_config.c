@@ -107,10 +107,12 @@ static const char *first_name(json_t *v) {
 
 static int check_kind(const peft_config *c, moa_err *err) {
     static const struct { const char *key, *why; } none[] = {
-        {"modules_to_save", "whole modules beside the low-rank matrices"}, {"layer_replication", "layers that are used more than once"},
+        {"layer_replication", "layers that are used more than once"},
         {"trainable_token_indices", "single rows of the embedding"}, {"target_parameters", "parameters that are no modules"},
         {"alora_invocation_tokens", "adapters that begin at a token"}, {"use_qalora", "QA-LoRA's pooled input"},
         {"use_bdlora", "block-diagonal matrices"}, {"arrow_config", "routing between adapters"}};
+    const json_t *saved = json_object_get(c->root, "modules_to_save");
+    if (given(saved) && !json_is_array(saved)) return moa_fail(err, MOA_EFORMAT, "%s: modules_to_save: expected a list of names", c->path);
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         json_t *v = json_object_get(c->root, none[i].key);
         if (given(v))
@@ -210,6 +212,37 @@ void peft_config_free(peft_config *c) {
 bool peft_config_mlx(const peft_config *c) { return c->mlx; }
 bool peft_config_dora(const peft_config *c) { return c->dora; }
 const char *peft_config_base(const peft_config *c) { return c->base ? c->base : ""; }
+
+/* ---- tensors that stand in for the base's ---- */
+
+int peft_config_n_saved(const peft_config *c) { return (int)json_array_size(json_object_get(c->root, "modules_to_save")); }
+const char *peft_config_saved(const peft_config *c, int i) {
+    const char *s = json_string_value(json_array_get(json_object_get(c->root, "modules_to_save"), (size_t)i));
+    return s ? s : "";
+}
+
+static bool ends_with(const char *s, const char *with) {
+    const size_t n = strlen(s), k = strlen(with);
+    return k && k <= n && strcmp(s + n - k, with) == 0;
+}
+static bool is_saved(const char *module, const char *name) {
+    for (const char *s = *name ? strstr(module, name) : NULL; s; s = strstr(s + 1, name))
+        if (s[strlen(name)] == '.') return true;
+    return ends_with(module, name);
+}
+
+/* PEFT saves modules whose names end so, and what is inside of them. Both embeddings are saved besides where one of them is adapted; biases where
+ * "bias" says that they were trained. */
+int peft_config_whole(const peft_config *c, const char *module, bool bias, int *hit, moa_err *err) {
+    int found = 0;
+    for (int i = 0; i < peft_config_n_saved(c); i++)
+        if (is_saved(module, peft_config_saved(c, i))) hit[i]++, found = 1;
+    const char *trained = json_string_value(json_object_get(c->root, "bias"));
+    if (found || (bias && trained && strcmp(trained, "none") != 0)) return 0;
+    if (!bias && (ends_with(module, "embed_tokens") || strcmp(module, "lm_head") == 0)) return 0;
+    return moa_fail(err, MOA_EFORMAT, "%s: %s has no place for the %s of '%.120s'", c->path, bias ? "bias, nor modules_to_save," : "modules_to_save",
+                    bias ? "bias" : "weight", module);
+}
 
 /* ---- a module ---- */
 

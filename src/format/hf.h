@@ -22,14 +22,17 @@ typedef struct moa_hf_place {
     char to[112], also[112]; /* also: tensor of the second half of its rows, or "" */
     int expert;              /* of a tensor of all experts; -1: none */
     int pairs;               /* rows of each head lie otherwise: 1 of queries, 2 of keys, 0 no */
+    bool plus1;              /* GGUF has 1 added */
 } moa_hf_place;
 bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module);
+/* The same of any tensor that GGUF keeps whole, norms and biases too: "model.layers.3.input_layernorm.weight". */
+bool moa_hf_tensor_of(moa_hf_place *p, const char *arch, const char *tensor);
 /* And back: the module whose matrix, or expert, a tensor is. */
 bool moa_hf_module_of(char *out, size_t n, const char *arch, const char *tensor, int expert);
 
 typedef struct moa_hf_convert {
     const char *type;    /* of matrices: "BF16", "Q8_0" ...; NULL: as they are. Vectors and routers are F32, MXFP4 stays */
-    void (*progress)(void *ctx, int tensor, int n_tensor, uint64_t done, uint64_t bytes, const char *name); /* NULL: none */
+    bool (*progress)(void *ctx, uint64_t done, uint64_t bytes, const char *tensor); /* every 4 MB; false: MOA_ECANCELED, no file. NULL: none */
     void *ctx;
 } moa_hf_convert;
 /* Reads the folder, writes one GGUF file, tensor by tensor: memory does not grow with the model. Atomic; MOA_EIO at once when the

@@ -370,6 +370,8 @@ static int expert(hf_model *m, const rule *r, const match *w, const source *s, m
     return 0;
 }
 
+static bool is_norm(const rule *r) { return r->act == NORM || r->act == PRE || r->act == POST; }
+
 static int one(hf_model *m, const rule *r, const match *w, const source *s, moa_err *err) {
     char name[HF_MAX_NAME];
     fill(name, r->to, w);
@@ -394,7 +396,7 @@ static int one(hf_model *m, const rule *r, const match *w, const source *s, moa_
         t->piece->n = 1;
     }
     const unsigned traits = m->type->traits;
-    if ((r->act == NORM || r->act == PRE || r->act == POST) && traits & HF_NORM_PLUS1) t->op = HF_PLUS1;
+    if (is_norm(r) && traits & HF_NORM_PLUS1) t->op = HF_PLUS1;
     if ((r->act == Q || r->act == K) && traits & HF_ROPE_PAIRS) {
         t->op = HF_PAIRS;
         t->heads = r->act == Q ? m->n_head : m->n_kv;
@@ -404,8 +406,8 @@ static int one(hf_model *m, const rule *r, const match *w, const source *s, moa_
     return set_type(m, t, s, err);
 }
 
-static bool in_use(const hf_model *m, const rule *r) {
-    const bool sandwich = m->type->traits & HF_SANDWICH;
+static bool in_use(const hf_type *t, const rule *r) {
+    const bool sandwich = t->traits & HF_SANDWICH;
     return !((r->act == PRE && sandwich) || (r->act == POST && !sandwich));
 }
 
@@ -414,7 +416,7 @@ static int place(hf_model *m, const source *s, moa_err *err) {
     const char *name = short_name(s->name);
     if (other_part(m, s->name)) return 0;
     for (const rule *r = m->type->traits & HF_ENCODER ? ENCODER : DECODER; r->from; r++) {
-        if (!in_use(m, r) || !matches(&w, r->from, name) || r->act == SKIP) {
+        if (!in_use(m->type, r) || !matches(&w, r->from, name) || r->act == SKIP) {
             if (r->act == SKIP && matches(&w, r->from, name)) return 0;
             continue;
         }
@@ -474,14 +476,12 @@ int hf_tensors_plan(hf_model *m, moa_err *err) {
 static bool is_matrix(const rule *r) { return r->act == PLAIN || r->act == Q || r->act == K || r->act == HALVES || r->act == OUTPUT || r->act == FLAT; }
 static const rule *rules_of(const hf_type *t) { return t->traits & HF_ENCODER ? ENCODER : DECODER; }
 
-bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module) {
+static bool place_of(moa_hf_place *p, const char *arch, const char *tensor, bool norms) {
     const hf_type *type = hf_type_of_arch(arch);
-    char name[512];
     match w;
-    if (!type || snprintf(name, sizeof name, "%s.weight", module) >= (int)sizeof name) return false;
-    for (const rule *r = rules_of(type); r->from; r++) {
-        if (!is_matrix(r) || !matches(&w, r->from, short_name(name))) continue;
-        *p = (moa_hf_place){.expert = w.expert};
+    for (const rule *r = type ? rules_of(type) : NULL; r && r->from; r++) {
+        if (!(is_matrix(r) || (norms && is_norm(r) && in_use(type, r))) || !matches(&w, r->from, short_name(tensor))) continue;
+        *p = (moa_hf_place){.expert = w.expert, .plus1 = is_norm(r) && type->traits & HF_NORM_PLUS1};
         fill(p->to, r->to, &w);
         if (r->act == HALVES) fill(p->also, r->also, &w);
         if (type->traits & HF_ROPE_PAIRS) p->pairs = r->act == Q ? 1 : r->act == K ? 2 : 0;
@@ -489,6 +489,13 @@ bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module) {
     }
     return false;
 }
+
+bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module) {
+    char name[512];
+    return snprintf(name, sizeof name, "%s.weight", module) < (int)sizeof name && place_of(p, arch, name, false);
+}
+
+bool moa_hf_tensor_of(moa_hf_place *p, const char *arch, const char *tensor) { return place_of(p, arch, tensor, true) && !*p->also && p->expert < 0; }
 
 /* Names of one table that another family has. */
 static bool foreign(const char *arch, const char *from) {

@@ -26,6 +26,13 @@ CASES = {
     'mixtral': ('mixtral', 'mixtral', {}), 'qwen2': ('qwen2', 'qwen2', {'bias': True}), 'qwen2moe': ('qwen2moe', 'qwen2moe', {}),
     'phi3': ('phi3', 'phi3', {}), 'gemma2': ('gemma2', 'gemma2', {'regex': True}), 'granite': ('granite', 'granite', {'linear': True}),
     'olmoe': ('olmoe', 'olmoe', {}), 'q8': ('llama', 'llama', {'q8': True, 'dora': True}), 'deepseek2': ('deepseek2-lite', 'deepseek2', {}),
+    # tensors in place of the base's: saved modules, both embeddings beside their adapters, trained biases
+    'whole': ('llama', 'llama', {'embedding': True, 'f16': True, 'whole': ['token_embd.weight', 'output.weight', 'output_norm.weight', 'blk.0.attn_norm.weight',
+                                                                           'blk.1.attn_q.weight', 'blk.2.ffn_norm.weight']}),
+    'whole-gemma2': ('gemma2', 'gemma2', {'regex': True, 'whole': ['token_embd.weight', 'output_norm.weight', 'blk.0.attn_norm.weight', 'blk.1.ffn_norm.weight',
+                                                                   'blk.1.post_attention_norm.weight', 'blk.2.post_ffw_norm.weight']}),
+    'whole-qwen2': ('qwen2', 'qwen2', {'trained': 'all', 'whole': ['blk.0.attn_q.bias', 'blk.1.attn_k.bias', 'blk.1.attn_v.bias']}),
+    'whole-phi3': ('phi3', 'phi3', {'whole': ['blk.1.attn_qkv.weight', 'blk.0.ffn_up.weight']}),
 }
 
 
@@ -57,10 +64,10 @@ def settings(opt, module):
     return r, alpha, alpha / np.sqrt(r) if opt.get('rslora') else alpha / r
 
 
-def write_config(folder, opt, names):
+def write_config(folder, opt, names, saved=()):
     c = {'peft_type': 'LORA', 'base_model_name_or_path': 'none', 'r': 4, 'lora_alpha': 6, 'target_modules': sorted({n.rsplit('.', 1)[1] for n in names}),
-         'use_rslora': opt.get('rslora', False), 'use_dora': opt.get('dora', False), 'lora_bias': opt.get('bias', False), 'bias': 'none',
-         'fan_in_fan_out': False, 'modules_to_save': None, 'rank_pattern': {}, 'alpha_pattern': {}, 'layers_to_transform': None}
+         'use_rslora': opt.get('rslora', False), 'use_dora': opt.get('dora', False), 'lora_bias': opt.get('bias', False), 'bias': opt.get('trained', 'none'),
+         'fan_in_fan_out': False, 'modules_to_save': list(saved) or None, 'rank_pattern': {}, 'alpha_pattern': {}, 'layers_to_transform': None}
     if opt.get('patterns'):
         c['rank_pattern'] = {'q_proj': 7, r'layers\.1\.mlp\.up_proj': 2, 'up_proj': 4}
         c['alpha_pattern'] = {r'1\.mlp\.up_proj': 3}
@@ -95,6 +102,26 @@ def adapt(rng, opt, w, module, pairs, out, merged_bias):
     return gain[:, None] * m
 
 
+def replace(rng, opt, family, b, t, lora):
+    """Other numbers in place of some tensors of t -> tensors of the adapter, modules_to_save. lora: modules that it adapts besides."""
+    out, saved = {}, []
+    for name in opt.get('whole', []):
+        old = b.tensors[name]
+        new = (old * rng.uniform(0.6, 1.4, old.shape)).astype(np.float32)
+        if opt.get('f16') and new.ndim == 2:
+            new = new.astype(np.float16).astype(np.float32)
+        if name == 'token_embd.weight':  # a tied output stays what it was
+            t.setdefault('output.weight', t[name])
+        t[name] = new.astype(np.float64)
+        (hf, x), = hf_make.checkpoint(family, b.meta, {name: new}).items()
+        module, tail = hf.rsplit('.', 1)
+        inner = module in lora
+        out['base_model.model.' + module + ('.base_layer.' if inner else '.') + tail] = x.astype(np.float16) if opt.get('f16') and x.ndim == 2 else x
+        if not inner and tail == 'weight':
+            saved.append(module[len('model.'):] if module.startswith('model.') else module)
+    return out, saved
+
+
 def make(folder, name):
     """Seeds count on until no router's choice is a near tie."""
     seed = 0
@@ -115,7 +142,10 @@ def attempt(folder, name, seed):
     ids = b.rng.integers(3, b.vocab, 40)
     rng, out = np.random.default_rng([3, len(name)]), {}
     t = {k: v.astype(np.float64) for k, v in b.tensors.items()}
-    mods = list(modules(family, b))
+    mods = [m for m in modules(family, b) if m[0] not in opt.get('whole', [])]
+    lora = {m[2] for m in mods} | ({'model.embed_tokens', 'lm_head'} if opt.get('embedding') else set())
+    own, saved = replace(rng, opt, family, b, t, lora)
+    out.update(own)
     for tensor, e, module, pairs in mods:
         if opt.get('bias') and e is not None:
             continue
@@ -143,7 +173,7 @@ def attempt(folder, name, seed):
         names += ['model.embed_tokens', 'x.lm_head']
     os.makedirs(os.path.join(folder, name), exist_ok=True)
     hf_make.save_safetensors(os.path.join(folder, name, 'adapter_model.safetensors'), out, 'F32')
-    write_config(os.path.join(folder, name), opt, names)
+    write_config(os.path.join(folder, name), opt, names, saved)
     m = arch_ref.Model(meta=b.meta, tensors=t, n_ctx=b.n_ctx)
     y = arch_ref.forward(m, ids)
     if m.least_gap <= make_arch.LEAST_GAP:
@@ -157,6 +187,10 @@ def main():
     with open(os.path.join(folder, 'cases.txt'), 'w') as f:
         for name in CASES:
             print(name, *make(folder, name), file=f)
+    resized = os.path.join(folder, 'resized')  # for a vocabulary of 5
+    os.makedirs(resized, exist_ok=True)
+    hf_make.save_safetensors(os.path.join(resized, 'adapter_model.safetensors'), {'base_model.model.model.embed_tokens.weight': np.ones((5, 64), np.float32)}, 'F32')
+    write_config(resized, {}, ['model.q_proj'], ['embed_tokens'])
 
 
 if __name__ == '__main__':

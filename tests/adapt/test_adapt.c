@@ -136,16 +136,16 @@ static void test_merged(void **state) {
         cases++;
     }
     fclose(f);
-    assert_int_equal(cases, 14);
+    assert_int_equal(cases, 18);
 }
 
 /* ---- batches, threads ---- */
 
 static void test_bits(void **state) {
     (void)state;
-    static const char *const names[] = {"dora", "mixtral", "embedding", "q8"};
+    static const char *const names[] = {"dora", "mixtral", "embedding", "q8", "whole"};
     make_cases();
-    for (size_t c = 0; c < 4; c++) {
+    for (size_t c = 0; c < 5; c++) {
         loaded l = load(names[c], names[c], 0.7f);
         int32_t *ids = read_all(path_of(names[c], ".ids"));
         const size_t bytes = (size_t)(40 * l.m->h.n_vocab) * sizeof(float);
@@ -243,6 +243,8 @@ static void test_wrong_base(void **state) {
     refused("mixtral", "qwen2", (const char *[]){"mlp", "no such matrix", "mixtral.gguf"}, 3);
     refused("gemma2", "qwen2", (const char *[]){"self_attn", "[", "gemma2.gguf"}, 3);
 }
+    refused("llama", "resized", (const char *[]){"embed_tokens.weight", "[5, 64]", "token_embd.weight", "llama.gguf"}, 4);
+    refused("llama", "whole-qwen2", (const char *[]){"q_proj.bias", "llama.gguf"}, 2);
 
 /* One or two tensors and a configuration, from memory. */
 typedef struct piece { const char *name; int rows, cols; } piece;
@@ -277,11 +279,14 @@ static void test_broken(void **state) {
         {CONFIG(""), {{Q "B.weight", 8, 2}}, 1, 1, {"q_proj.lora_B", "lora_A", "missing"}},
         {CONFIG(""), {{Q "A.weight", 3, 8}, {Q "B.weight", 8, 3}}, 2, 1, {"[3, 8]", "[8, 3]", "2"}},
         {CONFIG(""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, NAN, {"nan", "q_proj", "finite"}},
-        {CONFIG(""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}, {"base_model.model.model.norm.weight", 1, 8}}, 3, 1, {"norm.weight", "no part", ""}},
+        {CONFIG(""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}, {"base_model.model.model.norm.weight", 1, 8}}, 3, 1, {"model.norm", "modules_to_save", "no place"}},
+        {CONFIG(""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}, {"base_model.model.model.norm.bias", 1, 8}}, 3, 1, {"model.norm", "bias", "no place"}},
+        {CONFIG(""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}, {Q "C", 1, 8}}, 3, 1, {"lora_C", "no part", ""}},
+        {CONFIG(",\"modules_to_save\":\"norm\""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"modules_to_save", "list", ""}},
         {"{\"peft_type\":\"LORA\",\"r\":0,\"lora_alpha\":4,\"target_modules\":[\"q_proj\"]}", {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"r is 0", "1 to", ""}},
         {"{\"peft_type\":\"LORA\",\"r\":2,\"target_modules\":[\"q_proj\"]}", {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"lora_alpha", "missing", ""}},
         {"{\"peft_type\":\"XLORA\",\"r\":2}", {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"XLORA", "LORA", ""}},
-        {CONFIG(",\"modules_to_save\":[\"lm_head\"]"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"modules_to_save", "lm_head", ""}},
+        {CONFIG(",\"modules_to_save\":[\"lm_head\"]"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"modules_to_save", "lm_head", "no tensor"}},
         {CONFIG(",\"init_lora_weights\":\"pissa_niter_4\""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"pissa", "base", ""}},
         {CONFIG(",\"use_dora\":true"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"magnitude", "q_proj", ""}},
         {CONFIG(",\"layers_to_transform\":[1]"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"layers_to_transform", "layers.0", ""}},
