@@ -50,15 +50,18 @@ typedef struct progress { double t0, last; int shown; bool tty, quiet; const moa
 static void show(progress *p, const moa_eval *e) {
     int total = moa_taskset_count(e->tasks);
     double t = moa_now() - p->t0, eta = e->done ? t / e->done * (total - e->done) : 0;
-    fprintf(stderr, "%s%d/%d items  %.0f s", p->tty ? "\r\x1b[K" : "", e->done, total, t);
-    if (e->done && e->done < total) fprintf(stderr, ", %d:%02d left", (int)eta / 60, (int)eta % 60);
+    moa_buf line;
+    moa_buf_init(&line, 1 << 10);
+    moa_buf_addf(&line, "%d/%d items  %.0f s", e->done, total, t);
+    if (e->done && e->done < total) moa_buf_addf(&line, ", %d:%02d left", (int)eta / 60, (int)eta % 60);
     for (int m = 0; m < e->n_mix && m < 4 && e->done; m++) {
         moa_eval_cell c;
         moa_eval_sum(&c, NULL, e, m, -1);
-        fprintf(stderr, "  %.20s %.1f %%", e->mix[m].label, 100.0 * c.correct / (c.runs ? c.runs : 1));
+        moa_buf_addf(&line, "  %.20s %.1f %%", e->mix[m].label, 100.0 * c.correct / (c.runs ? c.runs : 1));
     }
-    if (!p->tty) fputs("\n", stderr);
-    fflush(stderr);
+    if (p->tty) moa_term_status(moa_buf_str(&line));
+    else fprintf(stderr, "%s\n", moa_buf_str(&line));
+    moa_buf_deinit(&line);
     p->last = moa_now();
 }
 

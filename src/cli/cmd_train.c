@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "cli/live.h"
 #include "train/train.h"
 
 #include <signal.h>
@@ -62,10 +63,11 @@ static void duration(char *out, size_t n, double s) {
     else snprintf(out, n, "%d:%02d:%02d", (int)s / 3600, (int)s / 60 % 60, (int)s % 60);
 }
 
-static void draw_bar(char *out /* [21] */, double done) {
+static void draw_bar(char *out /* [24] */, double done) {
     int k = (int)(done * 20 + 0.5);
-    for (int i = 0; i < 20; i++) out[i] = i < k ? '#' : '.';
-    out[20] = 0;
+    out[0] = '[';
+    for (int i = 0; i < 20; i++) out[1 + i] = i < k ? '#' : '.';
+    memcpy(out + 21, "] ", 3);
 }
 
 static void show_progress(view *v, const moa_train_event *e) {
@@ -74,20 +76,17 @@ static void show_progress(view *v, const moa_train_event *e) {
     if (!last && now - v->last < (v->tty ? 0.1 : 5.0)) return;
     v->last = now;
     const char *name = e->recipe->stages[e->stage].name;
-    char bar[21], eta[32];
-    draw_bar(bar, e->done);
+    char bar[24] = "", eta[32], line[256];
+    if (v->tty) draw_bar(bar, e->done);
     duration(eta, sizeof eta, e->eta);
-    if (v->tty) fprintf(stderr, "\r%s [%s] ", name, bar);
-    else fprintf(stderr, "%s ", name);
     if (e->kind == MOA_TRAIN_ITEMS)
-        fprintf(stderr, "item %lld/%lld  correct %.1f %%", (long long)e->step, (long long)e->n_step, 100 * e->loss);
+        snprintf(line, sizeof line, "%s %sitem %lld/%lld  correct %.1f %%", name, bar, (long long)e->step, (long long)e->n_step, 100 * e->loss);
     else
-        fprintf(stderr, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tok/s  eta %s", (long long)e->step, (long long)e->n_step, e->loss_avg, e->lr,
-                e->tokens_per_s, eta);
-    fputs(v->tty ? "\033[K" : "\n", stderr);
-    v->bar = v->tty;
-    if (last && v->tty) fputc('\n', stderr), v->bar = false;
-    fflush(stderr);
+        snprintf(line, sizeof line, "%s %seta %s  step %lld/%lld  loss %.4f  %.0f tok/s  lr %.2e", name, bar, eta, (long long)e->step,
+                 (long long)e->n_step, e->loss_avg, e->tokens_per_s, e->lr); /* what matters most first: a narrow terminal cuts the end */
+    if (v->tty) moa_term_status(line);
+    if (!v->tty || last) fprintf(stderr, "%s\n", v->tty ? "" : line);
+    v->bar = v->tty && !last;
 }
 
 static void report(void *ctx, const moa_train_event *e) {

@@ -184,6 +184,19 @@ static void terminal_size(int *width, int *height) {
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 && w.ws_row > 0) *width = w.ws_col, *height = w.ws_row;
 }
 
+void moa_term_status(const char *line) {
+    int width, height;
+    moa_buf b;
+    moa_buf_init(&b, 1 << 12);
+    terminal_size(&width, &height);
+    moa_buf_adds(&b, "\r");
+    add_clipped(&b, line, strlen(line), width - 1);
+    moa_buf_adds(&b, "\x1b[K");
+    fwrite(moa_buf_str(&b), 1, b.len, stderr);
+    fflush(stderr);
+    moa_buf_deinit(&b);
+}
+
 static int collect_rows(moa_live *l, const moa_run *r, moa_live_row *out, int max) {
     int n = 0;
     for (int i = 0; i < r->n_node && i < l->n_row && n < max; i++) {

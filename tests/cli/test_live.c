@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <utf8proc.h>
 
@@ -120,6 +121,26 @@ static void terminal_close(terminal *t) {
     close(t->master);
 }
 
+/* A redrawn line never wraps: on 20 columns it ends before the last, in the middle of nothing. */
+static void test_status(void **state) {
+    (void)state;
+    static const struct { const char *line, *shown; } cases[] = {
+        {"17/300 items", "\r17/300 items\x1b[K"},
+        {"17/300 items  4 s, 1:20 left  single 50.0 %", "\r17/300 items  4 s, \x1b[K"},
+        {"\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2", /* 11 of two columns */
+         "\r\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\xE5\xAD\x97\xE6\xBC\xA2\x1b[K"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static terminal t;
+        const struct winsize size = {.ws_row = 10, .ws_col = 20};
+        terminal_open(&t, 2);
+        assert_int_equal(ioctl(2, TIOCSWINSZ, &size), 0);
+        moa_term_status(cases[i].line);
+        terminal_close(&t);
+        assert_string_equal(t.text, cases[i].shown);
+    }
+}
+
 /* An aggregator's reply in pieces; returns what the caller still has to print. */
 static bool streamed(terminal *out, terminal *view, const char *reply, size_t piece, int n_in, bool quiet) {
     static moa_backend be;
@@ -173,6 +194,6 @@ static void test_stream(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_bounds), cmocka_unit_test(test_picture), cmocka_unit_test(test_terminal_text),
-                                       cmocka_unit_test(test_stream)};
+                                       cmocka_unit_test(test_stream), cmocka_unit_test(test_status)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
