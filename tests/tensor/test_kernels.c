@@ -254,6 +254,25 @@ static void no_product_saturates(void **state) {
     }
 }
 
+/* A scale that is a power of two has 256 values, denormal ones and the largest among them; here none hides another. */
+static void every_scale_of_mxfp4(void **state) {
+    (void)state;
+    for (int i = 0; i < n_list; i++) {
+        const moa_kernel *k = list[i];
+        if (k->op != MOA_K_GEMM_Q8 || k->dtype != MOA_MXFP4 || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
+        problem p;
+        make_problem(&p, MOA_MXFP4, 3, 256, 32);
+        for (int e = 0; e < 256; e++) p.w[(size_t)e * p.stride] = (uint8_t)e;
+        quantise(&p);
+        float *want = malloc((size_t)(p.n_tok * p.ldy) * 4);
+        multiply(ref_of(k), &p, want, 0, 3, 0, 256);
+        multiply(k, &p, p.y, 0, 3, 0, 256);
+        for (int t = 0; t < 3; t++) assert_memory_equal(p.y + t * p.ldy, want + t * p.ldy, 256 * sizeof(float));
+        free(want);
+        free_problem(&p);
+    }
+}
+
 /* A broken activation reaches every output; the other rows stay clean. */
 static void broken_rows_stay_alone(void **state) {
     (void)state;
@@ -444,6 +463,7 @@ int main(void) {
         cmocka_unit_test(products_agree_with_ref),
         cmocka_unit_test(products_do_not_depend_on_the_batch),
         cmocka_unit_test(no_product_saturates),
+        cmocka_unit_test(every_scale_of_mxfp4),
         cmocka_unit_test(broken_rows_stay_alone),
         cmocka_unit_test(vectors_agree_with_ref),
         cmocka_unit_test(vectors_at_the_limits),

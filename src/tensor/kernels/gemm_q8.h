@@ -18,24 +18,24 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/kernel.h"
 #include "tensor/kernels/types.h"
-#include "tensor/kernels/unpack.h"
+#include "tensor/kernels/unpack_iq.h"
 
 enum { TOKENS = 64 }; /* rows of x for which one panel is used: their accumulators take 4 KiB */
 
 /* How a panel is filled when there are LANES rows: in general row by row through unpack.h; where bytes or nibbles lie
  * plainly in the file, words go to their lanes first and are taken apart there, for all rows at once. */
-typedef enum fill { FILL_ROWS, FILL_BYTES, FILL_NIBBLES, FILL_LEVELS, FILL_NIBBLES_K } fill;
+typedef enum fill { FILL_ROWS, FILL_BYTES, FILL_NIBBLES, FILL_LEVELS, FILL_FP4, FILL_NIBBLES_K, FILL_LEVELS_XS } fill;
 
-/* What differs between formats, constant in every instance. */
+/* What differs between formats, constant in every instance (but for unpack in shared ones). */
+typedef void unpack_fn(unpacked *u, const void *src, int n_run);
 typedef struct format {
-    void (*unpack)(unpacked *u, const void *src, int n_run);
-    const moa_type *any; /* instead of unpack: through the type's own, for types that have none here */
+    unpack_fn *unpack;
     int block, bytes; /* elements and bytes of a block */
     int offset;       /* unsigned byte = value + offset */
     int top;          /* largest unsigned byte */
     bool has_min, run16;
     fill fill;
-    int q_at; /* not FILL_ROWS: where the elements begin in a block; d is at 0, m at 2 */
+    int q_at; /* not FILL_ROWS: where the elements begin in a block; d is at 0 (a byte in FILL_FP4), m at 2 */
 } format;
 
 typedef struct panel {
@@ -45,9 +45,7 @@ typedef struct panel {
 
 MOA_INLINE void fill_by_rows(panel *p, const uint8_t *const row[LANES], size_t at, int n_run, const format f) {
     unpacked u[LANES];
-    for (int r = 0; r < LANES; r++)
-        if (f.any) unpack_any(&u[r], f.any, row[r] + at, n_run);
-        else f.unpack(&u[r], row[r] + at, n_run);
+    for (int r = 0; r < LANES; r++) f.unpack(&u[r], row[r] + at, n_run);
     for (int b = 0; b < n_run; b++) to_lanes(p->q[b], u[0].q + 32 * b, sizeof u[0]);
     to_lanes((VI *)(void *)p->d, (const uint8_t *)u[0].d, sizeof u[0]);
     if (f.has_min) to_lanes((VI *)(void *)p->m, (const uint8_t *)u[0].m, sizeof u[0]);
@@ -56,13 +54,27 @@ MOA_INLINE void fill_by_rows(panel *p, const uint8_t *const row[LANES], size_t a
     if (f.has_min) to_lanes((VI *)(void *)(p->m + 8), (const uint8_t *)(u[0].m + 8), sizeof u[0]);
 }
 
+/* 32 elements in 16 bytes of nibbles, of all rows. */
+MOA_INLINE void fill_nibbles(VI q[8], const uint8_t *base, size_t stride, const format f) {
+    VI v[4];
+    to_lanes4(v, base, stride);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        const VI low = vi_low4(v[j]), high = vi_low4(vi_shift4(v[j]));
+        q[j] = f.fill == FILL_NIBBLES ? low : f.fill == FILL_FP4 ? vi_fp4(low) : vi_levels(low);
+        q[j + 4] = f.fill == FILL_NIBBLES ? high : f.fill == FILL_FP4 ? vi_fp4(high) : vi_levels(high);
+    }
+}
+
 /* Small blocks. The 16-bit scales are collected first and widened last: wide loads of fresh narrow stores stall. */
 MOA_INLINE void fill_small(panel *p, const uint8_t *base, size_t stride, int n_run, const format f) {
     uint16_t d[8][LANES], m[8][LANES];
     for (int r = 0; r < LANES; r++)
         for (int b = 0; b < n_run; b++) {
-            memcpy(&d[b][r], base + (size_t)r * stride + b * f.bytes, 2);
-            if (f.has_min) memcpy(&m[b][r], base + (size_t)r * stride + b * f.bytes + 2, 2);
+            const uint8_t *block = base + (size_t)r * stride + b * f.bytes;
+            if (f.fill == FILL_FP4) d[b][r] = *block;
+            else memcpy(&d[b][r], block, 2);
+            if (f.has_min) memcpy(&m[b][r], block + 2, 2);
         }
     for (int b = 0; b < n_run; b++) {
         const uint8_t *q = base + b * f.bytes + f.q_at;
@@ -72,18 +84,11 @@ MOA_INLINE void fill_small(panel *p, const uint8_t *base, size_t stride, int n_r
 #pragma GCC unroll 8
             for (int j = 0; j < 8; j++) p->q[b][j] = SIGNED_BYTES ? v[j] : vi_flip_signs(v[j]);
         } else {
-            VI v[4];
-            to_lanes4(v, q, stride);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                const VI low = vi_low4(v[j]), high = vi_low4(vi_shift4(v[j]));
-                p->q[b][j] = f.fill == FILL_LEVELS ? vi_levels(low) : low;
-                p->q[b][j + 4] = f.fill == FILL_LEVELS ? vi_levels(high) : high;
-            }
+            fill_nibbles(p->q[b], q, stride, f);
         }
     }
     for (int b = 0; b < n_run; b++) {
-        p->d[b] = vf_from_half(d[b]);
+        p->d[b] = f.fill == FILL_FP4 ? vf_from_e8m0_half(d[b]) : vf_from_half(d[b]);
         if (f.has_min) p->m[b] = vf_from_half(m[b]);
     }
 }
@@ -104,12 +109,21 @@ MOA_INLINE void fill_q4_k(panel *p, const uint8_t *base, size_t stride, const fo
     to_lanes((VI *)(void *)p->m, (const uint8_t *)u[0].m, sizeof u[0]);
 }
 
+MOA_INLINE void fill_iq4_xs(panel *p, const uint8_t *base, size_t stride, const format f) {
+    float d[LANES][8];
+    for (int r = 0; r < LANES; r++) iq4_xs_scales(d[r], (const void *)(base + (size_t)r * stride));
+    for (int b = 0; b < 8; b++) fill_nibbles(p->q[b], base + f.q_at + 16 * b, stride, f);
+    to_lanes((VI *)(void *)p->d, (const uint8_t *)d[0], sizeof d[0]);
+}
+
 MOA_INLINE void fill_panel(panel *p, const uint8_t *const row[LANES], size_t stride, int n_row, size_t at, int n_run,
                            const format f) {
     if (f.fill == FILL_ROWS || n_row < LANES)
         fill_by_rows(p, row, at, n_run, f);
     else if (f.fill == FILL_NIBBLES_K)
         fill_q4_k(p, row[0] + at, stride, f);
+    else if (f.fill == FILL_LEVELS_XS)
+        fill_iq4_xs(p, row[0] + at, stride, f);
     else
         fill_small(p, row[0] + at, stride, n_run, f);
 }
@@ -243,15 +257,15 @@ FORMAT(Q4_K, q4_k, 256, 0, 15, true, false, FILL_NIBBLES_K, 16)
 FORMAT(Q5_K, q5_k, 256, 0, 31, true, false, FILL_ROWS, 0)
 FORMAT(Q6_K, q6_k, 256, 32, 63, false, true, FILL_ROWS, 0)
 FORMAT(IQ4_NL, iq4_nl, 32, 128, 255, false, false, FILL_LEVELS, 2)
-FORMAT(IQ4_XS, iq4_xs, 256, 128, 255, false, false, FILL_ROWS, 0)
+FORMAT(IQ4_XS, iq4_xs, 256, 128, 255, false, false, FILL_LEVELS_XS, 8)
 FORMAT(TQ2_0, tq2_0, 256, 1, 3, false, false, FILL_ROWS, 0)
-FORMAT(MXFP4, mxfp4, 32, 12, 24, false, false, FILL_ROWS, 0)
+FORMAT(MXFP4, mxfp4, 32, 12, 24, false, false, FILL_FP4, 1)
 FORMAT(NVFP4, nvfp4, 64, 12, 24, false, true, FILL_ROWS, 0)
 
-/* Types without an unpack of their own share two instances, with scales for 16 and for 32 elements. */
-static __attribute__((noinline)) void gemm_q8_any(const moa_type *type, float *y, int64_t ldy, const moa_q8_act *x, const void *w,
-                                                  size_t w_stride, int64_t o0, int64_t o1) {
-    format f = {.any = type, .block = type->block, .bytes = type->bytes, .offset = SIGNED_BYTES ? 0 : 128, .top = 255};
+/* Types whose unpack costs much more than a call share two instances, with scales for 16 and for 32 elements; their bytes are signed. */
+static __attribute__((noinline)) void gemm_q8_shared(const moa_type *type, unpack_fn *unpack, float *y, int64_t ldy, const moa_q8_act *x,
+                                                     const void *w, size_t w_stride, int64_t o0, int64_t o1) {
+    format f = {.unpack = unpack, .block = type->block, .bytes = type->bytes, .offset = SIGNED_BYTES ? 0 : 128, .top = 255};
     if (type->run == 16) {
         f.run16 = true;
         gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);
@@ -261,24 +275,24 @@ static __attribute__((noinline)) void gemm_q8_any(const moa_type *type, float *y
     }
 }
 
-#define ANY(NAME, type)                                                                                                          \
+#define SHARED(NAME, type)                                                                                                       \
     static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,           \
                                int64_t o1) {                                                                                     \
-        gemm_q8_any(&moa_type_##type, y, ldy, x, w, w_stride, o0, o1);                                                           \
+        gemm_q8_shared(&moa_type_##type, unpack_##type, y, ldy, x, w, w_stride, o0, o1);                                         \
     }                                                                                                                            \
     const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
-                                                .help = "rows in lanes over the plain unpack, bits of ref",                      \
+                                                .help = "rows in lanes, exact, bits of ref",                                     \
                                                 .op = MOA_K_GEMM_Q8,                                                             \
                                                 .dtype = MOA_##NAME,                                                             \
                                                 .isa = ISA_LEVEL,                                                                \
                                                 .fn.gemm_q8 = gemm_q8_##type};
-ANY(IQ2_XXS, iq2_xxs)
-ANY(IQ2_XS, iq2_xs)
-ANY(IQ2_S, iq2_s)
-ANY(IQ3_XXS, iq3_xxs)
-ANY(IQ3_S, iq3_s)
-ANY(IQ1_S, iq1_s)
-ANY(IQ1_M, iq1_m)
-ANY(TQ1_0, tq1_0)
-ANY(Q1_0, q1_0)
-ANY(Q2_0, q2_0)
+SHARED(IQ2_XXS, iq2_xxs)
+SHARED(IQ2_XS, iq2_xs)
+SHARED(IQ2_S, iq2_s)
+SHARED(IQ3_XXS, iq3_xxs)
+SHARED(IQ3_S, iq3_s)
+SHARED(IQ1_S, iq1_s)
+SHARED(IQ1_M, iq1_m)
+SHARED(TQ1_0, tq1_0)
+SHARED(Q1_0, q1_0)
+SHARED(Q2_0, q2_0)

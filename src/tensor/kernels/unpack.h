@@ -47,15 +47,19 @@ MOA_INLINE __m256i where_bit(__m256i h, int bit, int v) {
     return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(h, b), b), _mm256_set1_epi8((char)v));
 }
 
-/* 32 bits -> 32 bytes of 16 or 0. */
-MOA_INLINE __m256i fifth_bits(const uint8_t *h) {
-    int32_t word;
-    memcpy(&word, h, 4);
+/* 32 bits -> 32 bytes of 0xff or 0. */
+MOA_INLINE __m256i bit_mask(uint32_t bits) {
     const __m256i spread =
         _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201ULL);
-    const __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), spread), bit);
-    return _mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8(16));
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), spread), bit), bit);
+}
+
+/* 32 bits -> 32 bytes of 16 or 0. */
+MOA_INLINE __m256i fifth_bits(const uint8_t *h) {
+    uint32_t word;
+    memcpy(&word, h, 4);
+    return _mm256_and_si256(bit_mask(word), _mm256_set1_epi8(16));
 }
 
 MOA_INLINE __m256i level_bytes(__m256i nibble) {
@@ -176,15 +180,18 @@ MOA_INLINE void unpack_q3_k(unpacked *u, const void *src, int n_run) {
             store32(u->q + 128 * h + 32 * k, _mm256_or_si256(two_bits(load32(b->q + 32 * h), k), where_bit(bits, 4 * h + k, 4)));
 }
 
+MOA_INLINE void iq4_xs_scales(float d[8], const moa_block_iq4_xs *b) {
+    const float f = half(b->d);
+    for (int j = 0; j < 8; j++) {
+        const int lo = (b->scale_lo[j / 2] >> (j % 2 * 4)) & 15, hi = (b->scale_hi >> (2 * j)) & 3;
+        d[j] = f * (float)((lo | hi << 4) - 32);
+    }
+}
 MOA_INLINE void unpack_iq4_xs(unpacked *u, const void *src, int n_run) {
     (void)n_run;
     const moa_block_iq4_xs *b = src;
-    const float d = half(b->d);
-    for (int j = 0; j < 8; j++) {
-        const int lo = (b->scale_lo[j / 2] >> (j % 2 * 4)) & 15, hi = (b->scale_hi >> (2 * j)) & 3;
-        u->d[j] = d * (float)((lo | hi << 4) - 32);
-        store32(u->q + 32 * j, level_bytes(nibbles16(b->q + 16 * j)));
-    }
+    iq4_xs_scales(u->d, b);
+    for (int j = 0; j < 8; j++) store32(u->q + 32 * j, level_bytes(nibbles16(b->q + 16 * j)));
 }
 
 MOA_INLINE void unpack_tq2_0(unpacked *u, const void *src, int n_run) {
@@ -217,18 +224,6 @@ MOA_INLINE void unpack_nvfp4(unpacked *u, const void *src, int n_run) {
         store32(u->q + 32 * i + 32, _mm256_permute2x128_si256(a, c, 0x31));
         for (int j = 0; j < 4; j++) u->d[2 * i + j] = moa_ue4m3_half(b->d[j]);
     }
-}
-
-/* Every other type: its plain unpack, and 128 more a byte. Codebooks gain little from vectors; the panel is made once for
- * all rows of a batch anyway. */
-static inline void unpack_any(unpacked *u, const moa_type *type, const void *src, int n_run) {
-    moa_ints v;
-    type->unpack(&v, src, n_run * MOA_QB);
-    for (int i = 0; i < n_run; i++)
-        store32(u->q + 32 * i, _mm256_xor_si256(load32(v.q + 32 * i), _mm256_set1_epi8((char)SIGN_FLIP)));
-    if (type->run == 16) memcpy(u->d, v.d, (size_t)n_run * 2 * sizeof *u->d);
-    else
-        for (int i = 0; i < n_run; i++) u->d[i] = v.d[2 * i];
 }
 
 #endif

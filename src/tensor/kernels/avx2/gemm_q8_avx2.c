@@ -20,6 +20,7 @@ typedef __m256 VF;
 #define vi_low4(v) _mm256_and_si256(v, _mm256_set1_epi8(15))
 #define vi_shift4(v) _mm256_srli_epi16(v, 4)
 #define vi_levels(v) level_bytes(v)
+#define vi_fp4(v) fp4_bytes(v)
 #define vf_from_half(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_set1 _mm256_set1_epi32
 #define vi_to_float _mm256_cvtepi32_ps
@@ -30,6 +31,13 @@ typedef __m256 VF;
 static inline void vf_store_first(float *y, VF v, int n) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     _mm256_maskstore_ps(y, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane), v);
+}
+
+/* moa_e8m0_half of 8. */
+static inline VF vf_from_e8m0_half(const uint16_t *e) {
+    const VI v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)e));
+    const VI small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), v), big = _mm256_slli_epi32(_mm256_sub_epi32(v, _mm256_set1_epi32(1)), 23);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(big, small, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), v)));
 }
 
 static inline VI broadcast_quad(const int8_t *x) {

@@ -18,6 +18,9 @@ typedef __m512 VF;
 #define vi_shift4(v) _mm512_srli_epi16(v, 4)
 #define vi_levels(v)                                                                                                             \
     vi_flip_signs(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)moa_iq4_levels)), v))
+#define vi_fp4(v)                                                                                                                \
+    _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_add_epi8(_mm_loadu_si128((const __m128i *)(const void *)moa_fp4_levels),      \
+                                                            _mm_set1_epi8(12))), v)
 #define vf_from_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_set1 _mm512_set1_epi32
 #define vi_to_float _mm512_cvtepi32_ps
@@ -26,6 +29,13 @@ typedef __m512 VF;
 #define vf_fma _mm512_fmadd_ps
 
 static inline void vf_store_first(float *y, VF v, int n) { _mm512_mask_storeu_ps(y, (__mmask16)((1u << n) - 1), v); }
+
+/* moa_e8m0_half of 16. */
+static inline VF vf_from_e8m0_half(const uint16_t *e) {
+    const VI v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)e));
+    const VI small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), v), big = _mm512_slli_epi32(_mm512_sub_epi32(v, _mm512_set1_epi32(1)), 23);
+    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(2)), big, small));
+}
 
 static inline VI dot_quads(VI s, const VI *w, const int8_t *x, int top) {
     (void)top;

@@ -1,0 +1,201 @@
+/* unpack_iq.h - rows of the codebook types and of the smallest ones to bytes and scales: the rest of unpack.h.
+ *
+ * An entry of a codebook is eight digits of 2 bits or four of 4 bits (quant/grid.h). Four or eight entries are read one by one and
+ * put side by side; then shifts spread all their digits over the bytes of one vector, a table turns digits into values, and a mask of
+ * 32 signs turns values round. The numbers are those of moa_type.unpack bit for bit.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_TENSOR_KERNELS_UNPACK_IQ_H
+#define MOA_TENSOR_KERNELS_UNPACK_IQ_H
+
+#include "tensor/kernels/unpack.h"
+#include "tensor/quant/grid.h"
+
+MOA_INLINE void put_run(unpacked *u, int run, __m256i v) { store32(u->q + 32 * run, _mm256_xor_si256(v, _mm256_set1_epi8((char)SIGN_FLIP))); }
+
+/* The value of each digit from 0 to 7. */
+MOA_INLINE __m256i values(__m256i digit, const int8_t table[8]) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadl_epi64((const __m128i *)(const void *)table)), digit);
+}
+
+/* Eight digits of 2 bits at the bottom of each 64-bit lane to its bytes; four of 4 bits in each 32-bit lane. */
+MOA_INLINE __m256i spread_pairs(__m256i x) {
+    x = _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi64(x, 24)), _mm256_set1_epi64x(0x000000ff000000ff));
+    x = _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi64(x, 12)), _mm256_set1_epi64x(0x000f000f000f000f));
+    return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi64(x, 6)), _mm256_set1_epi8(3));
+}
+MOA_INLINE __m256i spread_nibbles(__m256i x) {
+    x = _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 8)), _mm256_set1_epi32(0x00ff00ff));
+    return _mm256_and_si256(_mm256_or_si256(x, _mm256_slli_epi32(x, 4)), _mm256_set1_epi8(15));
+}
+
+/* v with the signs of 32 bits: 1 is minus. */
+MOA_INLINE __m256i with_signs(__m256i v, uint32_t bits) {
+    const __m256i m = bit_mask(bits);
+    return _mm256_sub_epi8(_mm256_xor_si256(v, m), m);
+}
+/* Four times seven stored signs to 32. */
+MOA_INLINE uint32_t all_signs(uint32_t s) {
+    return moa_grid_eight_signs(s & 127) | moa_grid_eight_signs(s >> 7 & 127) << 8 | moa_grid_eight_signs(s >> 14 & 127) << 16 |
+           moa_grid_eight_signs(s >> 21 & 127) << 24;
+}
+
+/* ---- eight elements an entry ---- */
+
+MOA_INLINE __m256i four_entries(const uint16_t *grid, const int e[4]) {
+    return spread_pairs(_mm256_set_epi64x(grid[e[3]], grid[e[2]], grid[e[1]], grid[e[0]]));
+}
+
+static const int8_t iq2_values[8] = {8, 25, 43};
+
+static void unpack_iq2_xxs(unpacked *u, const void *src, int n_run) {
+    const moa_block_iq2_xxs *b = src;
+    const float d = half(b->d);
+    for (int j = 0; j < n_run; j++) {
+        const uint8_t *q = b->run[j].q;
+        const uint32_t s = b->run[j].sign_scale;
+        put_run(u, j, with_signs(values(four_entries(moa_grid_iq2_xxs, (const int[]){q[0], q[1], q[2], q[3]}), iq2_values), all_signs(s)));
+        u->d[j] = d * (0.5f + (float)(s >> 28)) * 0.25f;
+    }
+}
+
+/* Scales of 16 elements in nibbles. */
+MOA_INLINE void iq2_scales(float *d, uint16_t hd, const uint8_t scale[8]) {
+    const float f = half(hd);
+    for (int j = 0; j < 16; j++) d[j] = f * (0.5f + (float)(scale[j / 2] >> (j % 2 * 4) & 15)) * 0.25f;
+}
+
+static void unpack_iq2_xs(unpacked *u, const void *src, int n_run) {
+    const moa_block_iq2_xs *b = src;
+    iq2_scales(u->d, b->d, b->scale);
+    for (int j = 0; j < n_run; j++) {
+        const unsigned e[4] = {b->q[4 * j], b->q[4 * j + 1], b->q[4 * j + 2], b->q[4 * j + 3]};
+        const uint32_t s = e[0] >> 9 | e[1] >> 9 << 7 | e[2] >> 9 << 14 | e[3] >> 9 << 21;
+        const __m256i digit = four_entries(moa_grid_iq2_xs, (const int[]){e[0] & 511, e[1] & 511, e[2] & 511, e[3] & 511});
+        put_run(u, j, with_signs(values(digit, iq2_values), all_signs(s)));
+    }
+}
+
+static void unpack_iq2_s(unpacked *u, const void *src, int n_run) {
+    const moa_block_iq2_s *b = src;
+    iq2_scales(u->d, b->d, b->scale);
+    for (int j = 0; j < n_run; j++) {
+        const uint8_t *q = b->q + 4 * j;
+        const int h = b->h[j];
+        uint32_t s;
+        memcpy(&s, b->sign + 4 * j, 4);
+        const int e[4] = {q[0] | (h & 3) << 8, q[1] | (h >> 2 & 3) << 8, q[2] | (h >> 4 & 3) << 8, q[3] | h >> 6 << 8};
+        put_run(u, j, with_signs(values(four_entries(moa_grid_iq2_s, e), iq2_values), s));
+    }
+}
+
+/* Eight times (-1, 0 or 1), to which an entry's own 1 or -1 is added. */
+static const int8_t iq1_values[8] = {-8, 0, 8};
+
+static void unpack_iq1_s(unpacked *u, const void *src, int n_run) {
+    const moa_block_iq1_s *b = src;
+    const float d = half(b->d);
+    for (int j = 0; j < n_run; j++) {
+        const uint8_t *q = b->q + 4 * j;
+        const int h = b->h[j];
+        const int e[4] = {q[0] | (h & 7) << 8, q[1] | (h >> 3 & 7) << 8, q[2] | (h >> 6 & 7) << 8, q[3] | (h >> 9 & 7) << 8};
+        put_run(u, j, _mm256_add_epi8(values(four_entries(moa_grid_iq1, e), iq1_values), _mm256_set1_epi8(h >> 15 ? -1 : 1)));
+        u->d[j] = d * (float)(2 * (h >> 12 & 7) + 1) * 0.125f;
+    }
+}
+
+static void unpack_iq1_m(unpacked *u, const void *src, int n_run) {
+    const moa_block_iq1_m *b = src;
+    unsigned bits = 0;
+    for (int k = 0; k < 4; k++) bits |= (unsigned)(b->scale[k] >> 12) << (4 * k);
+    const float d = half((uint16_t)bits);
+    for (int j = 0; j < n_run; j++) {
+        const uint8_t *q = b->q + 4 * j;
+        const int h = b->h[2 * j] | b->h[2 * j + 1] << 8; /* a nibble an entry */
+        const int e[4] = {q[0] | (h & 7) << 8, q[1] | (h >> 4 & 7) << 8, q[2] | (h >> 8 & 7) << 8, q[3] | (h >> 12 & 7) << 8};
+        /* 0xff or 0 an entry; or 1: -1 or 1 */
+        const __m256i minus = _mm256_set_epi64x(-(h >> 15 & 1), -(h >> 11 & 1), -(h >> 7 & 1), -(h >> 3 & 1));
+        put_run(u, j, _mm256_add_epi8(values(four_entries(moa_grid_iq1, e), iq1_values), _mm256_or_si256(minus, _mm256_set1_epi8(1))));
+    }
+    for (int j = 0; j < 16; j++) u->d[j] = d * (float)(2 * (b->scale[j / 4] >> (j % 4 * 3) & 7) + 1) * 0.125f;
+}
+
+/* ---- four elements an entry ---- */
+
+static const int8_t iq3_xxs_values[8] = {4, 12, 20, 28, 36, 44, 52, 62}, iq3_s_values[8] = {1, 3, 5, 7, 9, 11, 13, 15};
+
+/* high: bit g is bit 8 of entry g. */
+MOA_INLINE __m256i eight_entries(const uint16_t *grid, const uint8_t q[8], int high) {
+    int e[8];
+    for (int g = 0; g < 8; g++) e[g] = grid[q[g] | (high >> g & 1) << 8];
+    return spread_nibbles(_mm256_setr_epi32(e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]));
+}
+
+static void unpack_iq3_xxs(unpacked *u, const void *src, int n_run) {
+    const moa_block_iq3_xxs *b = src;
+    const float d = half(b->d);
+    for (int j = 0; j < n_run; j++) {
+        const uint32_t s = b->sign_scale[j];
+        put_run(u, j, with_signs(values(eight_entries(moa_grid_iq3_xxs, b->q + 8 * j, 0), iq3_xxs_values), all_signs(s)));
+        u->d[j] = d * (0.5f + (float)(s >> 28)) * 0.5f;
+    }
+}
+
+static void unpack_iq3_s(unpacked *u, const void *src, int n_run) {
+    const moa_block_iq3_s *b = src;
+    const float d = half(b->d);
+    for (int j = 0; j < n_run; j++) {
+        uint32_t s;
+        memcpy(&s, b->sign + 4 * j, 4);
+        put_run(u, j, with_signs(values(eight_entries(moa_grid_iq3_s, b->q + 8 * j, b->h[j]), iq3_s_values), s));
+        u->d[j] = d * (float)(1 + 2 * (b->scale[j / 2] >> (j % 2 * 4) & 15));
+    }
+}
+
+/* ---- no codebook ---- */
+
+/* A digit of base 3 is the whole part of 3 v / 256: how many of 86 and 171 the byte reaches. */
+MOA_INLINE __m256i first_digit(__m256i v) {
+    const __m256i one = _mm256_set1_epi8((char)86), two = _mm256_set1_epi8((char)171), none = _mm256_set1_epi8(-1);
+    const __m256i reach1 = _mm256_cmpeq_epi8(_mm256_max_epu8(v, one), v), reach2 = _mm256_cmpeq_epi8(_mm256_max_epu8(v, two), v);
+    return _mm256_sub_epi8(_mm256_sub_epi8(none, reach1), reach2); /* -1 + (0, 1 or 2) */
+}
+MOA_INLINE __m256i next_digit(__m256i v) { return _mm256_add_epi8(v, _mm256_add_epi8(v, v)); }
+
+static void unpack_tq1_0(unpacked *u, const void *src, int n_run) {
+    const moa_block_tq1_0 *b = src;
+    _Alignas(32) uint8_t last[32] = {0};
+    __m256i v = load32(b->q), w = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)(b->q + 32)));
+    for (int p = 0; p < 5; p++, v = next_digit(v)) put_run(u, p, first_digit(v));
+    for (int p = 0; p < 5; p++, w = next_digit(w))
+        _mm_storeu_si128((__m128i *)(void *)(u->q + 160 + 16 * p), _mm256_castsi256_si128(_mm256_xor_si256(first_digit(w), _mm256_set1_epi8((char)SIGN_FLIP))));
+    memcpy(last, b->h, 4);
+    v = load32(last);
+    for (int p = 0; p < 4; p++, v = next_digit(v)) {
+        const int32_t four = _mm256_extract_epi32(_mm256_xor_si256(first_digit(v), _mm256_set1_epi8((char)SIGN_FLIP)), 0);
+        memcpy(u->q + 240 + 4 * p, &four, 4);
+    }
+    for (int j = 0; j < n_run; j++) u->d[j] = half(b->d);
+}
+
+static void unpack_q1_0(unpacked *u, const void *src, int n_run) {
+    for (int j = 0; j < n_run; j++) {
+        const moa_block_q1_0 *b = (const moa_block_q1_0 *)src + j / 4;
+        uint32_t bits;
+        memcpy(&bits, b->q + j % 4 * 4, 4);
+        put_run(u, j, _mm256_or_si256(bit_mask(~bits), _mm256_set1_epi8(1))); /* a bit: 1, none: -1 */
+        u->d[j] = half(b->d);
+    }
+}
+
+/* Every other type: through its plain unpack. */
+MOA_INLINE void unpack_plainly(unpacked *u, const moa_type *type, const void *src, int n_run) {
+    moa_ints v;
+    type->unpack(&v, src, n_run * MOA_QB);
+    for (int i = 0; i < n_run; i++) put_run(u, i, load32(v.q + 32 * i));
+    if (type->run == 16) memcpy(u->d, v.d, (size_t)n_run * 2 * sizeof *u->d);
+    else
+        for (int i = 0; i < n_run; i++) u->d[i] = v.d[2 * i];
+}
+static void unpack_q2_0(unpacked *u, const void *src, int n_run) { unpack_plainly(u, &moa_type_q2_0, src, n_run); }
+
+#endif
