@@ -242,9 +242,9 @@ static void test_wrong_base(void **state) {
     make_cases();
     refused("mixtral", "qwen2", (const char *[]){"mlp", "no such matrix", "mixtral.gguf"}, 3);
     refused("gemma2", "qwen2", (const char *[]){"self_attn", "[", "gemma2.gguf"}, 3);
-}
     refused("llama", "resized", (const char *[]){"embed_tokens.weight", "[5, 64]", "token_embd.weight", "llama.gguf"}, 4);
     refused("llama", "whole-qwen2", (const char *[]){"q_proj.bias", "llama.gguf"}, 2);
+}
 
 /* One or two tensors and a configuration, from memory. */
 typedef struct piece { const char *name; int rows, cols; } piece;

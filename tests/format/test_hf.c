@@ -293,7 +293,6 @@ static void expect(int code, const char *text) {
     const int rc = moa_hf_open(&g, path_of("bad", ""), 0, &err);
     if (rc != code || (code && !strstr(err.text, text))) fail_msg("got %d '%s', expected %d with '%s'", rc, err.text, code, text);
     moa_gguf_close(g);
-    bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"truncate\":\"no\"}}", MOA_EFORMAT, "'truncate'");
 }
 
 static void bad_config(const char *config, int code, const char *text) {
@@ -321,6 +320,7 @@ static void test_bad_config(void **state) {
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"quantization_config\":{\"quant_method\":\"awq\"}}", MOA_EUNSUPPORTED, "quantised by 'awq'");
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"rope_scaling\":{\"type\":\"spiral\"}}", MOA_EUNSUPPORTED, "'spiral' is not known");
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"rope_scaling\":{\"type\":\"yarn\"}}", MOA_ENOTFOUND, "'factor' is missing");
+    bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"truncate\":\"no\"}}", MOA_EFORMAT, "'truncate'");
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":[1,2,3]}}", MOA_EFORMAT,
                "'long_factor' has 3 numbers, expected 1: half of the 2");
     bad_config("{" LLAMA ",\"num_attention_heads\":4,\"vocab_size\":3}", MOA_EFORMAT, "1 dimensions of a head are rotated");
