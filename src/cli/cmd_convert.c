@@ -20,7 +20,7 @@ static const moa_opt opts[] = {
 static int run(int argc, char **argv);
 const moa_command moa_command_convert = {
     .name = "convert", .usage = "FOLDER OUT.gguf [--type TYPE]", .help = "a Hugging Face folder (safetensors) as one GGUF file", .opts = opts,
-    .more = "FOLDER has config.json, model.safetensors (or its shards) and tokenizer.json. It can also be run as it is: -m FOLDER.\n"
+    .more = "FOLDER has config.json, model.safetensors (or its shards) and tokenizer.json or tokenizer.model. It can also be run as it is: -m FOLDER.\n"
             "Vectors and routers become F32, MXFP4 experts stay; for mixed types with an importance matrix use moa quantize after it.",
     .run = run,
 };

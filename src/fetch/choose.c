@@ -108,8 +108,10 @@ static bool is_usual(const char *name) {
 /* What stands beside the weights: configuration, tokenizer, chat template; of embedding models how they pool. */
 static bool is_beside(const char *name) {
     if (strchr(name, '/')) return !strcmp(name, "1_Pooling/config.json");
-    return moa_ref_ends(name, ".json") || moa_ref_ends(name, ".jinja") || !strcmp(name, "tokenizer.model") || !strcmp(name, "merges.txt") ||
-           !strcmp(name, "vocab.txt");
+    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "merges.txt", "vocab.txt"};
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (!strcmp(name, NAMES[i])) return true;
+    return moa_ref_ends(name, ".json") || moa_ref_ends(name, ".jinja");
 }
 
 static int take_folder(moa_hub_pick *out, const moa_hub_repo *r, moa_err *err) {
