@@ -453,6 +453,83 @@ static void hostile(void **state) {
     }
 }
 
+/* ---- keys of moa's own ---- */
+
+static void put_texts(moa_gguf_out *o, const char *key, const char *const *text, uint64_t n) {
+    moa_str s[8];
+    for (uint64_t i = 0; i < n; i++) s[i] = (moa_str){text[i], strlen(text[i])};
+    moa_gguf_put_strs(o, key, s, n);
+}
+
+static moa_gguf_out *bpe_keys(void) {
+    static vocab v;
+    bpe(&v);
+    return keys_of(&v);
+}
+
+static void own_keys(void **state) {
+    (void)state;
+    static const char *const STEPS[] = {"nfc", "lowercase", "replace" MOA_TOK_BETWEEN "--" MOA_TOK_BETWEEN "::"};
+    moa_gguf_out *o = bpe_keys();
+    put_texts(o, MOA_TOK_KEY_NORMAL, STEPS, 3);
+    moa_gguf_put_arr(o, MOA_TOK_KEY_LSTRIP, MOA_GGUF_I32, (const int32_t[]){261}, 1);
+    moa_gguf_put_arr(o, MOA_TOK_KEY_RSTRIP, MOA_GGUF_I32, (const int32_t[]){260}, 1);
+    moa_gguf_put_arr(o, MOA_TOK_KEY_WORD, MOA_GGUF_I32, (const int32_t[]){264}, 1);
+    moa_gguf_put_arr(o, MOA_TOK_KEY_NORMALIZED, MOA_GGUF_I32, (const int32_t[]){262, 261}, 2); /* the second is a control token: found as it is */
+    tok_loaded l = tok_load(o, "own_keys");
+    EXPECT(l.t, "HE--he::He", 0, 256, 262, 256, 262, 256);
+    EXPECT(l.t, "he:::he", 0, 256, 263, 256);   /* found in the text as it is, before */
+    EXPECT(l.t, "h---e", 0, 'h', 262, '-', 'e');
+    EXPECT(l.t, "H \xc2\xa0<|im_end|> h<|bos|>\n H", MOA_TOK_SPECIAL, 'h', 261, ' ', 'h', 260, 'h');
+    EXPECT(l.t, "<|IM_END|>", MOA_TOK_SPECIAL, '<', '|', 'i', 'm', '_', 'e', 'n', 'd', '|', '>');
+    EXPECT(l.t, "<|im_.<|im_x", MOA_TOK_SPECIAL, 264, '.', '<', '|', 'i', 'm', '_', 'x');
+    tok_unload(l);
+    o = bpe_keys();
+    moa_gguf_put_bool(o, MOA_TOK_KEY_PREFIX_MISSING, true);
+    moa_gguf_put_bool(o, MOA_TOK_KEY_PREFIX_ONCE, true);
+    moa_gguf_put_bool(o, MOA_TOK_KEY_WHOLE, true);
+    l = tok_load(o, "own_prefix");
+    EXPECT(l.t, "w::w", 0, 259, 262, 'w');
+    EXPECT(l.t, " w", 0, 259);
+    EXPECT(l.t, "::w", 0, 262, 'w');
+    tok_unload(l);
+}
+
+static void own_keys_hostile(void **state) {
+    (void)state;
+    static const char *const LISTS[] = {MOA_TOK_KEY_LSTRIP, MOA_TOK_KEY_RSTRIP, MOA_TOK_KEY_WORD, MOA_TOK_KEY_NORMALIZED};
+    static const char *const FLAGS[] = {MOA_TOK_KEY_PREFIX_MISSING, MOA_TOK_KEY_PREFIX_ONCE, MOA_TOK_KEY_WHOLE};
+    static const int32_t FAR[] = {3, 265}, LOW[] = {-1};
+    tok_loaded l;
+    moa_err err = {0};
+#define REFUSED(says)                                                                                                                                    \
+    do {                                                                                                                                                 \
+        assert_int_equal(tok_try_load(&l, o, "own_refused", &err), MOA_EFORMAT);                                                                         \
+        if (!strstr(err.text, says)) fail_msg("'%s' does not say '%s'", err.text, says);                                                                 \
+        moa_gguf_close(l.g);                                                                                                                             \
+    } while (0)
+    for (size_t i = 0; i < sizeof LISTS / sizeof *LISTS; i++) {
+        moa_gguf_out *o = bpe_keys();
+        moa_gguf_put_arr(o, LISTS[i], MOA_GGUF_I32, FAR, 2);
+        REFUSED("[1] is 265, the vocabulary has 265 tokens");
+        o = bpe_keys();
+        moa_gguf_put_arr(o, LISTS[i], MOA_GGUF_I32, LOW, 1);
+        REFUSED("[0] is -1");
+        o = bpe_keys();
+        moa_gguf_put_u32(o, LISTS[i], 3);
+        REFUSED("expected an array of i32");
+    }
+    for (size_t i = 0; i < sizeof FLAGS / sizeof *FLAGS; i++) {
+        moa_gguf_out *o = bpe_keys();
+        moa_gguf_put_str(o, FLAGS[i], "yes", 3);
+        REFUSED(FLAGS[i]);
+    }
+    moa_gguf_out *o = bpe_keys();
+    moa_gguf_put_str(o, MOA_TOK_KEY_NORMAL, "nfc", 3);
+    REFUSED("expected an array of at most 32 texts");
+#undef REFUSED
+}
+
 /* A byte that the vocabulary has no token for: the unknown token where there is one, else an error that names it. */
 static void byte_without_token(void **state) {
     (void)state;
@@ -477,7 +554,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bpe_rules), cmocka_unit_test(bos_rules), cmocka_unit_test(spm_rules), cmocka_unit_test(phi3_rule),
         cmocka_unit_test(words), cmocka_unit_test(any_bytes), cmocka_unit_test(any_bytes_spm), cmocka_unit_test(long_words), cmocka_unit_test(long_texts),
-        cmocka_unit_test(hostile), cmocka_unit_test(byte_without_token),
+        cmocka_unit_test(hostile), cmocka_unit_test(byte_without_token), cmocka_unit_test(own_keys), cmocka_unit_test(own_keys_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

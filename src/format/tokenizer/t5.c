@@ -1,8 +1,9 @@
 /* t5.c - SentencePiece's unigram model: of all ways to write a text as tokens, the one whose scores (log probabilities) add up to
  * most, found from left to right (Kudo 2018). T5, XLM-R and the embedding models that grew from it.
  *
- * Scores are added in double, as the tokenizer does that these models are used with; a part of the text that no token reaches
- * across begins at zero again, which is the same maximum, in near memory.
+ * Scores are added in double, as the tokenizers library does that these models are used with; SentencePiece adds floats, so of ways
+ * that are worth the same (three equal signs as one and two) it may take another. A part of the text that no token reaches across
+ * begins at zero again, which is the same maximum, in near memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 #include "base/utf8.h"
