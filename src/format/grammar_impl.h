@@ -84,22 +84,19 @@ int moa_grammar_compile(moa_grammar **out, moa_rules *r, uint32_t root, uint64_t
 
 /* ---- the vocabulary: grammar_tree.c ---- */
 
+/* A token is ordinary when it is whole characters, at most MOA_TREE_CHARS of them, none of which JSON writes otherwise in a string. These
+ * come first: nodes and tokens of the others, from n_ordinary on, are a tree of their own. */
+enum { MOA_TREE_CHARS = 32 };
 typedef struct moa_token_node { uint32_t skip, tok; uint16_t depth; uint8_t byte; } moa_token_node; /* skip: the node after its subtree */
 struct moa_token_tree {
     int n_vocab, depth;
-    moa_token_node *v; uint32_t n;      /* v[n]: only tok counts */
-    uint64_t *below;                    /* [n] groups of characters that tokens have beyond node i; and how many at most: */
-    uint8_t *chars;                     /* [n] 255: or more */
+    moa_token_node *v; uint32_t n, n_ordinary; /* v[n]: only tok counts */
     int32_t *tok; uint32_t n_tok;       /* by bytes; those that end at v[i]: tok[v[i].tok .. v[i + 1].tok) */
-    int32_t *by_length;                 /* [n_tok] the longest first */
-    int common;                         /* bytes: at most one token in fifty is longer */
+    uint64_t *short_ordinary;           /* [MOA_TREE_CHARS][n_vocab / 64 + 1] ordinary tokens of at most 1, 2, ... characters, as bits */
     int32_t *end; int n_end;            /* tokens that end a generation */
     uint32_t *at; char *bytes;          /* bytes of token i: bytes[at[i] .. at[i + 1]) */
 };
-/* Characters in groups, so that what a subtree holds fits a word: letters a-f, g-z, A-F, G-Z and digits, every other ASCII character by
- * itself but for most controls, all longer ones together, and what is no whole character. */
-enum { MOA_GROUP_LONG = 62, MOA_GROUP_BROKEN = 63 };
-int moa_group_of(uint8_t ascii);
+static inline bool moa_char_is_ordinary(uint32_t c) { return c >= 0x20 && c != '"' && c != '\\'; }
 static inline uint32_t moa_token_length(const moa_token_tree *t, int32_t token) { return t->at[token + 1] - t->at[token]; }
 
 /* ---- running: grammar_machine.c ---- */

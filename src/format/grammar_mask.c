@@ -2,25 +2,24 @@
  *
  * A walk costs as much as the tokens that are allowed, which is nearly nothing inside a key and the whole vocabulary inside a
  * string. Three things keep that away from most tokens:
+ *  - where all ordinary characters lead to one position, and from there on, as inside a string, counted or not, tokens of such
+ *    characters may come by their number: a mask of them is ready with the vocabulary, and only the others are walked;
  *  - a position's mask is kept (the least recently used goes), and positions with equal futures are the same position;
  *  - a position is split by continuation: the part inside the running rule ("inside a string") is walked once for all
  *    places that the rule is called from, with a list of the nodes at which it can end; for each place only what lies
- *    under these nodes is walked again;
- *  - the third and the fourth character of at most twenty differ only in what far longer tokens see: two positions that treat all
- *    texts of n bytes alike have the same tokens of up to n bytes, so one mask is made from the other.
+ *    under these nodes is walked again.
  * Everything is one allocation list made at the beginning. SPDX-License-Identifier: Apache-2.0 */
 #include "format/grammar_impl.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MASKS = 256, HEADS = 64, CHEAP = 4096 /* nodes of a walk that needs no split */, FIRST_STATES = 64, MAX_STATES = 1 << 16, MAX_SPLIT = 6, PAIRS = 512, TRIED = 3, BIG_TREE = 1 << 15 };
+enum { MASKS = 256, HEADS = 64, CHEAP = 4096 /* nodes of a walk that needs no split */, FIRST_STATES = 64, MAX_STATES = 1 << 16, MAX_SPLIT = 6, AHEAD = 256 };
 
 /* ---- the matcher ---- */
 
 /* A mask that was worked out. far: the most bytes that any of its tokens leaves to the shortest end. */
-typedef struct kept { int32_t pos, far; uint64_t used; uint64_t *bits; bool large; } kept; /* large: a walk that was not cheap */
+typedef struct kept { int32_t pos, far; uint64_t used; uint64_t *bits; } kept;
 /* The part of positions inside one rule: what is allowed whatever follows, and the nodes where the rule may end. */
 typedef struct head { int32_t pos, far; uint32_t exit_at, n_exit; bool split; uint64_t *bits; } head;
 
@@ -39,8 +38,7 @@ struct moa_matcher {
     int32_t hold[3];                  /* positions that a mask in the making needs: 0 when not in use */
     int32_t *root, *moved;            /* scratch of a collection */
     uint64_t *fresh;                  /* bits of the mask in the making */
-    struct pair { int32_t a, b; } pair[PAIRS]; int16_t pair_slot[2 * PAIRS]; /* positions that are compared */
-    bool large;                       /* the mask in the making is */
+    struct ahead { int32_t pos, to; } ahead[AHEAD]; /* see look_ahead; position 0: not in use */
     uint64_t clock;
     moa_matcher_stats stats;
 };
@@ -79,6 +77,7 @@ static int roots(moa_matcher *m, bool masks) {
 static void collect(moa_matcher *m, bool masks) {
     const int n = roots(m, masks);
     m->stats.collections++;
+    memset(m->ahead, 0, sizeof m->ahead);
     moa_machine_collect(&m->m, m->root, n, m->moved);
     int k = 0;
     for (int i = 0; i < m->n_state; i++)
@@ -269,6 +268,63 @@ static int walk_nodes(moa_matcher *m, walk *w, int32_t pos, uint32_t from, uint3
     return rc;
 }
 
+/* ---- ordinary tokens ---- */
+
+enum { NO_WAY = 0, MIXED = -1 };
+
+/* Whether every way through bytes of the ranges leads from pos to *to, which is MIXED before the first. */
+static bool all_lead(moa_matcher *m, int32_t *to, int32_t pos, const uint8_t (*range)[2], int n) {
+    for (int b = range[0][0], cls = -1; b <= range[0][1]; b++) {
+        if (m->g->class_of[b] == cls) continue;
+        cls = m->g->class_of[b];
+        const int32_t next = moa_machine_step(&m->m, pos, (uint8_t)b);
+        if (next < 0) return false; /* no room to look: walks will make some */
+        if (n > 1 && next != NO_WAY) {
+            if (!all_lead(m, to, next, range + 1, n - 1)) return false;
+        } else {
+            if (*to == MIXED) *to = next;
+            if (*to != next) return false;
+        }
+    }
+    return true;
+}
+
+/* Where every ordinary character leads from pos: one position, or nowhere (NO_WAY); else MIXED. */
+static int32_t look_ahead(moa_matcher *m, int32_t pos) {
+    static const struct { uint8_t range[4][2]; int n; } chars[] = { /* Unicode 15, table 3-7, without what moa_char_is_ordinary leaves out */
+        {{{0x20, '"' - 1}}, 1}, {{{'"' + 1, '\\' - 1}}, 1}, {{{'\\' + 1, 0x7F}}, 1},
+        {{{0xC2, 0xDF}, {0x80, 0xBF}}, 2}, {{{0xE0, 0xE0}, {0xA0, 0xBF}, {0x80, 0xBF}}, 3}, {{{0xE1, 0xEC}, {0x80, 0xBF}, {0x80, 0xBF}}, 3},
+        {{{0xED, 0xED}, {0x80, 0x9F}, {0x80, 0xBF}}, 3}, {{{0xEE, 0xEF}, {0x80, 0xBF}, {0x80, 0xBF}}, 3}, {{{0xF0, 0xF0}, {0x90, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}, 4},
+        {{{0xF1, 0xF3}, {0x80, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}, 4}, {{{0xF4, 0xF4}, {0x80, 0x8F}, {0x80, 0xBF}, {0x80, 0xBF}}, 4}};
+    struct ahead *a = &m->ahead[pos % AHEAD];
+    if (a->pos == pos) return a->to;
+    int32_t to = MIXED;
+    bool one = true;
+    for (size_t i = 0; one && i < sizeof chars / sizeof *chars; i++) one = all_lead(m, &to, pos, chars[i].range, chars[i].n);
+    *a = (struct ahead){pos, one ? to : MIXED};
+    return a->to;
+}
+
+/* All ordinary tokens that may come at pos, without a walk; false: it takes one. */
+static bool take_ordinary(moa_matcher *m, walk *w, int32_t pos) {
+    int32_t least = w->least, far = w->far;
+    int chars = 0; /* that may come */
+    for (int32_t to; chars < MOA_TREE_CHARS && (to = look_ahead(m, pos)) != NO_WAY; pos = to) {
+        const int32_t d = m->m.pos[to > 0 ? to : 0].dist;
+        if (to == MIXED || d > w->most || (w->exits && m->m.pos[to].accept)) return false;
+        least = d < least ? d : least, far = d > far ? d : far;
+        chars = to == pos ? MOA_TREE_CHARS : chars + 1;
+    }
+    const uint64_t *bits = m->t->short_ordinary + (size_t)(chars - 1) * m->n_word;
+    for (size_t i = 0; i < m->n_word && chars > 0; i++) w->bits[i] |= bits[i];
+    w->least = least, w->far = far;
+    return true;
+}
+
+static int walk_all(moa_matcher *m, walk *w, int32_t pos) {
+    return walk_nodes(m, w, pos, take_ordinary(m, w, pos) ? m->t->n_ordinary : 0, m->t->n, 0);
+}
+
 /* ---- heads ---- */
 
 static int32_t distance_of(const moa_matcher *m, int32_t cont) { return m->m.cont[cont].dist; }
@@ -285,7 +341,7 @@ static int find_head(head **out, moa_matcher *m, int32_t pos) {
     walk w = {.bits = h.bits, .most = MOA_GRAMMAR_FAR, .least = MOA_GRAMMAR_FAR, .left = INT64_MAX, .exits = &h};
     const int64_t before = m->stats.collections;
     m->hold[1] = pos;
-    const int rc = walk_nodes(m, &w, pos, 0, m->t->n, 0);
+    const int rc = walk_all(m, &w, pos);
     h.pos = m->hold[1];
     h.far = w.far;
     m->hold[1] = 0;
@@ -337,7 +393,7 @@ static void clear(const moa_matcher *m, walk *w) {
     *w = (walk){.bits = w->bits, .most = MOA_GRAMMAR_FAR, .least = MOA_GRAMMAR_FAR, .left = INT64_MAX};
 }
 
-static int whole_walk(moa_matcher *m, walk *w) { return walk_nodes(m, w, m->hold[0], 0, m->t->n, 0); }
+static int whole_walk(moa_matcher *m, walk *w) { return walk_all(m, w, m->hold[0]); }
 
 /* The continuations of hold[0]; 0 when it is not worth a split. */
 static int continuations(const moa_matcher *m, int32_t cont[MAX_SPLIT]) {
@@ -354,96 +410,9 @@ static int continuations(const moa_matcher *m, int32_t cont[MAX_SPLIT]) {
     return n;
 }
 
-/* ---- masks from others ---- */
-
-/* Adds a pair that is not there yet; false when there are too many. */
-static bool add_pair(moa_matcher *m, int *n, int32_t a, int32_t b) {
-    uint32_t i = ((uint32_t)a * 2654435761u ^ (uint32_t)b * 40503u) % (2 * PAIRS);
-    for (; m->pair_slot[i] >= 0; i = (i + 1) % (2 * PAIRS))
-        if (m->pair[m->pair_slot[i]].a == a && m->pair[m->pair_slot[i]].b == b) return true;
-    if (*n == PAIRS) return false;
-    m->pair[*n] = (struct pair){a, b};
-    m->pair_slot[i] = (int16_t)(*n)++;
-    return true;
-}
-
-/* How many bytes long texts are that positions a and b are sure to treat alike; INT_MAX: any. far: see kept, of what a reaches. */
-static int alike(moa_matcher *m, int32_t *far, int32_t a, int32_t b, int most) {
-    int n = 0, level = 0;
-    memset(m->pair_slot, 0xFF, sizeof m->pair_slot);
-    add_pair(m, &n, a, b);
-    for (int length = 1; length <= most; length++) {
-        const int end = n;
-        if (level == end) return INT_MAX;
-        for (; level < end; level++)
-            for (int c = 0; c < m->g->n_class; c++) {
-                const struct pair from = m->pair[level];
-                const int32_t x = moa_machine_step(&m->m, from.a, m->g->sample[c]), y = moa_machine_step(&m->m, from.b, m->g->sample[c]);
-                if (x < 0 || y < 0 || (x == 0) != (y == 0)) return length - 1;
-                if (m->m.pos[x].dist > *far && x) *far = m->m.pos[x].dist;
-                if (x != y && !add_pair(m, &n, x, y)) return length - 1;
-            }
-    }
-    return most;
-}
-
-static bool allows(moa_matcher *m, int32_t *pos, int32_t token) {
-    const moa_token_tree *t = m->t;
-    *pos = m->hold[0];
-    for (uint32_t i = t->at[token]; i < t->at[token + 1] && *pos > 0; i++) *pos = moa_machine_step(&m->m, *pos, (uint8_t)t->bytes[i]);
-    return *pos > 0;
-}
-
 static void set(uint64_t *bits, int32_t token, bool on) {
     const uint64_t bit = 1ull << (token & 63);
     bits[token >> 6] = on ? bits[token >> 6] | bit : bits[token >> 6] & ~bit;
-}
-
-/* The mask of hold[0] from `like`, whose position treats texts of up to n bytes alike; longer tokens are looked at one by one.
- * 1: there are too many, or no memory. */
-static int copy_mask(moa_matcher *m, walk *w, const kept *like, int n) {
-    const moa_token_tree *t = m->t;
-    uint32_t longer = 0;
-    while (longer < t->n_tok && (int)moa_token_length(t, t->by_length[longer]) > n) longer++;
-    if (longer > t->n_tok / 8) return 1;
-    memcpy(w->bits, like->bits, m->n_word * sizeof *w->bits);
-    if (like->far > w->far) w->far = like->far;
-    for (int i = 0; i < t->n_end; i++) set(w->bits, t->end[i], false);
-    for (uint32_t i = 0; i < longer; i++) {
-        int32_t pos;
-        const bool in = allows(m, &pos, t->by_length[i]);
-        if (pos < 0) return 1;
-        set(w->bits, t->by_length[i], in);
-        if (in && m->m.pos[pos].dist > w->far) w->far = m->m.pos[pos].dist;
-    }
-    return 0;
-}
-
-/* The third and the fourth character of a string are in as many states, with the same continuations; little else is. */
-static bool may_be_alike(const moa_matcher *m, int32_t a, int32_t b) {
-    const moa_pos *x = &m->m.pos[a], *y = &m->m.pos[b];
-    if (x->n != y->n) return false;
-    for (uint32_t i = 0; i < x->n; i++)
-        if (m->m.item[x->at + i].cont != m->m.item[y->at + i].cont) return false;
-    return true;
-}
-
-/* From one of the large masks that were used last. 1: none is alike, or a walk would be cheaper than the comparison. */
-static int from_another(moa_matcher *m, walk *w) {
-    const int most = m->t->common < 32 ? m->t->common : 32;
-    uint64_t before = UINT64_MAX;
-    if (m->t->n < BIG_TREE) return 1;
-    for (int tries = 0; tries < TRIED; tries++) {
-        const kept *k = NULL;
-        for (int i = 0; i < m->n_mask; i++)
-            if (m->mask[i].large && m->mask[i].used < before && (!k || m->mask[i].used > k->used) && may_be_alike(m, m->hold[0], m->mask[i].pos))
-                k = &m->mask[i];
-        if (!k) break;
-        before = k->used;
-        const int n = alike(m, &w->far, m->hold[0], k->pos, most);
-        if (n > 0 && copy_mask(m, w, k, n) == 0) return 0;
-    }
-    return 1;
 }
 
 static bool all_heads_known(moa_matcher *m, const int32_t *cont, int n) {
@@ -459,13 +428,9 @@ static bool all_heads_known(moa_matcher *m, const int32_t *cont, int n) {
 static int split_walk(moa_matcher *m, walk *w) {
     int32_t cont[MAX_SPLIT];
     int n = continuations(m, cont), rc = 1;
-    m->large = false;
     if (n == 0 || !all_heads_known(m, cont, n)) {
         w->left = CHEAP;
         if ((rc = whole_walk(m, w)) <= 0) return rc;
-        clear(m, w);
-        m->large = true;
-        if (from_another(m, w) == 0) return 0;
         clear(m, w);
         n = continuations(m, cont);
     }
@@ -509,7 +474,7 @@ static kept *keep(moa_matcher *m, int32_t far) {
         m->n_mask++;
     }
     uint64_t *bits = m->mask[k].bits;
-    m->mask[k] = (kept){.pos = m->hold[0], .far = far, .bits = m->fresh, .large = m->large};
+    m->mask[k] = (kept){.pos = m->hold[0], .far = far, .bits = m->fresh};
     m->fresh = bits;
     m->mask_of[m->hold[0]] = (int16_t)k;
     return &m->mask[k];

@@ -268,7 +268,9 @@ static const char json[] = "root ::= value\nvalue ::= object | array | string | 
                            "number ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15}) (\".\" [0-9]{1,9})?\nws ::= \" \"? # may be left out\n";
 static const char words[] = "root ::= (word \" \")+ \"end\"\nword ::= [a-z]+ | \"\\\"\" [^\"]* \"\\\"\" | \"(\" root \")\" \n";
 static const char choices[] = "root ::= \"{\" a \"}\"\na ::= \"\\\"name\\\": \" s | \"\\\"n\" [a-z]* \"\\\": \" s | \"\\\"age\\\":\" [0-9]{1,3}\ns ::= \"\\\"\" .{0,20} \"\\\"\"\n";
-static const char counted[] = "root ::= \"{\" (\"a\" | \"b\") \":\" s{0,2} \"}\"\ns ::= \"<\" ([^>\\\\] | \"\\\\\" [nt]){3,60} \">\"\n"; /* masks made from others */
+static const char counted[] = "root ::= \"{\" (\"a\" | \"b\") \":\" s{0,2} \"}\"\ns ::= \"<\" ([^>\\\\] | \"\\\\\" [nt]){3,60} \">\"\n";
+/* Where ordinary tokens come by their number of characters, also more than masks are made for. */
+static const char strings[] = "root ::= (\"\\\"\" c{2,9} \"\\\"\" | \"\\\\\" c{0,40} \"\\\"\" | \"\\n\" c* \"\\n\")*\nc ::= [^\"\\\\\\x00-\\x1f]\n";
 static const char tail[] = "root ::= \"a\" root \"x\" | \"a\" root \"y\" | s\ns ::= [^x]{0,40} | [a-m]+ \"x\"*\n";
 
 /* Every token of every mask against its bytes fed one by one; a random walk through the grammar. */
@@ -309,7 +311,7 @@ static void walk(const char *text, const test_vocab *v, const moa_token_tree *tr
 
 static void test_masks(void **state) {
     (void)state;
-    static const char *const text[] = {json, words, choices, counted, tail, "root ::= .*", "root ::= [^a]* \"\xE2\x82\xAC\"", "root ::= \"\" | [a-z]{3,9}"};
+    static const char *const text[] = {json, words, choices, counted, strings, tail, "root ::= .*", "root ::= [^a]* \"\xE2\x82\xAC\"", "root ::= \"\" | [a-z]{3,9}"};
     static const int size[] = {300, 12000};
     for (int k = 0; k < 2; k++) {
         test_vocab v;

@@ -22,7 +22,7 @@ static void add_byte(moa_buf *b, uint8_t byte) {
 
 static void make(moa_buf *b, int i, moa_rng *r) {
     static const char *const piece[] = {"\"", "\":", "\": \"", "\",", "\", \"", "{", "{\"", "}", "}}", "]", "],", "[", "[\"", "\\", "\\n", "\\\"", "\\u00", "true", "fals",
-                                        "null", "\n", "\n  ", " ", "  ", "12", "345", "-1", "0.5", "e10", "\xC3\xA9", "\xE2\x82", "\xAC", "\xF0\x9F", "\x98\x80", "name", "age", "abc"};
+                                        "null", "\n", "\n  ", " ", "  ", "12", "345", "-1", "0.5", "e10", "\xC3\xA9", "\xE2\x82", "\xAC", "\xF0\x9F", "\x98\x80", "name", "age", "abc", "aaaaaaaaaaaaaaaa"};
     if (i < 256) {
         add_byte(b, (uint8_t)i);
         return;
