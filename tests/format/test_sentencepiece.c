@@ -175,6 +175,49 @@ static void put_pieces(const char *name, const written *w) {
     moa_buf_deinit(&b);
 }
 
+/* ---- a published vocabulary ---- */
+
+/* LLaMA's pieces, as its GGUF file has them, in a file of their own: the same ids for every published text. The file is checked against
+ * those ids by test_tokenizer_golden.c. */
+static void published(void **state) {
+    (void)state;
+    static const char MARK[] = "\n__ggml_vocab_test__\n";
+    static piece p[1000];
+    static char names[1000][64];
+    moa_err err = {0};
+    tok_loaded want = {NULL, NULL};
+    char *text;
+    if (moa_gguf_open(&want.g, "tests/golden/vocab-llama-spm.gguf", &err) < 0 || moa_tokenizer_open(&want.t, want.g, &err) < 0) fail_msg("%s", err.text);
+    if (moa_read_file(&text, NULL, "tests/golden/vocab-llama-spm.gguf.inp", 1 << 20, &err) < 0) fail_msg("%s", err.text);
+    const moa_gguf_kv *tokens = moa_gguf_find(want.g, "tokenizer.ggml.tokens"), *scores = moa_gguf_find(want.g, "tokenizer.ggml.scores"),
+                      *types = moa_gguf_find(want.g, "tokenizer.ggml.token_type");
+    written w = bpe();
+    w.piece = p, w.n = (int)tokens->count, w.bytes = 1;
+    for (uint64_t i = 0; i < tokens->count; i++) {
+        const moa_str s = moa_gguf_arr_str(tokens, i);
+        assert_true(i < 1000 && s.n < sizeof names[0]);
+        snprintf(names[i], sizeof names[0], "%.*s", (int)s.n, s.p);
+        p[i] = (piece){names[i], moa_gguf_arr_f32(scores, i), (int)moa_gguf_arr_int(types, i)};
+    }
+    tokfolder_clean(700);
+    put_pieces("tokenizer.model", &w);
+    tok_loaded got = tokfolder_open();
+    int n = 0;
+    for (const char *at = text, *end; at; at = end ? end + strlen(MARK) : NULL, n++) {
+        moa_ids a = {0};
+        end = strstr(at, MARK);
+        char *one = end ? strndup(at, (size_t)(end - at)) : strdup(at);
+        if (moa_tokenize(&a, want.t, one, strlen(one), MOA_TOK_BOS, &err) < 0) fail_msg("%s", err.text);
+        tok_expect(got.t, one, MOA_TOK_BOS, a.v, a.n);
+        moa_ids_deinit(&a);
+        free(one);
+    }
+    assert_true(n > 40);
+    free(text);
+    tok_unload(got);
+    tok_unload(want);
+}
+
 static void is_number(const moa_gguf *g, const char *key, uint64_t i, int64_t want) {
     const moa_gguf_kv *kv = moa_gguf_find(g, key);
     if (!kv || i >= kv->count) fail_msg("%s is missing", key);
@@ -386,7 +429,7 @@ static void wrong_company(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden), cmocka_unit_test(keys_of_file), cmocka_unit_test(no_bos), cmocka_unit_test(beside), cmocka_unit_test(extra_ids),
+        cmocka_unit_test(golden), cmocka_unit_test(published), cmocka_unit_test(keys_of_file), cmocka_unit_test(no_bos), cmocka_unit_test(beside), cmocka_unit_test(extra_ids),
         cmocka_unit_test(both), cmocka_unit_test(wrong_models), cmocka_unit_test(wrong_bytes), cmocka_unit_test(wrong_company),
     };
     return cmocka_run_group_tests(tests, tokfolder_start, tokfolder_end);
