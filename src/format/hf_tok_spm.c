@@ -237,8 +237,8 @@ static int read_decoder(hf_tok *t) {
 static int add_extra_ids(spm *s) {
     hf_tok *t = s->t;
     const json_t *count = json_object_get(t->m->tokenizer_config, "extra_ids");
-    const json_int_t n = json_is_integer(count) ? json_integer_value(count) : 100;
-    for (json_int_t i = 0; i < n && s->n + n <= t->n; i++) {
+    const json_int_t n = json_is_integer(count) ? json_integer_value(count) : 100, places = t->n - s->n;
+    for (json_int_t i = 0; i < n && n <= places; i++) {
         char name[40];
         const json_int_t id = s->n + n - 1 - i;
         const int len = snprintf(name, sizeof name, "<extra_id_%lld>", (long long)i);

@@ -169,6 +169,8 @@ static void put_pieces(const char *name, const written *w) {
         snprintf(path, sizeof path, "%s/written-%02d", corpus, count++);
         FILE *f = fopen(path, "wb");
         assert_non_null(f);
+        fputs("{}", f); /* a tokenizer_config.json and a zero byte before it */
+        fputc(0, f);
         assert_int_equal(fwrite(b.data, 1, b.len, f), b.len);
         fclose(f);
     }
@@ -329,6 +331,10 @@ static void extra_ids(void **state) {
     assert_int_equal(moa_tokenizer_find(l.t, "<extra_id_0>"), N_P + 2);
     assert_int_equal(moa_tokenizer_find(l.t, "<extra_id_2>"), N_P);
     EXPECT(l.t, "ab <extra_id_0> ab", MOA_TOK_SPECIAL | MOA_TOK_EOS, P_MAB, N_P + 2, P_MAB, P_EOS);
+    tok_unload(l);
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"T5Tokenizer\",\"extra_ids\":9223372036854775807}"); /* more than there is room for: none */
+    l = tokfolder_open();
+    assert_int_equal(moa_tokenizer_find(l.t, "<extra_id_0>"), -1);
     tok_unload(l);
 }
 
