@@ -35,7 +35,7 @@ enum { EACUTE = 256, SP_A, AB, BE };
 /* 0 to 255 bytes, then four tokens, the third of which no merge makes. */
 static const char *byte_model(const char *options) {
     static moa_buf b;
-    static const char *const MORE[] = {"\xc3\x83\xc2\xa9", "\xc4\xa0""a", "ab", "be"};
+    static const char *const MORE[] = {"\xc3\x83\xc2\xa9", "\xc4\xa0\x61", "ab", "be"};
     moa_buf_deinit(&b);
     moa_buf_init(&b, 1 << 16);
     moa_buf_adds(&b, "{\"type\":\"BPE\",\"vocab\":{");
