@@ -314,8 +314,6 @@ def make_arches(folder):
         f.write('\n'.join(made) + '\n')
 
 
-# ---- tokenizers -------------------------------------------------------------------------------------------------------
-def split(regex):
 # ---- encoders, as sentence-transformers store them --------------------------------------------------------------------
 EMBEDDINGS = {'token_embd': 'embeddings.word_embeddings', 'position_embd': 'embeddings.position_embeddings', 'token_types': 'embeddings.token_type_embeddings'}
 BERT = {'attn_q': 'attention.self.query', 'attn_k': 'attention.self.key', 'attn_v': 'attention.self.value', 'attn_output': 'attention.output.dense',
@@ -384,6 +382,8 @@ def save_encoder(folder, b, pooling, old):
                                                 'pooling_mode_max_tokens': False, 'pooling_mode_lasttoken': pooling == 'last'})
 
 
+# ---- tokenizers -------------------------------------------------------------------------------------------------------
+def split(regex):
     return {'type': 'Split', 'pattern': {'Regex': regex}, 'behavior': 'Isolated', 'invert': False}
 
 
