@@ -152,37 +152,44 @@ static moa_tensor *mixture(moa_exec *x, problem *p, const moa_combiner *comb, in
     return comb->combine(x, &r, in, matrix_expert, p->wt, E);
 }
 
-static void test_combiners(void **state) {
-    (void)state;
+/* Every combiner on one problem, without a tape and with one. */
+static void for_combiners(void (*check)(const moa_combiner *comb, problem *p, moa_exec *x)) {
     int n;
     const moa_combiner *const *all = moa_combiners(&n);
     static problem p;
     make_problem(&p);
-    for (int i = 0; i < n; i++) {
-        moa_exec x = new_exec(false), rec = new_exec(true);
-        moa_tensor l = moa_view2(MOA_F32, p.l, N, E), in = moa_view2(MOA_F32, p.in, N, D);
-        const moa_tensor *y = mixture(&x, &p, all[i], 1, &l, &in), *taped = mixture(&rec, &p, all[i], 1, &l, &in);
-        assert_non_null(y);
-        assert_non_null(taped);
-        const moa_router_cfg c = config(1);
-        const moa_route r = route(&x, &moa_router_topk, &c, &l);
-        for (int row = 0; row < N; row++) {
-            moa_tensor l1 = moa_view2(MOA_F32, p.l + row * E, 1, E), in1 = moa_view2(MOA_F32, p.in + row * D, 1, D);
-            const float *alone = mixture(&x, &p, all[i], 1, &l1, &in1)->data, *got = (const float *)y->data + row * D;
-            assert_memory_equal(alone, got, D * sizeof *got); /* whatever the other rows are */
-            for (int d = 0; d < D; d++) {
-                double want = 0;
-                for (int j = 0; j < K; j++)
-                    for (int k = 0; k < D; k++)
-                        want += (double)((float *)r.weight->data)[row * K + j] * (double)p.in[row * D + k] *
-                                (double)p.w[((int32_t *)r.ids->data)[row * K + j] * D * D + d * D + k];
-                assert_true(fabs(want - (double)got[d]) < 1e-4 * (1 + fabs(want)));
-                assert_true(fabs(want - (double)((float *)taped->data)[row * D + d]) < 1e-4 * (1 + fabs(want)));
-            }
+    for (int i = 0; i < n; i++)
+        for (int tape = 0; tape < 2; tape++) {
+            moa_exec x = new_exec(tape);
+            check(all[i], &p, &x);
+            free_exec(&x);
         }
-        free_exec(&x);
-        free_exec(&rec);
+}
+
+static void check_sum(const moa_combiner *comb, problem *p, moa_exec *x) {
+    moa_tensor l = moa_view2(MOA_F32, p->l, N, E), in = moa_view2(MOA_F32, p->in, N, D);
+    const moa_tensor *y = mixture(x, p, comb, 1, &l, &in);
+    assert_non_null(y);
+    const moa_router_cfg c = config(1);
+    const moa_route r = route(x, &moa_router_topk, &c, &l);
+    for (int row = 0; row < N; row++) {
+        moa_tensor l1 = moa_view2(MOA_F32, p->l + row * E, 1, E), in1 = moa_view2(MOA_F32, p->in + row * D, 1, D);
+        const float *alone = mixture(x, p, comb, 1, &l1, &in1)->data, *got = (const float *)y->data + row * D;
+        if (!x->tape) assert_memory_equal(alone, got, D * sizeof *got); /* whatever the other rows are */
+        for (int d = 0; d < D; d++) {
+            double want = 0;
+            for (int j = 0; j < K; j++)
+                for (int k = 0; k < D; k++)
+                    want += (double)((float *)r.weight->data)[row * K + j] * (double)p->in[row * D + k] *
+                            (double)p->w[((int32_t *)r.ids->data)[row * K + j] * D * D + d * D + k];
+            assert_true(fabs(want - (double)got[d]) < 1e-4 * (1 + fabs(want)));
+        }
     }
+}
+
+static void test_combiners(void **state) {
+    (void)state;
+    for_combiners(check_sum);
 }
 
 /* loss = sum of c * y, through mul and two products with ones, in double outside. */
@@ -307,30 +314,25 @@ static void test_gradients(void **state) {
 }
 
 /* A sum of no experts is zero, whatever the memory held before; without rows there is nothing, and that is no error. */
+static void check_none(const moa_combiner *comb, problem *p, moa_exec *x) {
+    memset(moa_arena_alloc(x->arena, 1 << 16), 0xff, 1 << 16); /* NaN */
+    moa_arena_reset(x->arena);
+    moa_tensor in = moa_view2(MOA_F32, p->in, N, D), none = moa_view2(MOA_F32, p->in, 0, D), l = moa_view2(MOA_F32, p->l, 0, E);
+    moa_tensor id = moa_view2(MOA_I32, p->l, N, 0), w = moa_view2(MOA_F32, p->l, N, 0);
+    in.needs_grad = none.needs_grad = true;
+    const moa_route empty = {.ids = &id, .weight = &w};
+    const moa_tensor *y = comb->combine(x, &empty, &in, matrix_expert, p->wt, E);
+    if (!y) fail_msg("%s: %s", comb->name, x->err.text);
+    assert_true(moa_rows(y) == N && moa_cols(y) == D);
+    for (int k = 0; k < N * D; k++) assert_true(((float *)y->data)[k] == 0);
+    y = mixture(x, p, comb, 1, &l, &none);
+    if (!y) fail_msg("%s: %s", comb->name, x->err.text);
+    assert_true(moa_tensor_count(y) == 0 && moa_cols(y) == D);
+}
+
 static void test_no_expert(void **state) {
     (void)state;
-    int n;
-    const moa_combiner *const *all = moa_combiners(&n);
-    static problem p;
-    make_problem(&p);
-    for (int i = 0; i < n; i++)
-        for (int tape = 0; tape < 2; tape++) {
-            moa_exec x = new_exec(tape);
-            memset(moa_arena_alloc(x.arena, 1 << 16), 0xff, 1 << 16); /* NaN */
-            moa_arena_reset(x.arena);
-            moa_tensor in = moa_view2(MOA_F32, p.in, N, D), none = moa_view2(MOA_F32, p.in, 0, D), l = moa_view2(MOA_F32, p.l, 0, E);
-            moa_tensor id = moa_view2(MOA_I32, p.l, N, 0), w = moa_view2(MOA_F32, p.l, N, 0);
-            in.needs_grad = none.needs_grad = true;
-            const moa_route empty = {.ids = &id, .weight = &w};
-            const moa_tensor *y = all[i]->combine(&x, &empty, &in, matrix_expert, p.wt, E);
-            if (!y) fail_msg("%s: %s", all[i]->name, x.err.text);
-            assert_true(moa_rows(y) == N && moa_cols(y) == D);
-            for (int k = 0; k < N * D; k++) assert_true(((float *)y->data)[k] == 0);
-            y = mixture(&x, &p, all[i], 1, &l, &none);
-            if (!y) fail_msg("%s: %s", all[i]->name, x.err.text);
-            assert_true(moa_tensor_count(y) == 0 && moa_cols(y) == D);
-            free_exec(&x);
-        }
+    for_combiners(check_none);
 }
 
 /* An expert that gives rows of another width would be added beyond the end. */
@@ -339,24 +341,19 @@ static moa_tensor *narrow_expert(moa_exec *x, void *ctx, int e, moa_tensor *rows
     return e == E - 1 ? moa_slice_cols(x, rows, 0, D - 1) : rows;
 }
 
+static void check_narrow(const moa_combiner *comb, problem *p, moa_exec *x) {
+    moa_tensor l = moa_view2(MOA_F32, p->l, N, E), in = moa_view2(MOA_F32, p->in, N, D);
+    const moa_router_cfg c = config(1);
+    const moa_route r = route(x, &moa_router_topk, &c, &l);
+    in.needs_grad = true;
+    assert_null(comb->combine(x, &r, &in, narrow_expert, NULL, E));
+    assert_int_equal(x->err.code, MOA_EINVAL);
+    assert_non_null(strstr(x->err.text, "expert 5 made ["));
+}
+
 static void test_wrong_expert(void **state) {
     (void)state;
-    int n;
-    const moa_combiner *const *all = moa_combiners(&n);
-    static problem p;
-    make_problem(&p);
-    for (int i = 0; i < n; i++)
-        for (int tape = 0; tape < 2; tape++) {
-            moa_exec x = new_exec(tape);
-            moa_tensor l = moa_view2(MOA_F32, p.l, N, E), in = moa_view2(MOA_F32, p.in, N, D);
-            const moa_router_cfg c = config(1);
-            const moa_route r = route(&x, &moa_router_topk, &c, &l);
-            in.needs_grad = true;
-            assert_null(all[i]->combine(&x, &r, &in, narrow_expert, NULL, E));
-            assert_int_equal(x.err.code, MOA_EINVAL);
-            assert_non_null(strstr(x.err.text, "expert 5 made ["));
-            free_exec(&x);
-        }
+    for_combiners(check_narrow);
 }
 
 static void test_names(void **state) {
