@@ -7,6 +7,8 @@
 #include "base/file.h"
 #include "base/rng.h"
 #include "model/generate.h"
+#include "support/safetensors.h"
+#include "support/scratch.h"
 
 #include <limits.h>
 #include <math.h>
@@ -18,16 +20,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char dir[PATH_MAX / 4];
-
-static const char *path_of(const char *a, const char *b) {
-    static char out[4][PATH_MAX];
-    static int turn;
-    char *p = out[turn++ % 4];
-    snprintf(p, PATH_MAX, "%s/%s%s", dir, a, b);
-    return p;
-}
 
 static void ok(int rc, const moa_err *err) {
     if (rc < 0) fail_msg("%s", err->text);
@@ -79,23 +71,8 @@ static void *read_all(const char *path) {
 /* ---- merged weights ---- */
 
 static bool made;
-static const char *python(void) {
-    static const char *const names[] = {"python3", "/usr/bin/python3"};
-    for (size_t i = 0; i < 2; i++) {
-        char cmd[128];
-        snprintf(cmd, sizeof cmd, "%s -c 'import numpy' >/dev/null 2>&1", names[i]);
-        if (system(cmd) == 0) return names[i];
-    }
-    printf("skip: no python3 with numpy (apt-get install python3-numpy)\n");
-    skip();
-    return NULL;
-}
-
 static void make_cases(void) {
-    char cmd[PATH_MAX];
-    if (made) return;
-    snprintf(cmd, sizeof cmd, "PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 %s tests/adapt/lora_make.py '%s'", python(), dir);
-    if (system(cmd) != 0) fail_msg("%s failed", cmd);
+    if (!made) run_numpy("tests/adapt/lora_make.py '%s'", scratch_dir());
     made = true;
 }
 
@@ -104,8 +81,8 @@ typedef struct loaded { moa_model *m; moa_adapter *a; moa_adapter_set *set; } lo
 static loaded load(const char *model, const char *adapter, float scale) {
     loaded l;
     moa_err err = {0};
-    ok(moa_model_open(&l.m, path_of(model, ".gguf"), &err), &err);
-    ok(moa_adapter_open(&l.a, path_of(adapter, ""), &err), &err);
+    ok(moa_model_open(&l.m, scratch_path(model, ".gguf"), &err), &err);
+    ok(moa_adapter_open(&l.a, scratch_path(adapter, ""), &err), &err);
     ok(moa_adapter_set_new(&l.set, l.m, &(moa_adapter_use){l.a, scale}, 1, 2, &err), &err);
     return l;
 }
@@ -121,12 +98,12 @@ static void test_merged(void **state) {
     char name[64];
     int n, v, cases = 0;
     make_cases();
-    FILE *f = fopen(path_of("cases", ".txt"), "r");
+    FILE *f = fopen(scratch_path("cases", ".txt"), "r");
     assert_non_null(f);
     while (fscanf(f, "%63s %d %d", name, &n, &v) == 3) {
         loaded l = load(name, name, 1);
-        int32_t *ids = read_all(path_of(name, ".ids"));
-        float *want = read_all(path_of(name, ".want")), *got = logits(l.m, moa_adapter_set_sites(l.set), ids, n, (how){16, 2, true});
+        int32_t *ids = read_all(scratch_path(name, ".ids"));
+        float *want = read_all(scratch_path(name, ".want")), *got = logits(l.m, moa_adapter_set_sites(l.set), ids, n, (how){16, 2, true});
         float *base = logits(l.m, NULL, ids, n, (how){16, 2, true});
         assert_int_equal(l.m->h.n_vocab, v);
         compare(name, got, want, n * v, 1e-4);
@@ -147,7 +124,7 @@ static void test_bits(void **state) {
     make_cases();
     for (size_t c = 0; c < 5; c++) {
         loaded l = load(names[c], names[c], 0.7f);
-        int32_t *ids = read_all(path_of(names[c], ".ids"));
+        int32_t *ids = read_all(scratch_path(names[c], ".ids"));
         const size_t bytes = (size_t)(40 * l.m->h.n_vocab) * sizeof(float);
         for (int exact = 0; exact < 2; exact++) {
             float *want = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, (how){40, 1, exact});
@@ -173,11 +150,11 @@ static void test_sets(void **state) {
     loaded l = load("llama", "llama", 1);
     moa_adapter *b;
     moa_adapter_set *two, *half, *none;
-    ok(moa_adapter_open(&b, path_of("llama", ""), &err), &err);
+    ok(moa_adapter_open(&b, scratch_path("llama", ""), &err), &err);
     ok(moa_adapter_set_new(&two, l.m, (moa_adapter_use[]){{l.a, 0.5f}, {b, 0.5f}}, 2, 1, &err), &err);
     ok(moa_adapter_set_new(&half, l.m, &(moa_adapter_use){l.a, 0.5f}, 1, 1, &err), &err);
     ok(moa_adapter_set_new(&none, l.m, &(moa_adapter_use){l.a, 0}, 1, 1, &err), &err);
-    int32_t *ids = read_all(path_of("llama", ".ids"));
+    int32_t *ids = read_all(scratch_path("llama", ".ids"));
     const int n = 40 * l.m->h.n_vocab;
     const how h = {40, 1, true};
     float *one = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, h), *sum = logits(l.m, moa_adapter_set_sites(two), ids, 40, h);
@@ -191,6 +168,30 @@ static void test_sets(void **state) {
     free(one), free(sum), free(weak), free(zero), free(base), free(ids);
     moa_adapter_set_free(two), moa_adapter_set_free(half), moa_adapter_set_free(none);
     moa_adapter_close(b);
+    unload(&l);
+}
+
+/* What stands in for the base's can do so once; an adapter that is off replaces nothing. */
+static void test_replaced_once(void **state) {
+    (void)state;
+    moa_err err = {0};
+    make_cases();
+    loaded l = load("whole", "whole", 1);
+    moa_adapter_set *set;
+    assert_int_equal(l.a->n_whole, 6);
+    assert_int_equal(moa_adapter_set_new(&set, l.m, (moa_adapter_use[]){{l.a, 1}, {l.a, 1}}, 2, 1, &err), MOA_EINVAL);
+    assert_non_null(strstr(err.text, "another adapter replaces"));
+    ok(moa_adapter_set_new(&set, l.m, (moa_adapter_use[]){{l.a, 1}, {l.a, 0}}, 2, 1, &err), &err);
+    moa_adapter_set_free(set);
+    ok(moa_adapter_set_new(&set, l.m, &(moa_adapter_use){l.a, 0}, 1, 1, &err), &err);
+    int32_t *ids = read_all(scratch_path("whole", ".ids"));
+    const how h = {40, 1, true};
+    float *off = logits(l.m, moa_adapter_set_sites(set), ids, 40, h), *base = logits(l.m, NULL, ids, 40, h);
+    assert_memory_equal(off, base, (size_t)(40 * l.m->h.n_vocab) * sizeof *base);
+    free(off), free(base), free(ids);
+    moa_adapter_set_free(set);
+    assert_int_equal(moa_adapter_write_gguf(l.a, l.m, scratch_path("whole-out", ".gguf"), &err), MOA_EUNSUPPORTED);
+    assert_non_null(strstr(err.text, "only low-rank matrices"));
     unload(&l);
 }
 
@@ -226,8 +227,8 @@ static void refused(const char *model, const char *adapter, const char *const *w
     moa_adapter *a = NULL;
     moa_adapter_set *set = NULL;
     moa_err err = {0};
-    ok(moa_model_open(&m, path_of(model, ".gguf"), &err), &err);
-    int rc = moa_adapter_open(&a, path_of(adapter, ""), &err);
+    ok(moa_model_open(&m, scratch_path(model, ".gguf"), &err), &err);
+    int rc = moa_adapter_open(&a, scratch_path(adapter, ""), &err);
     if (rc >= 0) rc = moa_adapter_set_new(&set, m, &(moa_adapter_use){a, 1}, 1, 1, &err);
     assert_true(rc < 0);
     assert_null(set);
@@ -246,25 +247,16 @@ static void test_wrong_base(void **state) {
     refused("llama", "whole-qwen2", (const char *[]){"q_proj.bias", "llama.gguf"}, 2);
 }
 
-/* One or two tensors and a configuration, from memory. */
+/* Some tensors of one value and a configuration, from memory. */
 typedef struct piece { const char *name; int rows, cols; } piece;
 static int open_small(moa_adapter **a, const char *config, const piece *p, int n, float value, moa_err *err) {
-    moa_buf head, all;
-    moa_buf_init(&head, 1 << 16), moa_buf_init(&all, 1 << 20);
-    moa_buf_adds(&head, "{");
-    int at = 0;
-    for (int i = 0; i < n; i++) {
-        const int bytes = p[i].rows * p[i].cols * 4;
-        moa_buf_addf(&head, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[%d,%d]}", i ? "," : "", p[i].name, p[i].rows, p[i].cols, at, at + bytes);
-        at += bytes;
-    }
-    moa_buf_adds(&head, "}");
-    const uint64_t len = head.len;
-    moa_buf_add(&all, &len, 8);
-    moa_buf_add(&all, head.data, head.len);
-    for (int i = 0; i < at / 4; i++) moa_buf_add(&all, &value, 4);
+    test_tensor t[4] = {0};
+    moa_buf all;
+    moa_buf_init(&all, 1 << 20);
+    for (int i = 0; i < n; i++) t[i] = (test_tensor){p[i].name, p[i].rows, p[i].cols, NULL, value};
+    test_safetensors(&all, t, n);
     const int rc = moa_adapter_open_peft(a, config, strlen(config), all.data, all.len, "small", err);
-    moa_buf_deinit(&head), moa_buf_deinit(&all);
+    moa_buf_deinit(&all);
     return rc;
 }
 
@@ -356,20 +348,20 @@ static void test_export(void **state) {
         moa_adapter *peft, *gguf, *back;
         moa_adapter_set *set;
         char out[PATH_MAX];
-        snprintf(out, sizeof out, "%s", path_of(names[c], "-peft"));
+        snprintf(out, sizeof out, "%s", scratch_path(names[c], "-peft"));
         ok(moa_adapter_write_peft(l.a, l.m, out, &err), &err);
         ok(moa_adapter_open(&peft, out, &err), &err);
         same_folded(l.a, peft);
-        snprintf(out, sizeof out, "%s", path_of(names[c], "-lora.gguf"));
+        snprintf(out, sizeof out, "%s", scratch_path(names[c], "-lora.gguf"));
         ok(moa_adapter_write_gguf(l.a, l.m, out, &err), &err);
         assert_true(moa_adapter_is(out));
         ok(moa_adapter_open(&gguf, out, &err), &err);
-        snprintf(out, sizeof out, "%s", path_of(names[c], "-back"));
+        snprintf(out, sizeof out, "%s", scratch_path(names[c], "-back"));
         ok(moa_adapter_write_peft(gguf, l.m, out, &err), &err);
         ok(moa_adapter_open(&back, out, &err), &err);
         same_folded(l.a, back);
         ok(moa_adapter_set_new(&set, l.m, &(moa_adapter_use){gguf, 1}, 1, 1, &err), &err);
-        int32_t *ids = read_all(path_of(names[c], ".ids"));
+        int32_t *ids = read_all(scratch_path(names[c], ".ids"));
         float *want = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, (how){40, 1, true});
         float *got = logits(l.m, moa_adapter_set_sites(set), ids, 40, (how){40, 1, true});
         compare(names[c], got, want, 40 * l.m->h.n_vocab, 1e-5);
@@ -385,9 +377,9 @@ static void test_export_refused(void **state) {
     moa_err err = {0};
     make_cases();
     loaded l = load("dora", "dora", 1);
-    assert_int_equal(moa_adapter_write_gguf(l.a, l.m, path_of("dora", "-lora.gguf"), &err), MOA_EUNSUPPORTED);
+    assert_int_equal(moa_adapter_write_gguf(l.a, l.m, scratch_path("dora", "-lora.gguf"), &err), MOA_EUNSUPPORTED);
     assert_non_null(strstr(err.text, "DoRA"));
-    assert_int_not_equal(access(path_of("dora", "-lora.gguf"), F_OK), 0);
+    assert_int_not_equal(access(scratch_path("dora", "-lora.gguf"), F_OK), 0);
     unload(&l);
 }
 
@@ -405,25 +397,12 @@ static void test_spec(void **state) {
     assert_int_equal(moa_adapter_spec(path, sizeof path, &scale, ":2", &err), MOA_EUSAGE);
 }
 
-static int setup(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%.200s/moa-adapt-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    char cmd[PATH_MAX];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd) == 0 ? 0 : -1;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merged), cmocka_unit_test(test_bits),     cmocka_unit_test(test_sets),   cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_replaced_once),
         cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_broken), cmocka_unit_test(test_patterns), cmocka_unit_test(test_export),
         cmocka_unit_test(test_export_refused), cmocka_unit_test(test_spec),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -8,6 +8,7 @@
 #include "format/hf.h"
 #include "format/hf_impl.h"
 #include "format/tokenizer.h"
+#include "support/scratch.h"
 
 #include <limits.h>
 #include <math.h>
@@ -20,34 +21,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char dir[PATH_MAX / 4];
-
-static const char *path_of(const char *a, const char *b) {
-    static char out[4][PATH_MAX];
-    static int turn;
-    char *p = out[turn++ % 4];
-    snprintf(p, PATH_MAX, "%s/%s%s", dir, a, b);
-    return p;
-}
-
-static const char *python(void) {
-    static const char *const names[] = {"python3", "/usr/bin/python3"};
-    for (size_t i = 0; i < 2; i++) {
-        char cmd[128];
-        snprintf(cmd, sizeof cmd, "%s -c 'import numpy' >/dev/null 2>&1", names[i]);
-        if (system(cmd) == 0) return names[i];
-    }
-    printf("skip: no python3 with numpy (apt-get install python3-numpy)\n");
-    skip();
-    return NULL;
-}
-
-static void script(const char *what, const char *a, const char *b) {
-    char cmd[PATH_MAX];
-    snprintf(cmd, sizeof cmd, "PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 %s tests/format/hf_make.py %s '%s' %s", python(), what, a, b);
-    if (system(cmd) != 0) fail_msg("%s failed", cmd);
-}
 
 /* ---- the same model ---- */
 
@@ -114,13 +87,13 @@ static void check_model(const char *model) {
     moa_gguf *want = NULL, *got = NULL;
     moa_err err = {0};
     const moa_hf_convert how = {0};
-    if (moa_gguf_open(&want, path_of(model, ".gguf"), &err) < 0) fail_msg("%s", err.text);
-    if (moa_hf_open(&got, path_of(model, ""), 0, &err) < 0) fail_msg("%s: %s", model, err.text);
+    if (moa_gguf_open(&want, scratch_path(model, ".gguf"), &err) < 0) fail_msg("%s", err.text);
+    if (moa_hf_open(&got, scratch_path(model, ""), 0, &err) < 0) fail_msg("%s: %s", model, err.text);
     same_model(model, got, want);
     /* Nothing more than asked for, but experts one by one and factors that GGUF's side leaves out. */
     moa_gguf_close(got);
-    if (moa_hf_write(path_of(model, ""), path_of(model, ".out.gguf"), &how, &err) < 0) fail_msg("%s: %s", model, err.text);
-    if (moa_gguf_open(&got, path_of(model, ".out.gguf"), &err) < 0) fail_msg("%s: %s", model, err.text);
+    if (moa_hf_write(scratch_path(model, ""), scratch_path(model, ".out.gguf"), &how, &err) < 0) fail_msg("%s: %s", model, err.text);
+    if (moa_gguf_open(&got, scratch_path(model, ".out.gguf"), &err) < 0) fail_msg("%s: %s", model, err.text);
     same_model(model, got, want);
     if (moa_gguf_n_tensor(got) != moa_gguf_n_tensor(want))
         fail_msg("%s: %d tensors were written, expected %d", model, moa_gguf_n_tensor(got), moa_gguf_n_tensor(want));
@@ -132,8 +105,8 @@ static void test_models(void **state) {
     (void)state;
     char name[64];
     int n = 0;
-    script("arch", dir, "");
-    FILE *f = fopen(path_of("cases.txt", ""), "r");
+    run_numpy("tests/format/hf_make.py arch '%s'", scratch_dir());
+    FILE *f = fopen(scratch_path("cases.txt", ""), "r");
     assert_non_null(f);
     for (; fscanf(f, "%63s", name) == 1; n++) check_model(name);
     fclose(f);
@@ -146,13 +119,13 @@ static void test_models(void **state) {
 static void test_types(void **state) {
     (void)state;
     static const struct { const char *name; moa_dtype matrix; } CASES[] = {{"F32", MOA_F32}, {"F16", MOA_F16}, {"BF16", MOA_BF16}, {"Q8_0", MOA_Q8_0}};
-    if (access(path_of("gpt-oss-mx", ""), R_OK) != 0) skip();
+    if (access(scratch_path("gpt-oss-mx", ""), R_OK) != 0) skip();
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         moa_gguf *g = NULL;
         moa_err err = {0};
         const moa_hf_convert how = {.type = CASES[i].name};
-        if (moa_hf_write(path_of("gpt-oss-mx", ""), path_of("typed", ".gguf"), &how, &err) < 0) fail_msg("%s", err.text);
-        if (moa_gguf_open(&g, path_of("typed", ".gguf"), &err) < 0) fail_msg("%s", err.text);
+        if (moa_hf_write(scratch_path("gpt-oss-mx", ""), scratch_path("typed", ".gguf"), &how, &err) < 0) fail_msg("%s", err.text);
+        if (moa_gguf_open(&g, scratch_path("typed", ".gguf"), &err) < 0) fail_msg("%s", err.text);
         assert_int_equal(moa_gguf_tensor(g, "blk.0.attn_q.weight")->dtype, CASES[i].matrix);
         assert_int_equal(moa_gguf_tensor(g, "blk.0.attn_q.bias")->dtype, MOA_F32);
         assert_int_equal(moa_gguf_tensor(g, "blk.0.ffn_gate_inp.weight")->dtype, MOA_F32);
@@ -162,7 +135,7 @@ static void test_types(void **state) {
     }
     moa_err err = {0};
     const moa_hf_convert bad = {.type = "Q99"};
-    assert_int_equal(moa_hf_write(path_of("gpt-oss-mx", ""), path_of("typed", ".gguf"), &bad, &err), MOA_EUSAGE);
+    assert_int_equal(moa_hf_write(scratch_path("gpt-oss-mx", ""), scratch_path("typed", ".gguf"), &bad, &err), MOA_EUSAGE);
 }
 
 /* Keys and shapes only: derived tensors are there, their numbers are not made. */
@@ -170,14 +143,14 @@ static void test_head(void **state) {
     (void)state;
     moa_gguf *g = NULL;
     moa_err err = {0};
-    if (access(path_of("llama-bias", ""), R_OK) != 0) skip();
-    if (moa_gguf_open_any(&g, path_of("llama-bias", ""), MOA_HF_HEAD, &err) < 0) fail_msg("%s", err.text);
+    if (access(scratch_path("llama-bias", ""), R_OK) != 0) skip();
+    if (moa_gguf_open_any(&g, scratch_path("llama-bias", ""), MOA_HF_HEAD, &err) < 0) fail_msg("%s", err.text);
     const moa_tensor *q = moa_gguf_tensor(g, "blk.0.attn_q.weight"), *v = moa_gguf_tensor(g, "blk.0.attn_v.weight");
     assert_int_equal(moa_cols(q), 72);
     assert_true(((const float *)q->data)[0] == 0);
     assert_true(((const float *)v->data)[0] != 0);
     moa_gguf_close(g);
-    if (moa_gguf_open_any(&g, path_of("llama-bias.gguf", ""), 0, &err) < 0) fail_msg("%s", err.text);
+    if (moa_gguf_open_any(&g, scratch_path("llama-bias.gguf", ""), 0, &err) < 0) fail_msg("%s", err.text);
     moa_gguf_close(g);
 }
 
@@ -206,8 +179,8 @@ static void check_tokenizer(const char *vocab) {
         printf("skip: %s is not here\n", from);
         skip();
     }
-    script("tokenizer", from, path_of(vocab, ""));
-    if (moa_hf_open(&g, path_of(vocab, ""), 0, &err) < 0 || moa_tokenizer_open(&t, g, &err) < 0) fail_msg("%s: %s", vocab, err.text);
+    run_numpy("tests/format/hf_make.py tokenizer '%s' '%s'", from, scratch_path(vocab, ""));
+    if (moa_hf_open(&g, scratch_path(vocab, ""), 0, &err) < 0 || moa_tokenizer_open(&t, g, &err) < 0) fail_msg("%s: %s", vocab, err.text);
     snprintf(file, sizeof file, "%s.inp", from);
     if (moa_read_file(&text, NULL, file, 1 << 20, &err) < 0) fail_msg("%s", err.text);
     snprintf(file, sizeof file, "%s.out", from);
@@ -244,7 +217,7 @@ static void test_tokenizers(void **state) {
 static void put_file(const char *name, const char *text) {
     moa_writer *w = NULL;
     moa_err err = {0};
-    if (moa_writer_open(&w, path_of("bad/", name), &err) < 0) fail_msg("%s", err.text);
+    if (moa_writer_open(&w, scratch_path("bad/", name), &err) < 0) fail_msg("%s", err.text);
     moa_writer_add(w, text, strlen(text));
     if (moa_writer_commit(w, &err) < 0) fail_msg("%s", err.text);
 }
@@ -269,7 +242,7 @@ static void put_weights(const char *name, const char *list) {
     }
     moa_buf_adds(&head, "}");
     const uint64_t n = head.len;
-    if (moa_writer_open(&w, path_of("bad/", name), &err) < 0) fail_msg("%s", err.text);
+    if (moa_writer_open(&w, scratch_path("bad/", name), &err) < 0) fail_msg("%s", err.text);
     moa_writer_add(w, &n, 8);
     moa_writer_add(w, head.data, head.len);
     for (; at; at--) moa_writer_add(w, "", 1);
@@ -283,14 +256,14 @@ static void put_weights(const char *name, const char *list) {
 
 static void new_folder(void) {
     char cmd[PATH_MAX + 64];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s/bad' && mkdir '%s/bad'", dir, dir);
+    snprintf(cmd, sizeof cmd, "rm -rf '%s/bad' && mkdir '%s/bad'", scratch_dir(), scratch_dir());
     if (system(cmd) != 0) fail_msg("%s", cmd);
 }
 
 static void expect(int code, const char *text) {
     moa_gguf *g = NULL;
     moa_err err = {0};
-    const int rc = moa_hf_open(&g, path_of("bad", ""), 0, &err);
+    const int rc = moa_hf_open(&g, scratch_path("bad", ""), 0, &err);
     if (rc != code || (code && !strstr(err.text, text))) fail_msg("got %d '%s', expected %d with '%s'", rc, err.text, code, text);
     moa_gguf_close(g);
 }
@@ -424,7 +397,7 @@ static moa_gguf *opened(const char *json, const char *config) {
     put_weights("model.safetensors", EMBD);
     put_file("tokenizer.json", json);
     put_file("tokenizer_config.json", config);
-    if (moa_hf_open(&g, path_of("bad", ""), 0, &err) < 0) fail_msg("%s", err.text);
+    if (moa_hf_open(&g, scratch_path("bad", ""), 0, &err) < 0) fail_msg("%s", err.text);
     return g;
 }
 
@@ -510,25 +483,11 @@ static void test_pre(void **state) {
     assert_string_equal(pre_of("x+", false), "");
 }
 
-static int start(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/moa-hf-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int end(void **state) {
-    (void)state;
-    char cmd[PATH_MAX];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),      cmocka_unit_test(test_types),       cmocka_unit_test(test_head),      cmocka_unit_test(test_tokenizers),
         cmocka_unit_test(test_bad_config),  cmocka_unit_test(test_bad_weights), cmocka_unit_test(test_bad_index), cmocka_unit_test(test_bad_experts),
         cmocka_unit_test(test_bad_tokenizer), cmocka_unit_test(test_word_piece), cmocka_unit_test(test_unigram), cmocka_unit_test(test_pre),
     };
-    return cmocka_run_group_tests(tests, start, end);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

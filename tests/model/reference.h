@@ -5,6 +5,7 @@
 #define MOA_TESTS_MODEL_REFERENCE_H
 
 #include "model/support.h"
+#include "support/scratch.h"
 
 #include <limits.h>
 
@@ -33,17 +34,6 @@ static inline void ref_path(char *out, size_t n, const char *name, const char *e
     snprintf(out, n, "%s/%.47s%.15s", ref_all.dir, name, ending);
 }
 
-/* Debian's numpy belongs to /usr/bin/python3, which need not be the first one in PATH. */
-static inline const char *ref_python(void) {
-    static const char *const names[] = {"python3", "/usr/bin/python3"};
-    for (size_t i = 0; i < 2; i++) {
-        char cmd[128];
-        snprintf(cmd, sizeof cmd, "%s -c 'import numpy' >/dev/null 2>&1", names[i]);
-        if (system(cmd) == 0) return names[i];
-    }
-    return NULL;
-}
-
 /* Maps ids and values of a case with its numbers; false when they have other sizes. */
 static inline bool ref_load(ref_case *c) {
     char path[PATH_MAX];
@@ -64,7 +54,7 @@ static inline void ref_unload(ref_case *c) {
 
 /* Fills the list, or leaves it empty. */
 static inline void ref_make(const char *script) {
-    const char *tmp = getenv("TMPDIR"), *python = ref_python();
+    const char *tmp = getenv("TMPDIR"), *python = python_with("numpy");
     char cmd[PATH_MAX], path[PATH_MAX];
     if (!python) return;
     snprintf(ref_all.dir, sizeof ref_all.dir, "%s/moa-ref-XXXXXX", tmp ? tmp : "/tmp");

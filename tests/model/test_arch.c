@@ -144,7 +144,7 @@ static void test_recorded(void **state) {
     shared_path(root, sizeof root, "goldens/README.md");
     root[strlen(root) - strlen("goldens/README.md")] = 0;
     ref_path(out, sizeof out, "recorded", "");
-    snprintf(cmd, sizeof cmd, "PYTHONDONTWRITEBYTECODE=1 %s tests/model/reference/check_ref.py %s %.1024s", ref_python(), root, out);
+    snprintf(cmd, sizeof cmd, "PYTHONDONTWRITEBYTECODE=1 %s tests/model/reference/check_ref.py %s %.1024s", python_with("numpy"), root, out);
     fflush(stdout);
     assert_int_equal(system(cmd), 0);
     ref_case c = {.name = "recorded", .n = 128, .rows = 128, .cols = 128};

@@ -2,24 +2,15 @@
  * stored in give the same bits: views into shards, experts one by one, permuted rows, MXFP4 blocks.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "format/hf.h"
-#include "model/reference.h"
-
-static char dir[PATH_MAX / 4];
-
-static const char *path_of(const char *name, const char *ending) {
-    static char out[2][PATH_MAX];
-    static int turn;
-    char *p = out[turn++ % 2];
-    snprintf(p, PATH_MAX, "%s/%.60s%.20s", dir, name, ending);
-    return p;
-}
+#include "model/support.h"
+#include "support/scratch.h"
 
 /* Logits [n][n_vocab] of tokens that every model has. */
 static float *run(const char *name, const char *ending, int n, size_t *count) {
     moa_model *m = NULL;
     moa_err err = {0};
     int32_t ids[64];
-    OK(moa_model_open(&m, path_of(name, ending), &err));
+    OK(moa_model_open(&m, scratch_path(name, ending), &err));
     for (int i = 0; i < n; i++) ids[i] = 1 + i * 7 % (m->h.n_vocab - 1);
     moa_session_cfg cfg = moa_session_defaults();
     cfg.exact = true;
@@ -36,7 +27,7 @@ static void check(const char *name) {
     /* Blocks against their values as F32; a scale of queries that is a key here and follows from the layer count there. */
     const bool near = strstr(name, "-mx") || strstr(name, "27b");
     float *want = run(name, ".gguf", 40, &n), *folder = run(name, "", 40, &n_folder);
-    OK(moa_hf_write(path_of(name, ""), path_of(name, ".out.gguf"), &how, &err));
+    OK(moa_hf_write(scratch_path(name, ""), scratch_path(name, ".out.gguf"), &how, &err));
     float *written = run(name, ".out.gguf", 40, &n_written);
     assert_int_equal(n, n_folder);
     assert_int_equal(n, n_written);
@@ -51,25 +42,15 @@ static void check(const char *name) {
 
 static void test_folders(void **state) {
     (void)state;
-    char cmd[PATH_MAX], name[64];
-    const char *python = ref_python(), *tmp = getenv("TMPDIR");
-    if (!python) {
-        printf("skip: no python3 with numpy (apt-get install python3-numpy)\n");
-        skip();
-    }
-    snprintf(dir, sizeof dir, "%s/moa-folder-XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(dir));
-    snprintf(cmd, sizeof cmd, "PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 %s tests/format/hf_make.py arch '%s'", python, dir);
-    if (system(cmd) != 0) fail_msg("%s failed", cmd);
-    FILE *f = fopen(path_of("cases", ".txt"), "r");
+    char name[64];
+    run_numpy("tests/format/hf_make.py arch '%s'", scratch_dir());
+    FILE *f = fopen(scratch_path("cases", ".txt"), "r");
     assert_non_null(f);
     while (fscanf(f, "%63s", name) == 1) check(name);
     fclose(f);
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    if (system(cmd) != 0) printf("   %s stays\n", dir);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_folders)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
