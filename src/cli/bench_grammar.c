@@ -5,20 +5,17 @@
  * seeds. One token is one mask, one draw and one step of the automaton; the time is compared with that of decoding one token
  * without a grammar. benches.def: BENCH(grammar)
  * SPDX-License-Identifier: Apache-2.0 */
-#include "agent/run.h"
-#include "agent/stats.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
 #include "cli/bench.h"
-#include "cli/mixopt.h"
 #include "format/grammar.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { N_PROPERTY = 100, MAX_TOKENS = 20000, REPLIES = 10, STEPS = 32, MAX_RUNS = 101 };
+enum { N_PROPERTY = 100, MAX_TOKENS = 20000, REPLIES = 10, PROMPT = 64 };
 
 typedef struct cost {
     int rules, tokens;
@@ -132,21 +129,17 @@ static int measure_grammar(cost *c, const moa_grammar *g, const moa_tokenizer *t
     return rc;
 }
 
-/* The median time of decoding one token behind a prompt of 64. */
-static int measure_decode(cost *c, moa_session *s, const moa_model *m, int runs, moa_err *err) {
-    double t[MAX_RUNS * STEPS];
-    moa_rng r;
-    moa_rng_seed(&r, 7);
-    const int seq = moa_seq_new(s, err), most = m->h.n_ctx < 64 + MAX_RUNS * STEPS ? m->h.n_ctx : 64 + MAX_RUNS * STEPS;
-    int n = 0, rc = seq < 0 ? seq : 0;
-    for (int i = 0; rc >= 0 && i < 64 + runs * STEPS && i < most; i++) {
-        const moa_row row = {seq, (int32_t)moa_rng_below(&r, (uint32_t)m->h.n_vocab), true};
-        const double t0 = moa_now();
-        rc = moa_session_step(s, &row, 1, err);
-        if (i >= 64 || most <= 64) t[n++] = moa_now() - t0;
-    }
-    if (seq >= 0) moa_seq_free(s, seq);
-    if (rc >= 0) c->decode_us = moa_median(t, n) * 1e6;
+/* Decoding one token behind a prompt, without a grammar. */
+static int measure_decode(cost *c, moa_session *s, int runs, moa_err *err) {
+    const int half = moa_session_model(s)->h.n_ctx / 2;
+    moa_steps t;
+    double step = 0;
+    int parent = -1, rc = moa_steps_init(&t, s, PROMPT, runs, err);
+    if (rc >= 0) rc = parent = moa_steps_prefill(&t, half < PROMPT ? half : PROMPT, err);
+    if (rc >= 0) rc = moa_steps_decode(&step, &t, parent, 1, err);
+    if (parent >= 0) moa_seq_free(s, parent);
+    moa_steps_deinit(&t);
+    c->decode_us = step * 1e6;
     return rc;
 }
 
@@ -170,16 +163,11 @@ static int run(const moa_bench_opt *opt, moa_err *err) {
     moa_backend *be;
     moa_grammar *g = NULL;
     cost c = {0};
-    const int runs = opt->runs ? opt->runs < MAX_RUNS ? opt->runs : MAX_RUNS : 5;
-    MOA_TRY(moa_cli_model_path(path, sizeof path, opt->model, err));
-    moa_session_cfg cfg = moa_session_defaults();
-    cfg.n_threads = opt->threads;
-    MOA_TRY(moa_backend_local_open(&be, path, &cfg, err));
+    MOA_TRY(moa_bench_open(&be, path, opt, err));
     moa_session *s = moa_generator_session(moa_backend_local_generator(be));
-    const moa_model *m = moa_session_model(s);
     int rc = read_schema(&g, &c, opt->arg, err);
-    if (rc >= 0) rc = measure_grammar(&c, g, m->tok, err);
-    if (rc >= 0) rc = measure_decode(&c, s, m, runs, err);
+    if (rc >= 0) rc = measure_grammar(&c, g, moa_session_model(s)->tok, err);
+    if (rc >= 0) rc = measure_decode(&c, s, opt->runs ? opt->runs : 5, err);
     if (rc >= 0) print(&c, be->id, opt->json);
     moa_grammar_free(g);
     moa_backend_close(be);

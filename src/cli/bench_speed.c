@@ -11,9 +11,7 @@
 #include "agent/stats.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/rng.h"
 #include "cli/bench.h"
-#include "cli/mixopt.h"
 #include "task/task.h"
 
 #include <omp.h>
@@ -22,7 +20,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-enum { MAX_RUNS = 101, N_BATCH = 7, N_QUESTION = 4, SAMPLES = 6 };
+enum { N_BATCH = 7, N_QUESTION = 4, SAMPLES = 6 };
 static const int batch_n[N_BATCH] = {1, 2, 4, 6, 8, 16, 32};
 
 typedef struct speed {
@@ -36,83 +34,43 @@ typedef struct speed {
 
 /* ---- prefill and decode, on the session itself ---- */
 
-typedef struct bench { moa_session *s; int n_vocab, n_ctx, runs; moa_rng rng; moa_row *row; } bench;
-
-static int32_t some_token(bench *b) { return (int32_t)moa_rng_below(&b->rng, (uint32_t)b->n_vocab); }
-
-/* A new sequence of n tokens, in steps of `step` rows. */
-static int prefill(bench *b, int n, int step, moa_err *err) {
-    int seq = moa_seq_new(b->s, err);
-    for (int at = 0; seq >= 0 && at < n; at += step) {
-        int m = n - at < step ? n - at : step;
-        for (int i = 0; i < m; i++) b->row[i] = (moa_row){seq, some_token(b), at + i == n - 1};
-        int rc = moa_session_step(b->s, b->row, m, err);
-        if (rc < 0) return moa_seq_free(b->s, seq), rc;
-    }
-    return seq;
-}
-
-static int measure_prefill(speed *o, bench *b, int step, moa_err *err) {
-    double t[MAX_RUNS];
-    for (int i = -1; i < b->runs; i++) { /* run -1 warms up */
-        double t0 = moa_now();
-        int seq = prefill(b, o->prompt, step, err);
+static int measure_prefill(speed *o, moa_steps *t, moa_err *err) {
+    double took[MOA_BENCH_RUNS];
+    for (int i = -1; i < t->runs; i++) { /* run -1 warms up */
+        const double t0 = moa_now();
+        const int seq = moa_steps_prefill(t, o->prompt, err);
         if (seq < 0) return seq;
-        if (i >= 0) t[i] = moa_now() - t0;
-        moa_seq_free(b->s, seq);
+        if (i >= 0) took[i] = moa_now() - t0;
+        moa_seq_free(t->s, seq);
     }
-    o->prefill_tps = o->prompt / moa_median(t, b->runs);
+    o->prefill_tps = o->prompt / moa_median(took, t->runs);
     return 0;
 }
 
-/* Seconds of one step with n rows, each the next token of a fork of `parent`: the median over all steps of all runs, since
- * one step is short enough that a neighbour on the machine shows. */
-static int decode(double *step_s, bench *b, int parent, int n, moa_err *err) {
-    enum { STEPS = 16 };
-    double t[MAX_RUNS * STEPS];
-    int seq[64], rc = 0;
-    for (int i = -1; rc >= 0 && i < b->runs; i++) {
-        int have = 0;
-        for (; rc >= 0 && have < n; have++)
-            if ((seq[have] = moa_seq_fork(b->s, parent, moa_seq_len(b->s, parent), err)) < 0) {
-                rc = seq[have];
-                break;
-            }
-        for (int k = 0; rc >= 0 && k < STEPS; k++) {
-            for (int j = 0; j < n; j++) b->row[j] = (moa_row){seq[j], some_token(b), true};
-            double t0 = moa_now();
-            rc = moa_session_step(b->s, b->row, n, err);
-            if (i >= 0) t[i * STEPS + k] = moa_now() - t0;
-        }
-        for (int j = 0; j < have; j++) moa_seq_free(b->s, seq[j]);
-    }
-    if (rc >= 0) *step_s = moa_median(t, b->runs * STEPS);
-    return rc;
-}
-
-static int measure_session(speed *o, const moa_model *m, const moa_session_cfg *base, int runs, moa_err *err) {
-    bench b = {.n_vocab = m->h.n_vocab, .runs = runs};
-    moa_rng_seed(&b.rng, 7);
+static int measure_session(speed *o, const moa_model *m, const moa_bench_opt *opt, int runs, moa_err *err) {
+    moa_session *s = NULL;
+    moa_steps t = {0};
     o->prompt = m->h.n_ctx / 2 < 512 ? m->h.n_ctx / 2 : 512;
     if (o->prompt < 1) return moa_fail(err, MOA_EUNSUPPORTED, "a context of %d tokens is too short to measure", m->h.n_ctx);
-    moa_session_cfg cfg = *base;
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_threads = opt->threads;
     cfg.n_ctx = o->prompt + 40 * 2 * MOA_KV_BLOCK;
     cfg.n_seq = 40;
     cfg.n_batch = 512;
-    int rc = moa_session_new(&b.s, m, &cfg, err), parent = -1;
-    if (rc >= 0 && !(b.row = calloc(512, sizeof *b.row))) rc = moa_fail(err, MOA_ENOMEM, "rows");
-    if (rc >= 0) rc = measure_prefill(o, &b, 512, err);
-    if (rc >= 0) rc = parent = prefill(&b, o->prompt, 512, err);
+    int rc = moa_session_new(&s, m, &cfg, err), parent = -1;
+    if (rc >= 0) rc = moa_steps_init(&t, s, cfg.n_batch, runs, err);
+    if (rc >= 0) rc = measure_prefill(o, &t, err);
+    if (rc >= 0) rc = parent = moa_steps_prefill(&t, o->prompt, err);
     double one = 0;
     for (int i = 0; rc >= 0 && i < N_BATCH; i++) {
         double step = 0;
-        rc = decode(&step, &b, parent, batch_n[i], err);
+        rc = moa_steps_decode(&step, &t, parent, batch_n[i], err);
         if (i == 0) one = step;
         if (rc >= 0) o->tps[i] = batch_n[i] / step, o->cost[i] = step / one, o->n_batch = i + 1;
     }
-    if (b.s) o->kv_mb = (double)moa_session_kv_bytes(b.s) / 1e6;
-    moa_session_free(b.s);
-    free(b.row);
+    if (s) o->kv_mb = (double)moa_session_kv_bytes(s) / 1e6;
+    moa_steps_deinit(&t);
+    moa_session_free(s);
     return rc;
 }
 
@@ -155,7 +113,7 @@ static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
     for (int i = 0; i < N_QUESTION; i++) moa_item_init(&item[i]);
     for (int i = 0, k = 0; rc >= 0 && i < N_QUESTION; k++)
         if (f[k % n_family]->scored) rc = moa_item_make(&item[i++], f[k % n_family], MOA_HELDOUT, 1, (uint64_t)k, 0, err);
-    double s[MAX_RUNS], m[MAX_RUNS], d[MAX_RUNS], warm[3];
+    double s[MOA_BENCH_RUNS], m[MOA_BENCH_RUNS], d[MOA_BENCH_RUNS], warm[3];
     if (rc >= 0) rc = one_pass(&warm[0], &warm[1], &warm[2], be, item, 1, err);
     for (int i = 0; rc >= 0 && i < runs; i++) rc = one_pass(&s[i], &m[i], &d[i], be, item, (uint64_t)i + 2, err);
     for (int i = 0; i < N_QUESTION; i++) moa_item_deinit(&item[i]);
@@ -171,7 +129,7 @@ static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
 static double read_bandwidth(int threads, int runs) {
     const size_t n = (size_t)256 << 20;
     uint64_t *p = malloc(n);
-    double t[MAX_RUNS];
+    double t[MOA_BENCH_RUNS];
     if (!p) return 0;
     memset(p, 1, n);
     uint64_t seen = 0;
@@ -230,16 +188,13 @@ static int run(const moa_bench_opt *opt, moa_err *err) {
     char path[4096];
     moa_backend *be;
     speed o = {.threads = opt->threads ? opt->threads : omp_get_max_threads()};
-    int runs = opt->runs ? opt->runs < MAX_RUNS ? opt->runs : MAX_RUNS : 5;
-    MOA_TRY(moa_cli_model_path(path, sizeof path, opt->model, err));
-    moa_session_cfg cfg = moa_session_defaults();
-    cfg.n_threads = opt->threads;
-    MOA_TRY(moa_backend_local_open(&be, path, &cfg, err));
+    const int runs = opt->runs ? opt->runs : 5;
+    MOA_TRY(moa_bench_open(&be, path, opt, err));
     moa_session *s = moa_generator_session(moa_backend_local_generator(be));
     const moa_model *m = moa_session_model(s);
     const moa_kernels *k;
     int rc = moa_kernels_default(&k, err);
-    if (rc >= 0) rc = measure_session(&o, m, &cfg, runs, err);
+    if (rc >= 0) rc = measure_session(&o, m, opt, runs, err);
     if (rc >= 0) rc = measure_mix(&o, be, runs, err);
     if (rc >= 0) {
         struct rusage u;

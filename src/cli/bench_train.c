@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/bench.h"
 
+#include "agent/stats.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/rng.h"
@@ -22,7 +23,7 @@
 
 enum { D = 256, N_LAYER = 6, N_HEAD = 8, N_KV = 4, HD = 32, FF = 768, VOCAB = 4096, TOKENS = 4096 };
 enum { NORM_A, NORM_F, Q, K, V, O, GATE, UP, DOWN, PER_LAYER };
-enum { N_PARAM = 3 + N_LAYER * PER_LAYER, MAX_RUNS = 101, MAX_OPTIM = 8 };
+enum { N_PARAM = 3 + N_LAYER * PER_LAYER, MAX_OPTIM = 8 };
 
 typedef struct net {
     moa_arena *arena;                     /* parameters */
@@ -135,12 +136,6 @@ static int bare_step(bare *s) {
     return bare_matrix(s, VOCAB, D);
 }
 
-static int by_size(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
-static double median(double *v, int n) {
-    qsort(v, (size_t)n, sizeof *v, by_size);
-    return v[n / 2];
-}
-
 static double step_flops(void) {
     double weights = (double)VOCAB * D;
     for (int i = Q; i < PER_LAYER; i++) weights += (double)N_LAYER * (double)(layer_shape[i][0] * layer_shape[i][1]);
@@ -152,7 +147,7 @@ typedef struct trainee {
     const moa_optimizer *o;
     moa_optim_param p[N_PARAM];
     float *states;
-    double t[MAX_RUNS];
+    double t[MOA_BENCH_RUNS];
 } trainee;
 typedef struct trainees { trainee of[MAX_OPTIM]; int n; moa_exec scratch; } trainees;
 
@@ -198,7 +193,7 @@ static double zero_grads(net *m) {
 typedef struct result { double forward, backward, bare, update[MAX_OPTIM]; } result;
 
 static int measure(result *r, moa_exec *x, net *m, bare *s, trainees *q, int runs, moa_err *err) {
-    double t[2], forward[MAX_RUNS], backward[MAX_RUNS], alone[MAX_RUNS], zero[MAX_RUNS];
+    double t[2], forward[MOA_BENCH_RUNS], backward[MOA_BENCH_RUNS], alone[MOA_BENCH_RUNS], zero[MOA_BENCH_RUNS];
     for (int i = -1; i < runs; i++) { /* the first round fills caches and arenas */
         const int at = i < 0 ? 0 : i;
         zero[at] = zero_grads(m);
@@ -207,9 +202,9 @@ static int measure(result *r, moa_exec *x, net *m, bare *s, trainees *q, int run
         forward[at] = t[0], backward[at] = t[1], alone[at] = s->seconds;
         for (int k = 0; k < q->n; k++) MOA_TRY(update(&q->of[k].t[at], &q->of[k], &q->scratch, i + 2, err));
     }
-    *r = (result){median(forward, runs), median(backward, runs), median(alone, runs), {0}};
-    const double zeroing = median(zero, runs);
-    for (int k = 0; k < q->n; k++) r->update[k] = zeroing + median(q->of[k].t, runs);
+    *r = (result){moa_median(forward, runs), moa_median(backward, runs), moa_median(alone, runs), {0}};
+    const double zeroing = moa_median(zero, runs);
+    for (int k = 0; k < q->n; k++) r->update[k] = zeroing + moa_median(q->of[k].t, runs);
     return MOA_OK;
 }
 
@@ -251,7 +246,7 @@ static int run(const moa_bench_opt *o, moa_err *err) {
     trainees *q = calloc(1, sizeof *q);
     moa_exec x = {.arena = moa_arena_new((size_t)1 << 30, 0), .tape = moa_tape_new(),
                   .n_threads = o->threads > 0 ? o->threads : omp_get_max_threads(), .compute = moa_dense_has_bf16() ? MOA_BF16 : MOA_F32};
-    const int runs = o->runs <= 0 ? 7 : o->runs < MAX_RUNS ? o->runs : MAX_RUNS;
+    const int runs = o->runs ? o->runs : 7;
     const size_t big = sizeof(float) * TOKENS * VOCAB;
     bare s = {calloc(1, big), calloc(1, big), calloc(1, big), x.n_threads, x.compute, 0, err};
     result r;

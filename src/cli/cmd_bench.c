@@ -6,27 +6,11 @@
 
 #include <string.h>
 
-#define BENCH(x) extern const moa_bench moa_bench_##x;
-#include "cli/benches.def"
-#undef BENCH
-
-static const moa_bench *const table[] = {
-#define BENCH(x) &moa_bench_##x,
-#include "cli/benches.def"
-#undef BENCH
-    NULL,
-};
-
-const moa_bench *const *moa_benches(int *n) {
-    *n = (int)(sizeof table / sizeof *table) - 1;
-    return table;
-}
-
 enum { O_MODEL, O_THREADS, O_RUNS, O_JSON };
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     MOA_ROW_THREADS,
-    {"--runs", "-r", MOA_OPT_INT, "N", "repeats of each measurement; the median counts", 1, 1000},
+    {"--runs", "-r", MOA_OPT_INT, "N", "repeats of each measurement; the median counts", 1, MOA_BENCH_RUNS},
     MOA_ROW_JSON(""),
     MOA_ROWS_END,
 };
