@@ -49,15 +49,16 @@ def fits(v, format): # by other means than a regular expression, where there are
     raise KeyError(format)
 
 
-def valid(v, s, root):
+# narrow: an object that lists properties has no others unless additionalProperties says so.
+def valid(v, s, root, narrow=False):
     if s is True or s is False: return s
-    if "$ref" in s and not valid(v, resolve(root, s["$ref"]), root): return False
+    if "$ref" in s and not valid(v, resolve(root, s["$ref"]), root, narrow): return False
     if "type" in s and not any(is_type(v, t) for t in ([s["type"]] if isinstance(s["type"], str) else s["type"])): return False
     if "const" in s and not equal(v, s["const"]): return False
     if "enum" in s and not any(equal(v, e) for e in s["enum"]): return False
-    if not all(valid(v, t, root) for t in s.get("allOf", [])): return False
-    if "anyOf" in s and not any(valid(v, t, root) for t in s["anyOf"]): return False
-    if "oneOf" in s and sum(valid(v, t, root) for t in s["oneOf"]) != 1: return False
+    if not all(valid(v, t, root, narrow) for t in s.get("allOf", [])): return False
+    if "anyOf" in s and not any(valid(v, t, root, narrow) for t in s["anyOf"]): return False
+    if "oneOf" in s and sum(valid(v, t, root, narrow) for t in s["oneOf"]) != 1: return False
     if isinstance(v, str):
         if len(v) < s.get("minLength", 0) or len(v) > s.get("maxLength", 1 << 30): return False
         if "pattern" in s and not re.search(s["pattern"], v): return False
@@ -70,16 +71,17 @@ def valid(v, s, root):
     if isinstance(v, list):
         if len(v) < s.get("minItems", 0) or len(v) > s.get("maxItems", 1 << 30): return False
         p = s.get("prefixItems", [])
-        if not all(valid(e, t, root) for e, t in zip(v, p)): return False
-        if "items" in s and not all(valid(e, s["items"], root) for e in v[len(p):]): return False
+        if not all(valid(e, t, root, narrow) for e, t in zip(v, p)): return False
+        if "items" in s and not all(valid(e, s["items"], root, narrow) for e in v[len(p):]): return False
     if isinstance(v, dict):
         if len(v) < s.get("minProperties", 0) or len(v) > s.get("maxProperties", 1 << 30): return False
-        if "propertyNames" in s and not all(valid(k, s["propertyNames"], root) for k in v): return False
-        if not all(valid(e, t, root) for p, t in s.get("patternProperties", {}).items() for k, e in v.items() if re.search(p, k)): return False
+        if "propertyNames" in s and not all(valid(k, s["propertyNames"], root, narrow) for k in v): return False
+        if not all(valid(e, t, root, narrow) for p, t in s.get("patternProperties", {}).items() for k, e in v.items() if re.search(p, k)): return False
         props = s.get("properties", {})
         if any(k not in v for k in s.get("required", [])): return False
-        if not all(valid(v[k], t, root) for k, t in props.items() if k in v): return False
-        if "additionalProperties" in s and not all(valid(e, s["additionalProperties"], root) for k, e in v.items() if k not in props): return False
+        if not all(valid(v[k], t, root, narrow) for k, t in props.items() if k in v): return False
+        if narrow and props and "additionalProperties" not in s and any(k not in props for k in v): return False
+        if "additionalProperties" in s and not all(valid(e, s["additionalProperties"], root, narrow) for k, e in v.items() if k not in props): return False
     return True
 
 
@@ -197,7 +199,7 @@ def main():
             for _ in range(12):
                 v = instance(r, s, s)
                 text, ok = write(r, v, s), bool(valid(v, s, s))
-                if ok and not re.search(r"[0-9]e|-0\b|[0-9]\.0\b", text): yes.append(text) # spellings of numbers that the grammar leaves out
+                if ok and valid(v, s, s, True) and not re.search(r"[0-9]e|-0\b|[0-9]\.0\b", text): yes.append(text) # spellings of numbers that the grammar leaves out
                 else: maybe.append([text, ok])
                 w = anything(r)
                 maybe.append([write(r, w, s), bool(valid(w, s, s))])
