@@ -50,7 +50,7 @@ typedef struct hf_model {
     moa_arena *arena;
     json_t *config, *text; /* text: the part that describes the language model; borrowed from config */
     json_t *tokenizer, *tokenizer_config, *special_map, *added, *generation;
-    moa_map pieces_file;   /* a SentencePiece model, where there is no tokenizer.json */
+    moa_map pieces_file;   /* a SentencePiece model or vocab.txt, where there is no tokenizer.json */
     const uint8_t *pieces; /* [n_pieces] bytes */
     size_t n_pieces;
     const char *pieces_name;
@@ -100,8 +100,8 @@ int hf_count(int *out, const hf_model *m, const char *key, int dflt, moa_err *er
 const json_t *hf_get(const hf_model *m, const char *key); /* of the text part, NULL when absent or null */
 /* rope_theta, rope_scaling, rope_parameters -> keys, factor tensors. n_rot: rotated dimensions of a head. */
 int hf_rope_read(hf_model *m, int n_rot, int n_ctx, moa_err *err);
-
 int hf_pooling_read(hf_model *m, moa_err *err); /* modules.json and what it names -> key "ARCH.pooling_type" */
+
 /* Every tensor of the shards finds its place in m->tensor, or an error names it. */
 int hf_tensors_plan(hf_model *m, moa_err *err);
 hf_tensor *hf_tensor_add(hf_model *m, const char *name, moa_err *err); /* zeroed; an error for a second of that name */

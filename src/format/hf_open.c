@@ -124,9 +124,9 @@ static int read_json(json_t **out, const hf_model *m, const char *name, size_t m
     return rc;
 }
 
-/* A SentencePiece model, by the names that published folders give it. */
+/* A SentencePiece model, by the names that published folders give it, or a list of words. */
 static int open_pieces(hf_model *m, moa_err *err) {
-    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model"};
+    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"};
     size_t i = 0;
     while (i < sizeof NAMES / sizeof *NAMES && !holds(m->folder, NAMES[i])) i++;
     if (i == sizeof NAMES / sizeof *NAMES) return 0;

@@ -46,9 +46,16 @@ bool hf_tok_is(const json_t *o, const char *type);
 bool hf_tok_flag(const json_t *o, const char *key, bool dflt);
 int hf_tok_refuse(const hf_tok *t, const char *what, const json_t *part); /* by its text */
 
-/* tokenizer.json; a SentencePiece model. */
+void hf_tok_put_kind(hf_tok *t, const char *kind, const char *pre);
+
+/* tokenizer.json; a SentencePiece model; vocab.txt. */
 int hf_tok_read_json(hf_tok *t);
 int hf_tok_read_sentencepiece(hf_tok *t);
+int hf_tok_read_words(hf_tok *t);
+
+/* WordPiece: how a text is made ready for it. Changes the tokens' texts to GGUF's form and writes the keys. */
+typedef struct hf_words { bool lower, strip, clean, han; } hf_words;
+int hf_words_put(hf_tok *t, const hf_words *w);
 
 /* What a tokenizer.json does to a text before its model sees it (hf_tok_form.c). */
 typedef struct hf_form {

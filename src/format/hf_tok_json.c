@@ -3,7 +3,7 @@
  *   BPE, byte-level              "gpt2": tokens, merges, name of the pre-tokenizer
  *   BPE in SentencePiece's       "llama": SentencePiece's BPE, which joins the neighbours whose text has the best score. A file
  *   spelling                     lists merges by rank instead; a token's score is minus the rank of the first merge that makes it
- *   WordPiece                    "bert": beginnings of words are marked instead of their continuations
+ *   WordPiece                    "bert" (hf_tok_words.c)
  *   Unigram                      "t5": tokens with their log probabilities
  *
  * What none of these does in moa is refused by its name.
@@ -49,11 +49,6 @@ static int check_empty(const source *s, const char *key) {
     const json_t *v = json_object_get(s->model, key);
     if (!v || json_is_null(v) || (json_is_string(v) && !*json_string_value(v))) return 0;
     return moa_fail(s->t->err, MOA_EUNSUPPORTED, "%s: model.%s is '%.20s', only none can be run", s->t->path, key, hf_tok_text(s->model, key));
-}
-
-static void put_kind(const source *s, const char *kind, const char *pre) {
-    moa_gguf_put_str(s->t->m->keys, "tokenizer.ggml.model", kind, strlen(kind));
-    moa_gguf_put_str(s->t->m->keys, "tokenizer.ggml.pre", pre, strlen(pre));
 }
 
 /* ---- BPE ---- */
@@ -108,7 +103,7 @@ static int read_byte_level(const source *s) {
     if (form.bert) return hf_tok_refuse(t, "normalizer", form.bert);
     MOA_TRY(hf_pre_name(&pre, &prefix, json_object_get(s->file, "pre_tokenizer"), whole, t->path, t->err));
     if (!json_is_array(merges)) return moa_fail(t->err, MOA_EFORMAT, "%s: model.merges is missing", t->path);
-    put_kind(s, "gpt2", pre);
+    hf_tok_put_kind(t, "gpt2", pre);
     moa_gguf_put_bool(t->m->keys, MOA_TOK_KEY_WHOLE, whole);
     if (prefix) moa_gguf_put_bool(t->m->keys, MOA_TOK_KEY_PREFIX_MISSING, true);
     return put_merges(s, merges);
@@ -153,7 +148,7 @@ static int read_spm_bpe(const source *s) {
     MOA_TRY(rank_tokens(s, json_object_get(s->model, "merges")));
     hf_form_put_spaces(t, &form);
     t->ids_have_defaults = true;
-    put_kind(s, "llama", "default");
+    hf_tok_put_kind(t, "llama", "default");
     return 0;
 }
 
@@ -167,26 +162,6 @@ static int read_bpe(const source *s) {
 }
 
 /* ---- WordPiece ---- */
-
-static bool in_brackets(moa_str s) { return s.n > 1 && s.p[0] == '[' && s.p[s.n - 1] == ']'; }
-
-/* "##llo" is "llo" in GGUF, "he" has a mark. */
-static int mark_beginnings(hf_tok *t) {
-    for (int i = 0; i < t->n; i++) {
-        moa_str *s = &t->text[i];
-        if (!s->p || t->type[i] != MOA_TOKEN_NORMAL || in_brackets(*s)) continue;
-        if (s->n >= 2 && memcmp(s->p, "##", 2) == 0) {
-            s->p += 2, s->n -= 2;
-            continue;
-        }
-        char *p = moa_arena_alloc(t->arena, s->n + 4);
-        if (!p) return moa_fail(t->err, MOA_ENOMEM, "%s: no memory", t->path);
-        memcpy(p, MOA_TOK_MARK, 3);
-        memcpy(p + 3, s->p, s->n + 1);
-        *s = (moa_str){p, s->n + 3};
-    }
-    return 0;
-}
 
 static int check_word_piece(const source *s) {
     const char *more = hf_tok_text(s->model, "continuing_subword_prefix");
@@ -206,15 +181,10 @@ static int read_word_piece(const source *s) {
     MOA_TRY(read_vocab(s));
     MOA_TRY(read_added(s));
     MOA_TRY(hf_form_normalizer(t, &form, json_object_get(s->file, "normalizer")));
-    MOA_TRY(mark_beginnings(t));
-    const bool some = form.bert != NULL, lower = some && hf_tok_flag(form.bert, "lowercase", true);
-    moa_gguf_out *o = t->m->keys;
-    moa_gguf_put_bool(o, "tokenizer.ggml.normalizer.lowercase", lower);
-    moa_gguf_put_bool(o, "tokenizer.ggml.normalizer.strip_accents", some && hf_tok_flag(form.bert, "strip_accents", lower));
-    if (!some || !hf_tok_flag(form.bert, "clean_text", true)) moa_gguf_put_bool(o, MOA_TOK_KEY_CLEAN, false);
-    if (!some || !hf_tok_flag(form.bert, "handle_chinese_chars", true)) moa_gguf_put_bool(o, MOA_TOK_KEY_HAN, false);
-    put_kind(s, "bert", "default");
-    return 0;
+    if (!form.bert) return hf_words_put(t, &(hf_words){0});
+    const bool lower = hf_tok_flag(form.bert, "lowercase", true);
+    return hf_words_put(t, &(hf_words){.lower = lower, .strip = hf_tok_flag(form.bert, "strip_accents", lower),
+                                       .clean = hf_tok_flag(form.bert, "clean_text", true), .han = hf_tok_flag(form.bert, "handle_chinese_chars", true)});
 }
 
 /* ---- Unigram ---- */
@@ -254,7 +224,7 @@ static int read_unigram(const source *s) {
     MOA_TRY(hf_form_spm_pre(t, &form, json_object_get(s->file, "pre_tokenizer")));
     hf_form_put_spaces(t, &form);
     t->ids_have_defaults = true;
-    put_kind(s, "t5", "default");
+    hf_tok_put_kind(t, "t5", "default");
     return 0;
 }
 

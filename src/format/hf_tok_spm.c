@@ -256,9 +256,7 @@ static void put_all(const spm *s, const char *class) {
     hf_tok *t = s->t;
     moa_gguf_out *o = t->m->keys;
     const bool llama = strncmp(class, "Llama", 5) == 0, t5 = strncmp(class, "T5", 2) == 0;
-    const char *kind = s->model == BPE ? "llama" : "t5";
-    moa_gguf_put_str(o, "tokenizer.ggml.model", kind, strlen(kind));
-    moa_gguf_put_str(o, "tokenizer.ggml.pre", "default", 7);
+    hf_tok_put_kind(t, s->model == BPE ? "llama" : "t5", "default");
     const json_t *config = t->m->tokenizer_config;
     moa_gguf_put_bool(o, "tokenizer.ggml.add_space_prefix", llama ? hf_tok_flag(config, "add_prefix_space", s->prefix) : s->prefix);
     moa_gguf_put_bool(o, "tokenizer.ggml.remove_extra_whitespaces", s->one_space);

@@ -1,5 +1,5 @@
-/* hf_tokenizer.c - the tokenizer of a folder as the keys tokenizer.* of GGUF: tokens out of tokenizer.json (hf_tok_json.c) or of a
- * SentencePiece model (hf_tok_spm.c), tokens that stand beside the vocabulary, ids of special tokens out of tokenizer_config.json,
+/* hf_tokenizer.c - the tokenizer of a folder as the keys tokenizer.* of GGUF: tokens out of tokenizer.json (hf_tok_json.c), of a
+ * SentencePiece model (hf_tok_spm.c) or of vocab.txt (hf_tok_words.c), tokens that stand beside the vocabulary, ids of special tokens out of tokenizer_config.json,
  * special_tokens_map.json, generation_config.json and config.json, the chat template.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
@@ -156,6 +156,11 @@ static int put_flags(hf_tok *t) {
     return 0;
 }
 
+void hf_tok_put_kind(hf_tok *t, const char *kind, const char *pre) {
+    moa_gguf_put_str(t->m->keys, "tokenizer.ggml.model", kind, strlen(kind));
+    moa_gguf_put_str(t->m->keys, "tokenizer.ggml.pre", pre, strlen(pre));
+}
+
 /* ---- the normal form ---- */
 
 int hf_tok_step(hf_tok *t, const char *step, const char *from, const char *to) {
@@ -270,10 +275,12 @@ static void put_template(hf_model *m) {
 
 /* ---- all ---- */
 
+static bool is_word_list(const hf_model *m) { return !m->tokenizer && m->pieces_name && strcmp(m->pieces_name, "vocab.txt") == 0; }
+
 static int read_all(hf_tok *t) {
     for (int i = 0; i < HF_N_OWN; i++) t->own[i] = -1;
     MOA_TRY(make_tables(t, t->m->n_vocab));
-    MOA_TRY(t->m->tokenizer ? hf_tok_read_json(t) : hf_tok_read_sentencepiece(t));
+    MOA_TRY(t->m->tokenizer ? hf_tok_read_json(t) : is_word_list(t->m) ? hf_tok_read_words(t) : hf_tok_read_sentencepiece(t));
     MOA_TRY(put_tokens(t));
     MOA_TRY(put_flags(t));
     put_steps(t);
@@ -283,6 +290,7 @@ static int read_all(hf_tok *t) {
 int hf_tokenizer_read(hf_model *m, moa_err *err) {
     put_template(m);
     if (!m->tokenizer && !m->pieces_name) return 0; /* a model that is given token ids */
+    if (is_word_list(m) && !(m->type->traits & HF_ENCODER)) return 0;
     hf_tok t = {.m = m, .err = err, .arena = moa_arena_new(0, 0)};
     snprintf(t.path, sizeof t.path, "%.4000s/%s", m->folder, m->tokenizer ? "tokenizer.json" : m->pieces_name);
     const int rc = t.arena ? read_all(&t) : moa_fail(err, MOA_ENOMEM, "%s: no memory", t.path);

@@ -2,6 +2,7 @@
  * pooling; a text's vector is the same to the bit alone and in any company, out of a folder and of the file written from it; what does
  * not fit is refused with its numbers.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
 #include "format/hf.h"
 #include "model/embed.h"
 #include "model/reference.h"
@@ -254,6 +255,40 @@ static void pooling_refused(int code, const char *says) {
     moa_gguf_close(g);
 }
 
+/* The same folder with vocab.txt alone. */
+static void test_word_list(void **state) {
+    (void)state;
+    static const struct { const char *config, *text; int32_t ids[8]; int n; } CASES[] = {
+        {"{}", "The CAT sat", {2, 57, 58, 59, 3}, 5},
+        {"{\"do_lower_case\":false}", "the cat T", {2, 57, 58, 1, 3}, 5},
+        {"{\"do_lower_case\":true,\"strip_accents\":false,\"cls_token\":\"[CLS]\"}", "the \xc3\x89", {2, 57, 1, 3}, 4},
+    };
+    moa_buf b;
+    moa_err err = {0};
+    moa_buf_init(&b, 1 << 16);
+    moa_buf_adds(&b, "[PAD]\r\n[UNK]\r\n[CLS]\n[SEP]\n[MASK]\n");
+    for (int i = 0; i < 52; i++) moa_buf_addf(&b, "%s%c\n", i < 26 ? "" : "##", 'a' + i % 26);
+    moa_buf_adds(&b, "the\ncat\nsat\n\nend");
+    put("bert-mean", "vocab.txt", moa_buf_str(&b));
+    moa_buf_deinit(&b);
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/bert-mean/tokenizer.json", ref_all.dir);
+    unlink(path);
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        put("bert-mean", "tokenizer_config.json", CASES[i].config);
+        convert("bert-mean");
+        check_text("bert-mean", CASES[i].text, CASES[i].ids, CASES[i].n);
+    }
+    moa_model *m = open_model("bert-mean", "");
+    assert_int_equal(moa_tokenizer_find(m->tok, "\xe2\x96\x81" "end"), 61); /* an empty line counts */
+    moa_model_close(m);
+    put("bert-mean", "vocab.txt", "[PAD]\n[UNK]\n\xff\n");
+    ref_path(path, sizeof path, "bert-mean", "");
+    moa_gguf *g = NULL;
+    assert_int_equal(moa_hf_open(&g, path, 0, &err), MOA_EFORMAT);
+    assert_non_null(strstr(err.text, "vocab.txt: line 3 is no text in UTF-8"));
+}
+
 /* What the vectors would go through and moa has no counterpart for is not dropped. The folder is not used any more after this. */
 static void test_other_modules(void **state) {
     (void)state;
@@ -318,7 +353,7 @@ int main(void) {
         cmocka_unit_test_setup(test_pooling, ref_or_skip),   cmocka_unit_test_setup(test_fast, ref_or_skip),
         cmocka_unit_test_setup(test_refused, ref_or_skip),   cmocka_unit_test_setup(test_not_a_decoder, ref_or_skip),
         cmocka_unit_test_setup(test_wrong_heads, ref_or_skip), cmocka_unit_test_setup(test_folders, ref_or_skip),
-        cmocka_unit_test_setup(test_other_modules, ref_or_skip),
+        cmocka_unit_test_setup(test_word_list, ref_or_skip),   cmocka_unit_test_setup(test_other_modules, ref_or_skip),
     };
     ref_make("embed_ref.py");
     const int rc = cmocka_run_group_tests(tests, NULL, NULL);
