@@ -40,7 +40,8 @@ typedef struct moa_optval { bool set; long long i; double f; const char *s; cons
 #define MOA_ROW_ISA {"--isa", NULL, MOA_OPT_STR, "NAME", "use kernels of at most ref, avx2, avx512 or amx", 0, 0}
 #define MOA_ROW_THREADS {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: all cores)", 1, 1024}
 #define MOA_ROW_JSON(help) {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout" help, 0, 0}
-#define MOA_ROW_QUIET {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress on stderr", 0, 0}
+#define MOA_ROW_EXACT {"--exact", NULL, MOA_OPT_FLAG, NULL, "reference mode: dequantised weights, f32 activations (default: as `moa run` computes)", 0, 0}
+#define MOA_ROW_QUIET {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress and no notes on stderr", 0, 0}
 #define MOA_ROWS_END {NULL, NULL, 0, NULL, NULL, 0, 0}
 
 /* val has one entry per row of c->opts. Positional arguments go to pos (at most max_pos). Handles --help (returns 1 after
@@ -55,6 +56,11 @@ int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err);
 
 /* Every folder that is searched, in order; returns how many. */
 int moa_cli_model_dirs(char dir[][4096], int max);
+
+/* Files of the command line that work will need in the end: better known before it than after it. */
+int moa_cli_can_read(const char *path, moa_err *err); /* "-" is always fine */
+int moa_cli_can_write(const char *path, moa_err *err);
+int moa_cli_two_files(const char *in, const char *out, moa_err *err); /* wrong use where one would overwrite the other */
 
 /* Wrong use: prints "moa COMMAND: ..." and the usage line; returns 2, so that `return moa_cli_usage(...)` reads well. */
 int moa_cli_usage(const moa_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -39,6 +39,7 @@ static int export_to(const char *from, const char *out, const char *model, moa_e
     const size_t n = strlen(out);
     const bool gguf = n > 5 && strcmp(out + n - 5, ".gguf") == 0;
     int rc = moa_cli_model_path(path, sizeof path, model, err);
+    if (rc >= 0) rc = moa_cli_two_files(from, out, err);
     if (rc >= 0) rc = moa_model_open(&m, path, err);
     if (rc >= 0) rc = moa_adapter_open(&a, from, err);
     if (rc >= 0) rc = gguf ? moa_adapter_write_gguf(a, m, out, err) : moa_adapter_write_peft(a, m, out, err);

@@ -3,17 +3,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 #include "cli/cli.h"
+#include "cli/live.h"
 #include "format/hf.h"
 #include "model/model.h"
 
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { O_TYPE, O_QUIET };
 static const moa_opt opts[] = {
     {"--type", NULL, MOA_OPT_STR, "TYPE", "type of matrices: BF16, F16, F32, Q8_0 ... (default: as they are)", 0, 0},
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress", 0, 0},
+    MOA_ROW_QUIET,
     MOA_ROWS_END,
 };
 
@@ -25,26 +25,30 @@ const moa_command moa_command_convert = {
     .run = run,
 };
 
-static void show(void *ctx, int tensor, int n_tensor, uint64_t done, uint64_t bytes, const char *name) {
+static bool show(void *ctx, uint64_t done, uint64_t bytes, const char *tensor) {
     const bool *quiet = ctx;
-    if (*quiet) return;
-    if (tensor == n_tensor) fprintf(stderr, "\r\033[K");
-    else fprintf(stderr, "\r\033[K%3.0f %%  %.2f of %.2f GB  %s", bytes ? 100.0 * (double)done / (double)bytes : 100.0, (double)done / 1e9, (double)bytes / 1e9, name);
-    fflush(stderr);
+    moa_progress_line(*quiet, "%3.0f %%  %.2f of %.2f GB  %s", bytes ? 100.0 * (double)done / (double)bytes : 100.0, (double)done / 1e9, (double)bytes / 1e9, tensor);
+    return !moa_interrupted();
 }
 
-static int convert(const char *from, const char *to, const moa_optval *v, moa_err *err) {
-    bool quiet = v[O_QUIET].set || !isatty(2);
+static int convert(const char *name, const char *to, const moa_optval *v, moa_err *err) {
+    char from[4096];
+    bool quiet = v[O_QUIET].set;
     moa_model *m;
     struct stat st;
-    const moa_hf_convert how = {.type = v[O_TYPE].set ? v[O_TYPE].s : NULL, .progress = show, .ctx = &quiet};
+    const moa_hf_convert how = {.type = v[O_TYPE].s, .progress = show, .ctx = &quiet};
+    MOA_TRY(moa_cli_model_path(from, sizeof from, name, err));
     if (!moa_hf_is(from)) {
-        moa_fail(err, MOA_ENOTFOUND, "%s: no folder with config.json, no .safetensors file", from);
-        return moa_hint(err, MOA_ENOTFOUND, "a GGUF file is changed with moa quantize");
+        moa_fail(err, MOA_EUSAGE, "%s: no folder with config.json, no .safetensors file", from);
+        return moa_hint(err, MOA_EUSAGE, "a GGUF file is changed with moa quantize");
     }
-    MOA_TRY(moa_hf_write(from, to, &how, err));
-    int rc = moa_model_open(&m, to, err);
-    if (rc < 0) return moa_wrap(err, rc, "written, but cannot be run");
+    MOA_TRY(moa_cli_two_files(from, to, err));
+    moa_interrupt_catch();
+    int rc = moa_hf_write(from, to, &how, err);
+    moa_progress_line(quiet, NULL);
+    if (rc < 0) return rc;
+    if ((rc = moa_model_open(&m, to, err)) < 0) return moa_wrap(err, rc, "written, but cannot be run");
+    if (!m->tok && !quiet) fprintf(stderr, "note: %s has no tokenizer that is read, so the file has none: moa logits is all that it is good for\n", from);
     if (stat(to, &st) == 0)
         printf("%s: %s, %lld weights, %.2f MB\n", to, m->arch->name, (long long)moa_model_n_weights(m), (double)st.st_size / 1e6);
     moa_model_close(m);

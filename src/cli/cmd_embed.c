@@ -16,7 +16,7 @@ static const moa_opt opts[] = {
     {"--file", "-f", MOA_OPT_STR, "FILE", "one text a line (\"-\": standard input)", 0, 0},
     {"--pooling", "-p", MOA_OPT_STR, "NAME", "mean, cls or last (default: what the file says; else mean for encoders, last for decoders)", 0, 0},
     MOA_ROW_JSON(": model, dimensions, pooling, texts with their tokens and vectors"),
-    {"--exact", NULL, MOA_OPT_FLAG, NULL, "reference mode: dequantised weights, f32 activations", 0, 0},
+    MOA_ROW_EXACT,
     MOA_ROW_ISA,
     MOA_ROW_THREADS,
     MOA_ROWS_END,
@@ -127,7 +127,7 @@ static int run(int argc, char **argv) {
     if (parsed) return parsed < 0 ? 2 : 0;
     if (n_pos < 1) return moa_cli_usage(&moa_command_embed, "MODEL is missing");
     cfg.exact = v[O_EXACT].set;
-    cfg.n_threads = v[O_THREADS].set ? (int)v[O_THREADS].i : 0;
+    cfg.n_threads = (int)v[O_THREADS].i;
     int rc = v[O_POOLING].set ? moa_pooling_parse(&cfg.pooling, v[O_POOLING].s, &err) : 0;
     if (rc >= 0 && v[O_ISA].set) rc = moa_isa_parse(&cfg.isa, v[O_ISA].s, &err);
     for (int i = 1; rc >= 0 && i < n_pos; i++) rc = add(&t, pos[i], strlen(pos[i]), &err);

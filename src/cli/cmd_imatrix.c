@@ -67,10 +67,11 @@ static int imatrix(const char *model, const char *text_path, const moa_optval *v
     moa_imatrix *im = NULL;
     seen s = {.quiet = v[O_QUIET].set};
     const char *slash = strrchr(text_path, '/');
-    const moa_collect_cfg cfg = {.path = v[O_OUT].s, .text_name = slash ? slash + 1 : text_path, .n_ctx = v[O_CTX].set ? (int)v[O_CTX].i : 0,
-                                 .max_chunks = v[O_CHUNKS].set ? (int)v[O_CHUNKS].i : 0, .n_threads = v[O_THREADS].set ? (int)v[O_THREADS].i : 0,
+    const moa_collect_cfg cfg = {.path = v[O_OUT].s, .text_name = slash ? slash + 1 : text_path, .n_ctx = (int)v[O_CTX].i,
+                                 .max_chunks = (int)v[O_CHUNKS].i, .n_threads = (int)v[O_THREADS].i,
                                  .event = event, .ctx = &s};
     MOA_TRY(moa_cli_model_path(path, sizeof path, model, err));
+    MOA_TRY(moa_cli_can_write(cfg.path, err));
     moa_interrupt_catch();
     int rc = moa_read_file(&text, &n, text_path, (size_t)1 << 30, err);
     if (rc >= 0) rc = moa_model_open(&m, path, err);

@@ -14,7 +14,7 @@
 enum { O_YES, O_JSON };
 static const moa_opt opts[] = {
     {"--yes", "-y", MOA_OPT_FLAG, NULL, "rm: do not ask", 0, 0},
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "the list as one JSON object on stdout", 0, 0},
+    MOA_ROW_JSON(": the list"),
     MOA_ROWS_END,
 };
 enum { N_OPT = sizeof opts / sizeof *opts };

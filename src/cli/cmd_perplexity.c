@@ -13,7 +13,7 @@ static const moa_opt opts[] = {
     {"--against", "-a", MOA_OPT_STR, "MODEL2", "reference: KL divergence from its distributions, change of perplexity", 0, 0},
     MOA_ROW_CHUNK(""),
     MOA_ROW_CHUNKS(""),
-    {"--exact", NULL, MOA_OPT_FLAG, NULL, "reference mode: dequantised weights, f32 activations (default: as `moa run` computes)", 0, 0},
+    MOA_ROW_EXACT,
     MOA_ROW_THREADS,
     MOA_ROW_JSON(""),
     MOA_ROW_QUIET,
@@ -34,8 +34,7 @@ static int perplexity(const char *model, const char *text, const moa_optval *v, 
     MOA_TRY(moa_cli_model_path(path, sizeof path, model, err));
     if (v[O_AGAINST].set) MOA_TRY(moa_cli_model_path(ref, sizeof ref, v[O_AGAINST].s, err));
     moa_ppl_ask ask = {.model = path, .against = v[O_AGAINST].set ? ref : NULL, .text = text, .quiet = v[O_QUIET].set};
-    ask.cfg = (moa_ppl_cfg){.n_ctx = v[O_CTX].set ? (int)v[O_CTX].i : 0, .max_chunks = v[O_CHUNKS].set ? (int)v[O_CHUNKS].i : 0,
-                            .n_threads = v[O_THREADS].set ? (int)v[O_THREADS].i : 0, .exact = v[O_EXACT].set};
+    ask.cfg = (moa_ppl_cfg){.n_ctx = (int)v[O_CTX].i, .max_chunks = (int)v[O_CHUNKS].i, .n_threads = (int)v[O_THREADS].i, .exact = v[O_EXACT].set};
     MOA_TRY(moa_ppl_measure(&p, &ask, err));
     if (!v[O_JSON].set) {
         moa_ppl_show(&p);

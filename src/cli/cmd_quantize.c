@@ -9,7 +9,6 @@
 #include "model/quantize.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 enum { O_IMATRIX, O_TEXT, O_CTX, O_CHUNKS, O_THREADS, O_JSON, O_QUIET };
 static const moa_opt opts[] = {
@@ -19,7 +18,7 @@ static const moa_opt opts[] = {
     MOA_ROW_CHUNKS("with --text: "),
     MOA_ROW_THREADS,
     MOA_ROW_JSON(""),
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress and no notes on stderr", 0, 0},
+    MOA_ROW_QUIET,
     MOA_ROWS_END,
 };
 
@@ -135,16 +134,16 @@ static int show_json(const report *r, const char *in, const char *out, const moa
     return rc;
 }
 
-static int write_out(report *r, const char *in, const char *out, const moa_scheme *s, const char *imatrix, bool json, moa_err *err) {
+static int write_out(report *r, const char *in, const char *out, const moa_scheme *s, const moa_optval *v, moa_err *err) {
     moa_gguf *g = NULL;
     moa_imatrix *im = NULL;
     int rc = moa_gguf_open_any(&g, in, 0, err);
-    if (rc >= 0 && imatrix) rc = moa_imatrix_read(&im, imatrix, err);
-    const moa_quantize_cfg cfg = {.scheme = s, .imatrix = im, .event = event, .ctx = r};
+    if (rc >= 0 && v[O_IMATRIX].set) rc = moa_imatrix_read(&im, v[O_IMATRIX].s, err);
+    const moa_quantize_cfg cfg = {.scheme = s, .imatrix = im, .event = event, .ctx = r, .n_threads = (int)v[O_THREADS].i};
     if (rc >= 0) rc = moa_quantize_file(g, out, &cfg, err);
     moa_progress_line(r->quiet, NULL);
     if (rc >= 0 && !r->quiet) show_notes(r);
-    if (rc >= 0 && !json) show_text(r, in, out);
+    if (rc >= 0 && !v[O_JSON].set) show_text(r, in, out);
     moa_imatrix_free(im);
     moa_gguf_close(g);
     return rc;
@@ -157,16 +156,15 @@ static int quantize(const char *in, const char *out, const char *name, const moa
     const moa_scheme *s = moa_scheme_find(name);
     if (!s) return types_hint(err, name);
     MOA_TRY(moa_cli_model_path(path, sizeof path, in, err));
-    struct stat a, b; /* a coarser file cannot be turned back into the finer one */
-    if (!stat(path, &a) && !stat(out, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-        return moa_fail(err, MOA_EUSAGE, "IN and OUT are the same file, %s", path);
+    MOA_TRY(moa_cli_two_files(path, out, err)); /* a coarser file cannot be turned back into the finer one */
+    if (v[O_TEXT].set) MOA_TRY(moa_cli_can_read(v[O_TEXT].s, err));
     moa_interrupt_catch();
-    MOA_TRY(write_out(&r, path, out, s, v[O_IMATRIX].s, v[O_JSON].set, err));
+    MOA_TRY(write_out(&r, path, out, s, v, err));
     if (v[O_TEXT].set) {
         moa_ppl_ask ask = {.model = out, .against = path, .text = v[O_TEXT].s, .quiet = r.quiet};
-        ask.cfg = (moa_ppl_cfg){.n_ctx = v[O_CTX].set ? (int)v[O_CTX].i : 0, .max_chunks = v[O_CHUNKS].set ? (int)v[O_CHUNKS].i : 0,
-                                .n_threads = v[O_THREADS].set ? (int)v[O_THREADS].i : 0};
-        MOA_TRY(moa_ppl_measure(&p, &ask, err));
+        ask.cfg = (moa_ppl_cfg){.n_ctx = (int)v[O_CTX].i, .max_chunks = (int)v[O_CHUNKS].i, .n_threads = (int)v[O_THREADS].i};
+        const int rc = moa_ppl_measure(&p, &ask, err);
+        if (rc < 0) return moa_hint(err, rc, "%s is written and whole; moa perplexity %s TEXT --against %s measures it", out, out, path);
         if (!v[O_JSON].set) moa_ppl_show(&p);
     }
     return v[O_JSON].set ? show_json(&r, path, out, s, v[O_TEXT].set ? &p : NULL, err) : 0;

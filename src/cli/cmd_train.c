@@ -36,15 +36,13 @@ static void on_signal(int sig) {
 }
 
 /* One Ctrl-C asks, a second one kills; a terminal that closes asks too, unless nohup said that it does not matter, and so does a reader of
- * the progress that goes away (every further line meets the closed pipe, so that one is asked and no more). A file beyond the
- * size limit is an error to report, not a signal to die of. */
+ * the progress that goes away (every further line meets the closed pipe, so that one is asked and no more). */
 static void catch_signals(void) {
-    struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, again = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN}, hup;
+    struct sigaction ask = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, again = {.sa_handler = on_signal}, hup;
     sigaction(SIGINT, &ask, NULL);
     sigaction(SIGTERM, &ask, NULL);
     sigaction(SIGPIPE, &again, NULL);
     if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN) sigaction(SIGHUP, &ask, NULL);
-    sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 typedef struct view {

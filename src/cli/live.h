@@ -36,6 +36,9 @@ void moa_term_status(const char *line);
 /* Ctrl-C sets a flag that running work looks at; pressed again it ends the program, with the terminal in order. */
 void moa_interrupt_catch(void);
 bool moa_interrupted(void);
+/* One line on stderr that replaces itself; only on a terminal. fmt NULL: takes it away. */
+void moa_progress_line(bool quiet, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 void moa_interrupt_clear(void);
 
 #endif

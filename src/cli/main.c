@@ -5,6 +5,7 @@
 
 #include "base/nearest.h"
 
+#include <signal.h>
 #include <fcntl.h>
 #include <string.h>
 
@@ -41,6 +42,7 @@ static void hold_standard_files(void) {
 int main(int argc, char **argv) {
     hold_standard_files();
     moa_cli_polite_threads(argv);
+    signal(SIGXFSZ, SIG_IGN); /* a file beyond the size limit is an error to report, not a signal to die of */
     if (argc < 2) return help(stderr), 2;
     const char *name = argv[1];
     if (!strcmp(name, "--version") || !strcmp(name, "version")) return printf("moa %s\n", MOA_VERSION), 0;

@@ -3,6 +3,7 @@
  * nearer to the user wins. A model in parts has the name before "-00001-of-..."; a folder with a config.json is a model
  * too. The error names every place that was tried.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "cli/cli.h"
@@ -92,6 +93,10 @@ int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err) {
     for (int i = 0; i < n_dir; i++)
         if (try_all(out, n, dir[i], name)) return 0;
     struct stat st;
+    if (arg && moa_adapter_is(arg)) {
+        const int rc = moa_fail(err, MOA_EUSAGE, "'%s' is an adapter, not a model", arg);
+        return moa_hint(err, rc, "name the model it was made for, and the adapter with --adapter %s", arg);
+    }
     if (arg && stat(arg, &st) == 0) {
         int rc = moa_fail(err, MOA_ENOTFOUND, "'%s' is %s, not a model", arg, S_ISDIR(st.st_mode) ? "a folder without a config.json" : "no plain file");
         return moa_hint(err, rc, "name a GGUF file, or a folder as Hugging Face has them");

@@ -6,21 +6,7 @@
 #include "cli/live.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-void moa_progress_line(bool quiet, const char *fmt, ...) {
-    if (quiet || !isatty(STDERR_FILENO)) return;
-    fputs("\r\x1b[K", stderr);
-    if (fmt) {
-        va_list ap;
-        va_start(ap, fmt);
-        vfprintf(stderr, fmt, ap);
-        va_end(ap);
-    }
-    fflush(stderr);
-}
 
 static bool progress(void *ctx, const moa_ppl *p) {
     const moa_ppl_ask *ask = ctx;
@@ -30,6 +16,14 @@ static bool progress(void *ctx, const moa_ppl *p) {
     else
         moa_progress_line(ask->quiet, "chunk %d of %d: perplexity %.4f", p->chunk, p->n_chunk, exp(p->nll));
     return !moa_interrupted();
+}
+
+/* What was paid for is told, but not as a result: the text's end may read otherwise than its beginning. */
+static void tell_partial(const moa_ppl *p, moa_err *err) {
+    char than[96] = "";
+    if (p->against) snprintf(than, sizeof than, ", reference %.4f, KL divergence %.6f +- %.6f", exp(p->ref_nll), p->kl, p->kl_error);
+    if (p->chunk)
+        moa_fail(err, MOA_ECANCELED, "stopped after %d of %d chunks: perplexity %.4f +- %.4f%s so far", p->chunk, p->n_chunk, exp(p->nll), exp(p->nll) * p->nll_error, than);
 }
 
 int moa_ppl_measure(moa_ppl *out, moa_ppl_ask *ask, moa_err *err) {
@@ -44,6 +38,7 @@ int moa_ppl_measure(moa_ppl *out, moa_ppl_ask *ask, moa_err *err) {
     if (rc >= 0 && ask->against) rc = moa_model_open(&ref, ask->against, err);
     if (rc >= 0) rc = moa_perplexity(out, m, ref, text, n, &ask->cfg, err);
     moa_progress_line(ask->quiet, NULL);
+    if (rc == MOA_ECANCELED) tell_partial(out, err);
     moa_model_close(m);
     moa_model_close(ref);
     free(text);

@@ -13,12 +13,10 @@ typedef struct moa_ppl_ask {
     bool quiet;
 } moa_ppl_ask;
 
-/* Opens the models and the text, measures, shows progress on stderr where that is a terminal. */
+/* Opens the models and the text, measures, shows progress on stderr where that is a terminal. Stopped by Ctrl-C, the error tells
+ * what was measured so far. */
 int moa_ppl_measure(moa_ppl *out, moa_ppl_ask *ask, moa_err *err);
 void moa_ppl_show(const moa_ppl *p);              /* on stdout */
 void moa_ppl_json(moa_buf *b, const moa_ppl *p);  /* one object */
-
-/* One line on stderr that replaces itself; only on a terminal. text NULL: takes it away. */
-void moa_progress_line(bool quiet, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

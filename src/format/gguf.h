@@ -81,7 +81,8 @@ void moa_gguf_put_kv(moa_gguf_out *o, const moa_gguf_kv *kv); /* copy from anoth
 void moa_gguf_put_out(moa_gguf_out *o, const moa_gguf_out *from); /* all keys of another output, not its tensors */
 /* data is borrowed until write. */
 void moa_gguf_put_tensor(moa_gguf_out *o, const char *name, const moa_tensor *t);
-/* data may be NULL where fn is given to write: fn adds exactly the tensor's bytes, so that a large file needs little memory. */
+/* data may be NULL where fn is given to write: fn adds exactly the tensor's bytes, so that a large file needs little memory. What
+ * moa_writer_add refuses fn gives back as it is: the writer knows why. */
 typedef int (*moa_gguf_make_fn)(void *ctx, int i, const moa_tensor *t, struct moa_writer *w, moa_err *err);
 void moa_gguf_put_later(moa_gguf_out *o, const char *name, const moa_tensor *t);
 int moa_gguf_write(moa_gguf_out *o, const char *path, moa_err *err); /* atomic (base/file.h) */

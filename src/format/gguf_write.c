@@ -230,7 +230,7 @@ static void pad(moa_writer *w, uint32_t align) {
 static int write_tensor(const moa_gguf_out *o, int i, moa_writer *w, moa_gguf_make_fn fn, void *ctx, moa_err *err) {
     const moa_tensor *t = &o->tensor[i];
     const uint64_t at = moa_writer_pos(w), bytes = moa_tensor_bytes(t);
-    if (t->data) return moa_writer_add(w, t->data, bytes), 0; /* write errors are sticky and come out of commit */
+    if (t->data) return moa_writer_add(w, t->data, bytes);
     MOA_TRY(fn(ctx, i, t, w, err));
     moa_assert_eq(moa_writer_pos(w) - at, bytes);
     return 0;
@@ -260,9 +260,10 @@ int moa_gguf_write_with(moa_gguf_out *o, const char *path, moa_gguf_make_fn fn, 
         if (o->n_tensor) pad(w, align);
         for (int i = 0; rc >= 0 && i < o->n_tensor; i++) {
             rc = write_tensor(o, i, w, fn, ctx, err);
-            pad(w, align);
+            if (rc >= 0) pad(w, align);
         }
-        if (rc >= 0) rc = moa_writer_commit(w, err);
+        /* A full disk ends the work where it is met; the commit tells why. */
+        if (rc >= 0 || moa_writer_add(w, NULL, 0) < 0) rc = moa_writer_commit(w, err);
         else moa_writer_abort(w);
     }
     moa_buf_deinit(&head);

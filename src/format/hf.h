@@ -32,7 +32,7 @@ bool moa_hf_module_of(char *out, size_t n, const char *arch, const char *tensor,
 
 typedef struct moa_hf_convert {
     const char *type;    /* of matrices: "BF16", "Q8_0" ...; NULL: as they are. Vectors and routers are F32, MXFP4 stays */
-    void (*progress)(void *ctx, int tensor, int n_tensor, uint64_t done, uint64_t bytes, const char *name); /* NULL: none */
+    bool (*progress)(void *ctx, uint64_t done, uint64_t bytes, const char *tensor); /* every 4 MB; false: MOA_ECANCELED, no file. NULL: none */
     void *ctx;
 } moa_hf_convert;
 /* Reads the folder, writes one GGUF file, tensor by tensor: memory does not grow with the model. Atomic; MOA_EIO at once when the

@@ -53,11 +53,11 @@ static int emit(void *ctx, int i, const moa_tensor *out, struct moa_writer *w, m
         k->strip = p;
         k->strip_bytes = (size_t)n * row;
     }
-    if (k->how->progress) k->how->progress(k->how->ctx, i, k->m->n_tensor, k->done, k->bytes, t->name);
     for (int64_t at = 0; at < rows; at += n) {
+        if (k->how->progress && !k->how->progress(k->how->ctx, k->done, k->bytes, t->name)) return moa_fail(err, MOA_ECANCELED, "stopped");
         const int64_t some = rows - at < n ? rows - at : n;
         MOA_TRY(hf_rows(k->strip, out->dtype, t, at, some, err));
-        if (moa_writer_add(w, k->strip, (size_t)some * row) < 0) return 0; /* sticky: the commit says why */
+        MOA_TRY(moa_writer_add(w, k->strip, (size_t)some * row));
         k->done += (uint64_t)some * row;
     }
     return 0;
@@ -98,7 +98,6 @@ int moa_hf_write(const char *path, const char *out, const moa_hf_convert *how, m
     k.bytes = moa_gguf_out_bytes(k.m->keys);
     int rc = check_room(out, k.bytes, err);
     if (rc >= 0) rc = moa_gguf_write_with(k.m->keys, out, emit, &k, err);
-    if (rc >= 0 && how->progress) how->progress(how->ctx, k.m->n_tensor, k.m->n_tensor, k.bytes, k.bytes, "");
     free(k.strip);
     hf_model_free(k.m);
     return rc;

@@ -215,8 +215,8 @@ static int run_text(run *r, moa_err *err) {
         MOA_TRY(run_chunk(r, im->chunks, err));
         im->chunks++;
         const int rc = tell(r, (moa_collect_event){.chunk = im->chunks}, err);
-        if (rc < 0 || im->chunks % every == 0) MOA_TRY(moa_imatrix_write(im, r->cfg->path, rc < 0 ? NULL : err));
         if (rc < 0) return rc;
+        if (im->chunks % every == 0) MOA_TRY(moa_imatrix_write(im, r->cfg->path, err));
     }
     return 0;
 }
@@ -272,7 +272,8 @@ int moa_collect(moa_imatrix *im, const moa_model *m, const char *text, size_t n,
         moa_session_watch(r.s, watch, &r.c);
         rc = run_text(&r, err);
         if (rc >= 0) rc = run_forced(&r, err);
-        if (rc >= 0) rc = moa_imatrix_write(im, cfg->path, err);
+        const int saved = rc >= 0 || rc == MOA_ECANCELED ? moa_imatrix_write(im, cfg->path, err) : 0; /* who stops keeps what was collected */
+        if (saved < 0) rc = saved;
     }
     moa_session_free(r.s);
     moa_ids_deinit(&r.chunks.ids);

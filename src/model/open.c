@@ -149,7 +149,13 @@ static int bind_all(moa_model *m, moa_err *err) {
 }
 
 static int read_shape(moa_hparams *h, const moa_arch **arch, const moa_gguf *g, moa_err *err) {
-    moa_str name;
+    moa_str name, type;
+    MOA_TRY(moa_gguf_str(&type, g, "general.type", "model", err));
+    if (type.n != 5 || memcmp(type.p, "model", 5) != 0) {
+        const bool adapter = type.n == 7 && memcmp(type.p, "adapter", 7) == 0;
+        moa_fail(err, MOA_EUNSUPPORTED, "%s: general.type is '%.*s', expected 'model'", moa_gguf_path(g), type.n < 40 ? (int)type.n : 40, type.p);
+        return adapter ? moa_hint(err, MOA_EUNSUPPORTED, "name the model it was made for, and this file with --adapter") : MOA_EUNSUPPORTED;
+    }
     MOA_TRY(moa_gguf_str(&name, g, "general.architecture", "", err));
     if (!name.n) return moa_fail(err, MOA_ENOTFOUND, "%s: key general.architecture is missing", moa_gguf_path(g));
     if (!(*arch = moa_arch_find(name.p, name.n))) {

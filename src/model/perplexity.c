@@ -185,14 +185,11 @@ int moa_perplexity(moa_ppl *out, const moa_model *m, const moa_model *ref, const
     if (rc >= 0 && ref) rc = same_tokens(&r, m, ref, text, n, err);
     if (rc >= 0) rc = start(&r, m, ref, cfg, err);
     for (int i = 0; rc >= 0 && i < r.c.n_chunk; i++) {
-        rc = run_chunk(&r, i, err);
-        const moa_ppl so_far = summary(&r, i + 1);
-        if (rc >= 0 && cfg->progress && !cfg->progress(cfg->ctx, &so_far)) rc = moa_fail(err, MOA_ECANCELED, "stopped");
+        if ((rc = run_chunk(&r, i, err)) < 0) break;
+        *out = summary(&r, i + 1);
+        if (cfg->progress && !cfg->progress(cfg->ctx, out)) rc = moa_fail(err, MOA_ECANCELED, "stopped");
     }
-    if (rc >= 0) {
-        *out = summary(&r, r.c.n_chunk);
-        quantiles(out, &r);
-    }
+    if (rc >= 0 || rc == MOA_ECANCELED) quantiles(out, &r);
     moa_session_free(r.s);
     moa_session_free(r.ref);
     moa_ids_deinit(&r.c.ids);

@@ -27,7 +27,7 @@ typedef struct moa_ppl_cfg {
     int max_chunks;           /* 0: all */
     int n_threads;
     bool exact;               /* reference mode for both models */
-    bool (*progress)(void *ctx, const moa_ppl *so_far); /* after each chunk; false: MOA_ECANCELED. NULL: none */
+    bool (*progress)(void *ctx, const moa_ppl *so_far); /* after each chunk; false: MOA_ECANCELED, with what was measured in out. NULL: none */
     void *ctx;
 } moa_ppl_cfg;
 

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/file.h"
 
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -127,7 +128,7 @@ typedef struct job {
     bool tied, experts;
 } job;
 
-typedef struct slice { const moa_tensor *from; const moa_type *to; int64_t row, n_row; const float *importance; char *out; } slice;
+typedef struct slice { const moa_tensor *from; const moa_type *to; int64_t row, n_row; const float *importance; char *out; int n_threads; } slice;
 
 /* Rows of one matrix to out. */
 static int convert(const slice *s, moa_err *err) {
@@ -135,7 +136,7 @@ static int convert(const slice *s, moa_err *err) {
     const moa_type *from = moa_type_get(s->from->dtype);
     const size_t in_bytes = moa_row_bytes(from->id, cols), out_bytes = moa_row_bytes(s->to->id, cols);
     int failed = 0;
-#pragma omp parallel reduction(+ : failed) if (s->n_row * cols > 1 << 16)
+#pragma omp parallel reduction(+ : failed) num_threads(s->n_threads) if (s->n_row * cols > 1 << 16)
     {
         float *wide = malloc((size_t)cols * sizeof *wide);
         failed += !wide;
@@ -169,7 +170,7 @@ static int write_matrix(job *j, slice s, int64_t n_mat, int64_t mat, moa_writer 
         s.row = mat * rows + i;
         s.n_row = rows - i < most ? rows - i : most;
         MOA_TRY(convert(&s, err));
-        moa_writer_add(w, s.out, (size_t)s.n_row * moa_row_bytes(s.to->id, cols));
+        MOA_TRY(moa_writer_add(w, s.out, (size_t)s.n_row * moa_row_bytes(s.to->id, cols)));
     }
     return 0;
 }
@@ -182,10 +183,11 @@ static int write_tensor(void *ctx, int i, const moa_tensor *t, moa_writer *w, mo
     e.kept = from->dtype == t->dtype;
     e.no_importance = j->cfg->imatrix && !e.kept && moa_type_get(t->dtype)->block > 1 && !entry_of(j, from);
     if (j->cfg->event && !j->cfg->event(j->cfg->ctx, &e)) return moa_fail(err, MOA_ECANCELED, "stopped");
-    if (e.kept) return moa_writer_add(w, from->data, moa_tensor_bytes(from)), 0;
+    if (e.kept) return moa_writer_add(w, from->data, moa_tensor_bytes(from));
     const int64_t cols = moa_cols(from), n_mat = from->n_dim == 3 ? from->shape[0] : 1, row_bytes = (int64_t)moa_row_bytes(t->dtype, cols);
     const int64_t most = SLICE / cols > 0 ? SLICE / cols : 1;
-    slice s = {.from = from, .to = moa_type_get(t->dtype), .out = malloc((size_t)(most * row_bytes))};
+    slice s = {.from = from, .to = moa_type_get(t->dtype), .out = malloc((size_t)(most * row_bytes)),
+               .n_threads = j->cfg->n_threads > 0 ? j->cfg->n_threads : omp_get_max_threads()};
     j->importance = malloc((size_t)cols * sizeof *j->importance);
     int rc = s.out && j->importance ? 0 : moa_fail(err, MOA_ENOMEM, "tensor '%s': no memory for %lld rows", from->name, (long long)most);
     for (int64_t mat = 0; rc >= 0 && mat < n_mat; mat++) rc = write_matrix(j, s, n_mat, mat, w, err);

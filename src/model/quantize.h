@@ -42,6 +42,7 @@ typedef struct moa_quantize_cfg {
     const moa_imatrix *imatrix;                               /* NULL: every weight counts the same */
     bool (*event)(void *ctx, const moa_quantize_event *e);    /* NULL; false stops: MOA_ECANCELED, no file is written */
     void *ctx;
+    int n_threads;                                            /* 0: all cores; the file does not depend on it */
 } moa_quantize_cfg;
 
 /* Atomic. Keys are kept, but for those of split files; the new file is whole. */

@@ -3,14 +3,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "format/gguf.h"
 
+#include "base/err.h"
 #include "base/file.h"
 
 #include <dirent.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -417,6 +420,49 @@ static void writes(void **state) {
     unlink(path);
 }
 
+/* A tensor made piece by piece on a disk that is full in its middle: it is not made to its end, the next is not begun, nothing stays. */
+typedef struct maker { int pieces, tensors; bool cancel; } maker;
+
+static int make_pieces(void *ctx, int i, const moa_tensor *t, struct moa_writer *w, moa_err *err) {
+    static const char piece[1 << 16];
+    maker *m = ctx;
+    (void)i;
+    m->tensors++;
+    for (size_t at = 0; at < moa_tensor_bytes(t); at += sizeof piece, m->pieces++) {
+        if (m->cancel && m->pieces == 3) return moa_fail(err, MOA_ECANCELED, "stopped");
+        MOA_TRY(moa_writer_add(w, piece, sizeof piece));
+    }
+    return 0;
+}
+
+static void full_disk(void **state) {
+    (void)state;
+    char path[256];
+    const moa_tensor big = moa_view(MOA_F32, NULL, 1, (int64_t[]){8 << 18}); /* 8 MiB */
+    struct rlimit old, low;
+    moa_err err = {0};
+    snprintf(path, sizeof path, "%s/moa-test-%d-full.gguf", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
+    for (int cancel = 0; cancel < 2; cancel++) {
+        maker m = {.cancel = cancel};
+        moa_gguf_out *o = moa_gguf_out_new();
+        moa_gguf_put_later(o, "one", &big);
+        moa_gguf_put_later(o, "two", &big);
+        void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+        low = (struct rlimit){1 << 20, old.rlim_max};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+        const int rc = moa_gguf_write_with(o, path, make_pieces, &m, &err);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        signal(SIGXFSZ, before);
+        assert_int_equal(rc, cancel ? MOA_ECANCELED : MOA_EIO);
+        assert_non_null(strstr(err.text, cancel ? "stopped" : path));
+        assert_int_equal(m.tensors, 1);
+        assert_true(m.pieces <= 17); /* of 128 */
+        assert_int_equal(access(path, F_OK), -1);
+        moa_gguf_out_free(o);
+    }
+}
+
 static void no_file(void **state) {
     (void)state;
     moa_gguf *g;
@@ -430,7 +476,7 @@ static void no_file(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(damaged), cmocka_unit_test(key_limit), cmocka_unit_test(reads), cmocka_unit_test(truncated), cmocka_unit_test(rewrites_exactly),
-        cmocka_unit_test(rewrites_published), cmocka_unit_test(writes), cmocka_unit_test(no_file),
+        cmocka_unit_test(rewrites_published), cmocka_unit_test(writes), cmocka_unit_test(full_disk), cmocka_unit_test(no_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -176,6 +176,61 @@ static void test_ends(void **state) {
     moa_grammar_free(g);
 }
 
+/* A model of five tokens, none of which is a byte. */
+static moa_model *few_tokens(moa_gguf **file) {
+    const moa_str text[5] = {{"<unk>", 5}, {"<bos>", 5}, {"<eos>", 5}, {"a", 1}, {"b", 1}};
+    const int32_t type[5] = {2, 3, 3, 1, 1};
+    const float score[5] = {0};
+    char path[4096];
+    moa_err err = {0};
+    moa_gguf_out *o = moa_gguf_out_new();
+    temp_path(path, sizeof path, "few.gguf");
+    moa_gguf_put_str(o, "tokenizer.ggml.model", "llama", 5);
+    moa_gguf_put_strs(o, "tokenizer.ggml.tokens", text, 5);
+    moa_gguf_put_arr(o, "tokenizer.ggml.token_type", MOA_GGUF_I32, type, 5);
+    moa_gguf_put_arr(o, "tokenizer.ggml.scores", MOA_GGUF_F32, score, 5);
+    OK(moa_gguf_write(o, path, &err));
+    moa_gguf_out_free(o);
+    OK(moa_gguf_open(file, path, &err));
+    unlink(path);
+    moa_hparams h = tiny_hparams();
+    h.n_vocab = 5;
+    return tiny_model(h, *file, 11);
+}
+
+/* The vocabulary has no token for what the grammar wants: the request fails and says so, the others go on. */
+static void test_no_token(void **state) {
+    (void)state;
+    static const struct { const char *grammar, *text; } cases[] = {{"root ::= \"ab\" \"c\"", "ab"}, {"root ::= \"c\"", ""}, {"root ::= [^ab]+", ""}};
+    static const int32_t before[] = {3, 4};
+    moa_err err = {0};
+    moa_gguf *file = NULL;
+    moa_model *m = few_tokens(&file);
+    moa_generator *gen = NULL;
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_ctx = 256, cfg.n_threads = 1;
+    OK(moa_generator_new(&gen, m, &cfg, &err));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        moa_grammar *g = grammar(cases[i].grammar), *other = grammar("root ::= \"abba\"");
+        moa_gen_req req[2] = {request(g, 1, 9), request(other, 1, 9)};
+        moa_gen_res res[2];
+        for (int k = 0; k < 2; k++) req[k].prompt = before, req[k].n_prompt = 2;
+        OK(moa_generate(gen, res, req, 2, NULL, NULL, &err));
+        assert_int_equal(res[0].rc, MOA_EINVAL);
+        assert_int_equal(res[0].why, MOA_STOP_FAILED);
+        assert_non_null(strstr(res[0].err.text, "request 0: grammar: no token of the vocabulary can go on here"));
+        assert_non_null(strstr(res[0].err.hint, "characters that the model cannot write"));
+        assert_string_equal(res[0].text, cases[i].text);
+        assert_int_equal(res[1].rc, 0);
+        assert_string_equal(res[1].text, "abba");
+        for (int k = 0; k < 2; k++) moa_gen_res_deinit(&res[k]);
+        moa_grammar_free(g), moa_grammar_free(other);
+    }
+    moa_generator_free(gen);
+    moa_model_close(m);
+    moa_gguf_close(file);
+}
+
 /* A matcher takes its memory when it is made, at the first token: after that there is no heap call, whether masks are found or
  * worked out. The first run works them out, and so do the others with other seeds where they go other ways. */
 typedef struct pieces { int n, from, to; } pieces;
@@ -216,7 +271,8 @@ static void test_no_heap(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_always_json), cmocka_unit_test(test_mixed_batch), cmocka_unit_test(test_ends), cmocka_unit_test(test_no_heap),
+        cmocka_unit_test(test_always_json), cmocka_unit_test(test_mixed_batch), cmocka_unit_test(test_ends), cmocka_unit_test(test_no_token),
+        cmocka_unit_test(test_no_heap),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

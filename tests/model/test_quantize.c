@@ -7,6 +7,9 @@
 #include "model/support.h"
 #include "support/tinymodel.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 static char source[256], words[256]; /* a dense model with a tokenizer; the file of the tokenizer */
 static const char text[] = "Tom has 12 apples. He buys 9 more and gives 4 to Anna. How many apples does Tom have now? Tom has 12 + 9 - 4 = 17 "
                            "apples. Answer: 17\nAnna has 5 boxes with 8 pens each. She loses 3 pens. How many pens are left? 5 x 8 = 40, and "
@@ -221,7 +224,7 @@ static void starve(moa_model *m) {
     }
 }
 
-typedef struct told { int n_named, given_up, stop_after; } told;
+typedef struct told { int n_named, given_up, stop_after; bool stop_forced; } told;
 static bool on_event(void *ctx, const moa_collect_event *e) {
     told *t = ctx;
     if (e->name && e->given_up) t->given_up++;
@@ -229,6 +232,7 @@ static bool on_event(void *ctx, const moa_collect_event *e) {
         assert_true(e->forcing && e->expert >= N_EXPERT - STARVED && e->n_starved == 2 * STARVED);
         t->n_named++;
     }
+    if (t->stop_forced) return !e->forcing || e->name;
     return !t->stop_after || e->name || e->chunk < t->stop_after;
 }
 
@@ -287,6 +291,17 @@ static void collects_experts(void **state) {
         for (int64_t j = 0; j < a->entry[i].n_in * a->entry[i].n_mat; j++)
             assert_true(fabs(a->entry[i].sum[j] - b->entry[i].sum[j]) <= 1e-5 * (1e-6 + a->entry[i].sum[j]));
     }
+    /* Stopped while experts are forced: all that the text gave is kept, and the rest is made up for. */
+    told forced = {.stop_forced = true}, rest = {0};
+    moa_imatrix *f = collect(model, path, NULL, &forced, MOA_ECANCELED);
+    moa_imatrix_free(f);
+    f = NULL;
+    OK(moa_imatrix_read(&f, path, &err));
+    assert_int_equal(f->chunks, a->chunks);
+    f = collect(model, path, f, &rest, 0);
+    assert_true(rest.n_named < 2 * STARVED); /* the one chunk that was forced has reached some */
+    assert_int_equal(rest.given_up, 0);
+    moa_imatrix_free(f);
     /* Not with another text. */
     moa_model *m = NULL;
     OK(moa_model_open(&m, model, &err));
@@ -399,6 +414,45 @@ static void importance_is_used(void **state) {
     unlink(weighted), unlink(small);
 }
 
+/* The file does not depend on the threads; a disk that is full ends the work at once, not after it. */
+static int events;
+static bool count_events(void *ctx, const moa_quantize_event *e) { return (void)ctx, (void)e, ++events; }
+
+static void threads_and_room(void **state) {
+    (void)state;
+    char out[2][256];
+    char *bytes[2];
+    size_t n[2];
+    moa_gguf *g = NULL;
+    moa_err err = {0};
+    struct rlimit old, low;
+    OK(moa_gguf_open(&g, source, &err));
+    for (int i = 0; i < 2; i++) {
+        const moa_quantize_cfg cfg = {.scheme = moa_scheme_find("Q4_K_M"), .n_threads = 1 + 2 * i};
+        temp_path(out[i], sizeof out[i], i ? "three-threads.gguf" : "one-thread.gguf");
+        OK(moa_quantize_file(g, out[i], &cfg, &err));
+        OK(moa_read_file(&bytes[i], &n[i], out[i], 64 << 20, &err));
+        unlink(out[i]);
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(bytes[0], bytes[1], n[0]);
+    free(bytes[0]), free(bytes[1]);
+    const moa_quantize_cfg cfg = {.scheme = moa_scheme_find("F32"), .event = count_events};
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low = (struct rlimit){(rlim_t)n[0] / 4, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    const int rc = moa_quantize_file(g, out[0], &cfg, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, before);
+    assert_int_equal(rc, MOA_EIO);
+    assert_non_null(strstr(err.text, out[0]));
+    assert_non_null(strstr(err.hint, "make room"));
+    assert_true(events > 0 && events < moa_gguf_n_tensor(g));
+    assert_int_not_equal(access(out[0], F_OK), 0);
+    moa_gguf_close(g);
+}
+
 static bool stop_at_3(void *ctx, const moa_quantize_event *e) {
     (void)ctx;
     return e->i < 3;
@@ -420,7 +474,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schemes),          cmocka_unit_test(every_scheme_stays_close), cmocka_unit_test(stops_and_leaves_nothing),
         cmocka_unit_test(perplexity_by_hand), cmocka_unit_test(perplexity_refuses),     cmocka_unit_test(collects_experts),
-        cmocka_unit_test(collects_what_is_there), cmocka_unit_test(importance_is_used),
+        cmocka_unit_test(collects_what_is_there), cmocka_unit_test(importance_is_used),       cmocka_unit_test(threads_and_room),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -111,6 +111,39 @@ static void test_odd_logits(void **state) {
     moa_sampler_free(s);
 }
 
+/* What a grammar does not allow is never chosen, however likely; where nothing that it allows has a finite logit, nothing is. */
+static void test_mask(void **state) {
+    (void)state;
+    enum { MANY = 130 }; /* three words of mask, the last one in part */
+    float l[MANY], lp;
+    moa_rng r;
+    moa_rng_seed(&r, 9);
+    for (int i = 0; i < MANY; i++) l[i] = (float)moa_rng_normal(&r) * 3;
+    static const float temps[] = {0, 1};
+    for (size_t t = 0; t < 2; t++) {
+        moa_sampling c = {.temperature = temps[t], .top_p = 1, .repeat_penalty = 1, .seed = 3};
+        moa_sampler *s = make(c, MANY);
+        for (int k = 0; k < 500; k++) {
+            uint64_t mask[3] = {moa_rng_u64(&r) & moa_rng_u64(&r), 0, moa_rng_u64(&r)}; /* bits beyond the vocabulary mean nothing */
+            const int32_t got = moa_sampler_pick(s, l, mask, &lp);
+            assert_true(got >= 0 && got < MANY && mask[got / 64] >> (got % 64) & 1);
+            if (t == 0) /* greedy: the best of those allowed */
+                for (int i = 0; i < MANY; i++) assert_false((mask[i / 64] >> (i % 64) & 1) && (l[i] > l[got] || (l[i] == l[got] && i < got)));
+        }
+        const uint64_t none[3] = {0}, one[3] = {0, 1, 0};
+        assert_int_equal(moa_sampler_pick(s, l, none, &lp), -1);
+        assert_true(isinf(lp) && lp < 0);
+        const float kept = l[64];
+        for (int i = 0; i < 2; i++) {
+            l[64] = i ? NAN : -INFINITY;
+            assert_int_equal(moa_sampler_pick(s, l, one, NULL), -1);
+        }
+        l[64] = kept;
+        assert_int_equal(moa_sampler_pick(s, l, one, NULL), 64);
+        moa_sampler_free(s);
+    }
+}
+
 static void test_seeds(void **state) {
     (void)state;
     float l[N] = {0};
@@ -154,7 +187,7 @@ static void test_ranges(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_distribution), cmocka_unit_test(test_greedy_and_logprob), cmocka_unit_test(test_penalty),
-        cmocka_unit_test(test_odd_logits),   cmocka_unit_test(test_seeds),              cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_odd_logits),   cmocka_unit_test(test_mask), cmocka_unit_test(test_seeds),              cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,13 +3,17 @@
 
 #include "support/tinymodel.h"
 
+#include <fcntl.h>
+#include <glob.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -46,19 +50,117 @@ const char *program_model(void) {
     return model;
 }
 
-int moa(const char *args) {
-    char cmd[8192];
-    int n = snprintf(cmd, sizeof cmd, "'%s' </dev/null >%s 2>%s ", getenv("MOA"), path_of(".out"), path_of(".err"));
-    for (const char *p = args; *p; p++) {
-        const char *put = p[0] != '%' ? NULL : p[1] == 'M' ? program_model() : p[1] == 'D' ? program_dir : NULL;
-        n += put ? snprintf(cmd + n, sizeof cmd - (size_t)n, "%s", put) : snprintf(cmd + n, sizeof cmd - (size_t)n, "%c", *p);
-        if (put) p++;
-        assert_true(n < (int)sizeof cmd);
+const char *program_folder(void) {
+    static char path[96];
+    moa_err err = {0};
+    if (!path[0] && snprintf(path, sizeof path, "%s/model", program_dir) > 0 && tinymodel_write_folder(path, program_model(), &err) < 0) fail_msg("%s", err.text);
+    return path;
+}
+
+const char *program_lora(void) {
+    static char path[96];
+    moa_err err = {0};
+    if (!path[0] && snprintf(path, sizeof path, "%s/lora", program_dir) > 0 && tinymodel_write_lora(path, 1, &err) < 0) fail_msg("%s", err.text);
+    return path;
+}
+
+static const char *meaning(char letter) {
+    switch (letter) {
+    case 'M': return program_model();
+    case 'F': return program_folder();
+    case 'A': return program_lora();
+    case 'D': return program_dir;
+    default: return NULL;
     }
-    const int rc = system(cmd);
+}
+
+/* The shell's command line: before, the program, its redirections, ARGS with their letters replaced. */
+static void command_line(char *cmd, size_t size, const char *before, const char *redirect, const char *args) {
+    int n = snprintf(cmd, size, "%s'%s' </dev/null %s ", before, getenv("MOA"), redirect);
+    for (const char *p = args; *p; p++) {
+        const char *put = p[0] == '%' ? meaning(p[1]) : NULL;
+        n += put ? snprintf(cmd + n, size - (size_t)n, "%s", put) : snprintf(cmd + n, size - (size_t)n, "%c", *p);
+        if (put) p++;
+        assert_true(n < (int)size);
+    }
+}
+
+static int result(int status) {
     slurp(out, sizeof out, path_of(".out"));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+int moa(const char *args) {
+    char cmd[8192], redirect[256];
+    snprintf(redirect, sizeof redirect, ">%s/.out 2>%s/.err", program_dir, program_dir);
+    command_line(cmd, sizeof cmd, "", redirect, args);
+    const int status = system(cmd);
     slurp(err_text, sizeof err_text, path_of(".err"));
-    return WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
+    return result(status);
+}
+
+int moa_limited(int kib, const char *args) {
+    struct rlimit old, low;
+    program_model(), program_folder(), program_lora(); /* not under the limit */
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low = (struct rlimit){(rlim_t)kib << 10, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    const int rc = moa(args);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    return rc;
+}
+
+/* ---- a call that is interrupted ---- */
+
+static struct { pid_t pid; int master, slave; } begun;
+
+void moa_begin(const char *args) {
+    char cmd[8192], redirect[256];
+    snprintf(redirect, sizeof redirect, ">%s/.out", program_dir);
+    command_line(cmd, sizeof cmd, "exec ", redirect, args);
+    begun.master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(begun.master >= 0 && grantpt(begun.master) == 0 && unlockpt(begun.master) == 0);
+    begun.slave = open(ptsname(begun.master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(begun.slave >= 0 && tcflow(begun.slave, TCOOFF) == 0);
+    fflush(NULL);
+    begun.pid = fork();
+    if (begun.pid == 0) {
+        dup2(begun.slave, STDERR_FILENO);
+        execl("/bin/sh", "sh", "-c", cmd, (char *)NULL);
+        _exit(127);
+    }
+    assert_true(begun.pid > 0);
+}
+
+/* Has it a handler for SIGINT? As the kernel tells: a mask of the caught signals. */
+static bool listens(void) {
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)begun.pid);
+    slurp(text, sizeof text, path);
+    const char *mask = strstr(text, "SigCgt:");
+    return mask && strtoull(mask + 7, NULL, 16) >> (SIGINT - 1) & 1;
+}
+
+int moa_interrupt(void) {
+    int status = 0;
+    size_t n = 0;
+    for (int i = 0; !listens(); i++) {
+        if (i > 30000 || waitpid(begun.pid, &status, WNOHANG) != 0) fail_msg("the program never listened to Ctrl-C");
+        usleep(1000);
+    }
+    kill(begun.pid, SIGINT);
+    tcflow(begun.slave, TCOON);
+    fcntl(begun.master, F_SETFL, O_NONBLOCK);
+    for (bool ended = false;;) { /* what it still says is read while it goes on, and once more when it has ended */
+        const ssize_t k = read(begun.master, err_text + n, sizeof err_text - 1 - n);
+        if (k > 0) n += (size_t)k;
+        else if (ended) break;
+        else if (!(ended = waitpid(begun.pid, &status, WNOHANG) == begun.pid)) usleep(1000);
+    }
+    err_text[n] = 0;
+    close(begun.slave);
+    close(begun.master);
+    return result(status);
 }
 
 int moaf(const char *fmt, ...) {
@@ -82,6 +184,24 @@ void moa_expect_errors(const program_case *cases, int n) {
         if (!strstr(err_text, cases[i].says)) fail_msg("moa %s: no '%s' in\n%s", cases[i].args, cases[i].says, err_text);
         if (out[0]) fail_msg("moa %s: wrote to stdout: %s", cases[i].args, out);
     }
+}
+
+int files_like(const char *pattern) {
+    glob_t g = {0};
+    const int n = glob(path_of(pattern), 0, NULL, &g) == 0 ? (int)g.gl_pathc : 0;
+    globfree(&g);
+    return n;
+}
+
+bool same_bytes(const char *a, const char *b) {
+    FILE *f = fopen(a, "r"), *g = fopen(b, "r");
+    int c;
+    if (!f || !g) fail_msg("%s cannot be read", f ? b : a);
+    while ((c = fgetc(f)) == fgetc(g) && c != EOF) {}
+    const bool same = c == EOF && feof(g);
+    fclose(f);
+    fclose(g);
+    return same;
 }
 
 const char *path_of(const char *name) {
