@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
 #include "format/tokenizer/vocab.h"
+#include "support/scratch.h"
 #include "support/tokfolder.h"
 
 #include <setjmp.h>
@@ -273,5 +274,5 @@ int main(void) {
         cmocka_unit_test(byte_level_normalizers), cmocka_unit_test(byte_level_options), cmocka_unit_test(flags), cmocka_unit_test(normalized),
         cmocka_unit_test(metaspace), cmocka_unit_test(spm_normalizers), cmocka_unit_test(word_piece), cmocka_unit_test(around),
     };
-    return cmocka_run_group_tests(tests, tokfolder_start, tokfolder_end);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "support/scratch.h"
 #include "support/tokfolder.h"
 
 #include <setjmp.h>
@@ -438,5 +439,5 @@ int main(void) {
         cmocka_unit_test(golden), cmocka_unit_test(published), cmocka_unit_test(keys_of_file), cmocka_unit_test(no_bos), cmocka_unit_test(beside), cmocka_unit_test(extra_ids),
         cmocka_unit_test(both), cmocka_unit_test(wrong_models), cmocka_unit_test(wrong_bytes), cmocka_unit_test(wrong_company),
     };
-    return cmocka_run_group_tests(tests, tokfolder_start, tokfolder_end);
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -5,8 +5,9 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "format/hf.h"
+#include "support/safetensors.h"
+#include "support/scratch.h"
 
-#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,52 +17,25 @@
 
 #include <cmocka.h>
 
-static char dir[PATH_MAX / 4];
-
-int tokfolder_start(void **state) {
-    (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/moa-tokenizer-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-int tokfolder_end(void **state) {
-    (void)state;
-    char cmd[PATH_MAX];
-    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
-    return system(cmd);
-}
-
-const char *tokfolder_path(const char *name) {
-    static char out[4][PATH_MAX];
-    static int turn;
-    char *p = out[turn++ % 4];
-    snprintf(p, PATH_MAX, "%s%s%s", dir, *name ? "/" : "", name);
-    return p;
-}
-
 void tokfolder_put(const char *name, const void *p, size_t n) {
     moa_writer *w = NULL;
     moa_err err = {0};
-    if (moa_writer_open(&w, tokfolder_path(name), &err) < 0) fail_msg("%s", err.text);
+    if (moa_writer_open(&w, scratch_path(name, ""), &err) < 0) fail_msg("%s", err.text);
     moa_writer_add(w, p, n);
     if (moa_writer_commit(w, &err) < 0) fail_msg("%s", err.text);
 }
 
 void tokfolder_text(const char *name, const char *text) {
     if (text) tokfolder_put(name, text, strlen(text));
-    else unlink(tokfolder_path(name));
+    else unlink(scratch_path(name, ""));
 }
 
 static void put_model(int n_vocab) {
     moa_buf b;
-    char head[200], config[400];
-    const int bytes = n_vocab * 2 * 4;
-    const uint64_t n = (uint64_t)snprintf(head, sizeof head, "{\"model.embed_tokens.weight\":{\"dtype\":\"F32\",\"shape\":[%d,2],\"data_offsets\":[0,%d]}}", n_vocab, bytes);
+    char config[400];
+    const test_tensor embedding = {.name = "model.embed_tokens.weight", .rows = n_vocab, .cols = 2};
     moa_buf_init(&b, 1 << 22);
-    moa_buf_add(&b, &n, 8);
-    moa_buf_adds(&b, head);
-    for (int i = 0; i < bytes; i++) moa_buf_add(&b, "", 1);
+    test_safetensors(&b, &embedding, 1);
     tokfolder_put("model.safetensors", b.data, b.len);
     moa_buf_deinit(&b);
     snprintf(config, sizeof config, "{\"model_type\":\"llama\",\"hidden_size\":2,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
@@ -77,7 +51,7 @@ void tokfolder_clean(int n_vocab) {
 
 int tokfolder_try(tok_loaded *l, moa_err *err) {
     *l = (tok_loaded){NULL, NULL};
-    MOA_TRY(moa_hf_open(&l->g, dir, 0, err));
+    MOA_TRY(moa_hf_open(&l->g, scratch_dir(), 0, err));
     return moa_tokenizer_open(&l->t, l->g, err);
 }
 
@@ -92,8 +66,8 @@ tok_loaded tokfolder_converted(void) {
     tok_loaded l = {NULL, NULL};
     moa_err err = {0};
     const moa_hf_convert how = {0};
-    const char *out = tokfolder_path("out.gguf");
-    if (moa_hf_write(dir, out, &how, &err) < 0 || moa_gguf_open(&l.g, out, &err) < 0 || moa_tokenizer_open(&l.t, l.g, &err) < 0) fail_msg("%s", err.text);
+    const char *out = scratch_path("out", ".gguf");
+    if (moa_hf_write(scratch_dir(), out, &how, &err) < 0 || moa_gguf_open(&l.g, out, &err) < 0 || moa_tokenizer_open(&l.t, l.g, &err) < 0) fail_msg("%s", err.text);
     return l;
 }
 
@@ -102,7 +76,7 @@ void tokfolder_refused(int code, const char *says) {
     moa_err err = {0};
     const int rc = tokfolder_try(&l, &err);
     if (rc != code || !strstr(err.text, says)) fail_msg("%d '%s', expected %d '%s'", rc, err.text, code, says);
-    if (!strstr(err.text, dir)) fail_msg("'%s' names no file", err.text);
+    if (!strstr(err.text, scratch_dir())) fail_msg("'%s' names no file", err.text);
     moa_tokenizer_close(l.t);
     moa_gguf_close(l.g);
 }

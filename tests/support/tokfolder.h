@@ -1,13 +1,9 @@
 /* tokfolder.h - a Hugging Face folder for tests of tokenizers: a model with an embedding and nothing else, and the files that a test
- * puts beside it. SPDX-License-Identifier: Apache-2.0 */
+ * puts beside it, in the folder of scratch.h. SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_TEST_TOKFOLDER_H
 #define MOA_TEST_TOKFOLDER_H
 
 #include "support/tokens.h"
-
-int tokfolder_start(void **state); /* for cmocka's groups */
-int tokfolder_end(void **state);
-const char *tokfolder_path(const char *name); /* "": the folder itself. Good for four calls */
 
 void tokfolder_put(const char *name, const void *p, size_t n);
 void tokfolder_text(const char *name, const char *text); /* NULL: the file goes */
