@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_STATE = 1 << 14, MAX_NODE = 1 << 17, MAX_STEP = 1 << 20, WORK = 16 /* nodes that cost as much as a schema */ };
+enum { MAX_STATE = 1 << 14, MAX_NODE = 1 << 18, MAX_STEP = 1 << 21, WORK = 16 /* nodes that cost as much as a schema */ };
 
 typedef struct steps { moa_rx_step *v; uint32_t n, cap; int failed; } steps;
 

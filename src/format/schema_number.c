@@ -109,27 +109,43 @@ static int64_t follower(int r, int64_t power, int m) {
     return s < power ? s : -1;
 }
 
-static int by_followers(const void *a, const void *b, void *m) {
-    const int x = *(const int *)a, y = *(const int *)b, mod = *(const int *)m;
+static bool alike(int x, int y, int m) {
     for (int64_t power = 1;; power *= 10) {
-        const int64_t p = follower(x, power, mod), q = follower(y, power, mod);
-        if (p != q || power >= mod) return p < q ? -1 : p > q;
+        if (follower(x, power, m) != follower(y, power, m)) return false;
+        if (power >= m) return true;
     }
 }
 
+typedef struct remainder { uint64_t key; int r; } remainder; /* key: hash of all that may follow */
+
+static int by_key(const void *a, const void *b) {
+    const uint64_t x = ((const remainder *)a)->key, y = ((const remainder *)b)->key;
+    return x < y ? -1 : x > y;
+}
+
 static int find_classes(factor *k, moa_schema *s) {
-    int *order = malloc((size_t)k->m * sizeof *order);
+    int least = k->m; /* remainders by what is left without twos and fives are all different */
+    while (least % 2 == 0) least /= 2;
+    while (least % 5 == 0) least /= 5;
+    if (least > MAX_CLASS) return moa_schema_fail(s, MOA_EUNSUPPORTED, "multipleOf", "needs %d states or more to follow, at most %d are made", least, MAX_CLASS);
+    remainder *order = malloc((size_t)k->m * sizeof *order);
     k->of = malloc((size_t)k->m * sizeof *k->of);
     k->one = malloc((size_t)k->m * sizeof *k->one);
     if (!order || !k->of || !k->one) {
         free(order);
         return moa_schema_fail(s, MOA_ENOMEM, "multipleOf", "no memory");
     }
-    for (int r = 0; r < k->m; r++) order[r] = r;
-    qsort_r(order, (size_t)k->m, sizeof *order, by_followers, &k->m);
-    for (int i = 0; i < k->m; i++) {
-        if (i == 0 || by_followers(&order[i - 1], &order[i], &k->m)) k->one[k->n_class++] = order[i];
-        k->of[order[i]] = k->n_class - 1;
+    for (int r = 0; r < k->m; r++) {
+        order[r] = (remainder){0, r};
+        for (int64_t power = 1;; power *= 10) {
+            order[r].key = moa_mix64(order[r].key + (uint64_t)follower(r, power, k->m));
+            if (power >= k->m) break;
+        }
+    }
+    qsort(order, (size_t)k->m, sizeof *order, by_key);
+    for (int i = 0; i < k->m; i++) { /* two kinds of one key would make a class or two more, no wrong one */
+        if (i == 0 || order[i].key != order[i - 1].key || !alike(order[i].r, order[i - 1].r, k->m)) k->one[k->n_class++] = order[i].r;
+        k->of[order[i].r] = k->n_class - 1;
     }
     free(order);
     return k->n_class <= MAX_CLASS ? 0 : moa_schema_fail(s, MOA_EUNSUPPORTED, "multipleOf", "needs %d states to follow, at most %d are made", k->n_class, MAX_CLASS);
