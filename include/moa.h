@@ -124,6 +124,15 @@ void moa_sampler_accept(moa_sampler *s, int32_t token); /* feed the penalty wind
  * chosen token's probability under the model itself (softmax of the logits as they came). */
 int32_t moa_sampler_next(moa_sampler *s, const float *logits, float *logprob /* or NULL */);
 
+/* LoRA adapters (PEFT, MLX, GGUF; docs/adapters.md) for a model, each "PATH" or "PATH:SCALE". What does not fit the model is an error
+ * that names tensor and file. Read-only, shared by any number of sessions; the model must outlive them. n_threads 0: all cores. */
+typedef struct moa_adapters moa_adapters;
+int moa_adapters_open(moa_adapters **out, const moa_model *m, const char *const *spec, int n_spec, int n_threads, moa_err *err);
+void moa_adapters_close(moa_adapters *a);
+/* Sequences begun from now on work with these (NULL: with none); they must live until the next call or the session's end. Sequences
+ * begun with others stay as they are, and can be stepped again when theirs are back. */
+int moa_session_use(moa_session *s, const moa_adapters *a, moa_err *err);
+
 /* What a reply may be, exactly: a GBNF grammar or a JSON schema (docs/structured.md). name stands in errors, which tell line
  * and column, or the keyword and its JSON pointer. Read-only once made; shared by any number of samplers, mixes and threads. */
 typedef struct moa_grammar moa_grammar;
@@ -144,10 +153,18 @@ typedef struct moa_mix moa_mix;
 /* spec: "NAME" or "NAME:KEY=VALUE,..." with NAME one of single, greedy, self-moa, moa, self-moa-seq, vote and KEY one of
  * n, layers, window, repeat, temperature, top-k, top-p, min-p, repeat-penalty, max-tokens, aggregate-temperature,
  * aggregate-max-tokens, proposers (paths joined by '+'), aggregator (a path). A wrong one is MOA_EUSAGE and says what
- * there is. model: the GGUF file of every role that the spec names no model for. n_threads 0: all cores. A conversation with
- * its reply may be as long as the model reads, or as 1 GiB of KV holds. */
-int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threads, moa_err *err);
+ * there is. NULL is "self-moa". Paths are those of GGUF files or Hugging Face folders. */
+typedef struct moa_mix_options { /* zero is a good value of every field but the first */
+    const char *model;           /* path for every role that the spec names no model for */
+    int n_threads;               /* 0: all cores */
+    int n_ctx;                   /* most tokens of a conversation with its reply, whatever KV they take; 0: what the model reads, as far as 1 GiB of KV holds it */
+    const char *const *adapter;  /* [n_adapter] LoRA adapters of every model, as in moa_adapters_open */
+    int n_adapter;
+} moa_mix_options;
+int moa_mix_open(moa_mix **out, const char *spec, const moa_mix_options *opt, moa_err *err);
 void moa_mix_close(moa_mix *m);
+/* From now on all models work with these adapters in place of those they had; n 0: none. On failure they keep what they had. */
+int moa_mix_adapt(moa_mix *m, const char *const *adapter, int n, moa_err *err);
 /* From now on drafts (the only replies of single and vote) follow one grammar, and what merges them the other; NULL: free. Give both
  * where the answer must follow it whatever happens: a draft stands in for a merge that fails. The mix keeps what it needs. */
 void moa_mix_constrain(moa_mix *m, const moa_grammar *drafts, const moa_grammar *answer);

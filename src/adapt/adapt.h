@@ -69,7 +69,8 @@ int moa_adapter_set_new(moa_adapter_set **out, const moa_model *m, const moa_ada
 void moa_adapter_set_free(moa_adapter_set *s);
 const moa_sites *moa_adapter_set_sites(const moa_adapter_set *s); /* for moa_session_adapt */
 
-/* "FILE" or "FILE:SCALE": where the text behind the last colon is a number and FILE is there. path has room for n bytes. */
+/* "PATH" or "PATH:SCALE". A colon behind the last '/' begins a scale: what is no number there is refused, not taken for a name. path
+ * has room for n bytes. Opened together: moa_adapters_open (include/moa.h). */
 int moa_adapter_spec(char *path, size_t n, float *scale, const char *spec, moa_err *err);
 
 /* ---- export ---- */

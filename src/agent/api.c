@@ -19,22 +19,17 @@ static int path_of(char *out, size_t n, const char *name, moa_err *err) {
     return len >= 0 && (size_t)len < n ? 0 : moa_fail(err, MOA_ELIMIT, "a model's path has %d bytes, at most %zu are allowed", len, n - 1);
 }
 
-static int open_path(void *ctx, moa_backend **out, const char *name, moa_err *err) {
-    const moa_mix *m = ctx;
-    moa_session_cfg cfg = moa_session_defaults();
-    cfg.n_threads = m->n_threads;
-    return moa_backend_local_open(out, name, &cfg, err);
-}
-
-int moa_mix_open(moa_mix **out, const char *spec, const char *model, int n_threads, moa_err *err) {
+int moa_mix_open(moa_mix **out, const char *spec, const moa_mix_options *opt, moa_err *err) {
     *out = NULL;
-    if (n_threads < 0 || n_threads > 1024) return moa_fail(err, MOA_EINVAL, "n_threads %d: expected 0 to 1024", n_threads);
+    if (opt->n_threads < 0 || opt->n_threads > 1024) return moa_fail(err, MOA_EINVAL, "n_threads %d: expected 0 to 1024", opt->n_threads);
+    if (opt->n_ctx < 0 || opt->n_ctx > 1 << 28) return moa_fail(err, MOA_EINVAL, "n_ctx %d: expected 0 to %d", opt->n_ctx, 1 << 28);
+    if (opt->n_adapter < 0) return moa_fail(err, MOA_EINVAL, "n_adapter %d: expected 0 or more", opt->n_adapter);
     moa_mix *m = calloc(1, sizeof *m);
     if (!m) return moa_fail(err, MOA_ENOMEM, "a mix");
-    m->n_threads = n_threads;
-    int rc = moa_pool_new(&m->pool, path_of, open_path, m, err);
+    m->n_threads = opt->n_threads;
+    int rc = moa_pool_new(&m->pool, path_of, moa_open_local, (void *)(uintptr_t)opt, err); /* every model is opened by the binding below */
     if (rc >= 0) rc = moa_mix_spec_parse(&m->spec, spec ? spec : "self-moa", err);
-    if (rc >= 0) rc = moa_mix_spec_bind(&m->spec, m->pool, model, err);
+    if (rc >= 0) rc = moa_mix_spec_bind(&m->spec, m->pool, opt->model, err);
     if (rc < 0) {
         moa_mix_close(m);
         return rc;
@@ -57,6 +52,11 @@ void moa_mix_constrain(moa_mix *m, const moa_grammar *drafts, const moa_grammar 
     moa_grammar_free((moa_grammar *)(uintptr_t)c->aggregate_grammar);
     c->propose_grammar = moa_grammar_ref(drafts);
     c->aggregate_grammar = moa_grammar_ref(answer);
+}
+
+int moa_mix_adapt(moa_mix *m, const char *const *adapter, int n, moa_err *err) {
+    if (n < 0) return moa_fail(err, MOA_EINVAL, "%d adapters: expected 0 or more", n);
+    return moa_pool_adapt(m->pool, adapter, n, m->n_threads, err);
 }
 
 typedef struct relay { moa_mix_cb cb; void *ctx; } relay;
@@ -92,7 +92,7 @@ int moa_answer(char **answer, const char *model, const char *mix, const char *qu
     *answer = NULL;
     if (!model || !question) return moa_fail(err, MOA_EINVAL, "moa_answer needs a model and a question");
     moa_mix *m;
-    MOA_TRY(moa_mix_open(&m, mix, model, 0, err));
+    MOA_TRY(moa_mix_open(&m, mix, &(moa_mix_options){.model = model}, err));
     const moa_message msg = {"user", question};
     int rc = moa_mix_reply(answer, m, &msg, 1, 1, NULL, NULL, NULL, err);
     moa_mix_close(m);

@@ -199,6 +199,7 @@ typedef struct entry {
     char *name;
     bool is_file; dev_t dev; ino_t ino; /* which file the name leads to */
     moa_backend *b;
+    moa_adapters *ready; /* until those of all models are */
     struct entry *next;
 } entry;
 struct moa_pool { moa_path_fn path; moa_open_fn open; void *ctx; entry *first; };
@@ -242,6 +243,37 @@ int moa_pool_get(moa_backend **out, moa_pool *p, const char *name, moa_err *err)
     p->first = e;
     *out = e->b;
     return 0;
+}
+
+int moa_pool_adapt(moa_pool *p, const char *const *spec, int n, int n_threads, moa_err *err) {
+    int rc = 0;
+    for (entry *e = p->first; rc >= 0 && e; e = e->next) rc = moa_backend_local_adapters(&e->ready, e->b, spec, n, n_threads, err);
+    for (entry *e = p->first; e; e = e->next) {
+        if (rc < 0) {
+            moa_adapters_close(e->ready);
+        } else {
+            const int taken = moa_backend_local_adapt(e->b, e->ready, NULL);
+            moa_assert_eq(taken, 0); /* they were opened for this model */
+        }
+        e->ready = NULL;
+    }
+    return rc;
+}
+
+int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *err) {
+    const moa_mix_options *o = options;
+    moa_adapters *a = NULL;
+    moa_session_cfg cfg = moa_session_defaults();
+    cfg.n_threads = o->n_threads;
+    cfg.max_len = o->n_ctx;
+    MOA_TRY(moa_backend_local_open(out, path, &cfg, err));
+    int rc = moa_backend_local_adapters(&a, *out, o->adapter, o->n_adapter, o->n_threads, err);
+    if (rc >= 0 && (rc = moa_backend_local_adapt(*out, a, err)) < 0) moa_adapters_close(a);
+    if (rc < 0) {
+        moa_backend_close(*out);
+        *out = NULL;
+    }
+    return rc;
 }
 
 void moa_pool_free(moa_pool *p) {

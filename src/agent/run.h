@@ -60,9 +60,11 @@ int moa_backend_ctx_hint(moa_err *err, int rc, const moa_backend *b, int64_t n, 
 int moa_backend_local_ctx(const moa_hparams *h); /* the model's, or what 1 GiB of KV (f32) holds */
 int moa_backend_local_open(moa_backend **out, const char *path, const moa_session_cfg *cfg, moa_err *err);
 void moa_backend_close(moa_backend *b);
-/* A local backend works with these adapters from now on ("FILE" or "FILE:SCALE", adapt/adapt.h), in place of those it had; n 0: none.
- * On failure it keeps what it had. Its fingerprint changes with them. */
-int moa_backend_local_adapt(moa_backend *b, const char *const *spec, int n, int n_threads, moa_err *err);
+/* Adapters for the model of a local backend (moa_adapters_open); n 0: NULL. */
+int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const char *const *spec, int n, int n_threads, moa_err *err);
+/* It works with these from now on and closes them; those it had are closed. NULL: none. Its fingerprint changes with them. On
+ * failure it keeps what it had, and a stays the caller's. */
+int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err);
 moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements; NULL for other kinds */
 
 /* A journal of finished calls: equal calls (model, messages, sampling, max_tokens) are answered from it. With a path it

@@ -10,14 +10,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { O_QUIET = MIXO_COUNT };
+enum { MAX_ADAPTER = 64, O_QUIET = MIXO_COUNT };
 static const moa_opt opts[] = {
     MOA_MIX_OPTS,
-    {"--quiet", "-q", MOA_OPT_FLAG, NULL, "show answers only", 0, 0},
+    MOA_ROW_QUIET,
     MOA_ROWS_END,
 };
 static const char commands_text[] = "  /mix NAME[:KEY=VALUE,...]  answer with another mix\n"
                                     "  /model MODEL               use another model\n"
+                                    "  /adapter FILE[:SCALE] ...  use these LoRAs instead of others; /adapter none: without\n"
                                     "  /reset                     forget the conversation\n"
                                     "  /help                      this list\n"
                                     "  /quit, Ctrl-D              leave;  Ctrl-C stops an answer\n";
@@ -29,7 +30,10 @@ const moa_command moa_command_chat = {
 typedef struct chat {
     moa_mix_spec spec;
     moa_pool *pool;
-    char *model;       /* of /model or -m; NULL: bundled */
+    moa_mix_options open;           /* how models are opened from now on */
+    char *model;                    /* of /model or -m; NULL: bundled */
+    char *adapter_text;             /* of /adapter; open.adapter points into it */
+    const char *adapter[MAX_ADAPTER];
     moa_message *msg;  /* contents are owned */
     int n_msg;
     const char *system;
@@ -109,6 +113,32 @@ static int set_model(chat *c, const char *name, moa_err *err) {
     c->spec.bound[0] = b;
     return 0;
 }
+/* All models that are open change, or none does; those opened later take the same. */
+static int set_adapters(chat *c, const char *arg, moa_err *err) {
+    const char *list[MAX_ADAPTER];
+    char *text = strdup(arg), *save = NULL;
+    int n = 0;
+    if (!text) return moa_fail(err, MOA_ENOMEM, "names of adapters");
+    for (char *t = strtok_r(text, " ", &save); t && n < MAX_ADAPTER; t = strtok_r(NULL, " ", &save)) list[n++] = t;
+    if (n == 1 && !strcmp(list[0], "none")) n = 0;
+    const int rc = moa_pool_adapt(c->pool, list, n, c->open.n_threads, err);
+    if (rc < 0) {
+        free(text);
+        return rc;
+    }
+    free(c->adapter_text);
+    c->adapter_text = text;
+    memcpy(c->adapter, list, (size_t)n * sizeof *list);
+    c->open.adapter = c->adapter;
+    c->open.n_adapter = n;
+    return 0;
+}
+
+static void show_adapters(const chat *c) {
+    for (int i = 0; i < c->open.n_adapter; i++) fprintf(stderr, "%s%s", i ? " " : "", c->open.adapter[i]);
+    fputs(c->open.n_adapter ? "\n" : "no adapters\n", stderr);
+}
+
 
 /* 1: leave. */
 static int command(chat *c, char *line, moa_err *err) {
@@ -119,6 +149,8 @@ static int command(chat *c, char *line, moa_err *err) {
     if (!strcmp(line, "/help")) return fputs(commands_text, stderr), 0;
     if (!strcmp(line, "/reset")) return start(c, err);
     if (!strcmp(line, "/mix") && *arg) return set_mix(c, arg, err);
+    if (!strcmp(line, "/adapter") && *arg) return set_adapters(c, arg, err);
+    if (!strcmp(line, "/adapter")) return show_adapters(c), 0;
     if (!strcmp(line, "/model") && *arg) return set_model(c, arg, err);
     if (!strcmp(line, "/mix") || !strcmp(line, "/model")) return fprintf(stderr, "%s with %s\n", c->spec.label, c->spec.cfg.proposer[0]->id), 0;
     return moa_fail(err, MOA_EINVAL, "unknown command %s (/help lists them)", line);
@@ -164,11 +196,10 @@ static int run(int argc, char **argv) {
     int n_pos, rc = moa_opt_parse(&moa_command_chat, argc, argv, v, NULL, 0, &n_pos);
     if (rc) return rc < 0 ? 2 : 0;
     moa_err err = {0};
-    moa_cli_models models = moa_cli_session(&v[MIXO_THREADS], &v[MIXO_CTX], &v[MIXO_ADAPTER]);
-    chat c = {.system = v[MIXO_SYSTEM].s, .quiet = v[O_QUIET].set, .seed = v[MIXO_SEED].set ? (uint64_t)v[MIXO_SEED].i : 1};
+    chat c = {.open = moa_cli_models(&v[MIXO_THREADS], &v[MIXO_CTX], &v[MIXO_ADAPTER]), .system = v[MIXO_SYSTEM].s, .quiet = v[O_QUIET].set, .seed = v[MIXO_SEED].set ? (uint64_t)v[MIXO_SEED].i : 1};
     if (v[MIXO_MODEL].set && !(c.model = strdup(v[MIXO_MODEL].s))) rc = moa_fail(&err, MOA_ENOMEM, "the model's name");
     if (rc >= 0) rc = moa_mixopt_spec(&c.spec, v, "self-moa", &err);
-    if (rc >= 0) rc = moa_pool_new(&c.pool, moa_cli_model_path, moa_cli_open_model, &models, &err);
+    if (rc >= 0) rc = moa_pool_new(&c.pool, moa_cli_model_path, moa_cli_open_model, &c.open, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&c.spec, c.pool, c.model, &err);
     if (rc >= 0) {
         moa_interrupt_catch();
@@ -176,6 +207,7 @@ static int run(int argc, char **argv) {
     }
     forget(&c, 0);
     free(c.msg);
+    free(c.adapter_text);
     free(c.model);
     moa_mix_spec_deinit(&c.spec);
     moa_pool_free(c.pool);

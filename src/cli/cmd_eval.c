@@ -76,7 +76,7 @@ static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
 
 /* ---- models behind the journal ---- */
 
-typedef struct opener { moa_cli_models models; moa_pool *real; moa_journal *journal; } opener;
+typedef struct opener { moa_mix_options models; moa_pool *real; moa_journal *journal; } opener;
 
 static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
     opener *o = ctx;
@@ -92,16 +92,6 @@ static int save(const char *path, moa_buf *b, moa_err *err) {
     MOA_TRY(moa_writer_open(&w, path, err));
     moa_writer_add(w, moa_buf_str(b), b->len);
     return moa_writer_commit(w, err);
-}
-
-/* Can it be written? Better known before the work than after it. */
-static int try_file(const char *path, moa_err *err) {
-    moa_writer *w;
-    if (!path) return 0;
-    if (!*path) return moa_fail(err, MOA_EUSAGE, "the name of a file to write is empty");
-    MOA_TRY(moa_writer_open(&w, path, err));
-    moa_writer_abort(w);
-    return 0;
 }
 
 static int write_files(const moa_eval *e, const moa_optval *v, const char *set, moa_err *err) {
@@ -197,11 +187,11 @@ static int run(int argc, char **argv) {
     moa_err err = {0};
     moa_taskset *tasks = NULL;
     moa_pool *pool = NULL;
-    opener o = {.models = moa_cli_session(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER])};
+    opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER])};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
     rc = specs(&e, v, &err);
-    if (rc >= 0) rc = try_file(v[O_TABLE].s, &err);
-    if (rc >= 0) rc = try_file(v[O_PLOT].s, &err);
+    if (rc >= 0 && v[O_TABLE].set) rc = moa_cli_can_write(v[O_TABLE].s, &err);
+    if (rc >= 0 && v[O_PLOT].set) rc = moa_cli_can_write(v[O_PLOT].s, &err);
     if (rc >= 0) rc = open_tasks(&tasks, set, e.seed, (int)v[O_N].i, &err);
     e.tasks = tasks;
     if (rc >= 0 && v[O_JOURNAL].set && !*v[O_JOURNAL].s) rc = moa_fail(&err, MOA_EUSAGE, "--journal: the file's name is empty");

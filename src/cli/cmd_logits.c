@@ -3,7 +3,6 @@
  * Reference mode is the default (weights dequantised to f32, f32 activations), since the point is to compare engines;
  * --fast shows what `moa run` computes.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "adapt/adapt.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "cli/cli.h"
@@ -77,33 +76,15 @@ static int emit(moa_session *s, const moa_ids *ids, int batch, const char *out, 
     return rc;
 }
 
-/* Adapters of --adapter, and the set of them. */
-typedef struct adapters { moa_adapter *a[64]; moa_adapter_use use[64]; moa_adapter_set *set; int n; } adapters;
-
-static int open_adapters(adapters *d, const moa_model *m, const moa_optval *v, int n_threads, moa_err *err) {
-    char path[4096];
-    for (int i = 0; i < v->n_list; i++) {
-        MOA_TRY(moa_adapter_spec(path, sizeof path, &d->use[i].scale, v->list[i], err));
-        MOA_TRY(moa_adapter_open(&d->a[i], path, err));
-        d->use[d->n++].adapter = d->a[i];
-    }
-    return d->n ? moa_adapter_set_new(&d->set, m, d->use, d->n, n_threads, err) : 0;
-}
-
-static void close_adapters(adapters *d) {
-    moa_adapter_set_free(d->set);
-    for (int i = 0; i < d->n; i++) moa_adapter_close(d->a[i]);
-}
-
 static int logits(const char *model, const moa_optval *v, moa_err *err) {
     char path[4096];
     moa_model *m = NULL;
     moa_session *s = NULL;
     moa_ids ids = {0};
-    adapters d = {0};
+    moa_adapters *adapters = NULL;
     moa_session_cfg cfg = moa_session_defaults();
     cfg.exact = !v[O_FAST].set;
-    cfg.n_threads = v[O_THREADS].set ? (int)v[O_THREADS].i : 0;
+    cfg.n_threads = (int)v[O_THREADS].i;
     cfg.n_batch = v[O_BATCH].set ? (int)v[O_BATCH].i : 256;
     cfg.n_seq = 1;
     if (v[O_KV_F16].set) cfg.kv_type = MOA_F16;
@@ -119,11 +100,11 @@ static int logits(const char *model, const moa_optval *v, moa_err *err) {
         cfg.n_ctx = ids.n < m->h.n_ctx ? (int)ids.n : m->h.n_ctx;
         rc = moa_session_new(&s, m, &cfg, err);
     }
-    if (rc >= 0) rc = open_adapters(&d, m, &v[O_ADAPTER], cfg.n_threads, err);
-    if (rc >= 0 && d.set) rc = moa_session_adapt(s, moa_adapter_set_sites(d.set), err);
-    if (rc >= 0) rc = emit(s, &ids, cfg.n_batch, v[O_OUT].set ? v[O_OUT].s : NULL, err);
+    if (rc >= 0 && v[O_ADAPTER].set) rc = moa_adapters_open(&adapters, m, v[O_ADAPTER].list, v[O_ADAPTER].n_list, cfg.n_threads, err);
+    if (rc >= 0) rc = moa_session_use(s, adapters, err);
+    if (rc >= 0) rc = emit(s, &ids, cfg.n_batch, v[O_OUT].s, err);
     moa_session_free(s);
-    close_adapters(&d);
+    moa_adapters_close(adapters);
     moa_model_close(m);
     moa_ids_deinit(&ids);
     return rc;

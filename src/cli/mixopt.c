@@ -3,25 +3,15 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/mixopt.h"
 
-moa_cli_models moa_cli_session(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter) {
-    moa_cli_models m = {moa_session_defaults(), adapter};
-    m.cfg.n_threads = (int)threads->i;
-    m.cfg.max_len = (int)ctx->i;
-    return m;
+moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter) {
+    return (moa_mix_options){.n_threads = (int)threads->i, .n_ctx = (int)ctx->i, .adapter = adapter->list, .n_adapter = adapter->n_list};
 }
 
-int moa_cli_open_model(void *ctx, moa_backend **out, const char *path, moa_err *err) {
-    const moa_cli_models *m = ctx;
-    const moa_session_cfg *c = &m->cfg;
-    MOA_TRY(moa_backend_local_open(out, path, c, err));
-    const int rc = m->adapter->n_list ? moa_backend_local_adapt(*out, m->adapter->list, m->adapter->n_list, c->n_threads, err) : 0;
-    if (rc < 0) {
-        moa_backend_close(*out);
-        *out = NULL;
-        return rc;
-    }
+int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err) {
+    const moa_mix_options *o = options;
+    MOA_TRY(moa_open_local(options, out, path, err));
     const moa_backend *b = *out;
-    if (c->max_len > b->n_ctx_most) fprintf(stderr, "moa: --ctx %d: %s reads no more than %d tokens\n", c->max_len, b->id, b->n_ctx_most);
+    if (o->n_ctx > b->n_ctx_most) fprintf(stderr, "moa: --ctx %d: %s reads no more than %d tokens\n", o->n_ctx, b->id, b->n_ctx_most);
     return 0;
 }
 

@@ -25,12 +25,11 @@ enum {
         {"--system", NULL, MOA_OPT_STR, "TEXT", "system message of the conversation", 0, 0},                                     \
         MOA_ROW_SEED("equal seeds, equal answers (default 1)"), MOA_ROW_CTX, MOA_ROW_THREADS, MOA_ROW_ADAPTER
 
-/* How --threads, --ctx and --adapter want models to be opened; every model gets all adapters. */
-typedef struct moa_cli_models { moa_session_cfg cfg; const moa_optval *adapter; } moa_cli_models;
-moa_cli_models moa_cli_session(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter);
-/* A pool's way to open the model at path; moa_cli_model_path is its way from a name to it. ctx: moa_cli_models. Says on stderr
- * where --ctx asks for more than the model reads. */
-int moa_cli_open_model(void *ctx, moa_backend **out, const char *path, moa_err *err);
+/* How --threads, --ctx and --adapter want models to be opened; every model gets all adapters. Borrows the options' values. */
+moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter);
+/* A pool's way to open the model at path; moa_cli_model_path is its way from a name to it. moa_open_local, but says on stderr where
+ * --ctx asks for more than the model reads. */
+int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err);
 /* Mix from --mix (dflt where absent) and the options that override its parameters. */
 int moa_mixopt_spec(moa_mix_spec *s, const moa_optval *v, const char *dflt, moa_err *err);
 

@@ -49,7 +49,7 @@ static void test_roles(void **state) {
     moa_mix *m = NULL;
     char *answer;
     const moa_message msg = {"user", "What is 2 + 2?"};
-    OK(moa_mix_open(&m, "self-moa:n=3,max-tokens=20", path, 1, &err));
+    OK(moa_mix_open(&m, "self-moa:n=3,max-tokens=20", &(moa_mix_options){.model = path, .n_threads = 1}, &err));
     moa_grammar *a = grammar("root ::= \"a\"{3,9}"), *b = grammar("root ::= \"b\"{3,9}");
     moa_mix_constrain(m, a, b);
     moa_grammar_free(a);

@@ -391,7 +391,7 @@ static void test_public(void **state) {
     moa_mix *mix;
     moa_err err = {0};
     char *a = NULL, *b = NULL;
-    if (moa_mix_open(&mix, "self-moa:n=3,max-tokens=20", path, 1, &err) < 0) fail_msg("%s", err.text);
+    if (moa_mix_open(&mix, "self-moa:n=3,max-tokens=20", &(moa_mix_options){.model = path, .n_threads = 1}, &err) < 0) fail_msg("%s", err.text);
     seen s = {0};
     moa_mix_usage u;
     assert_int_equal(moa_mix_reply(&a, mix, question, 1, 7, on_event, &s, &u, &err), 0);

@@ -1,7 +1,6 @@
 /* local.c - a model in this process: conversations become prompts, all calls of a round become one batch.
  * backends.def: BACKEND(local)
  * SPDX-License-Identifier: Apache-2.0 */
-#include "adapt/adapt.h"
 #include "agent/run.h"
 
 #include "agent/backend/prompt.h"
@@ -18,22 +17,15 @@ typedef struct local {
     moa_generator *gen;
     moa_prompter *prompter;
     char *id;
-    moa_adapter **adapter; int n_adapter;
-    moa_adapter_set *set;  /* NULL: none */
-    uint64_t bare;         /* fingerprint without adapters */
+    moa_adapters *adapters; /* NULL: none */
+    uint64_t bare;          /* fingerprint without adapters */
 } local;
-
-static void free_adapters(moa_adapter **a, int n, moa_adapter_set *set) {
-    moa_adapter_set_free(set);
-    for (int i = 0; a && i < n; i++) moa_adapter_close(a[i]);
-    free(a);
-}
 
 static void close_local(moa_backend *b) {
     local *l = (local *)b;
     moa_prompter_free(l->prompter);
     moa_generator_free(l->gen);
-    free_adapters(l->adapter, l->n_adapter, l->set);
+    moa_adapters_close(l->adapters);
     moa_model_close(l->model);
     free(l->id);
     free(l);
@@ -201,39 +193,27 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
     return 0;
 }
 
-moa_generator *moa_backend_local_generator(moa_backend *b) {
-    return b->ops == &moa_backend_ops_local ? ((local *)b)->gen : NULL;
+static int need_local(const moa_backend *b, moa_err *err) {
+    return b->ops == &moa_backend_ops_local ? 0 : moa_fail(err, MOA_EUNSUPPORTED, "%s is no model of this process: it takes no adapters", b->id);
 }
 
-static int open_adapters(moa_adapter_set **set, moa_adapter **a, const local *l, const char *const *spec, int n, int n_threads, moa_err *err) {
-    char path[4096];
-    moa_adapter_use *use = calloc((size_t)n, sizeof *use);
-    int rc = use ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for %d adapters", n);
-    for (int i = 0; rc >= 0 && i < n; i++) {
-        rc = moa_adapter_spec(path, sizeof path, &use[i].scale, spec[i], err);
-        if (rc >= 0) rc = moa_adapter_open(&a[i], path, err);
-        use[i].adapter = a[i];
-    }
-    if (rc >= 0) rc = moa_adapter_set_new(set, l->model, use, n, n_threads, err);
-    free(use);
-    return rc;
+int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const char *const *spec, int n, int n_threads, moa_err *err) {
+    *out = NULL;
+    MOA_TRY(need_local(b, err));
+    return n ? moa_adapters_open(out, ((const local *)b)->model, spec, n, n_threads, err) : 0;
 }
 
-int moa_backend_local_adapt(moa_backend *b, const char *const *spec, int n, int n_threads, moa_err *err) {
+int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err) {
     local *l = (local *)b;
-    if (b->ops != &moa_backend_ops_local) return moa_fail(err, MOA_EUNSUPPORTED, "%s is no model of this process: it takes no adapters", b->id);
-    moa_adapter **a = n ? calloc((size_t)n, sizeof *a) : NULL;
-    moa_adapter_set *set = NULL;
-    int rc = n && !a ? moa_fail(err, MOA_ENOMEM, "no memory for %d adapters", n) : 0;
-    if (rc >= 0 && n) rc = open_adapters(&set, a, l, spec, n, n_threads, err);
-    if (rc >= 0) rc = moa_session_adapt(moa_generator_session(l->gen), set ? moa_adapter_set_sites(set) : NULL, err);
-    if (rc < 0) {
-        free_adapters(a, n, set);
-        return rc;
-    }
-    free_adapters(l->adapter, l->n_adapter, l->set);
-    l->adapter = a, l->n_adapter = n, l->set = set;
-    const uint64_t key = set ? moa_adapter_set_sites(set)->key : 0;
+    MOA_TRY(need_local(b, err));
+    MOA_TRY(moa_session_use(moa_generator_session(l->gen), a, err));
+    moa_adapters_close(l->adapters);
+    l->adapters = a;
+    const uint64_t key = moa_session_adapters(moa_generator_session(l->gen));
     b->fingerprint = key && l->bare ? moa_hash64(&key, sizeof key, l->bare) : l->bare;
     return 0;
+}
+
+moa_generator *moa_backend_local_generator(moa_backend *b) {
+    return b->ops == &moa_backend_ops_local ? ((local *)b)->gen : NULL;
 }
