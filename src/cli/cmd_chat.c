@@ -80,8 +80,7 @@ static int turn(chat *c, const char *text, moa_err *err) {
             fputs("\n", stdout);
         }
         if (rc >= 0) rc = say(c, "assistant", a, err);
-        for (int i = 0; i < r->n_node && !c->quiet; i++)
-            if (r->node[i].note && r->node[i].backend) fprintf(stderr, "(%s: %s)\n", r->node[i].name, r->node[i].note);
+        if (rc >= 0) moa_live_notes(&lc, r);
         moa_run_free(r);
     }
     if (rc < 0) forget(c, before); /* a turn without an answer is no part of the conversation */
@@ -113,6 +112,7 @@ static int set_model(chat *c, const char *name, moa_err *err) {
     c->spec.bound[0] = b;
     return 0;
 }
+
 /* All models that are open change, or none does; those opened later take the same. */
 static int set_adapters(chat *c, const char *arg, moa_err *err) {
     const char *list[MAX_ADAPTER];
@@ -139,7 +139,6 @@ static void show_adapters(const chat *c) {
     fputs(c->open.n_adapter ? "\n" : "no adapters\n", stderr);
 }
 
-
 /* 1: leave. */
 static int command(chat *c, char *line, moa_err *err) {
     char *arg = line + strcspn(line, " ");
@@ -149,9 +148,9 @@ static int command(chat *c, char *line, moa_err *err) {
     if (!strcmp(line, "/help")) return fputs(commands_text, stderr), 0;
     if (!strcmp(line, "/reset")) return start(c, err);
     if (!strcmp(line, "/mix") && *arg) return set_mix(c, arg, err);
+    if (!strcmp(line, "/model") && *arg) return set_model(c, arg, err);
     if (!strcmp(line, "/adapter") && *arg) return set_adapters(c, arg, err);
     if (!strcmp(line, "/adapter")) return show_adapters(c), 0;
-    if (!strcmp(line, "/model") && *arg) return set_model(c, arg, err);
     if (!strcmp(line, "/mix") || !strcmp(line, "/model")) return fprintf(stderr, "%s with %s\n", c->spec.label, c->spec.cfg.proposer[0]->id), 0;
     return moa_fail(err, MOA_EINVAL, "unknown command %s (/help lists them)", line);
 }
@@ -207,8 +206,8 @@ static int run(int argc, char **argv) {
     }
     forget(&c, 0);
     free(c.msg);
-    free(c.adapter_text);
     free(c.model);
+    free(c.adapter_text);
     moa_mix_spec_deinit(&c.spec);
     moa_pool_free(c.pool);
     return rc < 0 ? moa_cli_fail(&err) : c.failed;

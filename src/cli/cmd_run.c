@@ -59,15 +59,6 @@ static void print_answer(const moa_run *r, bool shown) {
     fputs("\n", stdout);
 }
 
-/* A mix whose answer came about otherwise than planned says so, even when it worked. Off a terminal the lines of the
- * calls have said it already, all but that of an answer that went to the terminal as it grew. */
-static void print_notes(const moa_run *r, bool json) {
-    const bool all = isatty(STDERR_FILENO), streamed = !json && isatty(STDOUT_FILENO);
-    for (int i = 0; i < r->n_node; i++)
-        if (r->node[i].note && r->node[i].backend && (all || (streamed && i == r->answer)))
-            fprintf(stderr, "moa: %s: %s\n", r->node[i].name, r->node[i].note);
-}
-
 static void print_cost(const moa_run *r) {
     const moa_usage *u = &r->usage;
     bool color = moa_term_color(stderr);
@@ -88,7 +79,7 @@ static int ask(const moa_mix_spec *s, const moa_optval *v, const char *prompt, m
     int rc = moa_run_execute(r, moa_live_event, live, err);
     bool shown = moa_live_end(live, r);
     moa_live_free(live);
-    if (rc >= 0 && !quiet) print_notes(r, json);
+    if (rc >= 0) moa_live_notes(&lc, r);
     if (rc >= 0 && json) rc = moa_run_print_json(stdout, r, s->label, err);
     else if (rc >= 0) print_answer(r, shown);
     if (rc >= 0 && !json && !quiet && isatty(STDERR_FILENO)) print_cost(r);

@@ -356,6 +356,13 @@ bool moa_live_end(moa_live *l, const moa_run *r) {
     return whole;
 }
 
+void moa_live_notes(const moa_live_cfg *cfg, const moa_run *r) {
+    const bool all = isatty(STDERR_FILENO), streamed = cfg->stream_answer && isatty(STDOUT_FILENO);
+    for (int i = 0; i < r->n_node && !cfg->quiet; i++)
+        if (r->node[i].note && r->node[i].backend && (all || (streamed && i == r->answer)))
+            fprintf(stderr, "moa: %s: %s\n", r->node[i].name, r->node[i].note);
+}
+
 void moa_live_free(moa_live *l) {
     if (!l) return;
     if (l->hidden) leave(l);

@@ -19,6 +19,9 @@ moa_live *moa_live_new(const moa_live_cfg *cfg); /* NULL: no memory; the calls b
 bool moa_live_event(void *live, moa_run *r, const moa_event *e); /* a moa_event_cb; false after Ctrl-C */
 /* Ends the pane, with the cursor back. True when the run's answer already stands on stdout, whole. */
 bool moa_live_end(moa_live *l, const moa_run *r);
+/* What went otherwise than planned in the calls of a run that worked: on a terminal all of it. Elsewhere the lines of the calls have said it
+ * already, but for that of an answer whose text went to a terminal as it grew (stream_answer). */
+void moa_live_notes(const moa_live_cfg *cfg, const moa_run *r);
 void moa_live_free(moa_live *l);
 
 /* One frame, for the pane and for tests: rows of at most `width` columns joined by '\n'. */
@@ -33,12 +36,12 @@ bool moa_term_color(FILE *f); /* a terminal that is not dumb, and NO_COLOR is no
 /* A line of stderr that is redrawn in place: cut where the terminal ends, since a wrapped one would stay. */
 void moa_term_status(const char *line);
 
-/* Ctrl-C sets a flag that running work looks at; pressed again it ends the program, with the terminal in order. */
-void moa_interrupt_catch(void);
-bool moa_interrupted(void);
 /* One line on stderr that replaces itself; only on a terminal. fmt NULL: takes it away. */
 void moa_progress_line(bool quiet, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Ctrl-C sets a flag that running work looks at; pressed again it ends the program, with the terminal in order. */
+void moa_interrupt_catch(void);
+bool moa_interrupted(void);
 void moa_interrupt_clear(void);
 
 #endif

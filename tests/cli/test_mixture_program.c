@@ -80,6 +80,16 @@ static void test_context(void **state) {
     }
 }
 
+/* In a conversation too, and once. */
+static void test_chat_notes(void **state) {
+    (void)state;
+    need_program();
+    put_file("lines", "What is 2 + 2?\n");
+    assert_int_equal(moa("chat -m %M --ctx 150 -n 6 --max-tokens 30 <%D/lines"), 0);
+    const char *note = strstr(err_text, "references shortened to");
+    if (!note || strstr(note + 1, "references shortened to")) fail_msg("%s", err_text);
+}
+
 /* Nobody reads what is printed: files that were asked for are there all the same, and nothing is printed into others. */
 static void test_closed_files(void **state) {
     (void)state;
@@ -173,7 +183,7 @@ static void test_kill(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wrong_mixes), cmocka_unit_test(test_task_files), cmocka_unit_test(test_context), cmocka_unit_test(test_closed_files), cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_wrong_mixes), cmocka_unit_test(test_task_files), cmocka_unit_test(test_context), cmocka_unit_test(test_chat_notes), cmocka_unit_test(test_closed_files), cmocka_unit_test(test_kill),
     };
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }
