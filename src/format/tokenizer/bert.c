@@ -169,21 +169,25 @@ static void add_wide(moa_buf *out, const word_piece *w, uint32_t cp) {
     if (han) moa_buf_adds(out, " ");
 }
 
-static void add_ascii(moa_buf *out, const word_piece *w, char c) {
-    const bool space = c == '\t' || c == '\n' || c == '\r';
-    if (w->clean && space) c = ' ';
-    else if (w->clean && (c < ' ' || c == 127)) return;
-    if (w->lower && c >= 'A' && c <= 'Z') c = (char)(c + ('a' - 'A'));
-    moa_buf_add(out, &c, 1);
+/* A run of ASCII, at most a chunk of it; returns how much. */
+static size_t add_ascii(moa_buf *out, const word_piece *w, const char *p, size_t n) {
+    char chunk[512];
+    size_t i = 0, k = 0;
+    for (; i < n && i < sizeof chunk && (uint8_t)p[i] < 0x80; i++) {
+        char c = p[i];
+        if (w->clean && (c == '\t' || c == '\n' || c == '\r')) c = ' ';
+        if (w->clean && (c < ' ' || c == 127)) continue;
+        chunk[k++] = w->lower && c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    }
+    moa_buf_add(out, chunk, k);
+    return i;
 }
 
 static int normal_bert(moa_buf *out, const moa_tokenizer *t, const char *p, size_t n) {
     for (size_t i = 0; i < n;) {
-        if ((uint8_t)p[i] < 0x80) {
-            add_ascii(out, t->own, p[i++]);
-            continue;
-        }
         uint32_t cp;
+        i += add_ascii(out, t->own, p + i, n - i);
+        if (i == n || (uint8_t)p[i] < 0x80) continue;
         i += (size_t)moa_utf8_next(&cp, p + i, n - i);
         add_wide(out, t->own, cp);
     }
@@ -246,14 +250,11 @@ static int add(state *s, uint32_t cp) {
 }
 
 static int add_text(state *s, const char *p, size_t n) {
-    for (size_t i = 0, space; i < n; i += space) {
+    for (size_t i = 0, w; i < n; i += w) {
         uint32_t cp = (uint8_t)p[i];
-        if ((space = moa_space_at(p + i, n - i))) {
-            MOA_TRY(end_word(s));
-            continue;
-        }
-        i += (size_t)moa_utf8_next(&cp, p + i, n - i);
-        MOA_TRY(add(s, cp));
+        w = cp < 0x80 ? 1 : (size_t)moa_utf8_next(&cp, p + i, n - i);
+        const bool space = cp < 0x80 ? cp == ' ' || (cp >= '\t' && cp <= '\r') : moa_space_at(p + i, n - i) > 0;
+        MOA_TRY(space ? end_word(s) : add(s, cp));
     }
     return end_word(s);
 }
