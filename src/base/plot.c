@@ -361,24 +361,32 @@ static bool free_box(const chart *c, box k) {
     return true;
 }
 
-/* Beside its point where there is room: right, left, above, below; else right, overlapping. */
+/* Place k for a label of width w: right, left, above, below, then rows ever further down and up, right and left. */
+static box label_place(double x, double y, double w, int k) {
+    if (k == 2) return (box){x - w / 2, y - 19, x + w / 2, y - 7};
+    if (k == 3) return (box){x - w / 2, y + 7, x + w / 2, y + 19};
+    const int row = k < 2 ? 0 : (k / 4) * (k % 4 < 2 ? 1 : -1);
+    const double dy = 12 * row, dx = row ? 12 : 7;
+    return k % 2 ? (box){x - dx - w, y + dy - 6, x - dx, y + dy + 6} : (box){x + dx, y + dy - 6, x + dx + w, y + dy + 6};
+}
+
+/* Beside its point where there is room, with a thin line to it where that is rows away; else right or left, overlapping. */
 static void put_label(chart *c, const moa_plot_point *q, int colour) {
-    double x, y, w;
+    enum { N_PLACE = 48 };
+    double x, y;
     if (!q->label || !*q->label || !point_at(c, q, &x, &y)) return;
     if (x < c->left || x > c->right || y < c->top || y > c->bottom) return;
-    w = text_width(q->label, 11);
-    const box at[] = {{x + 7, y - 6, x + 7 + w, y + 6},      {x - 7 - w, y - 6, x - 7, y + 6},
-                      {x - w / 2, y - 19, x + w / 2, y - 7}, {x - w / 2, y + 7, x + w / 2, y + 19},
-                      {x + 5, y - 17, x + 5 + w, y - 5},     {x + 5, y + 5, x + 5 + w, y + 17},
-                      {x - 5 - w, y - 17, x - 5, y - 5},     {x - 5 - w, y + 5, x - 5, y + 17}};
-    int n = (int)(sizeof at / sizeof *at), k = 0;
-    while (k < n && !free_box(c, at[k])) k++;
-    if (k == n) k = x + w > c->right;
-    take(c, at[k]);
-    bool left = at[k].x1 < x, middle = !left && at[k].x0 < x; /* anchored at the marker's side: w is an estimate */
+    const double w = text_width(q->label, 11);
+    int k = 0;
+    while (k < N_PLACE && !free_box(c, label_place(x, y, w, k))) k++;
+    if (k == N_PLACE) k = x + w > c->right;
+    const box at = label_place(x, y, w, k);
+    take(c, at);
+    const bool left = at.x1 < x, middle = !left && at.x0 < x; /* anchored at the marker's side: w is an estimate */
+    if (k >= 8) put_line(c->b, x, y, left ? at.x1 + 1 : at.x0 - 1, (at.y0 + at.y1) / 2, colours[colour]);
     moa_buf_adds(c->b, "<text");
-    add_attr(c->b, "x", left ? at[k].x1 : middle ? x : at[k].x0);
-    add_attr(c->b, "y", at[k].y1 - 2);
+    add_attr(c->b, "x", left ? at.x1 : middle ? x : at.x0);
+    add_attr(c->b, "y", at.y1 - 2);
     moa_buf_addf(c->b, " font-size=\"11\" text-anchor=\"%s\" fill=\"%s\">", left ? "end" : middle ? "middle" : "start", colours[colour]);
     add_text(c->b, q->label);
     moa_buf_adds(c->b, "</text>\n");

@@ -226,6 +226,7 @@ int moa_eval_plot_n(moa_buf *b, const moa_eval *e, const char *set, moa_err *err
                 if (e->mix[k].row != e->mix[m].row || samples_of(&e->mix[k]) != want) continue;
                 row r;
                 row_of(&r, s, e, k, -1);
+                series[n_series].no_line |= series[n_series].n_point && pt[used - 1].x == want; /* they differ in more than n */
                 pt[used++] = (moa_plot_point){.x = want, .y = 100 * r.acc, .lo = 100 * r.ci[0], .hi = 100 * r.ci[1]};
                 series[n_series].n_point++;
             }
@@ -240,6 +241,23 @@ int moa_eval_plot_n(moa_buf *b, const moa_eval *e, const char *set, moa_err *err
     return rc < 0 ? moa_fail(err, rc, "the chart of accuracies") : 0;
 }
 
+/* What a chart has room for: the proposers' models, like ones counted ("m24 + 3 moa-tiny"), or the mix and its n. */
+static void short_label(char *out, size_t n, const moa_mix_spec *m) {
+    if (m->n_proposer_name < 2) {
+        snprintf(out, n, "%s n=%d", m->row->name, samples_of(m));
+        return;
+    }
+    size_t at = 0;
+    out[0] = 0;
+    for (int i = 0; i < m->n_proposer_name && at < n; i++) {
+        int count = 1;
+        while (i + 1 < m->n_proposer_name && strcmp(m->proposer_name[i], m->proposer_name[i + 1]) == 0) i++, count++;
+        at += (size_t)snprintf(out + at, n - at, at ? " + " : "");
+        if (count > 1 && at < n) at += (size_t)snprintf(out + at, n - at, "%d ", count);
+        if (at < n) at += (size_t)snprintf(out + at, n - at, "%.20s", m->proposer_name[i]);
+    }
+}
+
 int moa_eval_plot_diversity(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
     double *s = scratch(e, err);
     moa_plot_point *pt = calloc((size_t)e->n_mix + 1, sizeof *pt);
@@ -249,7 +267,9 @@ int moa_eval_plot_diversity(moa_buf *b, const moa_eval *e, const char *set, moa_
         row r;
         row_of(&r, s, e, m, -1);
         if (!r.has_proposals) continue;
-        snprintf(label[n], sizeof *label, "%.40s: %.1f %%", e->mix[m].label, 100 * r.acc);
+        char mix[48];
+        short_label(mix, sizeof mix, &e->mix[m]);
+        snprintf(label[n], sizeof *label, "%s: %.1f %%", mix, 100 * r.acc);
         pt[n] = (moa_plot_point){.x = r.disagreement, .y = 100 * r.quality, .label = label[n]};
         n++;
     }
