@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* True where what goes in must come out: byte-level, nothing unknown, no token that eats white space. */
+/* True where what goes in must come out: byte-level, nothing unknown, no token that eats white space, no normal form, no space put in. */
 static bool exact(const moa_gguf *g) {
+    static const char *const NOT[] = {"tokenizer.ggml.unknown_token_id", "tokenizer.ggml.precompiled_charsmap", "general.name", MOA_TOK_KEY_NORMAL,
+                                      MOA_TOK_KEY_LSTRIP, MOA_TOK_KEY_RSTRIP, MOA_TOK_KEY_PREFIX_MISSING};
     moa_str model;
     moa_err err;
-    return moa_gguf_str(&model, g, "tokenizer.ggml.model", "", &err) == 0 && model.n == 4 && memcmp(model.p, "gpt2", 4) == 0 &&
-           !moa_gguf_find(g, "tokenizer.ggml.unknown_token_id") && !moa_gguf_find(g, "general.name");
+    for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++)
+        if (moa_gguf_find(g, NOT[i])) return false;
+    return moa_gguf_str(&model, g, "tokenizer.ggml.model", "", &err) == 0 && model.n == 4 && memcmp(model.p, "gpt2", 4) == 0;
 }
 
 static void try_text(const moa_tokenizer *t, const char *text, size_t n, int flags, bool must_match) {
