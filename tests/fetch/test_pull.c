@@ -204,6 +204,13 @@ static void one_file_of_a_hub(void **state) {
     assert_true(p.no_choice);
     assert_int_equal(pull(&p, "hf:own/none", (moa_pull_cfg){0}, &err), MOA_ENOTFOUND);
     assert_false(p.no_choice);
+    /* Of another revision, whose name is one piece of the URL; files come from the commit that it stands for. */
+    httpd_route *pr = httpd_add(server, "/api/models/own/rep/revision/refs%2Fpr%2F7", 0, 0);
+    memcpy(pr->text, server->route[0].text, sizeof pr->text);
+    pulled(&p, "hf:own/rep:*Q4_?.gguf@refs/pr/7", (moa_pull_cfg){.name = "pr"});
+    assert_string_equal(p.revision, COMMIT);
+    holds(in_folder("pr.gguf"), 1, 5000);
+    moa_pulled_free(&p);
     /* Under another name, and a checksum that the user has from elsewhere. */
     char sum[65];
     httpd_sha256(sum, 1, 5000);
