@@ -5,7 +5,6 @@
 #include "model/perplexity.h"
 #include "model/quantize.h"
 #include "model/support.h"
-#include "support/tinymodel.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -33,10 +32,22 @@ static void write_model(const char *path, moa_hparams h, void (*change)(moa_mode
 /* Large weights make a random model chaotic: the least error grows from layer to layer as it does in no trained one. */
 static void calm(moa_model *m) { grow_weights(m, 0.4f); }
 
+/* A tokenizer of single bytes: what is measured must not depend on what else the tree holds. */
+static void write_words(void) {
+    static const char *const special[] = {"<|endoftext|>"}, *const texts[] = {text};
+    static const size_t len[] = {sizeof text - 1};
+    const moa_bpe_train cfg = {.n_vocab = 257, .pre = "moa", .special = special, .n_special = 1, .bos = -1, .eos = 0, .pad = -1};
+    moa_err err = {0};
+    temp_path(words, sizeof words, "words.gguf");
+    moa_gguf_out *o = moa_gguf_out_new();
+    OK(moa_bpe_train_run(o, &cfg, texts, len, 1, &err));
+    OK(moa_gguf_write(o, words, &err));
+    moa_gguf_out_free(o);
+}
+
 static int setup(void **state) {
     (void)state;
-    moa_err err = {0};
-    if (tinymodel_write(words, sizeof words, 77, &err) < 0) return -1;
+    write_words();
     temp_path(source, sizeof source, "source.gguf");
     write_model(source, hparams(), calm);
     return 0;
@@ -116,12 +127,13 @@ static moa_ppl distance(const char *path, const char *from) {
     return p;
 }
 
-/* Mean KL divergence in nats, a third above what was found; more bits are closer. */
+/* Mean KL divergence in nats, at most a third above what was found (the same to six digits with the kernels of each instruction set); more
+ * bits are closer. */
 static void every_scheme_stays_close(void **state) {
     (void)state;
     static const struct { const char *name; double kl; } bound[] = {
-        {"F32", 0},         {"F16", 1e-6},      {"BF16", 3e-5},    {"Q8_0", 1.4e-4}, {"Q6_K", 0.0017},  {"Q5_K_S", 0.0047},
-        {"Q5_K_M", 0.0039}, {"Q4_K_S", 0.0147}, {"Q4_K_M", 0.0122}, {"IQ4_NL", 0.0118}, {"IQ4_XS", 0.0117}, {"Q4_0", 0.02},
+        {"F32", 0},         {"F16", 1e-6},      {"BF16", 3e-5},    {"Q8_0", 1.4e-4}, {"Q6_K", 0.0017},  {"Q5_K_S", 0.0043},
+        {"Q5_K_M", 0.0033}, {"Q4_K_S", 0.0147}, {"Q4_K_M", 0.0122}, {"IQ4_NL", 0.0118}, {"IQ4_XS", 0.0117}, {"Q4_0", 0.02},
     };
     enum { Q5_S = 5, Q5_M, Q4_S, Q4_M, NL, XS, Q4_0 };
     double kl[sizeof bound / sizeof *bound];
