@@ -117,6 +117,17 @@ static int generate(moa_taskset *t, const char *which, uint64_t seed, int n, moa
 
 static const char *field(const json_t *o, const char *name) { return json_string_value(json_object_get(o, name)); }
 
+/* "4", or a reply's own "Answer: 4". False: no answer, or none that a reply could give ("the answer,: 4" would be read as 4). */
+static bool take_answer(moa_item *it, const char *answer) {
+    moa_buf reply;
+    if (!moa_answer_extract(&it->answer, answer, strlen(answer)) && !moa_answer_canon(&it->answer, answer, strlen(answer))) return false;
+    moa_buf_init(&reply, 2 * MOA_ANSWER_MAX);
+    moa_buf_addf(&reply, "Answer: %s", moa_buf_str(&it->answer));
+    const bool can_be_right = moa_item_check(it, moa_buf_str(&reply), reply.len);
+    moa_buf_deinit(&reply);
+    return can_be_right;
+}
+
 /* The line's item, checked, unless its group has `most` already (0: no bound). */
 static int add_line(moa_taskset *t, const char *path, int line, const char *s, size_t n, int most, moa_err *err) {
     json_error_t je;
@@ -134,8 +145,9 @@ static int add_line(moa_taskset *t, const char *path, int line, const char *s, s
         t->group[t->n++] = g;
         t->count[g]++;
         rc = moa_buf_adds(&it->question, question);
-        if (rc == MOA_OK && !moa_answer_canon(&it->answer, answer, strlen(answer)))
-            rc = moa_fail(err, MOA_EFORMAT, "%s:%d: the answer is empty or longer than %d bytes", path, line, MOA_ANSWER_MAX);
+        if (rc == MOA_OK && !take_answer(it, answer))
+            rc = moa_fail(err, MOA_EFORMAT, "%s:%d: the answer '%.40s' is empty, longer than %d bytes or none that a reply could end with", path, line,
+                          answer, MOA_ANSWER_MAX);
         else if (rc < 0) moa_fail(err, rc, "%s:%d: the question is too long", path, line);
         it->id = moa_hash64(question, strlen(question), 0);
         if (most && t->count[g] > most) moa_item_deinit(&t->item[--t->n]);

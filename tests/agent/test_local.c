@@ -38,16 +38,24 @@ static int teardown(void **state) {
     return 0;
 }
 
-static moa_run *ask(const char *strategy, int n, uint64_t seed, const moa_message *msg, int n_msg) {
+/* A run on *b that has not begun. It borrows b, and numbers that the next one takes over. */
+static moa_run *make_run(moa_backend **b, const char *strategy, int n, uint64_t seed, const moa_message *msg, int n_msg) {
     static moa_mix_cfg cfg;
     moa_run *r;
     moa_err err = {0};
     cfg = moa_mix_defaults(strategy);
     cfg.n = n;
     cfg.max_tokens = 24;
-    cfg.proposer = &be;
+    cfg.proposer = b;
     cfg.n_proposer = 1;
-    if (moa_run_new(&r, &cfg, msg, n_msg, seed, &err) < 0 || moa_run_execute(r, NULL, NULL, &err) < 0) fail_msg("%s", err.text);
+    if (moa_run_new(&r, &cfg, msg, n_msg, seed, &err) < 0) fail_msg("%s", err.text);
+    return r;
+}
+
+static moa_run *ask(const char *strategy, int n, uint64_t seed, const moa_message *msg, int n_msg) {
+    moa_run *r = make_run(&be, strategy, n, seed, msg, n_msg);
+    moa_err err = {0};
+    if (moa_run_execute(r, NULL, NULL, &err) < 0) fail_msg("%s", err.text);
     return r;
 }
 
@@ -109,13 +117,8 @@ static void test_too_long(void **state) {
     moa_gen_res_deinit(&c[0].res);
     moa_gen_res_deinit(&c[1].res);
     /* A mix says why and what to do: the first failed call's cause and hint, not only that the aggregator has no input. */
-    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
-    cfg.n = 2;
-    cfg.proposer = &be;
-    cfg.n_proposer = 1;
-    moa_run *r;
+    moa_run *r = make_run(&be, "self-moa", 2, 1, &huge, 1);
     moa_err err = {0};
-    assert_int_equal(moa_run_new(&r, &cfg, &huge, 1, 1, &err), 0);
     assert_int_equal(moa_run_execute(r, NULL, NULL, &err), MOA_ELIMIT);
     assert_non_null(strstr(err.text, "512"));
     assert_non_null(strstr(err.hint, "shorten"));
@@ -201,11 +204,7 @@ static void test_reply_within_context(void **state) {
     cfg.n_threads = 1;
     cfg.max_len = 100;
     if (moa_backend_local_open(&b, path, &cfg, &err) < 0) fail_msg("%s", err.text);
-    moa_mix_cfg mix = moa_mix_defaults("single");
-    mix.proposer = &b;
-    mix.n_proposer = 1;
-    moa_run *r;
-    if (moa_run_new(&r, &mix, question, 1, 1, &err) < 0) fail_msg("%s", err.text);
+    moa_run *r = make_run(&b, "single", 1, 1, question, 1);
     r->node[0].max_tokens = 400;
     if (moa_run_execute(r, NULL, NULL, &err) < 0) fail_msg("%s", err.text);
     assert_int_equal(r->node[0].prompt_tokens + r->node[0].completion_tokens, 100);
@@ -335,15 +334,9 @@ static bool on_order(void *ctx, moa_run *r, const moa_event *e) {
 
 static void test_ends_one_by_one(void **state) {
     (void)state;
-    moa_mix_cfg cfg = moa_mix_defaults("vote");
-    cfg.n = 4;
-    cfg.proposer = &be;
-    cfg.n_proposer = 1;
-    cfg.max_tokens = 60;
-    moa_run *r;
+    moa_run *r = make_run(&be, "vote", 4, 3, question, 1);
     moa_err err = {0};
     order o = {0};
-    if (moa_run_new(&r, &cfg, question, 1, 3, &err) < 0) fail_msg("%s", err.text);
     for (int i = 0; i < 4; i++) r->node[i].max_tokens = 4 + 12 * i;
     if (moa_run_execute(r, on_order, &o, &err) < 0) fail_msg("%s", err.text);
     assert_int_equal(o.done, 4);
@@ -370,14 +363,9 @@ static void test_cancel_while_reading(void **state) {
         moa_buf_adds(&b, "Zq 9 ");
         msg.content = moa_buf_str(&b);
     }
-    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
-    cfg.n = 2;
-    cfg.proposer = &be;
-    cfg.n_proposer = 1;
-    moa_run *r;
+    moa_run *r = make_run(&be, "self-moa", 2, 1, &msg, 1);
     moa_err err = {0};
     int told = 0;
-    assert_int_equal(moa_run_new(&r, &cfg, &msg, 1, 1, &err), 0);
     assert_int_equal(moa_run_execute(r, stop_reading, &told, &err), MOA_ECANCELED);
     assert_int_equal(told, 1);
     assert_int_equal(r->usage.completion_tokens, 0);

@@ -91,6 +91,10 @@ static void test_file(void **state) {
     assert_string_equal(moa_taskset_item(t, 0)->question.data, "1 + 1?");
     assert_string_equal(moa_taskset_group_name(t, moa_taskset_group(t, 1)), "all");
     moa_taskset_free(t);
+    static const char marked[] = "{\"question\": \"a\", \"answer\": \"It is so.\\nAnswer: 7\"}";
+    assert_int_equal(open_text(&t, marked, sizeof marked - 1, &err), 0); /* written as a reply is */
+    assert_true(moa_item_check(moa_taskset_item(t, 0), "Answer: 7", 9));
+    moa_taskset_free(t);
     static const char bad_end[] = "{\"question\": \"a\", \"answer\": \"b\"}\n{\"question\": \"a\"}";
     assert_int_equal(open_first(&t, bad_end, sizeof bad_end - 1, 1, &err), MOA_EFORMAT); /* a bad line counts wherever it stands */
     assert_int_equal(moa_taskset_open(&t, "microworld/text", 1, 0, &err), 0);
@@ -99,7 +103,7 @@ static void test_file(void **state) {
     static const struct { const char *text, *want; } bad[] = {
         {"", "no items"}, {"\n \n", "no items"}, {"{\"question\": \"a\"}", ":1: "}, {"{\"question\": \"a\", \"answer\": \"b\"}\nnonsense\n", ":2: "}, {"[1]", ":1: "},
         {"{\"question\": \"a\", \"answer\": 3}", "answer"}, {"{\"question\": \"\", \"answer\": \"3\"}", "question"}, {"{\"question\": \"a\", \"answer\": \" \"}", "empty"},
-        {"{\"question\": \"a\", \"answer\": \"b\", \"answer\": \"c\"}", ":1: "}, {"{\"question\": \"a\\u0000b\", \"answer\": \"b\"}", ":1: "}, {"\xff\xfe", ":1: "}};
+        {"{\"question\": \"a\", \"answer\": \"b\", \"answer\": \"c\"}", ":1: "}, {"{\"question\": \"a\", \"answer\": \"the answer,: 4\"}", ":1: the answer 'the answer,: 4' is"}, {"{\"question\": \"a\\u0000b\", \"answer\": \"b\"}", ":1: "}, {"\xff\xfe", ":1: "}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int rc = open_text(&t, bad[i].text, strlen(bad[i].text), &err);
         assert_int_equal(rc, MOA_EFORMAT);
