@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_STATE = 1 << 14, MAX_NODE = 1 << 18, MAX_STEP = 1 << 21, WORK = 16 /* nodes that cost as much as a schema */ };
+enum { MAX_STATE = 1 << 14, MAX_NODE = 1 << 18, MAX_STEP = 1 << 21, MAX_TABLE = 1 << 24, WORK = 16 /* nodes that cost as much as a schema */ };
 
 typedef struct steps { moa_rx_step *v; uint32_t n, cap; int failed; } steps;
 
@@ -139,8 +139,8 @@ int moa_schema_length(uint32_t *x, moa_schema *s, const char *keyword, uint32_t 
     const uint32_t end = draw(&c, *x, 0, 0);
     const uint64_t width = (uint64_t)(most == UINT32_MAX ? least : most) + 1;
     int rc = 0;
-    if (c.s.failed == MOA_ELIMIT || width * c.n_state > 1 << 26)
-        rc = moa_schema_fail(s, MOA_EUNSUPPORTED, keyword, "together with a pattern of more than %d characters is not supported", c.s.failed ? MAX_STATE : (int)((1 << 26) / width));
+    if (c.s.failed == MOA_ELIMIT || width * c.n_state > MAX_TABLE)
+        rc = moa_schema_fail(s, MOA_EUNSUPPORTED, keyword, "together with a pattern of more than %d characters is not supported", c.s.failed ? MAX_STATE : (int)(MAX_TABLE / width));
     else if (c.s.failed) rc = moa_schema_fail(s, c.s.failed, keyword, "no memory");
     else rc = count_through(x, s, keyword, &c, end, least, most);
     free(c.s.v);
