@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -132,9 +133,12 @@ void moa_begin(const char *args) {
     assert_true(begun.pid > 0);
 }
 
-/* Has it a handler for SIGINT? As the kernel tells: a mask of the caught signals. */
+/* Has it a handler for SIGINT? As the kernel tells: a mask of the caught signals. The shell, which it was a moment ago, has one too. */
 static bool listens(void) {
     char path[64], text[4096];
+    struct stat it, program;
+    snprintf(path, sizeof path, "/proc/%d/exe", (int)begun.pid);
+    if (stat(path, &it) < 0 || stat(getenv("MOA"), &program) < 0 || it.st_dev != program.st_dev || it.st_ino != program.st_ino) return false;
     snprintf(path, sizeof path, "/proc/%d/status", (int)begun.pid);
     slurp(text, sizeof text, path);
     const char *mask = strstr(text, "SigCgt:");
