@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 100, MAX_WORK = 100000, MAX_ITEMS = 100000 };
+enum { MAX_DEPTH = 100, MAX_NAME = 1000 /* bytes; names are read recursively */, MAX_WORK = 100000, MAX_ITEMS = 100000 };
 
 int moa_schema_fail(moa_schema *s, int code, const char *keyword, const char *fmt, ...) {
     char what[400];
@@ -127,16 +127,13 @@ static int by_name(const void *a, const void *b) { return strcmp(*(const char *c
 /* Any key but the n given ones, which are sorted and have `at` bytes in common; after the opening quote. The tree of the names, left
  * at some point. Keys are compared by bytes, so this works within characters too: a byte that leads away from all
  * names is part of a whole character only where it began one. Therefore names are compared by characters here. */
-static uint32_t other_key(moa_schema *s, const char *const *name, size_t n, size_t at, int depth) {
+static uint32_t other_key(moa_schema *s, const char *const *name, size_t n, size_t at) {
     static const moa_span special[] = {{0, 0x1F}, {'"', '"'}, {'\\', '\\'}};
     moa_rules *r = &s->r;
     moa_span *next = malloc((n + 3) * sizeof *next);
     uint32_t *x = malloc((n + 3) * sizeof *x), n_next = 0, n_x = 0;
     bool ends = false;
-    if (!next || !x || depth > MAX_DEPTH) {
-        r->failed = depth > MAX_DEPTH ? MOA_ELIMIT : MOA_ENOMEM;
-        n = 0;
-    }
+    if (!next || !x) r->failed = MOA_ENOMEM, n = 0;
     for (size_t i = 0; i < n;) {
         uint32_t cp;
         const char *c = name[i] + at;
@@ -149,7 +146,7 @@ static uint32_t other_key(moa_schema *s, const char *const *name, size_t n, size
         while (k < n && !strncmp(name[k] + at, c, len)) k++;
         if (cp >= 0x20 && cp != '"' && cp != '\\') { /* a name with an escape cannot be met: these keys have none */
             next[n_next++] = (moa_span){cp, cp};
-            x[n_x++] = MOA_RX_SEQ_OF(r, moa_rx_text(r, c, len), other_key(s, name + i, k - i, at + len, depth + 1));
+            x[n_x++] = MOA_RX_SEQ_OF(r, moa_rx_text(r, c, len), other_key(s, name + i, k - i, at + len));
         }
         i = k;
     }
@@ -224,10 +221,15 @@ static int read_more(object *o, moa_schema *s) {
         json_t *unused;
         size_t i = 0;
         if (!name) return moa_schema_fail(s, MOA_ENOMEM, NULL, "no memory");
-        json_object_foreach((json_t *)(uintptr_t)o->props, k, unused) name[i++] = k;
+        size_t longest = 0;
+        json_object_foreach((json_t *)(uintptr_t)o->props, k, unused) {
+            name[i++] = k;
+            if (strlen(k) > longest) longest = strlen(k);
+        }
         qsort(name, n, sizeof *name, by_name);
-        key = MOA_RX_SEQ_OF(&s->r, text(s, "\""), other_key(s, name, n, 0, 0));
+        if (longest <= MAX_NAME) key = MOA_RX_SEQ_OF(&s->r, text(s, "\""), other_key(s, name, n, 0));
         free(name);
+        if (longest > MAX_NAME) return moa_schema_fail(s, MOA_ELIMIT, "properties", "a name of %zu bytes: beside further properties at most %d", longest, MAX_NAME);
     }
     o->more = member(s, key, val);
     return 0;

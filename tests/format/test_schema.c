@@ -153,9 +153,8 @@ static void test_integers(void **state) {
 static void spell(char out[32], int v, int places) {
     static const int power[] = {1, 10, 100, 1000};
     const int n = abs(v) / power[3 - places];
-    char *end = out + snprintf(out, 32 - 4, places ? "%s%d." : "%s%d", v < 0 ? "-" : "", n / power[places]);
-    for (int k = places; k-- > 0;) *end++ = (char)('0' + n / power[k] % 10);
-    *end = 0;
+    if (places) snprintf(out, 32, "%s%d.%0*d", v < 0 ? "-" : "", n / power[places], places, n % power[places]);
+    else snprintf(out, 32, "%s%d", v < 0 ? "-" : "", n);
 }
 
 /* The same with places behind the point, with open and closed bounds, in every spelling. */
@@ -238,6 +237,16 @@ static void test_explosion(void **state) {
     moa_matcher *m = matcher_of(moa_buf_str(&b), NULL);
     assert_true(allows(m, "{}") && allows(m, "{\"p3\":3,\"p999\":1000}") && !allows(m, "{\"p3\":2}") && !allows(m, "{\"p4\":5,\"p3\":3}"));
     moa_matcher_free(m);
+    /* A long name beside further ones: every character is a place to turn off. */
+    for (int n = 1000; n <= 1001; n++) {
+        moa_buf_clear(&b);
+        moa_buf_addf(&b, "{\"properties\":{\"%0*d\":{\"type\":\"null\"}},\"additionalProperties\":{\"type\":\"integer\"}}", n, 0);
+        err = (moa_err){0};
+        const int rc = moa_grammar_from_schema(&g, moa_buf_str(&b), b.len, "s", &err);
+        assert_int_equal(rc >= 0, n == 1000);
+        if (rc < 0) assert_non_null(strstr(err.text, "#/properties: a name of 1001 bytes"));
+        else moa_grammar_free(g);
+    }
     moa_buf_deinit(&b);
 }
 
