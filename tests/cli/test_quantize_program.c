@@ -64,18 +64,55 @@ static void importance(void **state) {
     assert_non_null(strstr(out, "IQ4_NL"));
 }
 
+/* The matrix changes what is written, in both of its forms alike; what it says nothing about is counted. */
+static void importance_counts(void **state) {
+    (void)state;
+    need_program();
+    static const char *const how[] = {"", "--imatrix %D/both.gguf", "--imatrix %D/both.dat"};
+    moa_expect(0, "imatrix %M %D/text -o %D/both.gguf --ctx 64 --chunks 3");
+    moa_expect(0, "imatrix %M %D/text -o %D/both.dat --ctx 64 --chunks 3 -q");
+    assert_string_equal(err_text, "");
+    for (int i = 0; i < 3; i++) {
+        char args[512];
+        snprintf(args, sizeof args, "quantize %%M %%D/w%d.gguf Q4_0 --json -t 1 %s", i, how[i]);
+        moa_expect(0, args);
+        json_t *j = parsed();
+        assert_int_equal(integer(j, "without_importance"), i ? 1 : 0); /* of rows of the embedding no input is seen */
+        assert_true((strstr(err_text, "token_embd") != NULL) == (i > 0));
+        json_decref(j);
+        snprintf(args, sizeof args, "logits %%D/w%d.gguf --tokens '3 4 5 6' -o %%D/l%d", i, i);
+        moa_expect(0, args);
+    }
+    assert_false(same_bytes(path_of("l0"), path_of("l1")));
+    assert_true(same_bytes(path_of("l1"), path_of("l2")));
+}
+
 static void wrong_use(void **state) {
     (void)state;
     need_program();
+    put_file("empty", "");
     static const program_case cases[] = {
         {"quantize %M %D/q.gguf", 2, "IN, OUT and TYPE"},
         {"quantize %M %D/q.gguf Q9_K", 2, "Q4_K_M"},
         {"quantize /nowhere.gguf %D/q.gguf Q8_0", 1, "/nowhere.gguf"},
         {"quantize %M /nowhere/x.gguf Q8_0", 1, "/nowhere/x.gguf"},
         {"quantize %M %D/q.gguf Q8_0 --imatrix %M", 1, "expected 'imatrix'"},
+        {"quantize %M %D/q.gguf Q8_0 --imatrix /nowhere.gguf", 1, "/nowhere.gguf"},
+        {"quantize %M %D/q.gguf Q8_0 --imatrix %D/text", 1, "expected an importance matrix"},
+        {"quantize %M %D/q.gguf Q8_0 extra", 2, "unexpected argument 'extra'"},
+        {"quantize %M %D/q.gguf Q8_0 -t 0", 2, "from 1 to 1024"},
+        {"imatrix", 2, "MODEL and TEXT"},
         {"imatrix %M %D/text", 2, "-o FILE"},
+        {"imatrix %M %D/text -o /nowhere/im.gguf", 1, "/nowhere/im.gguf"},
+        {"imatrix %M %D/text -o %D/text", 1, "it would be overwritten"},
+        {"imatrix %M %D/text -o ''", 2, "empty"},
+        {"imatrix %M %D/empty -o %D/im2.gguf", 1, "tokens"},
+        {"imatrix /nowhere.gguf %D/text -o %D/im2.gguf", 1, "/nowhere.gguf"},
         {"imatrix %M /nowhere.txt -o %D/im.gguf", 1, "/nowhere.txt"},
         {"perplexity %M", 2, "TEXT"},
+        {"perplexity %M %D/empty", 1, "tokens"},
+        {"perplexity %M /nowhere.txt", 1, "/nowhere.txt"},
+        {"perplexity %M %D/text --chunks 0", 2, "from 1 to"},
         {"perplexity %M %D/text --ctx 100000", 1, "the model reads 512"},
         {"perplexity %M %D/text --against /nowhere.gguf", 1, "/nowhere.gguf"},
     };
@@ -83,6 +120,7 @@ static void wrong_use(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(quantize_and_measure), cmocka_unit_test(importance), cmocka_unit_test(wrong_use)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(quantize_and_measure), cmocka_unit_test(importance), cmocka_unit_test(importance_counts),
+                                       cmocka_unit_test(wrong_use)};
     return cmocka_run_group_tests(tests, setup, program_teardown);
 }

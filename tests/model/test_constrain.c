@@ -3,8 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/guard.h"
 #include "format/grammar.h"
-#include "model/generate.h"
-#include "model/support.h"
+#include "model/generating.h"
 
 bool moa_guard_works(void);
 
@@ -33,18 +32,7 @@ static moa_grammar *grammar(const char *text) {
 static int setup(void **state) {
     (void)state;
     static const char *const text[] = {"{\"name\": \"cat\", \"age\": 12} [1, 2, 3] true false null yes no", "the cat sat on the mat"};
-    static const size_t len[] = {60, 22};
-    static const char *const special[] = {"<eos>", "<bos>"};
-    moa_err err = {0};
-    char path[4096];
-    temp_path(path, sizeof path, "constrain.gguf");
-    moa_gguf_out *o = moa_gguf_out_new();
-    const moa_bpe_train cfg = {.n_vocab = 300, .pre = "moa", .special = special, .n_special = 2, .bos = 1, .eos = 0, .pad = -1};
-    OK(moa_bpe_train_run(o, &cfg, text, len, 2, &err));
-    OK(moa_gguf_write(o, path, &err));
-    moa_gguf_out_free(o);
-    OK(moa_gguf_open(&meta, path, &err));
-    unlink(path);
+    meta = learn_words(text, 2, 300);
     moa_hparams h = tiny_hparams();
     h.n_ctx = 512;
     model = tiny_model(h, meta, 11);
@@ -60,13 +48,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-static moa_generator *generator(int n_ctx, int n_seq, int n_batch) {
-    moa_generator *g = NULL;
-    moa_err err = {0};
-    const moa_session_cfg cfg = {.n_ctx = n_ctx, .n_seq = n_seq, .n_batch = n_batch, .isa = MOA_ISA_COUNT, .kv_type = MOA_F32};
-    OK(moa_generator_new(&g, model, &cfg, &err));
-    return g;
-}
+static moa_generator *generator(int n_ctx, int n_seq, int n_batch) { return generator_of(model, n_ctx, n_seq, n_batch); }
 
 static const int32_t prompt[] = {1, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50};
 
@@ -181,18 +163,12 @@ static moa_model *few_tokens(moa_gguf **file) {
     const moa_str text[5] = {{"<unk>", 5}, {"<bos>", 5}, {"<eos>", 5}, {"a", 1}, {"b", 1}};
     const int32_t type[5] = {2, 3, 3, 1, 1};
     const float score[5] = {0};
-    char path[4096];
-    moa_err err = {0};
     moa_gguf_out *o = moa_gguf_out_new();
-    temp_path(path, sizeof path, "few.gguf");
     moa_gguf_put_str(o, "tokenizer.ggml.model", "llama", 5);
     moa_gguf_put_strs(o, "tokenizer.ggml.tokens", text, 5);
     moa_gguf_put_arr(o, "tokenizer.ggml.token_type", MOA_GGUF_I32, type, 5);
     moa_gguf_put_arr(o, "tokenizer.ggml.scores", MOA_GGUF_F32, score, 5);
-    OK(moa_gguf_write(o, path, &err));
-    moa_gguf_out_free(o);
-    OK(moa_gguf_open(file, path, &err));
-    unlink(path);
+    *file = keys_of(o, "few.gguf");
     moa_hparams h = tiny_hparams();
     h.n_vocab = 5;
     return tiny_model(h, *file, 11);

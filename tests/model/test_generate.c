@@ -3,9 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/guard.h"
 #include "base/utf8.h"
-#include "model/generate.h"
+#include "model/generating.h"
 #include "model/stream.h"
-#include "model/support.h"
 #include "model/weights.h"
 
 bool moa_guard_works(void);
@@ -13,22 +12,10 @@ bool moa_guard_works(void);
 static moa_gguf *meta;
 static moa_model *model;
 
-/* A byte-level BPE learnt from a few lines, so that a fresh clone needs no file. */
 static int setup(void **state) {
     (void)state;
     static const char *const text[] = {"the cat sat on the mat and the dog sat on the log", "one two three four five six seven, the end."};
-    static const size_t len[] = {49, 43};
-    static const char *const special[] = {"<eos>", "<bos>"};
-    moa_err err = {0};
-    char path[4096];
-    temp_path(path, sizeof path, "bpe.gguf");
-    moa_gguf_out *o = moa_gguf_out_new();
-    const moa_bpe_train cfg = {.n_vocab = 320, .pre = "moa", .special = special, .n_special = 2, .bos = 1, .eos = 0, .pad = -1};
-    OK(moa_bpe_train_run(o, &cfg, text, len, 2, &err));
-    OK(moa_gguf_write(o, path, &err));
-    moa_gguf_out_free(o);
-    OK(moa_gguf_open(&meta, path, &err));
-    unlink(path);
+    meta = learn_words(text, 2, 320);
     moa_hparams h = tiny_hparams();
     h.n_ctx = 256;
     model = tiny_model(h, meta, 11);
@@ -42,13 +29,6 @@ static int teardown(void **state) {
     return 0;
 }
 
-static moa_generator *generator_of(const moa_model *m, int n_ctx, int n_seq, int n_batch) {
-    moa_generator *g = NULL;
-    moa_err err = {0};
-    const moa_session_cfg cfg = {.n_ctx = n_ctx, .n_seq = n_seq, .n_batch = n_batch, .isa = MOA_ISA_COUNT, .kv_type = MOA_F32};
-    OK(moa_generator_new(&g, m, &cfg, &err));
-    return g;
-}
 static moa_generator *generator(int n_ctx, int n_seq, int n_batch) { return generator_of(model, n_ctx, n_seq, n_batch); }
 
 enum { N_REQ = 24 };

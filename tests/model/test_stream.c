@@ -3,9 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/utf8.h"
 #include "format/grammar.h"
-#include "model/generate.h"
+#include "model/generating.h"
 #include "model/stream.h"
-#include "model/support.h"
 
 /* ---- vocabularies of bytes ---- */
 
@@ -15,18 +14,6 @@ static moa_gguf *meta;        /* byte-level BPE: the token of a byte is 1 + the 
 static moa_gguf *pieces;      /* SentencePiece: <0xNN> at 3 + the byte, and a piece of a space, which vocabularies have */
 static moa_tokenizer *spm, *bpe;
 
-static moa_gguf *open_keys(moa_gguf_out *o, const char *name) {
-    char path[4096];
-    moa_gguf *g;
-    moa_err err = {0};
-    temp_path(path, sizeof path, name);
-    OK(moa_gguf_write(o, path, &err));
-    moa_gguf_out_free(o);
-    OK(moa_gguf_open(&g, path, &err));
-    unlink(path);
-    return g;
-}
-
 static moa_gguf *open_bpe(void) {
     static const char *const special[] = {"<eos>"}, *const text[] = {"ab"};
     static const size_t len[] = {2};
@@ -34,7 +21,7 @@ static moa_gguf *open_bpe(void) {
     moa_err err = {0};
     const moa_bpe_train cfg = {.n_vocab = 257, .pre = "moa", .special = special, .n_special = 1, .bos = -1, .eos = 0, .pad = -1};
     OK(moa_bpe_train_run(o, &cfg, text, len, 1, &err));
-    return open_keys(o, "stream-bpe.gguf");
+    return keys_of(o, "stream-bpe.gguf");
 }
 
 static moa_gguf *open_spm(void) {
@@ -54,7 +41,7 @@ static moa_gguf *open_spm(void) {
     moa_gguf_put_strs(o, "tokenizer.ggml.tokens", text, N_SPM);
     moa_gguf_put_arr(o, "tokenizer.ggml.token_type", MOA_GGUF_I32, type, N_SPM);
     moa_gguf_put_arr(o, "tokenizer.ggml.scores", MOA_GGUF_F32, score, N_SPM);
-    return open_keys(o, "stream-spm.gguf");
+    return keys_of(o, "stream-spm.gguf");
 }
 
 static int setup(void **state) {
