@@ -254,15 +254,16 @@ static void no_product_saturates(void **state) {
     }
 }
 
-/* A scale that is a power of two has 256 values, denormal ones and the largest among them; here none hides another. */
-static void every_scale_of_mxfp4(void **state) {
+/* Scales of 8 bits have 256 values, denormal ones and the largest among them; here none hides another. */
+static void every_small_scale(void **state) {
     (void)state;
     for (int i = 0; i < n_list; i++) {
         const moa_kernel *k = list[i];
-        if (k->op != MOA_K_GEMM_Q8 || k->dtype != MOA_MXFP4 || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
+        const bool mx = k->dtype == MOA_MXFP4;
+        if (k->op != MOA_K_GEMM_Q8 || !(mx || k->dtype == MOA_NVFP4) || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
         problem p;
-        make_problem(&p, MOA_MXFP4, 3, 256, 32);
-        for (int e = 0; e < 256; e++) p.w[(size_t)e * p.stride] = (uint8_t)e;
+        make_problem(&p, k->dtype, 3, 256, mx ? 32 : 64);
+        for (int e = 0; e < 256; e++) memset(p.w + (size_t)e * p.stride, e, mx ? 1 : 4);
         quantise(&p);
         float *want = malloc((size_t)(p.n_tok * p.ldy) * 4);
         multiply(ref_of(k), &p, want, 0, 3, 0, 256);
@@ -463,7 +464,7 @@ int main(void) {
         cmocka_unit_test(products_agree_with_ref),
         cmocka_unit_test(products_do_not_depend_on_the_batch),
         cmocka_unit_test(no_product_saturates),
-        cmocka_unit_test(every_scale_of_mxfp4),
+        cmocka_unit_test(every_small_scale),
         cmocka_unit_test(broken_rows_stay_alone),
         cmocka_unit_test(vectors_agree_with_ref),
         cmocka_unit_test(vectors_at_the_limits),

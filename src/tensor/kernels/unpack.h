@@ -215,15 +215,27 @@ MOA_INLINE void unpack_mxfp4(unpacked *u, const void *src, int n_run) {
     }
 }
 
+/* moa_ue4m3_half of 8: four bits of exponent and three below become those of a float; denormal ones are multiples of 2^-10. */
+MOA_INLINE __m256 from_ue4m3_half(const uint8_t x[8]) {
+    const __m256i all = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x)), v = _mm256_and_si256(all, _mm256_set1_epi32(0x7f));
+    const __m256i normal = _mm256_add_epi32(_mm256_slli_epi32(v, 20), _mm256_set1_epi32((127 - 7 - 1) << 23));
+    const __m256 tiny = _mm256_mul_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(0x1p-10f));
+    const __m256i is_normal = _mm256_cmpgt_epi32(v, _mm256_set1_epi32(7)), is_nan = _mm256_cmpeq_epi32(all, _mm256_set1_epi32(0x7f));
+    return _mm256_andnot_ps(_mm256_castsi256_ps(is_nan), _mm256_blendv_ps(tiny, _mm256_castsi256_ps(normal), _mm256_castsi256_ps(is_normal)));
+}
+
 MOA_INLINE void unpack_nvfp4(unpacked *u, const void *src, int n_run) {
     const moa_block_nvfp4 *b = src;
+    uint8_t d[16] = {0};
     for (int i = 0; i < n_run; i += 2, b++) { /* 8 bytes hold 8 low nibbles and then 8 high ones: weave by eights */
         const __m256i v = load32(b->q), lo = fp4_bytes(low4(v)), hi = fp4_bytes(high4(v));
         const __m256i a = _mm256_unpacklo_epi64(lo, hi), c = _mm256_unpackhi_epi64(lo, hi);
         store32(u->q + 32 * i, _mm256_permute2x128_si256(a, c, 0x20));
         store32(u->q + 32 * i + 32, _mm256_permute2x128_si256(a, c, 0x31));
-        for (int j = 0; j < 4; j++) u->d[2 * i + j] = moa_ue4m3_half(b->d[j]);
+        memcpy(d + 2 * i, b->d, 4);
     }
+    _mm256_storeu_ps(u->d, from_ue4m3_half(d));
+    _mm256_storeu_ps(u->d + 8, from_ue4m3_half(d + 8));
 }
 
 #endif

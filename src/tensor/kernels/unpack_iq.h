@@ -42,7 +42,8 @@ MOA_INLINE uint32_t all_signs(uint32_t s) {
 /* ---- eight elements an entry ---- */
 
 MOA_INLINE __m256i four_entries(const uint16_t *grid, const int e[4]) {
-    return spread_pairs(_mm256_set_epi64x(grid[e[3]], grid[e[2]], grid[e[1]], grid[e[0]]));
+    return spread_pairs(_mm256_cvtepu16_epi64(
+        _mm_setr_epi16((short)grid[e[0]], (short)grid[e[1]], (short)grid[e[2]], (short)grid[e[3]], 0, 0, 0, 0)));
 }
 
 static const int8_t iq2_values[8] = {8, 25, 43};
@@ -123,11 +124,17 @@ static void unpack_iq1_m(unpacked *u, const void *src, int n_run) {
 
 static const int8_t iq3_xxs_values[8] = {4, 12, 20, 28, 36, 44, 52, 62}, iq3_s_values[8] = {1, 3, 5, 7, 9, 11, 13, 15};
 
-/* high: bit g is bit 8 of entry g. */
-MOA_INLINE __m256i eight_entries(const uint16_t *grid, const uint8_t q[8], int high) {
-    int e[8];
-    for (int g = 0; g < 8; g++) e[g] = grid[q[g] | (high >> g & 1) << 8];
-    return spread_nibbles(_mm256_setr_epi32(e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]));
+#define EIGHT_ENTRIES(grid, e)                                                                                                   \
+    spread_nibbles(_mm256_cvtepu16_epi32(                                                                                        \
+        _mm_setr_epi16((short)(grid)[(e)[0]], (short)(grid)[(e)[1]], (short)(grid)[(e)[2]], (short)(grid)[(e)[3]],               \
+                       (short)(grid)[(e)[4]], (short)(grid)[(e)[5]], (short)(grid)[(e)[6]], (short)(grid)[(e)[7]])))
+
+/* Low bytes and, from the bits of h, high bits of eight entries. */
+MOA_INLINE void wide_entries(uint16_t e[8], const uint8_t q[8], int h) {
+    const __m128i bit = _mm_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m128i high = _mm_cmpeq_epi16(_mm_and_si128(_mm_set1_epi16((short)h), bit), bit);
+    const __m128i low = _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)q));
+    _mm_storeu_si128((__m128i *)(void *)e, _mm_or_si128(low, _mm_and_si128(high, _mm_set1_epi16(256))));
 }
 
 static void unpack_iq3_xxs(unpacked *u, const void *src, int n_run) {
@@ -135,7 +142,7 @@ static void unpack_iq3_xxs(unpacked *u, const void *src, int n_run) {
     const float d = half(b->d);
     for (int j = 0; j < n_run; j++) {
         const uint32_t s = b->sign_scale[j];
-        put_run(u, j, with_signs(values(eight_entries(moa_grid_iq3_xxs, b->q + 8 * j, 0), iq3_xxs_values), all_signs(s)));
+        put_run(u, j, with_signs(values(EIGHT_ENTRIES(moa_grid_iq3_xxs, b->q + 8 * j), iq3_xxs_values), all_signs(s)));
         u->d[j] = d * (0.5f + (float)(s >> 28)) * 0.5f;
     }
 }
@@ -145,8 +152,10 @@ static void unpack_iq3_s(unpacked *u, const void *src, int n_run) {
     const float d = half(b->d);
     for (int j = 0; j < n_run; j++) {
         uint32_t s;
+        uint16_t e[8];
         memcpy(&s, b->sign + 4 * j, 4);
-        put_run(u, j, with_signs(values(eight_entries(moa_grid_iq3_s, b->q + 8 * j, b->h[j]), iq3_s_values), s));
+        wide_entries(e, b->q + 8 * j, b->h[j]);
+        put_run(u, j, with_signs(values(EIGHT_ENTRIES(moa_grid_iq3_s, e), iq3_s_values), s));
         u->d[j] = d * (float)(1 + 2 * (b->scale[j / 2] >> (j % 2 * 4) & 15));
     }
 }
