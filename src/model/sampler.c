@@ -11,6 +11,7 @@
 #include "model/sampler.h"
 #include "base/err.h"
 #include "base/rng.h"
+#include "tensor/kernel.h"
 
 #include <float.h>
 #include <math.h>
@@ -20,6 +21,7 @@
 struct moa_sampler {
     moa_sampling cfg;
     moa_rng rng;
+    const moa_kernels *kern;
     int n_vocab;
     float *p;           /* [n_vocab] penalised logits, then weights exp((l - max) / T) */
     int32_t *heap;      /* [n_vocab] ids */
@@ -54,6 +56,11 @@ int moa_sampler_new(moa_sampler **out, const moa_sampling *cfg, int n_vocab, moa
     if (n_vocab < 1) return moa_fail(err, MOA_EINVAL, "sampler: vocabulary of %d tokens", n_vocab);
     moa_sampler *s = calloc(1, sizeof *s);
     const size_t n = (size_t)n_vocab;
+    const int rc = s ? moa_kernels_default(&s->kern, err) : 0;
+    if (rc < 0) {
+        free(s);
+        return rc;
+    }
     if (s) {
         s->n_vocab = n_vocab;
         s->p = malloc(n * sizeof *s->p);
@@ -183,12 +190,25 @@ static int32_t draw(moa_sampler *s, double total) {
     return last;
 }
 
-static float log_prob(const float *l, int n, int32_t t) {
+/* p = exp((p - max) * scale); returns the sum. A step of six sequences takes a dozen of these over the whole vocabulary, one after the
+ * other: with libm's expf they were a sixth of its time. */
+static double weigh(moa_sampler *s, float max, float scale) {
+    const int n = s->n_vocab;
+    double total = 0;
+    for (int i = 0; i < n; i++) s->p[i] = (s->p[i] - max) * scale;
+    s->kern->slot[MOA_K_EXP][MOA_F32]->fn.expv(s->p, s->p, n);
+    for (int i = 0; i < n; i++) total += s->p[i];
+    return total;
+}
+
+/* Of what the model said, before masks, penalties and temperature. */
+static float log_prob(moa_sampler *s, const float *l, int32_t t) {
     float max = -INFINITY;
-    for (int i = 0; i < n; i++) max = clean(l[i]) > max ? clean(l[i]) : max;
-    double sum = 0;
-    for (int i = 0; i < n; i++) sum += expf(clean(l[i]) - max);
-    return (float)(clean(l[t]) - max - log(sum));
+    for (int i = 0; i < s->n_vocab; i++) {
+        s->p[i] = clean(l[i]);
+        max = s->p[i] > max ? s->p[i] : max;
+    }
+    return (float)(clean(l[t]) - max - log(weigh(s, max, 1)));
 }
 
 /* Clean logits of the tokens that may come; the others can never be chosen. */
@@ -221,11 +241,9 @@ int32_t moa_sampler_pick(moa_sampler *s, const float *logits, const uint64_t *ma
     }
     if (s->cfg.temperature > 0) {
         const float max = s->p[t], inv = fminf(1.0f / s->cfg.temperature, FLT_MAX); /* 0 * inf would be NaN */
-        double total = 0;
-        for (int i = 0; i < n; i++) total += s->p[i] = expf((s->p[i] - max) * inv);
-        t = draw(s, total);
+        t = draw(s, weigh(s, max, inv));
     }
-    if (logprob) *logprob = log_prob(logits, n, t);
+    if (logprob) *logprob = log_prob(s, logits, t);
     return t;
 }
 
