@@ -29,7 +29,7 @@ typedef struct moa_recipe_model {
 } moa_recipe_model;
 
 typedef struct moa_recipe_init {
-    char *gguf; /* weights (any type) of a model file */
+    char *gguf; /* weights (any type) of a model: a GGUF file, one in parts, a folder */
     char *run;  /* f32 weights of another recipe's run folder */
 } moa_recipe_init;
 

@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "format/hf.h"
 #include "tensor/dense.h"
 #include "train/trainer.h"
 
@@ -63,10 +64,10 @@ static int train_tokenizer(moa_gguf_out *o, const moa_recipe *r, moa_err *err) {
     return rc;
 }
 
-/* Copies tokenizer.* of a file; its chat template too, unless the recipe has one. */
+/* Copies tokenizer.* of a model; its chat template too, unless the recipe has one. */
 static int copy_tokenizer(moa_gguf_out *o, const char *path, bool *has_chat, moa_err *err) {
     moa_gguf *g;
-    MOA_TRY(moa_gguf_open(&g, path, err));
+    MOA_TRY(moa_gguf_open_any(&g, path, MOA_HF_HEAD, err));
     int n = 0;
     for (int i = 0; i < moa_gguf_n_kv(g); i++) {
         const moa_gguf_kv *kv = moa_gguf_kv_at(g, i);

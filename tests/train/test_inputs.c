@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
+#include "support/tinymodel.h"
 #include "support/training.h"
 
 #include <stdio.h>
@@ -25,15 +27,18 @@ static void write_file(const char *name, const char *mode, const char *line, int
     assert_int_equal(fclose(f), 0);
 }
 
-/* The last byte but one of a file, turned over; twice: as it was. */
+/* A byte of a file turned over: in the chat template, where it has one, else near the end; twice: as it was. */
 static void spoil(const char *name) {
-    FILE *f = fopen(train_path(name, ""), "r+b");
-    assert_non_null(f);
-    fseek(f, -2, SEEK_END);
-    const int c = fgetc(f);
-    fseek(f, -2, SEEK_END);
-    fputc(c ^ 1, f);
-    assert_int_equal(fclose(f), 0);
+    char *s;
+    size_t n;
+    moa_err err = {0};
+    if (moa_read_file(&s, &n, train_path(name, ""), 1 << 24, &err) < 0) fail_msg("%s", err.text);
+    char *at = memmem(s, n, "_generation_prompt", 18);
+    if (!at) at = s + n - 1;
+    at[-1] ^= 1;
+    FILE *f = fopen(train_path(name, ""), "wb");
+    assert_true(f && fwrite(s, 1, n, f) == n && fclose(f) == 0);
+    free(s);
 }
 
 static void expect(const char *run, const char *recipe, bool resume, int rc, const char *says) {
@@ -52,7 +57,10 @@ static int setup(void **state) {
     write_file("b.jsonl", "w", "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi %d\"},{\"role\":\"assistant\",\"content\":\"Hello %d.\"}]}\n", 40);
     write_file("c.jsonl", "w", "{\"question\":\"%d?\",\"solution\":\"Answer: %d\",\"candidates\":[\"Answer: 7\",\"Answer: 8\"],\"correct\":[true,false]}\n", 20);
     train_ok("base", TRAIN_HEAD STAGE(OWN), false, &p);
-    return 0;
+    char model[256];
+    moa_err err = {0};
+    if (tinymodel_write(model, sizeof model, 3, &err) < 0 || tinymodel_write_folder(train_path("hf", ""), model, &err) < 0) fail_msg("%s", err.text);
+    return unlink(model);
 }
 
 /* Every kind of file that a recipe can name. */
@@ -62,23 +70,25 @@ static void test_changed(void **state) {
         {"a.txt", TRAIN_HEAD STAGE("file: %s"), "t.yaml:5: the file "},
         {"b.jsonl", TRAIN_HEAD STAGE("file: %s"), "t.yaml:5: the file "},
         {"c.jsonl", TRAIN_HEAD "stages: [{name: a, steps: 4, batch_tokens: 512, seq_len: 256,\n data: [{" OWN "},\n  {aggregate: %s, k_max: 2}]}]\n", "t.yaml:7: the file "},
-        {"base/t.gguf", "name: t\noutput: {type: F32}\ninit: {gguf: %s}\n" STAGE(OWN), "t.yaml: the file "},
-        {"base/tokenizer.gguf", "name: t\noutput: {type: F32}\n" TRAIN_MODEL "tokenizer: {gguf: %s}\n" STAGE(OWN), "t.yaml: the file "},
+        {"base/t.gguf", "name: t\noutput: {type: F32}\ninit: {gguf: %s}\n" STAGE(OWN), "t.yaml: the model "},
+        {"base/tokenizer.gguf", "name: t\noutput: {type: F32}\n" TRAIN_MODEL "tokenizer: {gguf: %s}\n" STAGE(OWN), "t.yaml: the model "},
+        {"hf", "name: t\noutput: {type: F32}\ninit: {gguf: %s}\n" STAGE(OWN), "t.yaml: the model "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char recipe[1024], cut[16], whole[16], says[256];
         train_probe w = {0}, p = {.stop_at = 2}, q = {0}, r = {0};
         moa_err err;
+        const char *part = strcmp(cases[i].file, "hf") ? cases[i].file : "hf/model.safetensors";
         snprintf(cut, sizeof cut, "cut%zu", i);
         snprintf(whole, sizeof whole, "whole%zu", i);
         snprintf(says, sizeof says, "%s%s is not what it was when this run began", cases[i].where, train_path(cases[i].file, ""));
         snprintf(recipe, sizeof recipe, cases[i].recipe, train_path(cases[i].file, ""));
         train_ok(whole, recipe, false, &w);
         if (train_in(cut, recipe, &p, false, 1, &err) != MOA_ECANCELED) fail_msg("%s", err.text);
-        spoil(cases[i].file);
+        spoil(part);
         expect(cut, recipe, true, MOA_EINVAL, says);
         expect(whole, recipe, false, MOA_EINVAL, says); /* "nothing to do" would not be true */
-        spoil(cases[i].file);
+        spoil(part);
         train_ok(cut, recipe, true, &q);
         assert_int_equal(q.steps, 2);
         train_same_file(cut, whole, "t.gguf");
