@@ -33,10 +33,13 @@ MOA_INLINE __m256i with_signs(__m256i v, uint32_t bits) {
     const __m256i m = bit_mask(bits);
     return _mm256_sub_epi8(_mm256_xor_si256(v, m), m);
 }
-/* Four times seven stored signs to 32. */
+/* Four times seven stored signs to 32: an eighth makes the number of minus signs of a byte even, its parity folded into bit 0. */
 MOA_INLINE uint32_t all_signs(uint32_t s) {
-    return moa_grid_eight_signs(s & 127) | moa_grid_eight_signs(s >> 7 & 127) << 8 | moa_grid_eight_signs(s >> 14 & 127) << 16 |
-           moa_grid_eight_signs(s >> 21 & 127) << 24;
+    s = (s & 0x7fu) | (s & 0x7fu << 7) << 1 | (s & 0x7fu << 14) << 2 | (s & 0x7fu << 21) << 3;
+    uint32_t p = s ^ s >> 4;
+    p ^= p >> 2;
+    p ^= p >> 1;
+    return s | (p & 0x01010101u) << 7;
 }
 
 /* ---- eight elements an entry ---- */
@@ -196,15 +199,22 @@ static void unpack_q1_0(unpacked *u, const void *src, int n_run) {
     }
 }
 
-/* Every other type: through its plain unpack. */
-MOA_INLINE void unpack_plainly(unpacked *u, const moa_type *type, const void *src, int n_run) {
-    moa_ints v;
-    type->unpack(&v, src, n_run * MOA_QB);
-    for (int i = 0; i < n_run; i++) put_run(u, i, load32(v.q + 32 * i));
-    if (type->run == 16) memcpy(u->d, v.d, (size_t)n_run * 2 * sizeof *u->d);
-    else
-        for (int i = 0; i < n_run; i++) u->d[i] = v.d[2 * i];
+/* Two bits an element, four elements a byte: which of the three values that are not 0 stands in an element's place. */
+static void unpack_q2_0(unpacked *u, const void *src, int n_run) {
+    const __m256i spread =
+        _mm256_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7);
+    const __m256i one = _mm256_set1_epi32(0x40100401), two = _mm256_add_epi8(one, one), three = _mm256_or_si256(one, two);
+    for (int j = 0; j < n_run; j++) {
+        const moa_block_q2_0 *b = (const moa_block_q2_0 *)src + j / 2;
+        int64_t bits;
+        memcpy(&bits, b->q + j % 2 * 8, 8);
+        const __m256i v = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi64x(bits), spread), three);
+        const __m256i is1 = _mm256_cmpeq_epi8(v, one), is2 = _mm256_cmpeq_epi8(v, two), is3 = _mm256_cmpeq_epi8(v, three);
+        /* -1 + is1 + 2 is2 + 3 is3, where true is -1 */
+        const __m256i odd = _mm256_add_epi8(is1, is3), even = _mm256_add_epi8(is2, is3);
+        put_run(u, j, _mm256_sub_epi8(_mm256_set1_epi8(-1), _mm256_add_epi8(odd, _mm256_add_epi8(even, even))));
+        u->d[j] = half(b->d);
+    }
 }
-static void unpack_q2_0(unpacked *u, const void *src, int n_run) { unpack_plainly(u, &moa_type_q2_0, src, n_run); }
 
 #endif
