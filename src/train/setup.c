@@ -1,5 +1,6 @@
 /* setup.c - from a recipe to a model that can be trained: tokenizer, weights, states, bf16 copies; and back to a file.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/rng.h"
@@ -7,6 +8,7 @@
 #include "tensor/dense.h"
 #include "train/trainer.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -148,6 +150,43 @@ static int copy_weights(moa_model *to, const moa_model *from, moa_err *err) {
     return 0;
 }
 
+/* Numbers that an architecture may give to every file of its kind, though a recipe cannot name them. */
+static const struct { const char *key; size_t at; bool real; } read_back[] = {
+#define N(key, field, real) {key, offsetof(moa_hparams, field), real}
+    N("attention.sliding_window", n_window, false),   N("attention.scale", attn_scale, true),
+    N("attn_logit_softcapping", attn_cap, true),      N("final_logit_softcapping", logit_cap, true),
+    N("rope.freq_base", rope_base, true),             N("rope.freq_base_swa", rope_local_base, true),
+    N("attention.layer_norm_rms_epsilon", norm_eps, true), N("attention.head_count_kv", n_kv, false),
+    N("attention.key_length", head_dim, false),       N("rope.dimension_count", n_rot, false),
+#undef N
+};
+
+/* The model's file, as keys alone, read again: what would compute otherwise than what is trained must not be found out at its end. */
+static int check_read_back(const moa_model *m, moa_err *err) {
+    moa_gguf_out *o = moa_gguf_out_new();
+    moa_gguf *g = NULL;
+    moa_buf b;
+    moa_hparams h;
+    moa_buf_init(&b, 1 << 20);
+    if (o) moa_hparams_put(o, m->arch, &m->h);
+    int rc = o ? moa_gguf_head(&b, o, err) : moa_fail(err, MOA_ENOMEM, "no memory for the model's keys");
+    if (rc == 0) rc = moa_gguf_open_memory(&g, moa_buf_str(&b), b.len, "the model's file", err);
+    if (rc == 0) rc = moa_hparams_read(&h, m->arch, g, err);
+    for (size_t i = 0; rc == 0 && i < sizeof read_back / sizeof *read_back; i++) {
+        double v[2];
+        for (int k = 0; k < 2; k++) {
+            const char *at = (const char *)(k ? &h : &m->h) + read_back[i].at;
+            v[k] = read_back[i].real ? (double)*(const float *)(const void *)at : *(const int *)(const void *)at;
+        }
+        if (v[0] != v[1]) rc = moa_fail(err, MOA_EUNSUPPORTED, "%s is %g in training and would be %g in its file", read_back[i].key, v[0], v[1]);
+    }
+    if (rc < 0) rc = moa_wrap(err, rc, "arch '%s' cannot be made by a recipe", m->arch->name);
+    moa_gguf_close(g);
+    moa_gguf_out_free(o);
+    moa_buf_deinit(&b);
+    return rc;
+}
+
 static int make_model(moa_trainer *t, moa_err *err) {
     const moa_recipe_model *c = &t->r->model;
     moa_model *from = NULL;
@@ -164,6 +203,7 @@ static int make_model(moa_trainer *t, moa_err *err) {
         arch = from->arch->name;
     }
     int rc = moa_model_make(&t->m, arch, &h, t->meta, (uint64_t)t->r->seed, err);
+    if (rc == 0) rc = check_read_back(t->m, err);
     if (rc == 0 && from) rc = copy_weights(t->m, from, err);
     moa_model_close(from);
     for (unsigned i = 0; rc == 0 && i < t->r->stages_count; i++)

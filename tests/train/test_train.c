@@ -404,6 +404,34 @@ static void test_qwen3(void **state) {
     moa_model_close(m);
 }
 
+/* Every architecture is trained and its file read again, or refused before the first step: none that would be another model in its file. */
+static void test_every_arch(void **state) {
+    (void)state;
+    int n, refused = 0;
+    const moa_arch *const *all = moa_archs(&n);
+    for (int i = 0; i < n; i++) {
+        char text[1024];
+        train_probe p = {0};
+        moa_model *m = NULL;
+        moa_err err;
+        snprintf(text, sizeof text,
+                 "name: %s\nmodel: {arch: %s, n_layer: 2, d_model: 32, n_head: 2, d_ff: 64, n_ctx: 256}\ntokenizer: {n_vocab: 300, items: 50}\n"
+                 "output: {type: F32}\nstages: [{name: a, steps: 2, batch_tokens: 512, seq_len: 128, dtype: f32, " TRAIN_DATA "}]\n", all[i]->name, all[i]->name);
+        if (train_in("arch", text, &p, false, 1, &err) < 0) {
+            assert_int_equal(p.steps, 0);
+            assert_non_null(strstr(err.text, all[i]->name));
+            refused++;
+        } else {
+            char file[64];
+            snprintf(file, sizeof file, "%s.gguf", all[i]->name);
+            if (moa_model_open(&m, train_path("arch", file), &err) < 0) fail_msg("%s: %s", all[i]->name, err.text);
+            moa_model_close(m);
+        }
+        for (int k = 0; k < 2; k++) unlink(train_path("arch", k ? "checkpoint-1.moa" : "checkpoint-0.moa"));
+    }
+    assert_in_range(refused, 3, n - 5); /* encoders and latent attention; llama, qwen and their like are trained */
+}
+
 /* Weights that are not finite: no step is done, after MOA_SKIPS_MAX the run says so, and they are in no checkpoint. */
 static void test_not_finite(void **state) {
     (void)state;
@@ -435,6 +463,7 @@ int main(void) {
         cmocka_unit_test(test_full_log),     cmocka_unit_test(test_finished),     cmocka_unit_test(test_no_room_for_the_model),
         cmocka_unit_test(test_one_at_a_time), cmocka_unit_test(test_leftovers),   cmocka_unit_test(test_missing_source),
         cmocka_unit_test(test_dtype_note),   cmocka_unit_test(test_qwen3),
+        cmocka_unit_test(test_every_arch),
     };
     return cmocka_run_group_tests(tests, train_setup, train_teardown);
 }
