@@ -86,12 +86,12 @@ static bool event(void *ctx, const moa_quantize_event *e) {
 static void show_notes(const report *r) {
     for (int i = 0; i < r->n_fallback; i++) {
         const note *f = &r->fallback[i];
-        fprintf(stderr, "note: %d tensors are %s instead of %s, whose blocks of %d do not divide their rows (%s%s)\n", f->n,
+        fprintf(stderr, "note: %d tensor%s %s instead of %s, whose blocks of %d do not divide the rows (%s%s)\n", f->n, f->n == 1 ? " is" : "s are",
                 moa_type_get(f->to)->name, moa_type_get(f->wanted)->name, moa_type_get(f->wanted)->block, f->first, f->n > 1 ? " ..." : "");
     }
     if (r->n_no_importance)
-        fprintf(stderr, "note: the importance matrix says nothing about %d tensors (%s%s)\n", r->n_no_importance, r->first_no_importance,
-                r->n_no_importance > 1 ? " ..." : "");
+        fprintf(stderr, "note: the importance matrix says nothing about %d tensor%s (%s%s)\n", r->n_no_importance, r->n_no_importance > 1 ? "s" : "",
+                r->first_no_importance, r->n_no_importance > 1 ? " ..." : "");
     if (r->requantised) fprintf(stderr, "note: weights of the source are quantised already: errors add up\n");
 }
 

@@ -92,11 +92,17 @@ static int pulls(moa_store_files *f, const char *dir, const char *entry, const s
     return mine && S_ISREG(st->st_mode) ? add(f, dir, entry, false, part && !part[5] ? st->st_size : 0, err) : 0;
 }
 
+static bool has_config(const char *folder, const char *name) {
+    char path[4096];
+    return snprintf(path, sizeof path, "%s/%s/config.json", folder, name) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
 int moa_store_find(moa_store_files *out, const char *folder, const char *name, moa_err *err) {
     *out = (moa_store_files){0};
     if (!moa_ref_name_ok(name)) return moa_fail(err, MOA_EUSAGE, "'%.200s' is no name of a model in %s", name, folder);
     char sub[MOA_REF_NAME_MAX + 16];
     int rc = scan(out, folder, "", name, top, err);
+    if (out->n && !has_config(folder, name)) out->folder = false; /* beside NAME.gguf it is no model: the adapter that the file was made from, notes */
     if (rc == 0 && out->folder) rc = scan(out, folder, name, name, inside, err);
     snprintf(sub, sizeof sub, "%s/" POOLING, name);
     if (rc == 0 && out->pooling) rc = scan(out, folder, sub, name, inside, err);

@@ -55,7 +55,10 @@ static void describe_gguf(moa_stored *s, const char *path) {
         if (bytes[t->dtype] > bytes[most]) most = t->dtype;
     }
     const moa_type *type = moa_type_get(most);
+    moa_str kind = {0};
     snprintf(s->type, sizeof s->type, "%s", type && moa_gguf_n_tensor(g) ? type->name : "");
+    if (moa_gguf_str(&kind, g, "general.type", "model", NULL) >= 0 && (kind.n != 5 || memcmp(kind.p, "model", 5)))
+        snprintf(s->type, sizeof s->type, "%.*s", kind.n < 20 ? (int)kind.n : 20, kind.p); /* "adapter", "imatrix", "mmproj" */
     if (moa_gguf_str(&arch, g, "general.architecture", "", NULL) >= 0) snprintf(s->arch, sizeof s->arch, "%.*s", (int)(arch.n < 60 ? arch.n : 60), arch.p);
     moa_gguf_close(g);
 }

@@ -37,7 +37,7 @@ typedef struct moa_stored {
     bool partial;       /* a file on its way: bytes of total */
     int64_t bytes, total;
     int n_file, n_split; /* files that are here; parts that belong together, or 1 */
-    char type[24], arch[64];
+    char type[24], arch[64]; /* type: of most weights; of a file that is no model what it is: "adapter" ... */
     char problem[320];  /* why it cannot be used; "" */
     char source[1024], revision[65];
 } moa_stored;

@@ -115,6 +115,26 @@ static void test_chat(void **state) {
     assert_non_null(strstr(err_text, with));
 }
 
+/* In the models folder an adapter is listed as what it is. */
+static void test_listed(void **state) {
+    (void)state;
+    need_program();
+    moa_expect(0, "adapter export %A %D/l.gguf -m %M");
+    setenv("MOA_MODELS", program_dir, 1);
+    moa_expect(0, "models --json");
+    setenv("MOA_MODELS", "", 1);
+    json_t *j = parsed(), *list = json_object_get(j, "models"), *m;
+    size_t i, found = 0;
+    json_array_foreach(list, i, m) {
+        if (strcmp(string(m, "name"), "l")) continue;
+        assert_string_equal(string(m, "type"), "adapter");
+        assert_string_equal(string(m, "arch"), "llama");
+        found++;
+    }
+    assert_int_equal(found, 1);
+    json_decref(j);
+}
+
 static void test_wrong_use(void **state) {
     (void)state;
     need_program();
@@ -147,6 +167,6 @@ static void test_wrong_use(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_export), cmocka_unit_test(test_scales), cmocka_unit_test(test_info),
-                                       cmocka_unit_test(test_commands), cmocka_unit_test(test_chat), cmocka_unit_test(test_wrong_use)};
+                                       cmocka_unit_test(test_commands), cmocka_unit_test(test_chat), cmocka_unit_test(test_listed), cmocka_unit_test(test_wrong_use)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }

@@ -525,6 +525,18 @@ static void removes(void **state) {
     assert_int_equal(rmdir(in_folder("dir/sub")), 0);
     removed("dir", 1);
     assert_int_equal(access(in_folder("dir"), F_OK), -1);
+
+    /* A folder beside a file of its name is another thing, unless it is a model too. */
+    write_model("two.gguf");
+    mkdir(in_folder("two"), 0700);
+    write_file(in_folder("two/adapter_config.json"), "{}", 2);
+    removed("two", 1);
+    assert_int_equal(file_size(in_folder("two/adapter_config.json")), 2);
+    assert_int_equal(file_size(in_folder("two.gguf")), -1);
+    write_model("two.gguf");
+    write_file(in_folder("two/config.json"), "{}", 2);
+    removed("two", 3);
+    assert_int_equal(access(in_folder("two"), F_OK), -1);
 }
 
 static void busy_parts_stay(void **state) {
