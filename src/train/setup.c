@@ -191,6 +191,7 @@ static int make_model(moa_trainer *t, moa_err *err) {
     const moa_recipe_model *c = &t->r->model;
     moa_model *from = NULL;
     const char *arch = c->arch;
+    int rc = 0;
     moa_hparams h = {.n_ctx = c->n_ctx, .d_model = c->d_model, .n_layer = c->n_layer, .n_head = c->n_head, .n_kv = c->n_kv,
                      .head_dim = c->head_dim, .n_rot = c->head_dim, .d_ff = c->d_ff, .norm_eps = (float)c->norm_eps,
                      .rope_base = (float)c->rope_base, .rope_freq_scale = 1, .tied = c->tied};
@@ -199,10 +200,13 @@ static int make_model(moa_trainer *t, moa_err *err) {
     MOA_TRY(vocab_of(&h.n_vocab, t->meta, err));
     if (t->r->init.gguf) {
         MOA_TRY(moa_model_open(&from, t->r->init.gguf, err));
+        const int n_token = moa_tokenizer_n_vocab(from->tok);
+        if (h.n_vocab != n_token)
+            rc = moa_fail(err, MOA_EINVAL, "%s/tokenizer.gguf: %d tokens, but the weights of %s belong to %d", t->dir, h.n_vocab, t->r->init.gguf, n_token);
         h = from->h;
         arch = from->arch->name;
     }
-    int rc = moa_model_make(&t->m, arch, &h, t->meta, (uint64_t)t->r->seed, err);
+    if (rc == 0) rc = moa_model_make(&t->m, arch, &h, t->meta, (uint64_t)t->r->seed, err);
     if (rc == 0) rc = check_read_back(t->m, err);
     if (rc == 0 && from) rc = copy_weights(t->m, from, err);
     moa_model_close(from);

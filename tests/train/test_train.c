@@ -362,6 +362,17 @@ static void test_init(void **state) {
     snprintf(text, sizeof text, "name: t\n" TRAIN_MODEL "init: {run: fall}\nstages: [{name: a, steps: 3, batch_tokens: 1024, seq_len: 128, %s}]\n", TRAIN_DATA);
     train_ok("init2", text, false, &q);
     assert_true(p.first < 4 && fabs(p.first - q.first) < 1e-6); /* a new model begins at ln 300 = 5.7 */
+    /* Another tokenizer beside the weights must at least have as many tokens. */
+    train_probe s = {0}, u = {0};
+    moa_err err;
+    static const char other[] = "name: t\n" TRAIN_MODEL "tokenizer: {n_vocab: 290, items: 100}\n"
+                                "stages: [{name: a, steps: 1, batch_tokens: 512, seq_len: 128, " TRAIN_DATA "}]\n";
+    train_ok("other-tokens", other, false, &s);
+    snprintf(text, sizeof text, "name: u\ninit: {gguf: %s/fall/t.gguf}\ntokenizer: {gguf: %s/other-tokens/tokenizer.gguf}\n"
+             "stages: [{name: a, steps: 3, batch_tokens: 1024, seq_len: 128, %s}]\n", train_root, train_root, TRAIN_DATA);
+    assert_int_equal(train_in("init3", text, &u, false, 1, &err), MOA_EINVAL);
+    assert_non_null(strstr(err.text, "290 tokens, but the weights of "));
+    assert_non_null(strstr(err.text, "belong to 300"));
 }
 
 static const moa_tensor *weights_of(const moa_model *m, const char *name) {
