@@ -287,7 +287,8 @@ static int sequence(reader *p, uint32_t *x) {
         MOA_TRY(postfixes(p, &y));
         MOA_TRY(push(p, y));
     }
-    *x = moa_rx_seq(p->r, p->stack + base, (uint32_t)(p->n_stack - base));
+    const uint32_t n = (uint32_t)(p->n_stack - base);
+    *x = moa_rx_seq(p->r, n ? p->stack + base : NULL, n); /* nothing was ever pushed: there is no stack */
     p->n_stack = base;
     return 0;
 }

@@ -132,7 +132,7 @@ static int read_inputs(moa_inputs *in, cursor *c, moa_err *err) {
 static int read_file(head *h, const char *path, const moa_optim_param *param, int n_param, bool states, moa_err *err) {
     moa_map m;
     MOA_TRY(moa_map_open(&m, path, err));
-    cursor c = {path, m.data, m.data + m.size, 0};
+    cursor c = {path, m.data, m.size ? m.data + m.size : m.data, 0}; /* an empty file has no data */
     int rc = read_head(h, &c, err);
     if (rc == 0) rc = read_params(&c, param, n_param, states, err);
     if (rc == 0) rc = read_inputs(&h->in, &c, err);
