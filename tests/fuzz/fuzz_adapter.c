@@ -9,7 +9,18 @@
 
 static double sum; /* keeps the reads */
 
+static void read_whole(const moa_tensor *w) {
+    const int64_t cols = moa_cols(w), rows = w->n_dim > 1 ? w->shape[0] : 1;
+    float *row = malloc((size_t)cols * sizeof *row);
+    for (int64_t r = 0; row && r < rows; r++) {
+        moa_type_get(w->dtype)->dequantize(row, (const char *)w->data + (size_t)r * moa_row_bytes(w->dtype, cols), cols);
+        for (int64_t i = 0; i < cols; i++) sum += row[i] > 0;
+    }
+    free(row);
+}
+
 static void read_all(const moa_adapter *a) {
+    for (int i = 0; i < a->n_whole; i++) read_whole(&a->whole[i].w);
     for (int i = 0; i < a->n; i++) {
         const moa_lora *l = &a->lora[i];
         moa_assert(l->rank > 0 && l->n_in > 0 && l->n_out > 0);
