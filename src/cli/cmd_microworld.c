@@ -13,7 +13,7 @@
 enum { O_FAMILY, O_LEVEL, O_SPLIT, O_SEED, O_N, O_JSON, O_LIST };
 static const moa_opt opts[] = {
     {"--family", "-f", MOA_OPT_STR, "FAMILY", "only this family (default: all, in turn)", 0, 0},
-    {"--level", "-l", MOA_OPT_INT, "L", "only this level, from 1 (default: drawn)", 1, 99},
+    {"--level", "-l", MOA_OPT_INT, "L", "only this level, from 1; of all families: the last one of those with fewer (default: drawn)", 1, 99},
     {"--split", NULL, MOA_OPT_STR, "SPLIT", "train (default) or heldout", 0, 0},
     MOA_ROW_SEED("seed of the items (default 1)"),
     {"-n", NULL, MOA_OPT_INT, "N", "number of items (default: one for each family)", 1, 1e9},
@@ -66,6 +66,13 @@ static int unknown_family(const char *name) {
     return 2;
 }
 
+static int most_levels(void) {
+    int n, most = 0;
+    const moa_family *const *f = moa_families(&n);
+    for (int i = 0; i < n; i++) most = f[i]->n_level > most ? f[i]->n_level : most;
+    return most;
+}
+
 static int print_items(const moa_family *one, moa_split split, uint64_t seed, long long n, int level, bool json) {
     int n_family, rc = MOA_OK;
     const moa_family *const *f = moa_families(&n_family);
@@ -96,8 +103,9 @@ static int run(int argc, char **argv) {
     if (strcmp(split, "train") != 0 && strcmp(split, "heldout") != 0)
         return moa_cli_usage(&moa_command_microworld, "--split '%s', expected train or heldout", split);
     int level = v[O_LEVEL].set ? (int)v[O_LEVEL].i : 0;
-    if (one && level > one->n_level)
-        return moa_cli_usage(&moa_command_microworld, "family %s has levels 1 to %d, got %d", one->name, one->n_level, level);
+    int most = one ? one->n_level : most_levels();
+    if (level > most)
+        return moa_cli_usage(&moa_command_microworld, "--level %d, expected 1 to %d%s%s", level, most, one ? ", the levels of " : "", one ? one->name : "");
     return print_items(one, strcmp(split, "heldout") == 0 ? MOA_HELDOUT : MOA_TRAIN, v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1,
                        v[O_N].set ? v[O_N].i : one ? 3 : n_family, level, v[O_JSON].set);
 }

@@ -23,7 +23,7 @@ static int save(moa_trainer *t, moa_err *err) {
  * room at the next one. */
 static void save_or_warn(moa_trainer *t) {
     moa_err e = {0};
-    if (save(t, &e) < 0) moa_trainer_say(t, MOA_TRAIN_WARN, "%s; training goes on, the checkpoint before is whole", e.text);
+    if (save(t, &e) < 0) moa_trainer_say(t, MOA_TRAIN_WARN, "%s; training goes on; an earlier checkpoint, where there is one, is whole", e.text);
     else moa_trainer_say(t, MOA_TRAIN_NOTE, "checkpoint at step %lld", (long long)t->at.total_step);
 }
 

@@ -80,9 +80,10 @@ const char moa_recipe_chat_template[] =
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /* ---- loading ---- */
-typedef struct yaml_log { char text[200]; int line; } yaml_log;
+typedef struct yaml_log { char text[200], key[64]; int line; } yaml_log;
 
-/* libcyaml tells its story line by line: the complaint, then a backtrace from the inside out. The first of each counts. */
+/* libcyaml tells its story line by line: the complaint, then a backtrace from the inside out. The first of each counts: the line of
+ * the value, the key that holds it. */
 static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list ap) {
     (void)level;
     yaml_log *l = ctx;
@@ -90,6 +91,8 @@ static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list ap) {
     vsnprintf(line, sizeof line, fmt, ap);
     const char *at = strstr(line, "(line: ");
     if (at && !l->line) l->line = (int)strtol(at + 7, NULL, 10);
+    const char *key = at ? strstr(line, "mapping field '") : NULL;
+    if (key && !l->key[0]) snprintf(l->key, sizeof l->key, "%.*s", (int)strcspn(key + 15, "'"), key + 15);
     if (at || l->text[0] || strstr(line, "Backtrace")) return;
     const char *from = !strncmp(line, "Load: ", 6) ? line + 6 : line;
     snprintf(l->text, sizeof l->text, "%.*s", (int)strcspn(from, "\n"), from);
@@ -98,15 +101,32 @@ static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list ap) {
 static const cyaml_config_t yaml_base = {.log_fn = on_log, .log_level = CYAML_LOG_ERROR, .mem_fn = cyaml_mem,
                                          .flags = CYAML_CFG_NO_ALIAS};
 
+/* A value that its key cannot have: which key, and which words it takes where they are few. */
+static void tell_key(moa_buf *b, const yaml_log *l) {
+    static const struct { const char *key; const cyaml_strval_t *words; size_t n; } few[] = {
+        {"kind", kinds, sizeof kinds / sizeof *kinds}, {"target", targets, sizeof targets / sizeof *targets},
+        {"learn", learns, sizeof learns / sizeof *learns}};
+    if (!l->key[0] || strncmp(l->text, "Invalid ", 8) != 0) return;
+    moa_buf_addf(b, ", as %s", l->key);
+    for (size_t i = 0; i < sizeof few / sizeof *few; i++)
+        for (size_t j = 0; j < few[i].n && !strcmp(few[i].key, l->key); j++)
+            moa_buf_addf(b, "%s%s%s", j ? ", " : " (known: ", few[i].words[j].str, j + 1 == few[i].n ? ")" : "");
+}
+
 static int load_yaml(moa_recipe **out, const char *text, size_t n, const char *name, moa_err *err) {
-    yaml_log log = {{0}, 0};
+    yaml_log log = {{0}, {0}, 0};
     cyaml_config_t cfg = yaml_base;
     cfg.log_ctx = &log;
     *out = NULL;
     cyaml_err_t rc = cyaml_load_data((const uint8_t *)text, n, &cfg, &v_recipe, (cyaml_data_t **)out, NULL);
     if (rc == CYAML_OK && *out) return 0;
     if (rc == CYAML_ERR_OOM) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the recipe", name);
-    return moa_fail(err, MOA_EFORMAT, "%s:%d: %s", name, log.line ? log.line : 1, log.text[0] ? log.text : cyaml_strerror(rc));
+    moa_buf more;
+    moa_buf_init(&more, 1024);
+    tell_key(&more, &log);
+    moa_fail(err, MOA_EFORMAT, "%s:%d: %s%s", name, log.line ? log.line : 1, log.text[0] ? log.text : cyaml_strerror(rc), moa_buf_str(&more));
+    moa_buf_deinit(&more);
+    return MOA_EFORMAT;
 }
 
 static void hash_stage(moa_buf *b, const moa_recipe_stage *s) {
@@ -176,7 +196,7 @@ void moa_recipe_free(moa_recipe *r) {
     if (!r) return;
     free(r->path);
     cyaml_config_t cfg = yaml_base;
-    yaml_log log = {{0}, 0};
+    yaml_log log = {{0}, {0}, 0};
     cfg.log_ctx = &log;
     cyaml_free(&cfg, &v_recipe, r, 0);
 }
