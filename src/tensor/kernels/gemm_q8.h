@@ -226,9 +226,19 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
     }
 }
 
+/* A kernel's row; its function's body follows. */
+#define GEMM_Q8(NAME, type)                                                                                                      \
+    static void gemm_q8_##type(float *, int64_t, const moa_q8_act *, const void *, size_t, int64_t, int64_t);                    \
+    const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
+                                                .help = "rows in lanes, exact, bits of ref",                                     \
+                                                .op = MOA_K_GEMM_Q8,                                                             \
+                                                .dtype = MOA_##NAME,                                                             \
+                                                .isa = ISA_LEVEL,                                                                \
+                                                .fn.gemm_q8 = gemm_q8_##type};                                                   \
+    static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
+
 #define FORMAT(NAME, type, block_, offset_, top_, min_, run16_, fill_, q_at_)                                                    \
-    static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,           \
-                               int64_t o1) {                                                                                     \
+    GEMM_Q8(NAME, type) {                                                                                                        \
         const format f = {.unpack = unpack_##type,                                                                               \
                           .block = block_,                                                                                       \
                           .bytes = sizeof(moa_block_##type),                                                                     \
@@ -239,13 +249,7 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                           .fill = fill_,                                                                                         \
                           .q_at = q_at_};                                                                                        \
         gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);                                                                              \
-    }                                                                                                                            \
-    const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
-                                                .help = "rows in lanes, exact, bits of ref",                                     \
-                                                .op = MOA_K_GEMM_Q8,                                                             \
-                                                .dtype = MOA_##NAME,                                                             \
-                                                .isa = ISA_LEVEL,                                                                \
-                                                .fn.gemm_q8 = gemm_q8_##type};
+    }
 FORMAT(Q4_0, q4_0, 32, 8, 15, false, false, FILL_NIBBLES, 2)
 FORMAT(Q4_1, q4_1, 32, 0, 15, true, false, FILL_NIBBLES, 4)
 FORMAT(Q5_0, q5_0, 32, 16, 31, false, false, FILL_ROWS, 0)
@@ -276,16 +280,7 @@ static __attribute__((noinline)) void gemm_q8_shared(const moa_type *type, unpac
 }
 
 #define SHARED(NAME, type)                                                                                                       \
-    static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,           \
-                               int64_t o1) {                                                                                     \
-        gemm_q8_shared(&moa_type_##type, unpack_##type, y, ldy, x, w, w_stride, o0, o1);                                         \
-    }                                                                                                                            \
-    const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
-                                                .help = "rows in lanes, exact, bits of ref",                                     \
-                                                .op = MOA_K_GEMM_Q8,                                                             \
-                                                .dtype = MOA_##NAME,                                                             \
-                                                .isa = ISA_LEVEL,                                                                \
-                                                .fn.gemm_q8 = gemm_q8_##type};
+    GEMM_Q8(NAME, type) { gemm_q8_shared(&moa_type_##type, unpack_##type, y, ldy, x, w, w_stride, o0, o1); }
 SHARED(IQ2_XXS, iq2_xxs)
 SHARED(IQ2_XS, iq2_xs)
 SHARED(IQ2_S, iq2_s)

@@ -182,8 +182,13 @@ static inline void moa_k4_scale(const uint8_t s[12], int j, int *scale, int *min
     }
 }
 
-/* dequantize of every block type. */
+/* dequantize of every block type, and the row of one that is only read: x = d q, its scales for `per` elements. */
 void moa_block_dequantize(const moa_type *type, float *dst, const void *src, int64_t n);
+#define MOA_DEQUANTIZE(type)                                                                                                     \
+    static void dequantize_##type(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_##type, dst, src, n); }
+#define MOA_READ_ONLY(NAME, type, n, per, text)                                                                                  \
+    {.id = MOA_##NAME, .name = #NAME, .help = text " (read only)", .block = n, .bytes = sizeof(moa_block_##type),                \
+     .dequantize = dequantize_##type, .unpack = unpack_##type, .run = per}
 
 /* ---- for quantisation (fit.c) ---- */
 

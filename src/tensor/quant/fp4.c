@@ -20,7 +20,7 @@ static void levels(int8_t *restrict q, const uint8_t *restrict s, int n) {
     }
 }
 
-static void unpack_mx(moa_ints *u, const void *src, int n) {
+static void unpack_mxfp4(moa_ints *u, const void *src, int n) {
     const moa_block_mxfp4 *b = src;
     for (int i = 0; i < n / MOA_QB; i++) {
         levels(u->q + i * MOA_QB, b[i].q, 16);
@@ -29,7 +29,7 @@ static void unpack_mx(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void unpack_nv(moa_ints *u, const void *src, int n) {
+static void unpack_nvfp4(moa_ints *u, const void *src, int n) {
     const moa_block_nvfp4 *b = src;
     for (int j = 0; j < n / 16; j++) {
         levels(u->q + 16 * j, b[j / 4].q + j % 4 * 8, 8);
@@ -38,22 +38,7 @@ static void unpack_nv(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void dequantize_mx(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_mxfp4, dst, src, n); }
-static void dequantize_nv(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_nvfp4, dst, src, n); }
-
-const moa_type moa_type_mxfp4 = {.id = MOA_MXFP4,
-                                 .name = "MXFP4",
-                                 .help = "4.25 bits: 32 x 4-bit floats, power of two (read only)",
-                                 .block = MOA_QB,
-                                 .bytes = sizeof(moa_block_mxfp4),
-                                 .dequantize = dequantize_mx,
-                                 .unpack = unpack_mx,
-                                 .run = 32};
-const moa_type moa_type_nvfp4 = {.id = MOA_NVFP4,
-                                 .name = "NVFP4",
-                                 .help = "4.5 bits: 64 x 4-bit floats, 4 scales of 8 bits (read only)",
-                                 .block = 64,
-                                 .bytes = sizeof(moa_block_nvfp4),
-                                 .dequantize = dequantize_nv,
-                                 .unpack = unpack_nv,
-                                 .run = 16};
+MOA_DEQUANTIZE(mxfp4)
+const moa_type moa_type_mxfp4 = MOA_READ_ONLY(MXFP4, mxfp4, MOA_QB, 32, "4.25 bits: 32 x 4-bit floats, power of two");
+MOA_DEQUANTIZE(nvfp4)
+const moa_type moa_type_nvfp4 = MOA_READ_ONLY(NVFP4, nvfp4, 64, 16, "4.5 bits: 64 x 4-bit floats, 4 scales of 8 bits");

@@ -19,7 +19,7 @@ static void group(int8_t *q, int entry, bool minus) {
     memcpy(q, &v, 8);
 }
 
-static void unpack_s(moa_ints *u, const void *src, int n) {
+static void unpack_iq1_s(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_iq1_s *b = src;
     const float d = moa_f16_to_f32(b->d);
@@ -32,7 +32,7 @@ static void unpack_s(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void unpack_m(moa_ints *u, const void *src, int n) {
+static void unpack_iq1_m(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_iq1_m *b = src;
     unsigned bits = 0;
@@ -48,22 +48,7 @@ static void unpack_m(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void dequantize_s(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_iq1_s, dst, src, n); }
-static void dequantize_m(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_iq1_m, dst, src, n); }
-
-const moa_type moa_type_iq1_s = {.id = MOA_IQ1_S,
-                                 .name = "IQ1_S",
-                                 .help = "1.5625 bits: codebook of 2048 for 8, 8 scales (read only)",
-                                 .block = MOA_QK,
-                                 .bytes = sizeof(moa_block_iq1_s),
-                                 .dequantize = dequantize_s,
-                                 .unpack = unpack_s,
-                                 .run = 32};
-const moa_type moa_type_iq1_m = {.id = MOA_IQ1_M,
-                                 .name = "IQ1_M",
-                                 .help = "1.75 bits: codebook of 2048 for 8, 16 scales (read only)",
-                                 .block = MOA_QK,
-                                 .bytes = sizeof(moa_block_iq1_m),
-                                 .dequantize = dequantize_m,
-                                 .unpack = unpack_m,
-                                 .run = 16};
+MOA_DEQUANTIZE(iq1_s)
+const moa_type moa_type_iq1_s = MOA_READ_ONLY(IQ1_S, iq1_s, MOA_QK, 32, "1.5625 bits: codebook of 2048 for 8, 8 scales");
+MOA_DEQUANTIZE(iq1_m)
+const moa_type moa_type_iq1_m = MOA_READ_ONLY(IQ1_M, iq1_m, MOA_QK, 16, "1.75 bits: codebook of 2048 for 8, 16 scales");

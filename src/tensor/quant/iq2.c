@@ -20,7 +20,7 @@ static void group(int8_t *q, uint16_t code, unsigned signs) {
     memcpy(q, &v, 8);
 }
 
-static void unpack_xxs(moa_ints *u, const void *src, int n) {
+static void unpack_iq2_xxs(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_iq2_xxs *b = src;
     const float d = moa_f16_to_f32(b->d);
@@ -41,14 +41,14 @@ static void scales(moa_ints *u, uint16_t hd, const uint8_t scale[8]) {
     }
 }
 
-static void unpack_xs(moa_ints *u, const void *src, int n) {
+static void unpack_iq2_xs(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_iq2_xs *b = src;
     scales(u, b->d, b->scale);
     for (int g = 0; g < 32; g++) group(u->q + 8 * g, moa_grid_iq2_xs[b->q[g] & 511], moa_grid_eight_signs(b->q[g] >> 9));
 }
 
-static void unpack_s(moa_ints *u, const void *src, int n) {
+static void unpack_iq2_s(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_iq2_s *b = src;
     scales(u, b->d, b->scale);
@@ -56,31 +56,9 @@ static void unpack_s(moa_ints *u, const void *src, int n) {
         group(u->q + 8 * g, moa_grid_iq2_s[b->q[g] | (b->h[g / 4] >> (g % 4 * 2) & 3) << 8], b->sign[g]);
 }
 
-static void dequantize_xxs(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_iq2_xxs, dst, src, n); }
-static void dequantize_xs(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_iq2_xs, dst, src, n); }
-static void dequantize_s(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_iq2_s, dst, src, n); }
-
-const moa_type moa_type_iq2_xxs = {.id = MOA_IQ2_XXS,
-                                   .name = "IQ2_XXS",
-                                   .help = "2.0625 bits: codebook of 256 for 8, signs, 8 scales (read only)",
-                                   .block = MOA_QK,
-                                   .bytes = sizeof(moa_block_iq2_xxs),
-                                   .dequantize = dequantize_xxs,
-                                   .unpack = unpack_xxs,
-                                   .run = 32};
-const moa_type moa_type_iq2_xs = {.id = MOA_IQ2_XS,
-                                  .name = "IQ2_XS",
-                                  .help = "2.3125 bits: codebook of 512 for 8, signs, 16 scales (read only)",
-                                  .block = MOA_QK,
-                                  .bytes = sizeof(moa_block_iq2_xs),
-                                  .dequantize = dequantize_xs,
-                                  .unpack = unpack_xs,
-                                  .run = 16};
-const moa_type moa_type_iq2_s = {.id = MOA_IQ2_S,
-                                 .name = "IQ2_S",
-                                 .help = "2.5625 bits: codebook of 1024 for 8, signs, 16 scales (read only)",
-                                 .block = MOA_QK,
-                                 .bytes = sizeof(moa_block_iq2_s),
-                                 .dequantize = dequantize_s,
-                                 .unpack = unpack_s,
-                                 .run = 16};
+MOA_DEQUANTIZE(iq2_xxs)
+const moa_type moa_type_iq2_xxs = MOA_READ_ONLY(IQ2_XXS, iq2_xxs, MOA_QK, 32, "2.0625 bits: codebook of 256 for 8, signs, 8 scales");
+MOA_DEQUANTIZE(iq2_xs)
+const moa_type moa_type_iq2_xs = MOA_READ_ONLY(IQ2_XS, iq2_xs, MOA_QK, 16, "2.3125 bits: codebook of 512 for 8, signs, 16 scales");
+MOA_DEQUANTIZE(iq2_s)
+const moa_type moa_type_iq2_s = MOA_READ_ONLY(IQ2_S, iq2_s, MOA_QK, 16, "2.5625 bits: codebook of 1024 for 8, signs, 16 scales");

@@ -19,7 +19,7 @@ static void pair(int8_t *q, uint32_t first, uint32_t second, unsigned signs) {
     memcpy(q, &v, 8);
 }
 
-static void unpack_xxs(moa_ints *u, const void *src, int n) {
+static void unpack_iq3_xxs(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_iq3_xxs *b = src;
     const float d = moa_f16_to_f32(b->d);
@@ -39,7 +39,7 @@ static uint32_t entry_s(const moa_block_iq3_s *b, int g) {
     return moa_grid_iq3_odd(moa_grid_iq3_s[b->q[g] | (b->h[g / 8] >> (g % 8) & 1) << 8]);
 }
 
-static void unpack_s(moa_ints *u, const void *src, int n) {
+static void unpack_iq3_s(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_iq3_s *b = src;
     const float d = moa_f16_to_f32(b->d);
@@ -50,22 +50,7 @@ static void unpack_s(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void dequantize_xxs(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_iq3_xxs, dst, src, n); }
-static void dequantize_s(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_iq3_s, dst, src, n); }
-
-const moa_type moa_type_iq3_xxs = {.id = MOA_IQ3_XXS,
-                                   .name = "IQ3_XXS",
-                                   .help = "3.0625 bits: codebook of 256 for 4, signs, 8 scales (read only)",
-                                   .block = MOA_QK,
-                                   .bytes = sizeof(moa_block_iq3_xxs),
-                                   .dequantize = dequantize_xxs,
-                                   .unpack = unpack_xxs,
-                                   .run = 32};
-const moa_type moa_type_iq3_s = {.id = MOA_IQ3_S,
-                                 .name = "IQ3_S",
-                                 .help = "3.4375 bits: codebook of 512 for 4, signs, 8 scales (read only)",
-                                 .block = MOA_QK,
-                                 .bytes = sizeof(moa_block_iq3_s),
-                                 .dequantize = dequantize_s,
-                                 .unpack = unpack_s,
-                                 .run = 32};
+MOA_DEQUANTIZE(iq3_xxs)
+const moa_type moa_type_iq3_xxs = MOA_READ_ONLY(IQ3_XXS, iq3_xxs, MOA_QK, 32, "3.0625 bits: codebook of 256 for 4, signs, 8 scales");
+MOA_DEQUANTIZE(iq3_s)
+const moa_type moa_type_iq3_s = MOA_READ_ONLY(IQ3_S, iq3_s, MOA_QK, 32, "3.4375 bits: codebook of 512 for 4, signs, 8 scales");

@@ -13,7 +13,7 @@ static void scales(moa_ints *u, int from, int to, uint16_t d) {
     for (int j = from / 16; j < to / 16; j++) u->d[j] = moa_f16_to_f32(d), u->m[j] = 0;
 }
 
-static void unpack_1(moa_ints *u, const void *src, int n) {
+static void unpack_q1_0(moa_ints *u, const void *src, int n) {
     const moa_block_q1_0 *b = src;
     for (int i = 0; i < n; i += BLOCK_1, b++) {
         scales(u, i, i + BLOCK_1, b->d);
@@ -21,7 +21,7 @@ static void unpack_1(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void unpack_2(moa_ints *u, const void *src, int n) {
+static void unpack_q2_0(moa_ints *u, const void *src, int n) {
     const moa_block_q2_0 *b = src;
     for (int i = 0; i < n; i += BLOCK_2, b++) {
         scales(u, i, i + BLOCK_2, b->d);
@@ -29,22 +29,7 @@ static void unpack_2(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void dequantize_1(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_q1_0, dst, src, n); }
-static void dequantize_2(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_q2_0, dst, src, n); }
-
-const moa_type moa_type_q1_0 = {.id = MOA_Q1_0,
-                                .name = "Q1_0",
-                                .help = "1.125 bits: 128 signs, scale (read only)",
-                                .block = BLOCK_1,
-                                .bytes = sizeof(moa_block_q1_0),
-                                .dequantize = dequantize_1,
-                                .unpack = unpack_1,
-                                .run = 32};
-const moa_type moa_type_q2_0 = {.id = MOA_Q2_0,
-                                .name = "Q2_0",
-                                .help = "2.25 bits: 64 x 2 bits around zero, scale (read only)",
-                                .block = BLOCK_2,
-                                .bytes = sizeof(moa_block_q2_0),
-                                .dequantize = dequantize_2,
-                                .unpack = unpack_2,
-                                .run = 32};
+MOA_DEQUANTIZE(q1_0)
+const moa_type moa_type_q1_0 = MOA_READ_ONLY(Q1_0, q1_0, BLOCK_1, 32, "1.125 bits: 128 signs, scale");
+MOA_DEQUANTIZE(q2_0)
+const moa_type moa_type_q2_0 = MOA_READ_ONLY(Q2_0, q2_0, BLOCK_2, 32, "2.25 bits: 64 x 2 bits around zero, scale");

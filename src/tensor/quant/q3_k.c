@@ -8,7 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/quant/block.h"
 
-static void unpack(moa_ints *u, const void *src, int n) {
+static void unpack_q3_k(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_q3_k *b = src;
     const float d = moa_f16_to_f32(b->d);
@@ -23,13 +23,5 @@ static void unpack(moa_ints *u, const void *src, int n) {
     }
 }
 
-static void dequantize(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_q3_k, dst, src, n); }
-
-const moa_type moa_type_q3_k = {.id = MOA_Q3_K,
-                                .name = "Q3_K",
-                                .help = "3.4375 bits: 256 x 3 bits, 16 scales (read only)",
-                                .block = MOA_QK,
-                                .bytes = sizeof(moa_block_q3_k),
-                                .dequantize = dequantize,
-                                .unpack = unpack,
-                                .run = 16};
+MOA_DEQUANTIZE(q3_k)
+const moa_type moa_type_q3_k = MOA_READ_ONLY(Q3_K, q3_k, MOA_QK, 16, "3.4375 bits: 256 x 3 bits, 16 scales");

@@ -24,7 +24,7 @@ static void digits(int8_t *q, const uint8_t *src, int n, int n_digit) {
     }
 }
 
-static void unpack_1(moa_ints *u, const void *src, int n) {
+static void unpack_tq1_0(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_tq1_0 *b = src;
     one_scale(u, b->d);
@@ -33,29 +33,14 @@ static void unpack_1(moa_ints *u, const void *src, int n) {
     digits(u->q + 240, b->h, 4, 4);
 }
 
-static void unpack_2(moa_ints *u, const void *src, int n) {
+static void unpack_tq2_0(moa_ints *u, const void *src, int n) {
     (void)n;
     const moa_block_tq2_0 *b = src;
     one_scale(u, b->d);
     for (int i = 0; i < MOA_QK; i++) u->q[i] = (int8_t)((b->q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3) - 1);
 }
 
-static void dequantize_1(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_tq1_0, dst, src, n); }
-static void dequantize_2(float *dst, const void *src, int64_t n) { moa_block_dequantize(&moa_type_tq2_0, dst, src, n); }
-
-const moa_type moa_type_tq1_0 = {.id = MOA_TQ1_0,
-                                 .name = "TQ1_0",
-                                 .help = "1.6875 bits: 256 x three values, scale (read only)",
-                                 .block = MOA_QK,
-                                 .bytes = sizeof(moa_block_tq1_0),
-                                 .dequantize = dequantize_1,
-                                 .unpack = unpack_1,
-                                 .run = 32};
-const moa_type moa_type_tq2_0 = {.id = MOA_TQ2_0,
-                                 .name = "TQ2_0",
-                                 .help = "2.0625 bits: 256 x 2 bits around zero, scale (read only)",
-                                 .block = MOA_QK,
-                                 .bytes = sizeof(moa_block_tq2_0),
-                                 .dequantize = dequantize_2,
-                                 .unpack = unpack_2,
-                                 .run = 32};
+MOA_DEQUANTIZE(tq1_0)
+const moa_type moa_type_tq1_0 = MOA_READ_ONLY(TQ1_0, tq1_0, MOA_QK, 32, "1.6875 bits: 256 x three values, scale");
+MOA_DEQUANTIZE(tq2_0)
+const moa_type moa_type_tq2_0 = MOA_READ_ONLY(TQ2_0, tq2_0, MOA_QK, 32, "2.0625 bits: 256 x 2 bits around zero, scale");
