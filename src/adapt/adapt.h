@@ -2,7 +2,7 @@
  *
  *     y = W x + b + sum over adapters i of t_i s_i (B_i (A_i x) + c_i)
  * with A [r, n_in], B [n_out, r], the file's scale s (alpha / r, or alpha / sqrt(r)), the user's scale t. The base stays as it is,
- * quantised or not; the adapter's part is f32 whatever the base computes in. DoRA (Liu et al. 2024, arXiv:2402.09353) multiplies
+ * quantised or not; A and B keep their 16-bit types, and the adapter's part is computed in f32 whatever the base computes in. DoRA (Liu et al. 2024, arXiv:2402.09353) multiplies
  * the rows of W + t s B A by m / |row|; those factors are worked out when a set is made.
  *
  * A file may also hold tensors that stand in for the base's own (PEFT's modules_to_save, layers of the embedding, trained biases):
@@ -24,7 +24,7 @@ typedef struct moa_lora {
     int64_t n_in, n_out;
     int rank;
     float scale;           /* s; not in b */
-    float *a, *b;          /* [rank, n_in], [n_out, rank] */
+    moa_tensor a, b;       /* [rank, n_in], [n_out, rank]: F32, F16 or BF16 */
     float *bias;           /* [n_out] c, or NULL */
     float *magnitude;      /* [n_out] m of DoRA, or NULL */
 } moa_lora;

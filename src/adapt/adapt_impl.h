@@ -12,7 +12,10 @@ enum { MOA_ADAPT_MAX_RANK = 1 << 14, MOA_ADAPT_MAX_CONFIG = 4 << 20, MOA_ADAPT_M
 int adapter_new(moa_adapter **out, moa_adapter_form form, const char *path, int cap, moa_err *err);
 /* Matrices of one module are all there, of one rank, finite; sorted, hashed. what: names of both halves, for errors. */
 int adapter_finish(moa_adapter *a, moa_err *err);
-float *adapter_floats(moa_adapter *a, int64_t rows, int64_t cols, const char *tensor, moa_err *err);
+/* Memory of a matrix; type: F32, F16 or BF16. */
+int adapter_matrix(moa_tensor *out, moa_adapter *a, moa_dtype type, int64_t rows, int64_t cols, const char *tensor, moa_err *err);
+/* t as f32: its own memory where it is, else in the arena; NULL: no memory. */
+float *adapter_wide(struct moa_arena *ar, const moa_tensor *t);
 
 /* ---- peft_config.c: adapter_config.json of PEFT and of MLX ---- */
 typedef struct peft_config peft_config;

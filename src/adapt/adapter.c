@@ -40,11 +40,21 @@ void moa_adapter_close(moa_adapter *a) {
     free(a);
 }
 
-float *adapter_floats(moa_adapter *a, int64_t rows, int64_t cols, const char *tensor, moa_err *err) {
+int adapter_matrix(moa_tensor *out, moa_adapter *a, moa_dtype type, int64_t rows, int64_t cols, const char *tensor, moa_err *err) {
     int64_t n;
-    float *p = __builtin_mul_overflow(rows, cols, &n) || n > INT64_MAX / 64 ? NULL : moa_arena_alloc(a->arena, (size_t)n * sizeof *p);
-    if (!p) moa_fail(err, MOA_ENOMEM, "%s: tensor '%.120s': no memory for %lld x %lld numbers", a->path, tensor, (long long)rows, (long long)cols);
-    return p;
+    const bool fits = !__builtin_mul_overflow(rows, cols, &n) && n <= INT64_MAX / 64;
+    void *p = fits ? moa_arena_alloc(a->arena, moa_row_bytes(type, n)) : NULL;
+    if (!p)
+        return moa_fail(err, MOA_ENOMEM, "%s: tensor '%.120s': no memory for %lld x %lld numbers", a->path, tensor, (long long)rows, (long long)cols);
+    *out = moa_view2(type, p, rows, cols);
+    return 0;
+}
+
+float *adapter_wide(moa_arena *ar, const moa_tensor *t) {
+    if (t->dtype == MOA_F32) return t->data;
+    float *v = moa_arena_alloc(ar, (size_t)moa_tensor_count(t) * sizeof *v);
+    if (v) moa_type_get(t->dtype)->dequantize(v, t->data, moa_tensor_count(t));
+    return v;
 }
 
 static int by_name(const void *pa, const void *pb) {
@@ -53,50 +63,51 @@ static int by_name(const void *pa, const void *pb) {
     return c ? c : (a->expert > b->expert) - (a->expert < b->expert);
 }
 
-static int check_finite(const moa_adapter *a, const moa_lora *l, const char *what, const float *v, int64_t n, moa_err *err) {
-    for (int64_t i = 0; v && i < n; i++)
-        if (!isfinite(v[i]))
-            return moa_fail(err, MOA_EFORMAT, "%s: %s of '%.120s' has %f at number %lld, expected finite numbers", a->path, what, l->name, (double)v[i],
-                            (long long)i);
-    return 0;
+/* Row by row, so that nothing is held twice. what: "A of", or "". */
+static int check_finite(const moa_adapter *a, const char *what, const char *name, const moa_tensor *t, moa_err *err) {
+    const int64_t cols = moa_cols(t), rows = moa_rows(t);
+    const size_t bytes = moa_row_bytes(t->dtype, cols);
+    float *row = malloc((size_t)cols * sizeof *row);
+    int rc = row ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    for (int64_t r = 0; rc >= 0 && r < rows; r++) {
+        moa_type_get(t->dtype)->dequantize(row, (const char *)t->data + (size_t)r * bytes, cols);
+        for (int64_t i = 0; rc >= 0 && i < cols; i++)
+            if (!isfinite(row[i]))
+                rc = moa_fail(err, MOA_EFORMAT, "%s: %s'%.120s' has %f at number %lld, expected finite numbers", a->path, what, name, (double)row[i],
+                              (long long)(r * cols + i));
+    }
+    free(row);
+    return rc;
+}
+
+static int check_vector(const moa_adapter *a, const char *what, const moa_lora *l, float *v, moa_err *err) {
+    const moa_tensor t = moa_view1(MOA_F32, v, l->n_out);
+    return v ? check_finite(a, what, l->name, &t, err) : 0;
 }
 
 static void add_hash(uint64_t *h, const void *p, int64_t n, size_t size) { *h = p ? moa_hash64(p, (uint64_t)n * size, *h) : moa_mix64(*h); }
 
 static int check_one(moa_adapter *a, const moa_lora *l, moa_err *err) {
-    MOA_TRY(check_finite(a, l, "A", l->a, l->rank * l->n_in, err));
-    MOA_TRY(check_finite(a, l, "B", l->b, l->rank * l->n_out, err));
-    MOA_TRY(check_finite(a, l, "the bias", l->bias, l->n_out, err));
-    MOA_TRY(check_finite(a, l, "the magnitude", l->magnitude, l->n_out, err));
+    MOA_TRY(check_finite(a, "A of ", l->name, &l->a, err));
+    MOA_TRY(check_finite(a, "B of ", l->name, &l->b, err));
+    MOA_TRY(check_vector(a, "the bias of ", l, l->bias, err));
+    MOA_TRY(check_vector(a, "the magnitude of ", l, l->magnitude, err));
     const struct { int64_t n_in, n_out; int rank, expert; float scale; uint32_t embedding; } shape = {l->n_in, l->n_out, l->rank, l->expert, l->scale, l->embedding};
     add_hash(&a->key, l->name, (int64_t)strlen(l->name) + 1, 1);
     add_hash(&a->key, &shape, 1, sizeof shape);
-    add_hash(&a->key, l->a, l->rank * l->n_in, sizeof *l->a);
-    add_hash(&a->key, l->b, l->rank * l->n_out, sizeof *l->b);
+    add_hash(&a->key, l->a.data, (int64_t)moa_tensor_bytes(&l->a), 1);
+    add_hash(&a->key, l->b.data, (int64_t)moa_tensor_bytes(&l->b), 1);
     add_hash(&a->key, l->bias, l->n_out, sizeof *l->bias);
     add_hash(&a->key, l->magnitude, l->n_out, sizeof *l->magnitude);
     return 0;
 }
 
-/* Numbers in pieces, so that a matrix is not held twice. */
 static int check_whole(moa_adapter *a, const moa_whole *w, moa_err *err) {
-    const int64_t rows = w->w.n_dim > 1 ? w->w.shape[0] : 1, cols = moa_cols(&w->w);
-    const size_t bytes = moa_row_bytes(w->w.dtype, cols);
-    float *row = malloc((size_t)cols * sizeof *row);
-    int rc = row ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
-    for (int64_t r = 0; rc >= 0 && r < rows; r++) {
-        moa_type_get(w->w.dtype)->dequantize(row, (const char *)w->w.data + (size_t)r * bytes, cols);
-        for (int64_t i = 0; rc >= 0 && i < cols; i++)
-            if (!isfinite(row[i]))
-                rc = moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' has %f at number %lld, expected finite numbers", a->path, w->name, (double)row[i],
-                              (long long)(r * cols + i));
-    }
-    free(row);
-    const int64_t shape[2] = {rows, cols};
+    const int64_t shape[2] = {moa_rows(&w->w), moa_cols(&w->w)};
     add_hash(&a->key, w->name, (int64_t)strlen(w->name) + 1, 1);
     add_hash(&a->key, shape, 2, sizeof *shape);
-    add_hash(&a->key, w->w.data, rows, bytes);
-    return rc;
+    add_hash(&a->key, w->w.data, (int64_t)moa_tensor_bytes(&w->w), 1);
+    return check_finite(a, "tensor ", w->name, &w->w, err);
 }
 
 static int whole_by_name(const void *pa, const void *pb) { return strcmp(((const moa_whole *)pa)->name, ((const moa_whole *)pb)->name); }

@@ -1,6 +1,6 @@
 /* apply.c - sets of adapters: what each place of a model adds to its product, and the adding.
  *
- * h = A x and B h are products of the kernel table with f32 operands, so a row's bits depend on nothing but the row; terms are added
+ * h = A x and B h are products of the kernel table with f32 activations, so a row's bits depend on nothing but the row; terms are added
  * in the order of the set, y_o += s (sum_k B_ok h_k + c_o). Scratch is the step's arena.
  *
  * DoRA: y = g . (W x + s B A x) + b with g_o = m_o / |row o of W + s B A|. As PEFT does with several adapters, each adds
@@ -19,7 +19,7 @@
 #include <string.h>
 
 typedef struct term {
-    const float *a, *b;    /* [rank, n_in] or [n_vocab, rank]; [n_out, rank] */
+    moa_tensor a, b;       /* [rank, n_in] or [n_vocab, rank]; [n_out, rank] */
     const float *bias;     /* [n_out] or NULL */
     int rank;
     float scale;
@@ -42,19 +42,21 @@ struct moa_adapter_set {
 
 /* ---- adding ---- */
 
-typedef struct down { float *h; const float *x; const term *t; int64_t n, n_in; moa_kernel_fn fn; } down; /* range: rows of A */
+typedef struct down { float *h; const float *x; const term *t; int64_t n, n_in; const moa_kernels *k; } down; /* range: rows of A */
 static void down_range(const void *args, int64_t o0, int64_t o1, int thread) {
     const down *p = args;
+    const moa_tensor *a = &p->t->a;
     (void)thread;
-    p->fn.gemm_f32(p->h, p->t->rank, p->x, p->n_in, p->t->a, (size_t)p->n_in * sizeof(float), p->n, o0, o1, p->n_in);
+    p->k->slot[MOA_K_GEMM][a->dtype]->fn.gemm_f32(p->h, p->t->rank, p->x, p->n_in, a->data, moa_row_bytes(a->dtype, p->n_in), p->n, o0, o1, p->n_in);
 }
 
-typedef struct up { float *y, *part; const float *h; const term *t; int64_t n, n_out; moa_kernel_fn fn; } up; /* range: rows of B */
+typedef struct up { float *y, *part; const float *h; const term *t; int64_t n, n_out; const moa_kernels *k; } up; /* range: rows of B */
 static void up_range(const void *args, int64_t o0, int64_t o1, int thread) {
     const up *p = args;
     const int64_t rank = p->t->rank;
+    const moa_tensor *b = &p->t->b;
     (void)thread;
-    p->fn.gemm_f32(p->part, p->n_out, p->h, rank, p->t->b, (size_t)rank * sizeof(float), p->n, o0, o1, rank);
+    p->k->slot[MOA_K_GEMM][b->dtype]->fn.gemm_f32(p->part, p->n_out, p->h, rank, b->data, moa_row_bytes(b->dtype, rank), p->n, o0, o1, rank);
     for (int64_t i = 0; i < p->n; i++)
         for (int64_t o = o0; o < o1; o++) {
             const int64_t at = i * p->n_out + o;
@@ -70,19 +72,20 @@ static void scale_rows(moa_exec *x, const moa_site_delta *d, const moa_linear_w 
 }
 
 static void add_term(moa_exec *x, const moa_site_delta *d, const term *t, const moa_tensor *in, float *y, int64_t n) {
-    const moa_kernel_fn fn = x->k->slot[MOA_K_GEMM][MOA_F32]->fn;
     float *h = moa_arena_alloc(x->arena, (size_t)(n * t->rank) * sizeof *h), *part = moa_arena_alloc(x->arena, (size_t)(n * d->n_out) * sizeof *part);
     if (!h || !part) {
         moa_fail(&x->err, MOA_ENOMEM, "adapter: no memory for %lld rows", (long long)n);
         return;
     }
     if (in->dtype == MOA_I32) { /* the embedding: rows of A by token */
-        for (int64_t i = 0; i < n; i++) memcpy(h + i * t->rank, t->a + ((const int32_t *)in->data)[i] * (int64_t)t->rank, (size_t)t->rank * sizeof *h);
+        const size_t bytes = moa_row_bytes(t->a.dtype, t->rank);
+        for (int64_t i = 0; i < n; i++)
+            moa_type_get(t->a.dtype)->dequantize(h + i * t->rank, (const char *)t->a.data + (size_t)((const int32_t *)in->data)[i] * bytes, t->rank);
     } else {
-        const down p = {h, in->data, t, n, d->n_in, fn};
+        const down p = {h, in->data, t, n, d->n_in, x->k};
         moa_parallel(x, t->rank, 8, (double)d->n_in * (0.05 + 0.02 * (double)n), down_range, &p);
     }
-    const up p = {y, part, h, t, n, d->n_out, fn};
+    const up p = {y, part, h, t, n, d->n_out, x->k};
     moa_parallel(x, d->n_out, 16, (double)t->rank * (0.05 + 0.02 * (double)n) + (double)n, up_range, &p);
 }
 
@@ -105,22 +108,37 @@ static moa_tensor *add(moa_exec *x, const moa_site_delta *d, moa_tensor *in, con
 
 static int no_memory(const moa_adapter *a, moa_err *err) { return moa_fail(err, MOA_ENOMEM, "%s: no memory for a set of adapters", a->path); }
 
-/* Rows of the place, in its order; the file's own memory where nothing must be moved. */
-static const float *rows_of(moa_adapter_set *s, const float *v, int64_t cols, const place *p, bool copy) {
-    if (!copy && !p->pairs) return v + p->row * cols;
-    float *own = moa_arena_alloc(s->arena, (size_t)(p->rows * cols) * sizeof *own);
-    for (int64_t i = 0; own && i < p->rows; i++)
-        memcpy(own + i * cols, v + (p->row + pair_row(i, p->rows, p->pairs)) * cols, (size_t)cols * sizeof *own);
-    return own;
+/* Rows of the place, in its order: the file's own memory where nothing must be moved, or a copy as f32. data NULL: no memory. A vector
+ * has rows of one number. */
+static moa_tensor rows_of(moa_adapter_set *s, const moa_tensor *v, const place *p, bool wide) {
+    const int64_t cols = v->n_dim > 1 ? moa_cols(v) : 1;
+    const moa_dtype type = wide ? MOA_F32 : v->dtype;
+    const size_t from = moa_row_bytes(v->dtype, cols), to = moa_row_bytes(type, cols);
+    char *data = (char *)v->data + (size_t)p->row * from;
+    if (wide || p->pairs) {
+        char *own = moa_arena_alloc(s->arena, (size_t)p->rows * to);
+        for (int64_t i = 0; own && i < p->rows; i++) {
+            const char *row = data + (size_t)pair_row(i, p->rows, p->pairs) * from;
+            if (type == v->dtype) memcpy(own + (size_t)i * to, row, to);
+            else moa_type_get(v->dtype)->dequantize((float *)(void *)(own + (size_t)i * to), row, cols);
+        }
+        data = own;
+    }
+    return v->n_dim > 1 ? moa_view2(type, data, p->rows, cols) : moa_view1(type, data, p->rows);
 }
 
-/* |row| of W + s B A; buf [n_in]. */
-static double row_norm(const place *p, const moa_lora *l, const float *b, float s, int64_t o, float *buf) {
+static float *vector_of(moa_adapter_set *s, float *v, int64_t n, const place *p, bool copy) {
+    const moa_tensor t = moa_view1(MOA_F32, v, n);
+    return rows_of(s, &t, p, copy).data;
+}
+
+/* |row| of W + s B A; a, b: as f32, b's rows as the place's; buf [n_in]. */
+static double row_norm(const place *p, const moa_lora *l, const float *a, const float *b, float s, int64_t o, float *buf) {
     double sum = 0;
     moa_type_get(p->w->dtype)->dequantize(buf, (const char *)p->w->data + o * p->w->stride[p->w->n_dim > 1 ? p->w->n_dim - 2 : 0], l->n_in);
     for (int k = 0; k < l->rank; k++) {
         const float f = s * b[o * l->rank + k];
-        for (int64_t i = 0; i < l->n_in; i++) buf[i] += f * l->a[k * l->n_in + i];
+        for (int64_t i = 0; i < l->n_in; i++) buf[i] += f * a[k * l->n_in + i];
     }
     for (int64_t i = 0; i < l->n_in; i++) sum += (double)buf[i] * buf[i];
     return sqrt(sum);
@@ -128,18 +146,20 @@ static double row_norm(const place *p, const moa_lora *l, const float *b, float 
 
 /* g of DoRA goes into the rows of B, g - 1 into the place's gain. */
 static int magnify(moa_adapter_set *s, moa_site_delta *d, term *t, const moa_adapter *a, const moa_lora *l, const place *p, int n_threads, moa_err *err) {
-    float *b = (float *)(uintptr_t)t->b, *bias = (float *)(uintptr_t)t->bias; /* copies of ours */
-    const float *m = rows_of(s, l->magnitude, 1, p, false);
+    float *b = t->b.data, *bias = (float *)(uintptr_t)t->bias; /* copies of ours */
+    const float *m = vector_of(s, l->magnitude, l->n_out, p, false);
     float *buf = malloc((size_t)n_threads * (size_t)l->n_in * sizeof *buf);
     int64_t bad = -1;
     if (!d->gain) d->gain = moa_arena_calloc(s->arena, (size_t)d->n_out * sizeof *d->gain);
-    if (!m || !buf || !d->gain) {
+    const moa_arena_mark mark = moa_arena_save(s->arena); /* A as f32 is not needed for long */
+    const float *wide = adapter_wide(s->arena, &l->a);
+    if (!m || !buf || !d->gain || !wide) {
         free(buf);
         return no_memory(a, err);
     }
 #pragma omp parallel for num_threads(n_threads) if (n_threads > 1)
     for (int64_t o = 0; o < p->rows; o++) {
-        const double norm = row_norm(p, l, b, t->scale, o, buf + (size_t)omp_get_thread_num() * (size_t)l->n_in), g = m[o] / norm;
+        const double norm = row_norm(p, l, wide, b, t->scale, o, buf + (size_t)omp_get_thread_num() * (size_t)l->n_in), g = m[o] / norm;
         if (!isfinite(g)) {
 #pragma omp critical
             bad = o;
@@ -149,6 +169,7 @@ static int magnify(moa_adapter_set *s, moa_site_delta *d, term *t, const moa_ada
         if (bias) bias[o] = (float)(g * bias[o]);
         d->gain[o] += (float)(g - 1);
     }
+    moa_arena_restore(s->arena, mark);
     free(buf);
     return bad < 0 ? 0 : moa_fail(err, MOA_EFORMAT, "%s: '%.120s': row %lld of W + B A is zero or not finite, so DoRA has no direction for it", a->path, l->name, (long long)bad);
 }
@@ -162,8 +183,8 @@ static int add_to_place(moa_adapter_set *s, const moa_adapter *a, const moa_lora
     place own = *p; /* the base of this adapter is what it brings itself */
     for (int i = 0; i < s->n_swap; i++)
         if (s->swap[i].slot == p->slot) own.w = s->swap[i].w;
-    *t = (term){.a = l->a, .b = rows_of(s, l->b, l->rank, p, dora), .bias = l->bias ? rows_of(s, l->bias, 1, p, dora) : NULL, .rank = l->rank, .scale = scale * l->scale};
-    if (!t->b || (l->bias && !t->bias)) return no_memory(a, err);
+    *t = (term){.a = l->a, .b = rows_of(s, &l->b, p, dora), .bias = l->bias ? vector_of(s, l->bias, l->n_out, p, dora) : NULL, .rank = l->rank, .scale = scale * l->scale};
+    if (!t->b.data || (l->bias && !t->bias)) return no_memory(a, err);
     if (dora) MOA_TRY(magnify(s, d, t, a, l, &own, n_threads, err));
     if (d->last) d->last->next = t;
     else d->first = t;
@@ -173,24 +194,15 @@ static int add_to_place(moa_adapter_set *s, const moa_adapter *a, const moa_lora
 
 /* ---- swaps ---- */
 
-/* Rows [row, row + rows) of w in the order and with the numbers of the place. */
+/* The place's part of w, in its order and with its numbers. */
 static moa_tensor *part_of(moa_adapter_set *s, const moa_whole *w, const place *p) {
-    const int64_t cols = w->w.n_dim > 1 ? moa_cols(&w->w) : 1, shape[2] = {p->rows, cols};
-    const size_t bytes = w->w.n_dim > 1 ? moa_row_bytes(w->w.dtype, cols) : sizeof(float);
     moa_tensor *t = moa_arena_alloc(s->arena, sizeof *t);
-    char *data = (char *)w->w.data + (size_t)p->row * bytes;
-    if (t && (p->pairs || p->plus1)) {
-        char *own = moa_arena_alloc(s->arena, (size_t)p->rows * bytes);
-        for (int64_t i = 0; own && i < p->rows; i++) {
-            memcpy(own + (size_t)i * bytes, data + (size_t)pair_row(i, p->rows, p->pairs) * bytes, bytes);
-            if (p->plus1) ((float *)(void *)own)[i] += 1; /* a norm: one number a row */
-        }
-        data = own;
-    }
-    if (!t || !data) return NULL;
-    *t = moa_view(w->w.dtype, data, w->w.n_dim, shape);
+    if (!t) return NULL;
+    *t = rows_of(s, &w->w, p, p->plus1);
+    float *norm = t->data;
+    for (int64_t i = 0; norm && p->plus1 && i < p->rows; i++) norm[i] += 1;
     t->name = w->name;
-    return t;
+    return norm ? t : NULL;
 }
 
 static int add_swap(moa_adapter_set *s, const moa_adapter *a, const moa_whole *w, const place *p, moa_err *err) {

@@ -60,6 +60,11 @@ static int list_halves(half *h, int *n, const base_map *b, const moa_adapter *a,
     return 0;
 }
 
+static float *folded_b(moa_arena *ar, const half *h) {
+    const float *b = adapter_wide(ar, &h->l->b);
+    return b ? folded(ar, b, h->l->scale, h->row, h->rows, h->l->rank, h->pairs, false) : NULL;
+}
+
 static void put(moa_gguf_out *o, moa_arena *ar, const char *name, const char *suffix, float *v, int n_expert, int64_t rows, int64_t cols) {
     char full[160];
     snprintf(full, sizeof full, "%s%s", name, suffix);
@@ -77,9 +82,9 @@ static int put_experts(moa_gguf_out *o, moa_arena *ar, const moa_adapter *a, con
     if (!va || !vb) return no_memory(a, err);
     for (int i = 0; i < n; i++) {
         const moa_lora *l = h[i].l;
-        float *b = folded(ar, l->b, l->scale, h[i].row, h[i].rows, l->rank, h[i].pairs, false);
-        if (!b) return no_memory(a, err);
-        memcpy(va + h[i].expert * rank * n_in, l->a, (size_t)(l->rank * n_in) * sizeof *va);
+        const float *b = folded_b(ar, &h[i]), *wide = adapter_wide(ar, &l->a);
+        if (!b || !wide) return no_memory(a, err);
+        memcpy(va + h[i].expert * rank * n_in, wide, (size_t)(l->rank * n_in) * sizeof *va);
         for (int64_t r = 0; r < n_out; r++) memcpy(vb + (h[i].expert * n_out + r) * rank, b + r * l->rank, (size_t)l->rank * sizeof *vb);
     }
     put(o, ar, h->to, ".lora_a", va, n_expert, rank, n_in);
@@ -95,10 +100,10 @@ static int put_all(moa_gguf_out *o, moa_arena *ar, const moa_adapter *a, const h
             MOA_TRY(put_experts(o, ar, a, h + i, end - i, n_expert, err));
             continue;
         }
-        float *b = folded(ar, l->b, l->scale, h[i].row, h[i].rows, l->rank, h[i].pairs, false);
-        if (!b) return no_memory(a, err);
-        if (l->embedding) put(o, ar, h[i].to, ".lora_a", l->a, 0, l->n_in, l->rank);
-        else put(o, ar, h[i].to, ".lora_a", l->a, 0, l->rank, l->n_in);
+        float *b = folded_b(ar, &h[i]), *va = adapter_wide(ar, &l->a);
+        if (!b || !va) return no_memory(a, err);
+        if (l->embedding) put(o, ar, h[i].to, ".lora_a", va, 0, l->n_in, l->rank);
+        else put(o, ar, h[i].to, ".lora_a", va, 0, l->rank, l->n_in);
         put(o, ar, h[i].to, ".lora_b", b, 0, h[i].rows, l->rank);
     }
     return 0;
@@ -242,13 +247,15 @@ static void put_st(file *f, const char *owner, const char *suffix, const float *
 
 static int put_module(file *f, moa_arena *ar, const moa_adapter *a, const module *m, moa_err *err) {
     const moa_lora *l = m->l;
-    const float *va = l->a, *vb = folded(ar, l->b, l->scale, 0, l->n_out, l->rank, m->pairs, true);
+    const float *va = adapter_wide(ar, &l->a), *wide = adapter_wide(ar, &l->b);
+    if (!va || !wide) return no_memory(a, err);
+    const float *vb = folded(ar, wide, l->scale, 0, l->n_out, l->rank, m->pairs, true);
     const float *bias = l->bias ? folded(ar, l->bias, l->scale, 0, l->n_out, 1, m->pairs, true) : NULL;
     const float *mag = l->magnitude ? folded(ar, l->magnitude, 1, 0, l->n_out, 1, m->pairs, true) : NULL;
     float *turned = l->embedding ? moa_arena_alloc(ar, (size_t)(l->rank * l->n_in) * sizeof *turned) : NULL;
     if (!vb || (l->bias && !bias) || (l->magnitude && !mag) || (l->embedding && !turned)) return no_memory(a, err);
     for (int64_t i = 0; turned && i < l->n_in; i++)
-        for (int k = 0; k < l->rank; k++) turned[k * l->n_in + i] = l->a[i * l->rank + k];
+        for (int k = 0; k < l->rank; k++) turned[k * l->n_in + i] = va[i * l->rank + k];
     put_st(f, m->name, l->embedding ? ".lora_embedding_A" : ".lora_A.weight", turned ? turned : va, 2, l->rank, l->n_in);
     put_st(f, m->name, l->embedding ? ".lora_embedding_B" : ".lora_B.weight", vb, 2, l->n_out, l->rank);
     if (bias) put_st(f, m->name, ".lora_B.bias", bias, 1, 1, l->n_out);

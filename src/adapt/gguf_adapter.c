@@ -38,17 +38,18 @@ static int bad_shape(const moa_gguf *g, const moa_tensor *a, const moa_tensor *b
                     (long long)b->shape[b->n_dim > 1 ? b->n_dim - 2 : 0], (long long)moa_cols(b), MOA_ADAPT_MAX_RANK);
 }
 
-/* Matrix e of a tensor as f32. */
-static float *widen(moa_adapter *ad, const moa_tensor *t, int64_t e, moa_err *err) {
+/* Matrix e of a tensor: 16-bit floats as they are, others as f32. */
+static int matrix(moa_tensor *out, moa_adapter *ad, const moa_tensor *t, int64_t e, moa_err *err) {
     const int64_t rows = t->shape[t->n_dim - 2], cols = moa_cols(t);
     const moa_type *type = moa_type_get(t->dtype);
-    if (!type || !type->dequantize) {
-        moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.100s' has type %d, expected a type for weights", ad->path, t->name, (int)t->dtype);
-        return NULL;
-    }
-    float *v = adapter_floats(ad, rows, cols, t->name, err);
-    if (v) type->dequantize(v, (const char *)t->data + (size_t)e * moa_row_bytes(t->dtype, rows * cols), rows * cols);
-    return v;
+    if (!type || !type->dequantize)
+        return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.100s' has type %d, expected a type for weights", ad->path, t->name, (int)t->dtype);
+    const bool keep = t->dtype == MOA_F16 || t->dtype == MOA_BF16;
+    const char *from = (const char *)t->data + (size_t)e * moa_row_bytes(t->dtype, rows * cols);
+    MOA_TRY(adapter_matrix(out, ad, keep ? t->dtype : MOA_F32, rows, cols, t->name, err));
+    if (keep) memcpy(out->data, from, moa_tensor_bytes(out));
+    else type->dequantize(out->data, from, rows * cols);
+    return 0;
 }
 
 static int take(moa_adapter *ad, const moa_gguf *g, const moa_tensor *a, const moa_tensor *b, float alpha, moa_err *err) {
@@ -63,7 +64,8 @@ static int take(moa_adapter *ad, const moa_gguf *g, const moa_tensor *a, const m
         moa_lora *l = &ad->lora[ad->n];
         *l = (moa_lora){.name = name, .expert = a->n_dim == 3 ? (int)e : -1, .embedding = embedding, .n_in = embedding ? rows_a : moa_cols(a),
                         .n_out = b->shape[b->n_dim - 2], .rank = (int)rank, .scale = alpha != 0 ? alpha / (float)rank : 1};
-        if (!(l->a = widen(ad, a, e, err)) || !(l->b = widen(ad, b, e, err))) return err ? err->code : MOA_ENOMEM;
+        MOA_TRY(matrix(&l->a, ad, a, e, err));
+        MOA_TRY(matrix(&l->b, ad, b, e, err));
         ad->n++;
     }
     return 0;

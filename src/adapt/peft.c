@@ -54,16 +54,27 @@ static int wrong_shape(const moa_adapter *a, const moa_st_tensor *t, const char 
                     (long long)(t->n_dim > 0 ? t->shape[0] : 0), (long long)(t->n_dim > 1 ? t->shape[1] : 0), want);
 }
 
-/* As f32, turned if asked for. */
-static int floats(float **out, moa_adapter *a, const moa_safetensors *s, const moa_st_tensor *t, bool turn, moa_err *err) {
-    const int64_t rows = t->n_dim > 1 ? t->shape[0] : 1, cols = t->shape[t->n_dim - 1];
-    if (!(*out = adapter_floats(a, rows, cols, t->name, err))) return MOA_ENOMEM;
-    if (!turn) return moa_st_floats(*out, s, t, err);
-    float *in = malloc((size_t)(rows * cols) * sizeof *in);
-    int rc = in ? moa_st_floats(in, s, t, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
-    for (int64_t i = 0; rc >= 0 && i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) (*out)[j * rows + i] = in[i * cols + j];
-    free(in);
+/* dst [cols, rows] = src [rows, cols]^T, of elements of 2 or 4 bytes. */
+static void turn(char *dst, const char *src, int64_t rows, int64_t cols, size_t elem) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) memcpy(dst + (size_t)(j * rows + i) * elem, src + (size_t)(i * cols + j) * elem, elem);
+}
+
+/* 16-bit floats stay as they are, others become f32; turned if asked for. */
+static int matrix(moa_tensor *out, moa_adapter *a, const moa_safetensors *s, const moa_st_tensor *t, bool turned, moa_err *err) {
+    const int64_t rows = t->shape[0], cols = t->shape[1];
+    moa_dtype type;
+    MOA_TRY(moa_st_dtype(&type, s, t, err));
+    const bool keep = type == MOA_F16 || type == MOA_BF16;
+    MOA_TRY(adapter_matrix(out, a, keep ? type : MOA_F32, turned ? cols : rows, turned ? rows : cols, t->name, err));
+    if (!turned && !keep) return moa_st_floats(out->data, s, t, err);
+    float *wide = keep ? NULL : malloc((size_t)(rows * cols) * sizeof *wide);
+    int rc = keep || wide ? 0 : moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    if (wide) rc = moa_st_floats(wide, s, t, err);
+    const char *from = keep ? (const char *)t->data : (const char *)wide;
+    if (rc >= 0 && turned) turn(out->data, from, rows, cols, keep ? 2 : 4);
+    else if (rc >= 0) memcpy(out->data, from, t->size);
+    free(wide);
     return rc;
 }
 
@@ -75,8 +86,9 @@ static int vector(float **out, moa_adapter *a, const moa_safetensors *s, const m
         return moa_fail(err, MOA_EFORMAT, "%s: tensor '%.120s' has %d axes, the last of %lld, expected [%lld] as B has rows", a->path, t->name, t->n_dim,
                         (long long)(t->n_dim ? t->shape[t->n_dim - 1] : 0), (long long)l->n_out);
     }
-    if (!(*out = adapter_floats(a, 1, n, t->name, err))) return MOA_ENOMEM;
-    return moa_st_floats(*out, s, t, err);
+    moa_tensor v;
+    MOA_TRY(adapter_matrix(&v, a, MOA_F32, 1, n, t->name, err));
+    return moa_st_floats(*out = v.data, s, t, err);
 }
 
 static int half_missing(const moa_adapter *a, const moa_st_tensor *t, const char *other, moa_err *err) {
@@ -86,19 +98,18 @@ static int half_missing(const moa_adapter *a, const moa_st_tensor *t, const char
 /* A matrix keeps its type; a vector becomes f32, as the model's own. */
 static int take_whole(moa_adapter *a, const peft_config *c, const moa_safetensors *s, const char *module, const moa_st_tensor *t, bool bias, int *hit, moa_err *err) {
     moa_whole *w = &a->whole[a->n_whole];
-    moa_dtype type;
     char name[512];
     MOA_TRY(peft_config_whole(c, peft_strip(module), bias, hit, err));
     if (t->n_dim < 1 || t->n_dim > (bias ? 1 : 2) || !t->size) return wrong_shape(a, t, bias ? "1 axis" : "1 or 2 axes", err);
     snprintf(name, sizeof name, "%s%s", module, bias ? ".bias" : ".weight"); /* read_name bounds it */
     if (!(w->name = moa_arena_strndup(a->arena, name, strlen(name)))) return moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
-    MOA_TRY(moa_st_dtype(&type, s, t, err));
-    const bool keep = t->n_dim == 2 && (type == MOA_F16 || type == MOA_BF16);
-    void *p = keep ? moa_arena_alloc(a->arena, t->size) : adapter_floats(a, t->n_dim > 1 ? t->shape[0] : 1, t->shape[t->n_dim - 1], t->name, err);
-    if (!p) return moa_fail(err, MOA_ENOMEM, "%s: tensor '%.120s': no memory for %zu bytes", a->path, t->name, t->size);
-    if (keep) memcpy(p, t->data, t->size);
-    else MOA_TRY(moa_st_floats(p, s, t, err));
-    w->w = moa_view(keep ? type : MOA_F32, p, t->n_dim, t->shape);
+    if (t->n_dim == 2) {
+        MOA_TRY(matrix(&w->w, a, s, t, false, err));
+    } else {
+        MOA_TRY(adapter_matrix(&w->w, a, MOA_F32, 1, t->shape[0], t->name, err));
+        MOA_TRY(moa_st_floats(w->w.data, s, t, err));
+        w->w = moa_view1(MOA_F32, w->w.data, t->shape[0]);
+    }
     w->w.name = w->name;
     a->n_whole++;
     return 0;
@@ -124,8 +135,8 @@ static int take(moa_adapter *a, const peft_config *c, const moa_safetensors *s, 
     if (t[MAGNITUDE] && (!peft_config_dora(c) || embedding))
         return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s': %s", a->path, t[MAGNITUDE]->name,
                         embedding ? "DoRA of an embedding is not supported" : "a magnitude, but use_dora is not true");
-    MOA_TRY(floats(&l->a, a, s, ta, mlx || embedding, err));
-    MOA_TRY(floats(&l->b, a, s, tb, mlx, err));
+    MOA_TRY(matrix(&l->a, a, s, ta, mlx || embedding, err));
+    MOA_TRY(matrix(&l->b, a, s, tb, mlx, err));
     MOA_TRY(vector(&l->bias, a, s, l, t[BIAS], err));
     MOA_TRY(vector(&l->magnitude, a, s, l, t[MAGNITUDE], err));
     a->n++;

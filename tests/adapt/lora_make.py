@@ -21,9 +21,9 @@ import make_arch  # noqa: E402
 
 # name -> (case, family, options)
 CASES = {
-    'llama': ('llama', 'llama', {}), 'rslora': ('llama', 'llama', {'rslora': True}), 'patterns': ('llama', 'llama', {'patterns': True}),
-    'dora': ('llama', 'llama', {'dora': True, 'bias': True}), 'embedding': ('llama', 'llama', {'embedding': True}),
-    'mixtral': ('mixtral', 'mixtral', {}), 'qwen2': ('qwen2', 'qwen2', {'bias': True}), 'qwen2moe': ('qwen2moe', 'qwen2moe', {}),
+    'llama': ('llama', 'llama', {}), 'rslora': ('llama', 'llama', {'rslora': True, 'dtype': 'F16'}), 'patterns': ('llama', 'llama', {'patterns': True}),
+    'dora': ('llama', 'llama', {'dora': True, 'bias': True, 'dtype': 'BF16'}), 'embedding': ('llama', 'llama', {'embedding': True, 'dtype': 'F16'}),
+    'mixtral': ('mixtral', 'mixtral', {'dtype': 'BF16'}), 'qwen2': ('qwen2', 'qwen2', {'bias': True}), 'qwen2moe': ('qwen2moe', 'qwen2moe', {}),
     'phi3': ('phi3', 'phi3', {}), 'gemma2': ('gemma2', 'gemma2', {'regex': True}), 'granite': ('granite', 'granite', {'linear': True}),
     'olmoe': ('olmoe', 'olmoe', {}), 'q8': ('llama', 'llama', {'q8': True, 'dora': True}), 'deepseek2': ('deepseek2-lite', 'deepseek2', {}),
     # tensors in place of the base's: saved modules, both embeddings beside their adapters, trained biases
@@ -79,24 +79,29 @@ def write_config(folder, opt, names, saved=()):
         json.dump(c, f)
 
 
+def stored(x, dtype):
+    """What a file of that type gives back."""
+    return hf_make.decode(x.astype(np.float32), dtype)
+
+
 def adapt(rng, opt, w, module, pairs, out, merged_bias):
     """-> the merged matrix in GGUF's order; tensors of the adapter go to out."""
     n_out, n_in = w.shape
     r, _, s = settings(opt, module)
-    a, b = rng.standard_normal((r, n_in)) / np.sqrt(n_in), rng.standard_normal((n_out, r)) * 0.3
-    a, b = a.astype(np.float32), b.astype(np.float32)
+    dtype = opt.get('dtype', 'F32')
+    a, b = stored(rng.standard_normal((r, n_in)) / np.sqrt(n_in), dtype), stored(rng.standard_normal((n_out, r)) * 0.3, dtype)
     key = 'base_model.model.' + module
     out[key + '.lora_A.weight'], out[key + '.lora_B.weight'] = a, b
     turn = (lambda v: to_neighbours(v, pairs)) if pairs else (lambda v: v)
     m = w.astype(np.float64) + s * turn(b.astype(np.float64)) @ a.astype(np.float64)
     gain = np.ones(n_out)
     if opt.get('dora'):
-        mag = (np.linalg.norm(w, axis=1) * rng.uniform(0.7, 1.3, n_out)).astype(np.float32)
+        mag = stored(np.linalg.norm(w, axis=1) * rng.uniform(0.7, 1.3, n_out), dtype)
         back = hf_make.to_halves(mag, pairs) if pairs else mag
         out[key + '.lora_magnitude_vector'] = back
         gain = mag / np.linalg.norm(m, axis=1)
     if opt.get('bias'):
-        c = (rng.standard_normal(n_out) * 0.1).astype(np.float32)
+        c = stored(rng.standard_normal(n_out) * 0.1, dtype)
         out[key + '.lora_B.bias'] = c
         merged_bias(gain * s * turn(c.astype(np.float64)))
     return gain[:, None] * m
@@ -163,16 +168,17 @@ def attempt(folder, name, seed):
     names = [m[2] for m in mods]
     if opt.get('embedding'):
         v, d = b.tensors['token_embd.weight'].shape
-        a, bb = rng.standard_normal((4, v)).astype(np.float32), (rng.standard_normal((d, 4)) * 0.3).astype(np.float32)
+        dtype = opt.get('dtype', 'F32')
+        a, bb = stored(rng.standard_normal((4, v)), dtype), stored(rng.standard_normal((d, 4)) * 0.3, dtype)
         out['base_model.model.model.embed_tokens.lora_embedding_A'], out['base_model.model.model.embed_tokens.lora_embedding_B'] = a, bb
         t.setdefault('output.weight', t['token_embd.weight'])
         t['token_embd.weight'] = t['token_embd.weight'] + 1.5 * (bb.astype(np.float64) @ a).T
-        a, bb = rng.standard_normal((4, d)).astype(np.float32) / 8, rng.standard_normal((v, 4)).astype(np.float32)
+        a, bb = stored(rng.standard_normal((4, d)) / 8, dtype), stored(rng.standard_normal((v, 4)), dtype)
         out['base_model.model.lm_head.lora_A.weight'], out['base_model.model.lm_head.lora_B.weight'] = a, bb
         t['output.weight'] = t['output.weight'] + 1.5 * bb.astype(np.float64) @ a
         names += ['model.embed_tokens', 'x.lm_head']
     os.makedirs(os.path.join(folder, name), exist_ok=True)
-    hf_make.save_safetensors(os.path.join(folder, name, 'adapter_model.safetensors'), out, 'F32')
+    hf_make.save_safetensors(os.path.join(folder, name, 'adapter_model.safetensors'), out, opt.get('dtype', 'F32'))
     write_config(os.path.join(folder, name), opt, names, saved)
     m = arch_ref.Model(meta=b.meta, tensors=t, n_ctx=b.n_ctx)
     y = arch_ref.forward(m, ids)

@@ -325,6 +325,13 @@ static void test_patterns(void **state) {
 
 /* ---- export ---- */
 
+static float *wide(const moa_tensor *t) {
+    float *v = malloc((size_t)moa_tensor_count(t) * sizeof *v);
+    assert_non_null(v);
+    moa_type_get(t->dtype)->dequantize(v, t->data, moa_tensor_count(t));
+    return v;
+}
+
 /* Bit for bit: B holds the scale now. */
 static void same_folded(const moa_adapter *a, const moa_adapter *b) {
     assert_int_equal(a->n, b->n);
@@ -333,9 +340,41 @@ static void same_folded(const moa_adapter *a, const moa_adapter *b) {
         assert_string_equal(x->name, y->name);
         assert_int_equal(x->rank, y->rank);
         assert_true(y->scale == 1);
-        assert_memory_equal(x->a, y->a, (size_t)(x->rank * x->n_in) * sizeof *x->a);
-        for (int64_t k = 0; k < x->rank * x->n_out; k++) assert_true(y->b[k] == x->scale * x->b[k]);
+        float *xa = wide(&x->a), *ya = wide(&y->a), *xb = wide(&x->b), *yb = wide(&y->b);
+        assert_memory_equal(xa, ya, (size_t)(x->rank * x->n_in) * sizeof *xa);
+        for (int64_t k = 0; k < x->rank * x->n_out; k++) assert_true(yb[k] == x->scale * xb[k]);
+        free(xa), free(ya), free(xb), free(yb);
     }
+}
+
+/* 16-bit matrices stay so in memory, from either form. */
+static void test_types(void **state) {
+    (void)state;
+    moa_err err = {0};
+    make_cases();
+    loaded l = load("rslora", "rslora", 1);
+    moa_adapter *g;
+    moa_gguf_out *o = moa_gguf_out_new();
+    const moa_lora *v = NULL;
+    for (int i = 0; i < l.a->n; i++) {
+        assert_true(l.a->lora[i].a.dtype == MOA_F16 && l.a->lora[i].b.dtype == MOA_F16);
+        if (strstr(l.a->lora[i].name, "layers.0.self_attn.v_proj")) v = &l.a->lora[i];
+    }
+    assert_non_null(v);
+    moa_gguf_put_str(o, "general.type", "adapter", 7);
+    moa_gguf_put_str(o, "general.architecture", "llama", 5);
+    moa_gguf_put_str(o, "adapter.type", "lora", 4);
+    moa_gguf_put_f32(o, "adapter.lora.alpha", v->scale * (float)v->rank);
+    moa_gguf_put_tensor(o, "blk.0.attn_v.weight.lora_a", &v->a);
+    moa_gguf_put_tensor(o, "blk.0.attn_v.weight.lora_b", &v->b);
+    ok(moa_gguf_write(o, scratch_path("half", ".gguf"), &err), &err);
+    ok(moa_adapter_open(&g, scratch_path("half", ".gguf"), &err), &err);
+    assert_true(g->n == 1 && g->lora->a.dtype == MOA_F16 && g->lora->b.dtype == MOA_F16);
+    assert_memory_equal(g->lora->a.data, v->a.data, moa_tensor_bytes(&v->a));
+    assert_memory_equal(g->lora->b.data, v->b.data, moa_tensor_bytes(&v->b));
+    moa_gguf_out_free(o);
+    moa_adapter_close(g);
+    unload(&l);
 }
 
 static void test_export(void **state) {
@@ -400,7 +439,7 @@ static void test_spec(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merged), cmocka_unit_test(test_bits),     cmocka_unit_test(test_sets),   cmocka_unit_test(test_sequences),
-        cmocka_unit_test(test_replaced_once),
+        cmocka_unit_test(test_replaced_once), cmocka_unit_test(test_types),
         cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_broken), cmocka_unit_test(test_patterns), cmocka_unit_test(test_export),
         cmocka_unit_test(test_export_refused), cmocka_unit_test(test_spec),
     };

@@ -9,7 +9,7 @@
 
 static double sum; /* keeps the reads */
 
-static void read_whole(const moa_tensor *w) {
+static void read_tensor(const moa_tensor *w) {
     const int64_t cols = moa_cols(w), rows = w->n_dim > 1 ? w->shape[0] : 1;
     float *row = malloc((size_t)cols * sizeof *row);
     for (int64_t r = 0; row && r < rows; r++) {
@@ -20,12 +20,14 @@ static void read_whole(const moa_tensor *w) {
 }
 
 static void read_all(const moa_adapter *a) {
-    for (int i = 0; i < a->n_whole; i++) read_whole(&a->whole[i].w);
+    for (int i = 0; i < a->n_whole; i++) read_tensor(&a->whole[i].w);
     for (int i = 0; i < a->n; i++) {
         const moa_lora *l = &a->lora[i];
         moa_assert(l->rank > 0 && l->n_in > 0 && l->n_out > 0);
-        for (int64_t k = 0; k < l->rank * l->n_in; k++) sum += l->a[k] > 0;
-        for (int64_t k = 0; k < l->rank * l->n_out; k++) sum += l->b[k] > 0;
+        moa_assert_eq(moa_tensor_count(&l->a), l->rank * l->n_in);
+        moa_assert_eq(moa_tensor_count(&l->b), l->rank * l->n_out);
+        read_tensor(&l->a);
+        read_tensor(&l->b);
         for (int64_t k = 0; k < l->n_out; k++) sum += (l->bias && l->bias[k] > 0) + (l->magnitude && l->magnitude[k] > 0);
     }
 }
