@@ -153,8 +153,9 @@ static void test_integers(void **state) {
 static void spell(char out[32], int v, int places) {
     static const int power[] = {1, 10, 100, 1000};
     const int n = abs(v) / power[3 - places];
-    if (places) snprintf(out, 32, "%s%d.%0*d", v < 0 ? "-" : "", n / power[places], places, n % power[places]);
-    else snprintf(out, 32, "%s%d", v < 0 ? "-" : "", n);
+    char *end = out + snprintf(out, 32 - 4, places ? "%s%d." : "%s%d", v < 0 ? "-" : "", n / power[places]);
+    for (int k = places; k-- > 0;) *end++ = (char)('0' + n / power[k] % 10);
+    *end = 0;
 }
 
 /* The same with places behind the point, with open and closed bounds, in every spelling. */
