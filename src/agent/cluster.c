@@ -87,10 +87,11 @@ static bool has_answer(const moa_agent_node *n) {
     return has;
 }
 
-bool moa_accept_answer(const moa_run *r, const moa_agent_node *n) {
+const char *moa_refuse_merge(const moa_run *r, const moa_agent_node *n) {
+    static const char *const lost = "its reply has no answer";
     const char *said = moa_node_reply(n);
-    if (has_answer(n)) return true;
-    if (!said[strspn(said, " \t\r\n")]) return false;
+    const bool has = has_answer(n), lists = n->text && moa_aggregate_preface(n->text, n->text_len) > 0;
+    if (!has && !said[strspn(said, " \t\r\n")]) return lost;
     int done = 0, with = 0;
     for (int i = 0; i < n->n_in; i++) {
         const moa_agent_node *s = &r->node[n->in[i]];
@@ -98,7 +99,8 @@ bool moa_accept_answer(const moa_run *r, const moa_agent_node *n) {
         done++;
         with += has_answer(s);
     }
-    return 2 * with <= done;
+    if (has) return lists && done && !with ? "its reply lists answers, and those it read have none" : NULL;
+    return 2 * with > done ? lost : NULL;
 }
 
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {

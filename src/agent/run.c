@@ -282,8 +282,9 @@ static void finish_call(exec_state *x, int k) {
         return;
     }
     note_cut(r, n, i == r->answer);
-    if (n->accept && !n->accept(r, n)) {
-        moa_node_note(r, n, "its reply has no answer");
+    const char *refused = n->refuse ? n->refuse(r, n) : NULL;
+    if (refused) {
+        moa_node_note(r, n, "%s", refused);
         fall_back(r, n);
     }
     n->state = MOA_NODE_DONE;

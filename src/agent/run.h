@@ -81,7 +81,7 @@ int moa_backend_journal_open(moa_backend **out, moa_journal *j, moa_backend *inn
 /* How a node turns the replies of its inputs into messages (n->msg, n->n_msg). May add nodes to the run: n moves then. */
 typedef int (*moa_compose_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
 /* May the reply of a call stand (n->text)? If not, the node takes its fallback's text where it has one. */
-typedef bool (*moa_accept_fn)(const moa_run *r, const moa_agent_node *n);
+typedef const char *(*moa_refuse_fn)(const moa_run *r, const moa_agent_node *n); /* why not, or NULL */
 /* A node without a backend computes its text itself (vote, pick). */
 typedef int (*moa_reduce_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
 
@@ -94,8 +94,8 @@ struct moa_agent_node {
     const int *in; int n_in;          /* earlier nodes */
     moa_compose_fn compose;           /* NULL: the conversation as it is */
     moa_reduce_fn reduce;
-    moa_reduce_fn fallback;           /* NULL, or makes the text when the call failed or its reply was not accepted */
-    moa_accept_fn accept;             /* NULL: any reply */
+    moa_reduce_fn fallback;           /* NULL, or makes the text when the call failed or its reply was refused */
+    moa_refuse_fn refuse;             /* NULL: any reply will do */
     int need;                         /* inputs that must have worked; 0: one, if there are inputs */
     bool seeded;                      /* sampling.seed is meant as it is */
     /* filled while running */

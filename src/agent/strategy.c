@@ -54,7 +54,7 @@ int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const
     moa_agent_node node = {.name = name, .role = "aggregator", .backend = c->aggregator ? c->aggregator : c->proposer[0],
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
                            .grammar = c->aggregate_grammar,
-                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .fallback = moa_reduce_vote, .accept = moa_accept_answer};
+                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .fallback = moa_reduce_vote, .refuse = moa_refuse_merge};
     return moa_run_add(r, &node, err);
 }
 

@@ -41,9 +41,10 @@ typedef struct moa_vote {
  * (spaces folded, case ignored). Ties between clusters go to the one that came first. cluster (may be NULL) receives
  * each ballot's cluster, -1 for those that did not count. */
 int moa_vote_count(moa_vote *out, int *cluster, const moa_ballot *b, int n, moa_err *err);
-/* False when n's reply is blank (behind its line of what the replies say), or has no answer although most of those it read have one: it lost
- * the thread, or its tokens ran out. */
-bool moa_accept_answer(const moa_run *r, const moa_agent_node *n);
+/* Why n's reply is no merge of those it read, NULL where it is one: it is blank (behind its line of what the replies say); it has no answer
+ * although most of those have one (it lost the thread, or its tokens ran out); it lists answers where none of those has one (a small
+ * aggregator that learned to list does so with greetings too). */
+const char *moa_refuse_merge(const moa_run *r, const moa_agent_node *n);
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err);
 
 #endif

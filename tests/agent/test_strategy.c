@@ -275,6 +275,36 @@ static int loses(scripted *s, int i, const moa_call *c, char *out, size_t n) {
     return 0;
 }
 
+static int greets(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    const bool agg = c->sampling.temperature == 0;
+    if (!agg) snprintf(out, n, i == 1 ? "Hi." : "Hello there.");
+    else if (s->base.id[0] == 'l') snprintf(out, n, "Replies say: none | none | none\nAnswer: none");
+    else snprintf(out, n, "Answer: hello");
+    return 0;
+}
+
+/* An aggregator that learned to list answers does so where there are none; one that comes to an answer by itself is believed. */
+static void test_made_up_answer(void **state) {
+    (void)state;
+    scripted s;
+    moa_backend *b;
+    scripted_init(&s, "l", greets);
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+    cfg.n = 3;
+    moa_run *r = go(&s, &cfg, &b);
+    assert_string_equal(moa_run_answer(r), "Hello there.");
+    assert_true(r->node[3].replaced && r->node[3].rc == 0);
+    assert_non_null(strstr(r->node[3].note, "those it read have none; took p1: 2 of 3 replies are alike"));
+    moa_run_free(r);
+    scripted_deinit(&s);
+    scripted_init(&s, "m", greets);
+    r = go(&s, &cfg, &b);
+    assert_string_equal(moa_run_answer(r), "Answer: hello");
+    assert_false(r->node[3].replaced);
+    moa_run_free(r);
+    scripted_deinit(&s);
+}
+
 static void test_lost_answer(void **state) {
     (void)state;
     scripted s;
@@ -377,7 +407,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_self_moa), cmocka_unit_test(test_moa_layers), cmocka_unit_test(test_seq),
         cmocka_unit_test(test_seq_bounded_by_context), cmocka_unit_test(test_shortened), cmocka_unit_test(test_roles),
-        cmocka_unit_test(test_vote), cmocka_unit_test(test_vote_strategy), cmocka_unit_test(test_lost_answer),
+        cmocka_unit_test(test_vote), cmocka_unit_test(test_vote_strategy), cmocka_unit_test(test_lost_answer), cmocka_unit_test(test_made_up_answer),
         cmocka_unit_test(test_conformance), cmocka_unit_test(test_blank_merge), cmocka_unit_test(test_seq_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
