@@ -7,7 +7,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void run(const moa_model *m) {
-    const moa_session_cfg cfg = {.n_ctx = 4 * MOA_KV_BLOCK, .n_batch = 8, .n_seq = 2, .n_threads = 1, .isa = MOA_ISA_COUNT, .exact = true, .kv_type = MOA_F32};
+    const moa_session_cfg cfg = {.n_ctx = 4 * MOA_KV_BLOCK, .n_batch = 8, .n_seq = 3, .n_threads = 1, .isa = MOA_ISA_COUNT, .exact = true, .kv_type = MOA_F32};
     moa_session *s = NULL;
     moa_err err;
     if (moa_session_new(&s, m, &cfg, &err) < 0) return;
@@ -22,6 +22,9 @@ static void run(const moa_model *m) {
         row[0] = (moa_row){b, 0, true};
         if (moa_session_step(s, row, 1, &err) == 0) moa_assert(moa_session_logits(s, 0) != NULL);
     }
+    const int c = moa_seq_begin(s, 1, &err); /* of long-rope, by the other list in the same step */
+    for (int i = 0; i < 2; i++) row[i] = (moa_row){i ? c : b, 0, true};
+    if (b >= 0 && c >= 0 && moa_session_step(s, row, 2, &err) == 0) moa_assert(moa_session_logits(s, 1) != NULL);
     moa_session_free(s);
 }
 
