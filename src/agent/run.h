@@ -9,7 +9,7 @@
  * strategy and for every n that puts its samples first: comparisons of mixes are paired, and a journal computes
  * equal calls once.
  * Failures: a node whose inputs are partly failed works with those that are left (at least `need`); a failed node
- * with a fallback takes its text from there, and so does an aggregator that lost the answer. Whatever happened is told in node->note, never in silence.
+ * with a fallback takes its text from there, and so does an aggregator that lost the answer or made one up. Whatever happened is told in node->note, never in silence.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_AGENT_RUN_H
 #define MOA_AGENT_RUN_H

@@ -1,43 +1,26 @@
 /* fuzz_hf_tokenizer.c - any text as tokenizer.json, after a zero byte as tokenizer_config.json, of a model with 64 tokens: refused
  * with a reason, or the keys make a tokenizer that reads a text or is refused in its turn.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/err.h"
-#include "format/hf_impl.h"
-#include "format/tokenizer.h"
+#include "fuzz/folder_keys.h"
 
 #include <string.h>
 
 static const char CONFIG[] = "{\"model_type\":\"llama\",\"hidden_size\":4,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
                              "\"num_attention_heads\":2,\"vocab_size\":64}";
 
-static int load(hf_model *m, const char *p, size_t size, moa_err *err) {
+static int load(hf_model *m, const uint8_t *data, size_t size, moa_err *err) {
+    const char *p = (const char *)data;
     const char *zero = memchr(p, 0, size);
     const size_t n = zero ? (size_t)(zero - p) : size;
     MOA_TRY(moa_json_parse(&m->config, CONFIG, sizeof CONFIG - 1, HF_MAX_CONFIG, "config.json", err));
-    MOA_TRY(hf_config_read(m, err));
     MOA_TRY(moa_json_parse(&m->tokenizer, p, n, HF_MAX_TOKENIZER, "tokenizer.json", err));
     if (zero) MOA_TRY(moa_json_parse(&m->tokenizer_config, zero + 1, size - n - 1, HF_MAX_CONFIG, "tokenizer_config.json", err));
-    MOA_TRY(hf_tokenizer_read(m, err));
-    return moa_gguf_head(&m->head, m->keys, err);
+    return folder_keys(m, err);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char TEXT[] = "Hello  w\xc3\xb6rld 123\n\xf0\x9f\x98\x80<s>";
-    hf_model *m = NULL;
-    moa_gguf *g = NULL;
-    moa_tokenizer *t = NULL;
-    moa_ids ids = {0};
-    moa_err err = {0};
-    if (hf_model_new(&m, "no/such/folder", &err) < 0) return 0;
-    int rc = load(m, (const char *)data, size, &err);
-    moa_assert(rc == 0 || (err.code == rc && err.text[0]));
-    if (rc == 0) rc = moa_gguf_open_memory(&g, m->head.data, m->head.len, "keys", &err);
-    if (rc == 0) rc = moa_tokenizer_open(&t, g, &err);
-    if (rc == 0) (void)moa_tokenize(&ids, t, TEXT, sizeof TEXT - 1, MOA_TOK_BOS | MOA_TOK_SPECIAL, &err);
-    moa_ids_deinit(&ids);
-    moa_tokenizer_close(t);
-    moa_gguf_close(g);
-    hf_model_free(m);
+    try_folder(load, data, size, TEXT, sizeof TEXT - 1);
     return 0;
 }

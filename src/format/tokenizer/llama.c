@@ -112,7 +112,8 @@ static int emit(work *w, const moa_sym *s, const char *text) {
 
 static int no_memory(moa_err *err, size_t n) { return moa_fail(err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n); }
 
-static int encode_part(work *w, const char *p, size_t n) {
+static int encode_part(void *ctx, const char *p, size_t n) {
+    work *w = ctx;
     const spm *m = w->t->own;
     moa_merger *mg = &w->merger;
     if (moa_merger_reserve(mg, n) < 0 || moa_merger_run(mg, characters(mg, m, p, n), p, find_pair, m) < 0) return no_memory(w->err, n);
@@ -122,17 +123,8 @@ static int encode_part(work *w, const char *p, size_t n) {
 
 static int encode_spm(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool prefix, moa_err *err) {
     const spm *m = t->own;
-    if (n > INT32_MAX / 4) return moa_fail(err, MOA_ELIMIT, "text of %zu bytes in one piece", n);
-    char *text = malloc(n + 1);
-    if (!text) return no_memory(err, n);
     work w = {.t = t, .ids = ids, .err = err};
-    int rc = 0;
-    const size_t all = moa_tok_spaces(text, t, p, n, prefix);
-    for (size_t at = 0, part; rc == 0 && at < all; at += part) {
-        part = moa_tok_part(t, m->inner, text + at, all - at);
-        rc = encode_part(&w, text + at, part);
-    }
-    free(text);
+    const int rc = moa_tok_by_parts(t, m->inner, p, n, prefix, encode_part, &w, err);
     moa_merger_deinit(&w.merger);
     return rc;
 }

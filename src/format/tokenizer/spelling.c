@@ -7,6 +7,8 @@
 #include "base/utf8.h"
 #include "format/tokenizer/vocab.h"
 
+#include <stdlib.h>
+
 static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
 
 /* "<0xNN>" -> NN, -1 for any other text */
@@ -65,7 +67,8 @@ int moa_tok_scores(const moa_gguf_kv **scores, const moa_tokenizer *t, const moa
                     moa_gguf_type_name(kv->elem), t->n_vocab);
 }
 
-size_t moa_tok_spaces(char *out, const moa_tokenizer *t, const char *p, size_t n, bool prefix) {
+/* The text as the pieces write it, into out [n + 1]; returns its length. */
+static size_t spaces(char *out, const moa_tokenizer *t, const char *p, size_t n, bool prefix) {
     while (t->one_space && n && *p == ' ') p++, n--;
     if (!n) return 0;
     size_t k = 0;
@@ -85,7 +88,8 @@ void moa_tok_note_inner(bool inner[256], moa_str piece) {
         if (piece.p[k] == ' ') inner[(uint8_t)piece.p[k - 1]] = true;
 }
 
-size_t moa_tok_part(const moa_tokenizer *t, const bool inner[256], const char *p, size_t n) {
+/* Bytes of the first part. */
+static size_t part_of(const moa_tokenizer *t, const bool inner[256], const char *p, size_t n) {
     size_t end = 1;
     while (end < n && !(p[end] == ' ' && (t->split_spaces || !inner[(uint8_t)p[end - 1]]))) end++;
     return end;
@@ -103,4 +107,19 @@ int moa_tok_unknown(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t 
     if (*run && t->unk >= 0) return before ? 0 : moa_tok_put(ids, t->unk, err);
     for (size_t i = 0; i < n; i++) MOA_TRY(moa_tok_byte(ids, t, (uint8_t)p[i], err)); /* no unknown token: says which byte */
     return 0;
+}
+
+int moa_tok_by_parts(const moa_tokenizer *t, const bool inner[256], const char *p, size_t n, bool prefix,
+                     int (*encode)(void *ctx, const char *p, size_t n), void *ctx, moa_err *err) {
+    if (n > INT32_MAX / 4) return moa_fail(err, MOA_ELIMIT, "text of %zu bytes in one piece", n);
+    char *text = malloc(n + 1);
+    if (!text) return moa_fail(err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n);
+    int rc = 0;
+    const size_t all = spaces(text, t, p, n, prefix);
+    for (size_t at = 0, part; rc == 0 && at < all; at += part) {
+        part = part_of(t, inner, text + at, all - at);
+        rc = encode(ctx, text + at, part);
+    }
+    free(text);
+    return rc;
 }

@@ -123,7 +123,8 @@ static size_t turn_round(best *v, size_t n) {
     return next;
 }
 
-static int encode_part(work *w, const char *p, size_t n) {
+static int encode_part(void *ctx, const char *p, size_t n) {
+    work *w = ctx;
     if (n + 1 > w->cap) {
         const size_t cap = n + 1 < 256 ? 256 : n + 1 + n / 2;
         best *v = realloc(w->v, cap * sizeof *v);
@@ -145,17 +146,8 @@ static int encode_part(work *w, const char *p, size_t n) {
 
 static int encode_t5(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool prefix, moa_err *err) {
     const unigram *u = t->own;
-    if (n > INT32_MAX / 4) return moa_fail(err, MOA_ELIMIT, "text of %zu bytes in one piece", n);
-    char *text = malloc(n + 1);
-    if (!text) return moa_fail(err, MOA_ENOMEM, "no memory to tokenize %zu bytes", n);
     work w = {.t = t, .ids = ids, .err = err};
-    int rc = 0;
-    const size_t all = moa_tok_spaces(text, t, p, n, prefix);
-    for (size_t at = 0, part; rc == 0 && at < all; at += part) {
-        part = moa_tok_part(t, u->inner, text + at, all - at);
-        rc = encode_part(&w, text + at, part);
-    }
-    free(text);
+    const int rc = moa_tok_by_parts(t, u->inner, p, n, prefix, encode_part, &w, err);
     free(w.v);
     return rc;
 }

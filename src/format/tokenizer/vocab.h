@@ -88,12 +88,12 @@ static inline bool moa_tok_is_mark(const char *p, size_t n) { return n >= 3 && m
 /* Fills piece of normal, user-defined and byte tokens (spaces for marks), byte_id, and the flags of spaces. */
 int moa_tok_read_spelling(moa_tokenizer *t, const moa_gguf *g, moa_err *err);
 int moa_tok_scores(const moa_gguf_kv **scores, const moa_tokenizer *t, const moa_gguf *g, moa_err *err); /* n_vocab f32 */
-/* The text as the pieces write it, into out [n + 1]; returns its length. */
-size_t moa_tok_spaces(char *out, const moa_tokenizer *t, const char *p, size_t n, bool prefix);
 /* inner: bytes that some piece has before a space. Behind any other byte a space begins a part of the text that no token reaches
  * into, so parts go one by one: near memory. */
 void moa_tok_note_inner(bool inner[256], moa_str piece);
-size_t moa_tok_part(const moa_tokenizer *t, const bool inner[256], const char *p, size_t n); /* bytes of the first part */
+/* Brings a text to the form in which pieces are written and gives its parts to encode, from the first to the last, up to an error. */
+int moa_tok_by_parts(const moa_tokenizer *t, const bool inner[256], const char *p, size_t n, bool prefix,
+                     int (*encode)(void *ctx, const char *p, size_t n), void *ctx, moa_err *err);
 /* A character without a token: the tokens of its bytes where all have one, else the unknown token, one for a run of such. run: was the
  * character before one of them? */
 int moa_tok_unknown(moa_ids *ids, const moa_tokenizer *t, const char *p, size_t n, bool *run, moa_err *err);
