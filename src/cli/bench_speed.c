@@ -1,5 +1,6 @@
-/* bench_speed.c - what a model costs on this machine: prefill, decode, batched decode over one shared prefix, and a whole
- * self-moa answer against a single one.
+/* bench_speed.c - moa bench speed [PARTS]: what a model costs on this machine: prefill, decode, batched decode over one shared prefix,
+ * and a whole self-moa answer against a single one. PARTS, with commas between: prefill, decode, mix; prefill:N and decode:N have
+ * prompts of N tokens, mix:N replies of at most N. All of them without it.
  *
  * Decode is bound by reading the weights once a step; n rows of one step read them once for all, so n samples cost far
  * less than n answers. `cost` is the time of a step with n rows over that of a step with one. The self-moa part runs the
@@ -24,8 +25,10 @@ enum { N_BATCH = 7, N_QUESTION = 4, SAMPLES = 6 };
 static const int batch_n[N_BATCH] = {1, 2, 4, 6, 8, 16, 32};
 
 typedef struct speed {
+    bool prefill, decode, mix;   /* what is measured */
+    int prompt, shared, reply;   /* tokens of the prefilled prompt, of the prefix that a batch shares, of a reply at most */
     double prefill_tps, tps[N_BATCH], cost[N_BATCH];
-    int prompt, n_batch; /* tokens of the prefilled prompt; batch sizes that fit */
+    int n_batch;                 /* batch sizes that fit */
     double single_s, mixed_s, samples_s;
     double peak_rss_mb, model_mb, kv_mb, read_gbps;
     int threads;
@@ -47,27 +50,32 @@ static int measure_prefill(speed *o, moa_steps *t, moa_err *err) {
     return 0;
 }
 
+static int measure_decode(speed *o, moa_steps *t, moa_err *err) {
+    const int parent = moa_steps_prefill(t, o->shared, err);
+    for (int i = 0; i < N_BATCH; i++) {
+        double step = 0;
+        if (parent < 0) return parent;
+        MOA_TRY(moa_steps_decode(&step, t, parent, batch_n[i], err));
+        o->tps[i] = batch_n[i] / step;
+        o->cost[i] = step / (i ? 1 / o->tps[0] : step);
+        o->n_batch = i + 1;
+    }
+    return 0;
+}
+
 static int measure_session(speed *o, const moa_model *m, const moa_bench_opt *opt, int runs, moa_err *err) {
     moa_session *s = NULL;
     moa_steps t = {0};
-    o->prompt = m->h.n_ctx / 2 < 512 ? m->h.n_ctx / 2 : 512;
-    if (o->prompt < 1) return moa_fail(err, MOA_EUNSUPPORTED, "a context of %d tokens is too short to measure", m->h.n_ctx);
+    const int longest = o->prompt > o->shared ? o->prompt : o->shared;
     moa_session_cfg cfg = moa_session_defaults();
     cfg.n_threads = opt->threads;
-    cfg.n_ctx = o->prompt + 40 * 2 * MOA_KV_BLOCK;
+    cfg.n_ctx = longest + 40 * 2 * MOA_KV_BLOCK;
     cfg.n_seq = 40;
-    cfg.n_batch = 512;
-    int rc = moa_session_new(&s, m, &cfg, err), parent = -1;
+    cfg.n_batch = longest < 512 ? 512 : longest < 2048 ? longest : 2048;
+    int rc = moa_session_new(&s, m, &cfg, err);
     if (rc >= 0) rc = moa_steps_init(&t, s, cfg.n_batch, runs, err);
-    if (rc >= 0) rc = measure_prefill(o, &t, err);
-    if (rc >= 0) rc = parent = moa_steps_prefill(&t, o->prompt, err);
-    double one = 0;
-    for (int i = 0; rc >= 0 && i < N_BATCH; i++) {
-        double step = 0;
-        rc = moa_steps_decode(&step, &t, parent, batch_n[i], err);
-        if (i == 0) one = step;
-        if (rc >= 0) o->tps[i] = batch_n[i] / step, o->cost[i] = step / one, o->n_batch = i + 1;
-    }
+    if (rc >= 0 && o->prefill) rc = measure_prefill(o, &t, err);
+    if (rc >= 0 && o->decode) rc = measure_decode(o, &t, err);
     if (s) o->kv_mb = (double)moa_session_kv_bytes(s) / 1e6;
     moa_steps_deinit(&t);
     moa_session_free(s);
@@ -91,11 +99,11 @@ static int answer_seconds(double *all, double *drafts, const moa_mix_cfg *cfg, c
 }
 
 /* One pass over all questions; pass -1 warms up. The same seeds: the single reply is the first draft. */
-static int one_pass(double *single, double *mixed, double *drafts, moa_backend *be, const moa_item *item, uint64_t seed, moa_err *err) {
+static int one_pass(double *single, double *mixed, double *drafts, moa_backend *be, const moa_item *item, int reply, uint64_t seed, moa_err *err) {
     moa_mix_cfg one = moa_mix_defaults("single"), many = moa_mix_defaults("self-moa");
     one.proposer = many.proposer = &be;
     one.n_proposer = many.n_proposer = 1;
-    one.max_tokens = many.max_tokens = 96;
+    one.max_tokens = many.max_tokens = reply;
     many.n = SAMPLES;
     double unused = 0;
     *single = *mixed = *drafts = 0;
@@ -114,8 +122,8 @@ static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
     for (int i = 0, k = 0; rc >= 0 && i < N_QUESTION; k++)
         if (f[k % n_family]->scored) rc = moa_item_make(&item[i++], f[k % n_family], MOA_HELDOUT, 1, (uint64_t)k, 0, err);
     double s[MOA_BENCH_RUNS], m[MOA_BENCH_RUNS], d[MOA_BENCH_RUNS], warm[3];
-    if (rc >= 0) rc = one_pass(&warm[0], &warm[1], &warm[2], be, item, 1, err);
-    for (int i = 0; rc >= 0 && i < runs; i++) rc = one_pass(&s[i], &m[i], &d[i], be, item, (uint64_t)i + 2, err);
+    if (rc >= 0) rc = one_pass(&warm[0], &warm[1], &warm[2], be, item, o->reply, 1, err);
+    for (int i = 0; rc >= 0 && i < runs; i++) rc = one_pass(&s[i], &m[i], &d[i], be, item, o->reply, (uint64_t)i + 2, err);
     for (int i = 0; i < N_QUESTION; i++) moa_item_deinit(&item[i]);
     if (rc < 0) return rc;
     o->single_s = moa_median(s, runs) / N_QUESTION;
@@ -155,61 +163,100 @@ static const char *weight_type(const moa_model *m) {
     return moa_type_get((moa_dtype)best)->name;
 }
 
+/* ---- results ---- */
+
 static void print_json(const speed *o, const char *model) {
     moa_buf b;
     moa_buf_init(&b, 1 << 16);
     moa_buf_adds(&b, "{\"model\":");
     moa_json_add_str(&b, model, strlen(model));
-    moa_buf_addf(&b, ",\"type\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"prompt_tokens\":%d,\"prefill_tps\":%.2f,\"decode_tps\":%.2f,\"batch\":[", o->type,
-                 o->threads, o->isa, o->prompt, o->prefill_tps, o->tps[0]);
+    moa_buf_addf(&b, ",\"type\":\"%s\",\"threads\":%d,\"isa\":\"%s\"", o->type, o->threads, o->isa);
+    if (o->prefill) moa_buf_addf(&b, ",\"prompt_tokens\":%d,\"prefill_tps\":%.2f", o->prompt, o->prefill_tps);
+    if (o->decode) moa_buf_addf(&b, ",\"shared_tokens\":%d,\"decode_tps\":%.2f,\"batch\":[", o->shared, o->tps[0]);
     for (int i = 0; i < o->n_batch; i++)
         moa_buf_addf(&b, "%s{\"n\":%d,\"tps\":%.2f,\"cost\":%.3f}", i ? "," : "", batch_n[i], o->tps[i], o->cost[i]);
-    moa_buf_addf(&b, "],\"self_moa\":{\"n\":%d,\"single_s\":%.5f,\"mixed_s\":%.5f,\"ratio\":%.3f,\"samples_ratio\":%.3f},\"peak_rss_mb\":%.1f,"
-                 "\"model_mb\":%.1f,\"kv_mb\":%.1f,\"read_gbps\":%.2f}\n", SAMPLES, o->single_s, o->mixed_s, o->mixed_s / o->single_s,
-                 o->samples_s / o->single_s, o->peak_rss_mb, o->model_mb, o->kv_mb, o->read_gbps);
+    if (o->decode) moa_buf_adds(&b, "]");
+    if (o->mix)
+        moa_buf_addf(&b, ",\"self_moa\":{\"n\":%d,\"single_s\":%.5f,\"mixed_s\":%.5f,\"ratio\":%.3f,\"samples_ratio\":%.3f}", SAMPLES,
+                     o->single_s, o->mixed_s, o->mixed_s / o->single_s, o->samples_s / o->single_s);
+    moa_buf_addf(&b, ",\"peak_rss_mb\":%.1f,\"model_mb\":%.1f,\"kv_mb\":%.1f,\"read_gbps\":%.2f}\n", o->peak_rss_mb, o->model_mb, o->kv_mb,
+                 o->read_gbps);
     fwrite(moa_buf_str(&b), 1, b.len, stdout);
     moa_buf_deinit(&b);
 }
 
 static void print_text(const speed *o, const char *model) {
     printf("%s  %s  %d threads  %s\n", model, o->type, o->threads, o->isa);
-    printf("  prefill        %10.1f tokens/s   (%d tokens)\n", o->prefill_tps, o->prompt);
-    printf("  decode         %10.1f tokens/s\n", o->tps[0]);
-    printf("  batched decode over one shared prefix\n");
+    if (o->prefill) printf("  prefill        %10.1f tokens/s   (%d tokens)\n", o->prefill_tps, o->prompt);
+    if (o->decode) printf("  decode         %10.1f tokens/s   (after %d tokens)\n  batched decode over that prefix\n", o->tps[0], o->shared);
     for (int i = 0; i < o->n_batch; i++)
         printf("    n = %-2d       %10.1f tokens/s   a step costs %.2f of one\n", batch_n[i], o->tps[i], o->cost[i]);
-    printf("  self-moa       %10.3f s for %d drafts and the merge, one reply %.3f s: %.2f times (drafts alone %.2f)\n", o->mixed_s, SAMPLES, o->single_s,
-           o->mixed_s / o->single_s, o->samples_s / o->single_s);
+    if (o->mix)
+        printf("  self-moa       %10.3f s for %d drafts and the merge, one reply %.3f s: %.2f times (drafts alone %.2f)\n", o->mixed_s, SAMPLES,
+               o->single_s, o->mixed_s / o->single_s, o->samples_s / o->single_s);
     printf("  memory         %10.1f MB at most: model %.1f MB, KV %.1f MB\n", o->peak_rss_mb, o->model_mb, o->kv_mb);
     printf("  machine reads  %10.2f GB/s\n", o->read_gbps);
+}
+
+/* "prefill:2048,decode" to what is measured; a part's number goes to *at. */
+static int parse_parts(speed *o, const char *arg, int n_ctx, moa_err *err) {
+    const struct { const char *name; bool *on; int *at; } part[] = {
+        {"prefill", &o->prefill, &o->prompt}, {"decode", &o->decode, &o->shared}, {"mix", &o->mix, &o->reply}};
+    o->prefill = o->decode = o->mix = !arg;
+    for (const char *p = arg; p && *p;) {
+        const size_t len = strcspn(p, ",:");
+        bool known = false;
+        for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+            if (strlen(part[i].name) != len || memcmp(part[i].name, p, len)) continue;
+            known = *part[i].on = true;
+            if (p[len] != ':') continue;
+            char *end;
+            const long n = strtol(p + len + 1, &end, 10);
+            if (n < 1 || n >= n_ctx || (*end && *end != ','))
+                return moa_fail(err, MOA_EUSAGE, "'%s': expected a number of tokens, 1 to %d (the model's context less one)", p, n_ctx - 1);
+            *part[i].at = (int)n;
+        }
+        if (!known) {
+            moa_fail(err, MOA_EUSAGE, "'%.*s' is not measured", (int)len, p);
+            return moa_hint(err, MOA_EUSAGE, "parts: prefill[:N],decode[:N],mix[:N]");
+        }
+        p += strcspn(p, ",");
+        p += *p == ',';
+    }
+    return 0;
+}
+
+static int measure(speed *o, moa_backend *be, const moa_bench_opt *opt, const char *path, moa_err *err) {
+    moa_session *s = moa_generator_session(moa_backend_local_generator(be));
+    const moa_model *m = moa_session_model(s);
+    const int runs = opt->runs ? opt->runs : 5, usual = m->h.n_ctx / 2 < 512 ? m->h.n_ctx / 2 : 512;
+    const moa_kernels *k;
+    o->prompt = o->shared = usual, o->reply = 96;
+    MOA_TRY(parse_parts(o, opt->arg, m->h.n_ctx, err));
+    MOA_TRY(moa_kernels_default(&k, err));
+    if (usual < 1) return moa_fail(err, MOA_EUNSUPPORTED, "a context of %d tokens is too short to measure", m->h.n_ctx);
+    if (o->prefill || o->decode) MOA_TRY(measure_session(o, m, opt, runs, err));
+    if (o->mix) MOA_TRY(measure_mix(o, be, runs, err));
+    struct rusage u;
+    struct stat st;
+    getrusage(RUSAGE_SELF, &u);
+    o->peak_rss_mb = (double)u.ru_maxrss / 1000 * 1.024;
+    o->model_mb = stat(path, &st) == 0 ? (double)st.st_size / 1e6 : 0;
+    const double kv = (double)moa_session_kv_bytes(s) / 1e6; /* the two sessions are filled one after the other */
+    if (kv > o->kv_mb) o->kv_mb = kv;
+    o->type = weight_type(m);
+    o->isa = moa_isa_name(k->isa);
+    o->read_gbps = read_bandwidth(o->threads, runs);
+    return 0;
 }
 
 static int run(const moa_bench_opt *opt, moa_err *err) {
     char path[4096];
     moa_backend *be;
     speed o = {.threads = opt->threads ? opt->threads : omp_get_max_threads()};
-    const int runs = opt->runs ? opt->runs : 5;
     MOA_TRY(moa_bench_open(&be, path, opt, err));
-    moa_session *s = moa_generator_session(moa_backend_local_generator(be));
-    const moa_model *m = moa_session_model(s);
-    const moa_kernels *k;
-    int rc = moa_kernels_default(&k, err);
-    if (rc >= 0) rc = measure_session(&o, m, opt, runs, err);
-    if (rc >= 0) rc = measure_mix(&o, be, runs, err);
-    if (rc >= 0) {
-        struct rusage u;
-        struct stat st;
-        getrusage(RUSAGE_SELF, &u);
-        o.peak_rss_mb = (double)u.ru_maxrss / 1000 * 1.024;
-        o.model_mb = stat(path, &st) == 0 ? (double)st.st_size / 1e6 : 0;
-        const double kv = (double)moa_session_kv_bytes(s) / 1e6; /* the two sessions are filled one after the other */
-        if (kv > o.kv_mb) o.kv_mb = kv;
-        o.type = weight_type(m);
-        o.isa = moa_isa_name(k->isa);
-        o.read_gbps = read_bandwidth(o.threads, runs);
-        if (opt->json) print_json(&o, be->id);
-        else print_text(&o, be->id);
-    }
+    const int rc = measure(&o, be, opt, path, err);
+    if (rc >= 0) (opt->json ? print_json : print_text)(&o, be->id);
     moa_backend_close(be);
     return rc;
 }
