@@ -427,6 +427,7 @@ static int call_macro(jctx *c, jv *out, const jmacro *m, const jcall *a) {
     bool *used = jinja_alloc(c, (size_t)a->n_key + 1);
     if (!used || !(c->scope = scope_new(c, m->scope))) return jinja_nomem(c);
     memset(used, 0, (size_t)a->n_key + 1);
+    MOA_TRY(jinja_charge(c, (size_t)n->n_arg * (size_t)a->n_key)); /* each name is looked for among the others */
     for (int i = 0; i < n->n_arg; i++) {
         const jarg *p = &n->arg[i];
         jv v = {.type = JT_UNDEF, .n = p->name.n, .u.s = p->name.u.s};

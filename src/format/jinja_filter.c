@@ -174,6 +174,8 @@ FILTER(wordcount) {
 FILTER(urlencode) {
     UNUSED;
     jbuf b = {0};
+    if (self.type == JT_DICT || self.type == JT_LIST || self.type == JT_TUPLE)
+        return jinja_fail(c, MOA_EUNSUPPORTED, "urlencode of a '%s'; only text can be encoded", jinja_type_name(self));
     MOA_TRY(jinja_str(c, &self, self));
     MOA_TRY(jinja_charge(c, self.n));
     for (size_t i = 0; i < self.n; i++) {
@@ -529,7 +531,7 @@ FILTER(map) {
     out->flag = JF_LAZY;
     for (size_t i = 0; i < l.n; i++) {
         jv v;
-        MOA_TRY(jinja_charge(c, 0));
+        MOA_TRY(jinja_charge(c, (size_t)rest.n_key * 64)); /* a filter looks for each of its names among them */
         MOA_TRY(attr ? path(c, &v, l.v[i], *attr, dflt) : row->fn(c, &v, l.v[i], &rest));
         MOA_TRY(jinja_list_add(c, out->u.l, v));
     }
@@ -552,7 +554,7 @@ static int select_(jctx *c, jv *out, jv self, const jcall *a, bool by_attr, bool
     out->flag = JF_LAZY;
     for (size_t i = 0; i < l.n; i++) {
         jv v = l.v[i];
-        MOA_TRY(jinja_charge(c, 0));
+        MOA_TRY(jinja_charge(c, (size_t)rest.n_key * 64));
         if (by_attr) MOA_TRY(path(c, &v, v, a->v[0], NULL));
         if (row) MOA_TRY(row->fn(c, &v, v, &rest));
         if (jinja_truth(v) == keep) MOA_TRY(jinja_list_add(c, out->u.l, l.v[i]));
@@ -627,7 +629,7 @@ FILTER(groupby) {
         if (!same) {
             MOA_TRY(jinja_list_new(c, &items, 0));
             MOA_TRY(jinja_list_new(c, &group, 2));
-            group.type = JT_TUPLE;
+            group.type = JT_TUPLE, group.flag = JF_GROUP;
             MOA_TRY(jinja_list_add(c, group.u.l, real));
             MOA_TRY(jinja_list_add(c, group.u.l, items));
             MOA_TRY(jinja_list_add(c, out->u.l, group));

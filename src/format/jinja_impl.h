@@ -27,7 +27,8 @@ typedef enum jtype {
 } jtype;
 
 enum { JF_SAFE = 1, /* JT_STR: marked safe; + escapes the other side */
-       JF_LAZY = 1  /* JT_LIST: stands for a Python generator: always true, not a sequence */ };
+       JF_LAZY = 1, /* JT_LIST: stands for a Python generator: always true, not a sequence */
+       JF_GROUP = 1 /* JT_TUPLE: of groupby, whose parts have names: grouper, list */ };
 
 typedef struct jv {
     uint8_t type, flag; /* JT_UNDEF: flag is 1 + the type of the object that lacked the attribute, or 0 */

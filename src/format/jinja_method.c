@@ -43,6 +43,25 @@ METHOD(strip) { return strip(c, out, self, a, 3); }
 METHOD(lstrip) { return strip(c, out, self, a, 1); }
 METHOD(rstrip) { return strip(c, out, self, a, 2); }
 
+/* s[start:end] of the arguments behind the first, counted as Python counts. *from: its first byte; *outside: nothing, not even "", is found there. */
+static int window(jctx *c, jv *s, size_t *from, bool *outside, const jcall *a) {
+    int64_t n, lo, hi;
+    *from = 0, *outside = false;
+    if (a->n < 2) return 0;
+    MOA_TRY(jinja_charge(c, s->n));
+    MOA_TRY(jinja_length(c, &n, *s));
+    MOA_TRY(jinja_arg_int(c, &lo, a, 1, "start", 0));
+    MOA_TRY(jinja_arg_int(c, &hi, a, 2, "end", n));
+    if (lo < 0) lo = lo < -n ? 0 : lo + n;
+    if (hi < 0) hi = hi < -n ? 0 : hi + n;
+    if (hi > n) hi = n;
+    *outside = lo > hi;
+    if (*outside) return 0;
+    *from = jinja_offset(*s, (size_t)lo);
+    *s = jinja_sub(*s, *from, jinja_offset(*s, (size_t)hi));
+    return 0;
+}
+
 static int has_end(jctx *c, bool *out, jv s, jv part, bool end) {
     *out = part.n <= s.n && !memcmp(s.u.s + (end ? s.n - part.n : 0), part.u.s, part.n);
     return jinja_charge(c, part.n);
@@ -51,8 +70,12 @@ static int has_end(jctx *c, bool *out, jv s, jv part, bool end) {
 /* The affix is a string or a tuple of them. */
 static int affix(jctx *c, jv *out, jv self, const jcall *a, bool end) {
     jv v = opt(a, 0, NULL);
+    size_t from;
+    bool outside;
     MOA_TRY(jinja_charge(c, 0));
+    MOA_TRY(window(c, &self, &from, &outside, a));
     *out = jv_bool(false);
+    if (outside) return 0;
     if (v.type != JT_TUPLE) {
         MOA_TRY(str_arg(c, &v, a, 0, NULL));
         return has_end(c, &out->u.b, self, v, end);
@@ -103,11 +126,13 @@ static const char *find_last(jv s, jv part, size_t end) {
 }
 
 static int where(jctx *c, jv *out, jv self, const jcall *a, bool last, bool must) {
-    jv part;
+    jv part, in = self;
+    size_t from;
+    bool outside;
     MOA_TRY(str_arg(c, &part, a, 0, NULL));
-    if (a->n > 1) return jinja_fail(c, MOA_EUNSUPPORTED, "find and index take one argument here");
-    MOA_TRY(jinja_charge(c, last ? self.n + (size_t)self.n * (part.n / 8) : self.n));
-    const char *p = last ? find_last(self, part, self.n) : jinja_find(self, part);
+    MOA_TRY(window(c, &in, &from, &outside, a));
+    MOA_TRY(jinja_charge(c, last ? in.n + (size_t)in.n * (part.n / 8) : in.n));
+    const char *p = outside ? NULL : last ? find_last(in, part, in.n) : jinja_find(in, part);
     if (!p && must) return jinja_fail(c, MOA_EINVAL, "index: the part is not in the string");
     *out = jv_int(p ? (int64_t)moa_utf8_count(self.u.s, (size_t)(p - self.u.s)) : -1);
     return 0;
@@ -120,7 +145,11 @@ METHOD(rindex) { return where(c, out, self, a, true, true); }
 METHOD(count) {
     jv part;
     int64_t n = 0;
+    size_t from;
+    bool outside;
     MOA_TRY(str_arg(c, &part, a, 0, NULL));
+    MOA_TRY(window(c, &self, &from, &outside, a));
+    if (outside) return *out = jv_int(0), 0;
     MOA_TRY(jinja_charge(c, self.n));
     if (!part.n) return *out = jv_int((int64_t)jinja_chars(self) + 1), 0;
     for (const char *p; (p = jinja_find(self, part)); n++) self = jinja_sub(self, (size_t)(p - self.u.s) + part.n, self.n);

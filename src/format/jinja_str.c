@@ -429,6 +429,8 @@ int jinja_format(jctx *c, jv *out, jv fmt, const jcall *a) {
             MOA_TRY(format_value(c, &v, jinja_sub(fmt, from, bang), a, &next));
             if (bang + 1 < colon && s[bang + 1] == 'r') f.conv = 'r';
             bool number = v.type == JT_INT || v.type == JT_FLOAT;
+            if (v.type == JT_FLOAT && f.conv && strchr("dxXoc", f.conv))
+                return jinja_fail(c, MOA_EINVAL, "format: '%c' needs an integer, got 'float'", f.conv);
             if (!f.conv && number && v.type == JT_FLOAT && f.prec >= 0) f.conv = 'g';
             else if (!f.conv && number && v.type == JT_INT) f.conv = 'd';
             else if (!f.conv) f.conv = 's', f.align = f.align ? f.align : number ? '>' : '<';

@@ -606,6 +606,7 @@ int jinja_getattr(jctx *c, jv *out, jv obj, jv name) {
     if (obj.type == JT_UNDEF) return jinja_undefined(c, obj);
     if (obj.type == JT_LOOP && loop_attr(out, obj.u.loop, name)) return 0;
     if (obj.type == JT_MACRO && jv_is(name, "name")) return *out = obj.u.m->node->val, 0;
+    if (obj.type == JT_TUPLE && (obj.flag & JF_GROUP) && (jv_is(name, "grouper") || jv_is(name, "list"))) return *out = obj.u.l->v[jv_is(name, "list")], 0;
     MOA_TRY(method_or_missing(c, out, obj, name));
     if (out->type != JT_UNDEF || (obj.type != JT_DICT && obj.type != JT_NS)) return 0;
     jentry *e;

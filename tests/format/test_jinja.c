@@ -199,9 +199,52 @@ static const char *python(void) {
     return NULL;
 }
 
+/* What Jinja2 itself makes of the cases, a JSON line for each. */
+static char *ask(const char *py, const char *cases, size_t n_cases, size_t *n) {
+    char in[] = "/tmp/moa-jinja-XXXXXX", cmd[256];
+    const int fd = mkstemp(in);
+    assert_true(fd >= 0 && write(fd, cases, n_cases) == (ssize_t)n_cases);
+    close(fd);
+    snprintf(cmd, sizeof cmd, "JINJA_REF_NOW=%d %s tests/format/jinja_ref.py < %s", NOW, py, in);
+    char *answers = output_of(cmd, n);
+    unlink(in);
+    assert_non_null(answers);
+    return answers;
+}
+
+/* What was recorded is what the Jinja2 of this machine prints. */
+static void golden_is_jinja2(void **state) {
+    (void)state;
+    moa_err err;
+    char *text;
+    size_t n, n_answer;
+    const char *py = python();
+    if (!py) {
+        print_message("skip: no python3 with jinja2 (apt-get install python3-jinja2)\n");
+        skip();
+    }
+    if (moa_read_file(&text, &n, "tests/golden/jinja.jsonl", MAX_FILE, &err) < 0) fail_msg("%s", err.text);
+    char *answers = ask(py, text, n, &n_answer);
+    moa_jsonl q, a;
+    json_t *c, *now;
+    int total = 0;
+    moa_jsonl_text(&q, text, n, "golden");
+    moa_jsonl_text(&a, answers, n_answer, "answers");
+    while (moa_jsonl_next(&c, &q, &err) == 1) {
+        assert_int_equal(moa_jsonl_next(&now, &a, &err), 1);
+        const char *was = json_string_value(json_object_get(c, "expected")), *is = json_string_value(json_object_get(now, "text"));
+        if (was ? !is || strcmp(was, is) != 0 : is != NULL) fail_msg("golden:%zu: recorded %s, Jinja2 here prints %s", q.line, was ? was : "(an error)", is ? is : "(an error)");
+        json_decref(c), json_decref(now);
+        total++;
+    }
+    print_message("golden: all %d lines are what the Jinja2 here prints\n", total);
+    assert_true(total > 90);
+    free(answers), free(text);
+}
+
 static void published_templates(void **state) {
     (void)state;
-    char dir[1024], in[] = "/tmp/moa-jinja-XXXXXX", cmd[256];
+    char dir[1024];
     size_t n, line = 0;
     moa_buf cases;
     moa_err err;
@@ -214,13 +257,7 @@ static void published_templates(void **state) {
         moa_buf_deinit(&cases);
         skip();
     }
-    int fd = mkstemp(in);
-    assert_true(fd >= 0 && write(fd, cases.data, cases.len) == (ssize_t)cases.len);
-    close(fd);
-    snprintf(cmd, sizeof cmd, "JINJA_REF_NOW=%d %s tests/format/jinja_ref.py < %s", NOW, py, in);
-    char *answers = output_of(cmd, &n);
-    unlink(in);
-    assert_non_null(answers);
+    char *answers = ask(py, cases.data, cases.len, &n);
     moa_jsonl q, a;
     json_t *c, *want;
     int ok = 0, total = 0, refused = 0;
@@ -285,6 +322,8 @@ static void errors_say_where(void **state) {
     refuses("{{ '{2}'.format(1, 2) }}", MOA_EINVAL, "no value number 2", NULL);
     refuses("{{ '{-5}'.format(1, 2) }}", MOA_EINVAL, "no value named '-5'", NULL);
     refuses("{{ 9223372036854775807|round(-19) }}", MOA_ELIMIT, "64 bits", NULL);
+    refuses("{{ '{:d}'.format(1.5) }}", MOA_EINVAL, "'d' needs an integer, got 'float'", NULL);
+    refuses("{{ {'a': 1}|urlencode }}", MOA_EUNSUPPORTED, "only text", NULL);
 }
 
 static void limits_hold(void **state) {
@@ -320,6 +359,21 @@ static char *repeat(const char *s, int n) {
     char *t = moa_buf_take(&b);
     assert_non_null(t);
     return t;
+}
+
+/* Names are looked for among names: many of both, many times, must count. */
+static void many_names_cost_steps(void **state) {
+    (void)state;
+    moa_buf b, m;
+    moa_buf_init(&b, MAX_FILE), moa_buf_init(&m, MAX_FILE);
+    moa_buf_adds(&b, "{{ range(1000000)|map('indent'"), moa_buf_adds(&m, "{% macro m(");
+    for (int i = 0; i < 10000; i++) moa_buf_addf(&m, "%sp%d", i ? ", " : "", i);
+    moa_buf_adds(&m, ") %}{{ kwargs|length }}{% endmacro %}{% for i in range(1000) %}{{ m(");
+    for (int i = 0; i < 10000; i++) moa_buf_addf(&b, ", a%d=1", i), moa_buf_addf(&m, "%sa%d=1", i ? ", " : "", i);
+    moa_buf_adds(&b, ")|list|length }}"), moa_buf_adds(&m, ") }}{% endfor %}");
+    refuses(moa_buf_str(&b), MOA_ELIMIT, "limit of steps", &(moa_jinja_limits){.steps = 1000000});
+    refuses(moa_buf_str(&m), MOA_ELIMIT, "limit of steps", &(moa_jinja_limits){.steps = 4000000});
+    moa_buf_deinit(&b), moa_buf_deinit(&m);
 }
 
 static void deep_nesting_is_an_error(void **state) {
@@ -369,8 +423,8 @@ static void any_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),      cmocka_unit_test(shared_cases),             cmocka_unit_test(published_templates), cmocka_unit_test(errors_say_where),
-        cmocka_unit_test(limits_hold), cmocka_unit_test(deep_nesting_is_an_error), cmocka_unit_test(any_bytes),
+        cmocka_unit_test(golden),      cmocka_unit_test(golden_is_jinja2),         cmocka_unit_test(shared_cases), cmocka_unit_test(published_templates), cmocka_unit_test(errors_say_where),
+        cmocka_unit_test(limits_hold), cmocka_unit_test(many_names_cost_steps), cmocka_unit_test(deep_nesting_is_an_error), cmocka_unit_test(any_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
