@@ -19,7 +19,9 @@
 /* One matrix that the file adapts. */
 typedef struct moa_lora {
     const char *name;      /* module or tensor, as the file calls it */
-    int expert;            /* of GGUF's matrices of all experts; else -1 */
+    int expert;            /* of a tensor of all experts, GGUF's or a parameter of PEFT's; else -1 */
+    bool parameter;        /* of PEFT's target_parameters: which of its sides is the input, only the base knows */
+    int inner;             /* of a parameter: wrappers of other parameters around its own */
     bool embedding;        /* a [n_in = n_vocab, rank]: a row is a token's */
     int64_t n_in, n_out;
     int rank;
@@ -43,8 +45,8 @@ typedef struct moa_adapter {
     char *path;            /* of the weights */
     const char *arch;      /* of the base; "" where the file does not say */
     const char *base;      /* name of the base model; "" where the file does not say */
-    moa_lora *lora;        /* [n], sorted by name */
-    int n;
+    moa_lora *lora;        /* [n], sorted by name; room for cap */
+    int n, cap;
     moa_whole *whole;      /* [n_whole], sorted by name */
     int n_whole;
     uint64_t key;          /* of the contents */

@@ -21,7 +21,7 @@ int adapter_new(moa_adapter **out, moa_adapter_form form, const char *path, int 
     moa_adapter *a = calloc(1, sizeof *a);
     *out = NULL;
     if (a) {
-        *a = (moa_adapter){.form = form, .path = strdup(path), .arch = "", .base = "", .arena = moa_arena_new(0, 0)};
+        *a = (moa_adapter){.form = form, .cap = cap ? cap : 1, .path = strdup(path), .arch = "", .base = "", .arena = moa_arena_new(0, 0)};
         a->lora = a->arena ? moa_arena_calloc(a->arena, (size_t)(cap ? cap : 1) * sizeof *a->lora) : NULL;
         a->whole = a->lora ? moa_arena_calloc(a->arena, (size_t)(cap ? cap : 1) * sizeof *a->whole) : NULL;
     }
@@ -30,6 +30,17 @@ int adapter_new(moa_adapter **out, moa_adapter_form form, const char *path, int 
         return moa_fail(err, MOA_ENOMEM, "%s: no memory for an adapter of %d matrices", path, cap);
     }
     *out = a;
+    return 0;
+}
+
+int adapter_room(moa_adapter *a, int64_t more, moa_err *err) {
+    if (a->n + more <= a->cap) return 0;
+    const int64_t cap = 2 * (a->n + more);
+    moa_lora *v = cap < 1 << 23 ? moa_arena_calloc(a->arena, (size_t)cap * sizeof *v) : NULL;
+    if (!v) return moa_fail(err, MOA_ENOMEM, "%s: no memory for an adapter of %lld matrices", a->path, (long long)(a->n + more));
+    memcpy(v, a->lora, (size_t)a->n * sizeof *v);
+    a->lora = v;
+    a->cap = (int)cap;
     return 0;
 }
 

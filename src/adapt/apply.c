@@ -115,10 +115,10 @@ static moa_tensor rows_of(moa_adapter_set *s, const moa_tensor *v, const place *
     const moa_dtype type = wide ? MOA_F32 : v->dtype;
     const size_t from = moa_row_bytes(v->dtype, cols), to = moa_row_bytes(type, cols);
     char *data = (char *)v->data + (size_t)p->row * from;
-    if (wide || p->pairs) {
+    if (wide || p->pairs || p->step > 1) {
         char *own = moa_arena_alloc(s->arena, (size_t)p->rows * to);
         for (int64_t i = 0; own && i < p->rows; i++) {
-            const char *row = data + (size_t)pair_row(i, p->rows, p->pairs) * from;
+            const char *row = data + (size_t)(pair_row(i, p->rows, p->pairs) * p->step) * from;
             if (type == v->dtype) memcpy(own + (size_t)i * to, row, to);
             else moa_type_get(v->dtype)->dequantize((float *)(void *)(own + (size_t)i * to), row, cols);
         }
@@ -233,9 +233,11 @@ static int add_adapter(moa_adapter_set *s, const base_map *b, const moa_adapter_
         rc = base_map_whole(&places, b, u->adapter, &u->adapter->whole[i], err);
         for (int k = 0; rc >= 0 && u->scale != 0 && k < places.n; k++) rc = add_swap(s, u->adapter, &u->adapter->whole[i], &places.v[k], err);
     }
+    const int turned = rc < 0 ? rc : base_map_turned(b, u->adapter, err);
+    if (turned < 0) rc = turned;
     for (int i = 0; rc >= 0 && i < u->adapter->n; i++) {
-        const moa_lora *l = &u->adapter->lora[i];
-        rc = base_map_places(&places, b, u->adapter, l, err);
+        const moa_lora *l = adapter_lora(s->arena, &u->adapter->lora[i], turned);
+        rc = l ? base_map_places(&places, b, u->adapter, l, err) : no_memory(u->adapter, err);
         for (int k = 0; rc >= 0 && u->scale != 0 && k < places.n; k++) rc = add_to_place(s, u->adapter, l, &places.v[k], u->scale, n_threads, err);
     }
     free(places.v);

@@ -150,20 +150,26 @@ static bool one_expert(gguf_name *g) {
 
 static int heads_of(const moa_model *m, int pairs) { return pairs == 1 ? m->h.n_head : pairs == 2 ? m->h.n_kv : 0; }
 
+static int check_arch(const base_map *b, const moa_adapter *a, moa_err *err) {
+    if (strcmp(a->arch, b->m->arch->name) == 0) return 0;
+    return moa_fail(err, MOA_EFORMAT, "%s: the adapter is for architecture '%.60s', %s is '%s'", a->path, a->arch, base_name(b), b->m->arch->name);
+}
+
 int base_map_name(gguf_name *out, const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err) {
     *out = (gguf_name){.expert = l->expert};
     if (a->form == MOA_ADAPTER_GGUF) {
-        if (strcmp(a->arch, b->m->arch->name) != 0)
-            return moa_fail(err, MOA_EFORMAT, "%s: the adapter is for architecture '%.60s', %s is '%s'", a->path, a->arch, base_name(b), b->m->arch->name);
+        MOA_TRY(check_arch(b, a, err));
         if (snprintf(out->to, sizeof out->to, "%s", l->name) >= (int)sizeof out->to) return unknown(b, a, l, "", err);
         if (!find(b, out->to)) one_expert(out);
         return 0;
     }
     moa_hf_place p;
-    if (!moa_hf_place_of(&p, b->m->arch->name, peft_strip(l->name))) return unknown(b, a, l, "", err);
+    const char *module = peft_strip(l->name);
+    if (!(l->parameter ? moa_hf_parameter_of : moa_hf_place_of)(&p, b->m->arch->name, module)) return unknown(b, a, l, "", err);
     snprintf(out->to, sizeof out->to, "%s", p.to);
     snprintf(out->also, sizeof out->also, "%s", p.also);
-    out->expert = p.expert;
+    if (!l->parameter) out->expert = p.expert;
+    out->turns = p.turns;
     out->pairs = heads_of(b->m, p.pairs);
     return 0;
 }
@@ -188,8 +194,8 @@ static int wrong_shape(const base_map *b, const moa_adapter *a, const moa_lora *
     return *a->base ? moa_hint(err, MOA_EFORMAT, "the adapter was made for %.100s", a->base) : MOA_EFORMAT;
 }
 
-/* Rows [row, row + rows of t) of B belong to t, all of them or the expert's. */
-static int places_of(place_list *out, const base_map *b, const moa_adapter *a, const moa_lora *l, const gguf_name *g, const char *to, int64_t *row, bool all, moa_err *err) {
+/* Rows row, row + step, ... of B, as many as t has or the expert's part of it, belong to t; *row becomes the one behind them. */
+static int places_of(place_list *out, const base_map *b, const moa_adapter *a, const moa_lora *l, const gguf_name *g, const char *to, int64_t *row, int step, bool all, moa_err *err) {
     const base_tensor *t = find(b, to);
     if (!t || t->n_dim < 2 || (t->n_dim == 3) != (g->expert >= 0)) return unknown(b, a, l, to, err);
     const int n_expert = t->n_dim == 3 ? (int)t->shape[0] : 1, each = t->n_part / n_expert, e = g->expert >= 0 ? g->expert : 0;
@@ -199,13 +205,13 @@ static int places_of(place_list *out, const base_map *b, const moa_adapter *a, c
     if (table != l->embedding)
         return moa_fail(err, MOA_EFORMAT, "%s: '%.120s': a%s, '%s' of %s is%s one", a->path, l->name, l->embedding ? "n embedding's adapter" : " linear's adapter",
                         to, base_name(b), table ? "" : " not");
-    if (l->n_in != n_in || (all ? l->n_out != n_out : l->n_out < *row + n_out)) return wrong_shape(b, a, l, to, n_out, n_in, err);
+    if (l->n_in != n_in || (all ? l->n_out != n_out : l->n_out <= *row + (n_out - 1) * step)) return wrong_shape(b, a, l, to, n_out, n_in, err);
     if (g->pairs && n_out % (2 * g->pairs)) return wrong_shape(b, a, l, to, n_out, n_in, err);
     for (int i = 0; i < each; i++) {
         const base_part *p = &t->part[e * each + i];
         const int64_t rows = table ? n_out : p->rows;
-        MOA_TRY(add_place(out, &(place){.site = p->site, .linear = p->linear, .row = *row, .rows = rows, .pairs = g->pairs, .w = p->w, .slot = p->slot}, err));
-        *row += rows;
+        MOA_TRY(add_place(out, &(place){.site = p->site, .linear = p->linear, .row = *row, .rows = rows, .step = step, .pairs = g->pairs, .w = p->w, .slot = p->slot}, err));
+        *row += rows * step;
     }
     return 0;
 }
@@ -216,9 +222,55 @@ int base_map_places(place_list *out, const base_map *b, const moa_adapter *a, co
     out->n = 0;
     MOA_TRY(base_map_name(&g, b, a, l, err));
     const bool two = *g.also;
-    MOA_TRY(places_of(out, b, a, l, &g, g.to, &row, !two, err));
-    if (two) MOA_TRY(places_of(out, b, a, l, &g, g.also, &row, false, err));
-    return row == l->n_out ? 0 : wrong_shape(b, a, l, g.to, row, l->n_in, err);
+    const int step = g.turns && two ? 2 : 1;
+    MOA_TRY(places_of(out, b, a, l, &g, g.to, &row, step, !two, err));
+    if (step == 2) row = 1;
+    if (two) MOA_TRY(places_of(out, b, a, l, &g, g.also, &row, step, false, err));
+    return row == l->n_out + step - 1 ? 0 : wrong_shape(b, a, l, g.to, row, l->n_in, err);
+}
+
+/* Does a parameter's matrix fit as it is (1), turned (2), both ways (3), not at all (0)? */
+static int ways_to_fit(const base_map *b, const moa_adapter *a, const moa_lora *l, moa_err *err) {
+    gguf_name g;
+    MOA_TRY(base_map_name(&g, b, a, l, err));
+    const base_tensor *t = find(b, g.to);
+    if (!t || t->n_dim != 3) return 0;
+    const int64_t n_in = t->shape[2], n_out = t->shape[1] * (*g.also ? 2 : 1);
+    return (l->n_in == n_in && l->n_out == n_out) | (l->n_in == n_out && l->n_out == n_in) << 1;
+}
+
+int base_map_turned(const base_map *b, const moa_adapter *a, moa_err *err) {
+    const moa_lora *square = NULL;
+    for (int i = 0; i < a->n; i++) {
+        if (!a->lora[i].parameter || a->lora[i].expert) continue;
+        const int ways = ways_to_fit(b, a, &a->lora[i], err);
+        if (ways < 0) return ways;
+        if (ways == 3) square = &a->lora[i];
+        else if (ways) return ways == 2;
+    }
+    if (!square || strcmp(b->m->arch->name, "gpt-oss") == 0) return 0; /* its parameters have the input's axis first, so all versions agree */
+    moa_fail(err, MOA_EFORMAT, "%s: '%.120s' [%lld, %lld]: a square parameter does not say which of its axes is the input's", a->path, square->name, (long long)square->n_out,
+             (long long)square->n_in);
+    return moa_hint(err, MOA_EFORMAT, "versions of PEFT differ in it; with the adapter of another parameter in the same file it would be known");
+}
+
+static moa_tensor transposed(moa_arena *ar, const moa_tensor *t) {
+    const int64_t rows = moa_rows(t), cols = moa_cols(t);
+    const size_t size = moa_row_bytes(t->dtype, 1);
+    char *p = moa_arena_alloc(ar, (size_t)(rows * cols) * size);
+    for (int64_t i = 0; p && i < rows; i++)
+        for (int64_t k = 0; k < cols; k++) memcpy(p + (size_t)(k * rows + i) * size, (const char *)t->data + (size_t)(i * cols + k) * size, size);
+    return moa_view2(t->dtype, p, cols, rows);
+}
+
+const moa_lora *adapter_lora(moa_arena *ar, const moa_lora *l, bool turned) {
+    if (!turned || !l->parameter) return l;
+    moa_lora *own = moa_arena_alloc(ar, sizeof *own);
+    if (!own) return NULL;
+    *own = *l;
+    own->n_in = l->n_out, own->n_out = l->n_in;
+    own->a = transposed(ar, &l->b), own->b = transposed(ar, &l->a);
+    return own->a.data && own->b.data ? own : NULL;
 }
 
 static int no_such_whole(const base_map *b, const moa_adapter *a, const moa_whole *w, const base_tensor *t, moa_err *err) {
@@ -232,10 +284,12 @@ static int no_such_whole(const base_map *b, const moa_adapter *a, const moa_whol
 }
 
 int base_map_whole(place_list *out, const base_map *b, const moa_adapter *a, const moa_whole *w, moa_err *err) {
-    moa_hf_place p;
+    moa_hf_place p = {0};
+    const bool gguf = a->form == MOA_ADAPTER_GGUF;
     out->n = 0;
-    const bool known = moa_hf_tensor_of(&p, b->m->arch->name, peft_strip(w->name));
-    const base_tensor *t = known ? find(b, p.to) : NULL;
+    if (gguf) MOA_TRY(check_arch(b, a, err));
+    const bool known = gguf || moa_hf_tensor_of(&p, b->m->arch->name, peft_strip(w->name));
+    const base_tensor *t = known ? find(b, gguf ? w->name : p.to) : NULL;
     if (!t || t->n_dim > 2 || !*t->part->slot) return no_such_whole(b, a, w, NULL, err);
     const int pairs = heads_of(b->m, p.pairs);
     const int64_t rows = t->shape[0];
@@ -244,7 +298,7 @@ int base_map_whole(place_list *out, const base_map *b, const moa_adapter *a, con
     if (!same) return no_such_whole(b, a, w, t, err);
     int64_t row = 0;
     for (int i = 0; i < t->n_part; row += t->part[i++].rows)
-        MOA_TRY(add_place(out, &(place){.site = t->part[i].site, .row = row, .rows = t->part[i].rows, .pairs = pairs, .w = t->part[i].w, .slot = t->part[i].slot,
+        MOA_TRY(add_place(out, &(place){.site = t->part[i].site, .row = row, .rows = t->part[i].rows, .step = 1, .pairs = pairs, .w = t->part[i].w, .slot = t->part[i].slot,
                                         .plus1 = p.plus1}, err));
     return 0;
 }

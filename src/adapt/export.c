@@ -1,7 +1,7 @@
 /* export.c - adapters written as GGUF and as PEFT folders, every scale folded into B: readers differ in what they know of rsLoRA and of
  * patterns (one that reads lora_alpha alone is off by sqrt(r)), so the written file leaves them nothing to know.
  *     GGUF: adapter.lora.alpha = 0, the matrices as they are. PEFT: lora_alpha = r for every module, so that s = 1.
- * What a format cannot say (DoRA and biases in GGUF) is refused before anything is written.
+ * What a format cannot say (DoRA, biases, tensors that stand in for the base's in GGUF) is refused before anything is written.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "adapt/adapt_impl.h"
 #include "base/arena.h"
@@ -17,11 +17,11 @@
 
 static int no_memory(const moa_adapter *a, moa_err *err) { return moa_fail(err, MOA_ENOMEM, "%s: no memory to write it", a->path); }
 
-/* s times rows [row, row + rows) of v, row i from i's place in the checkpoint (pairs), or to it. */
-static float *folded(moa_arena *ar, const float *v, float s, int64_t row, int64_t rows, int64_t cols, int pairs, bool to_checkpoint) {
+/* s times rows row, row + step, ... of v, row i from i's place in the checkpoint (pairs), or to it. */
+static float *folded(moa_arena *ar, const float *v, float s, int64_t row, int step, int64_t rows, int64_t cols, int pairs, bool to_checkpoint) {
     float *out = moa_arena_alloc(ar, (size_t)(rows * cols) * sizeof *out);
     for (int64_t i = 0; out && i < rows; i++) {
-        const int64_t p = pair_row(i, rows, pairs), to = to_checkpoint ? p : i, from = row + (to_checkpoint ? i : p);
+        const int64_t p = pair_row(i, rows, pairs), to = to_checkpoint ? p : i, from = row + step * (to_checkpoint ? i : p);
         for (int64_t k = 0; k < cols; k++) out[to * cols + k] = s * v[from * cols + k];
     }
     return out;
@@ -30,7 +30,7 @@ static float *folded(moa_arena *ar, const float *v, float s, int64_t row, int64_
 /* ---- GGUF ---- */
 
 /* One matrix of a tensor. */
-typedef struct half { char to[112]; int expert; const moa_lora *l; int64_t row, rows; int pairs; } half;
+typedef struct half { char to[112]; int expert; const moa_lora *l; int64_t row, rows; int step, pairs; } half;
 
 static int by_tensor(const void *pa, const void *pb) {
     const half *a = pa, *b = pb;
@@ -38,10 +38,13 @@ static int by_tensor(const void *pa, const void *pb) {
     return c ? c : (a->expert > b->expert) - (a->expert < b->expert);
 }
 
-static int list_halves(half *h, int *n, const base_map *b, const moa_adapter *a, moa_err *err) {
+static int list_halves(half *h, int *n, moa_arena *ar, const base_map *b, const moa_adapter *a, moa_err *err) {
+    const int turned = base_map_turned(b, a, err);
+    if (turned < 0) return turned;
     for (int i = 0; i < a->n; i++) {
-        const moa_lora *l = &a->lora[i];
+        const moa_lora *l = adapter_lora(ar, &a->lora[i], turned);
         gguf_name g;
+        if (!l) return no_memory(a, err);
         place_list places = {0};
         if (l->magnitude || l->bias)
             return moa_fail(err, MOA_EUNSUPPORTED, "%s: '%.120s' has %s, which GGUF adapters cannot say", a->path, l->name, l->magnitude ? "DoRA's magnitude" : "a bias");
@@ -50,10 +53,11 @@ static int list_halves(half *h, int *n, const base_map *b, const moa_adapter *a,
         if (rc < 0) return rc;
         MOA_TRY(base_map_name(&g, b, a, l, err));
         const int64_t rows = *g.also ? l->n_out / 2 : l->n_out;
-        h[*n] = (half){.expert = g.expert, .l = l, .rows = rows, .pairs = g.pairs};
+        const int step = *g.also && g.turns ? 2 : 1;
+        h[*n] = (half){.expert = g.expert, .l = l, .rows = rows, .step = step, .pairs = g.pairs};
         memcpy(h[(*n)++].to, g.to, sizeof g.to);
         if (!*g.also) continue;
-        h[*n] = (half){.expert = g.expert, .l = l, .row = rows, .rows = l->n_out - rows, .pairs = g.pairs};
+        h[*n] = (half){.expert = g.expert, .l = l, .row = step > 1 ? 1 : rows, .rows = l->n_out - rows, .step = step, .pairs = g.pairs};
         memcpy(h[(*n)++].to, g.also, sizeof g.also);
     }
     qsort(h, (size_t)*n, sizeof *h, by_tensor);
@@ -62,7 +66,7 @@ static int list_halves(half *h, int *n, const base_map *b, const moa_adapter *a,
 
 static float *folded_b(moa_arena *ar, const half *h) {
     const float *b = adapter_wide(ar, &h->l->b);
-    return b ? folded(ar, b, h->l->scale, h->row, h->rows, h->l->rank, h->pairs, false) : NULL;
+    return b ? folded(ar, b, h->l->scale, h->row, h->step, h->rows, h->l->rank, h->pairs, false) : NULL;
 }
 
 static void put(moa_gguf_out *o, moa_arena *ar, const char *name, const char *suffix, float *v, int n_expert, int64_t rows, int64_t cols) {
@@ -109,22 +113,22 @@ static int put_all(moa_gguf_out *o, moa_arena *ar, const moa_adapter *a, const h
     return 0;
 }
 
-/* Neither form that is written has a place for tensors that stand in for the base's. */
-static int check_export(const moa_adapter *a, moa_err *err) {
+/* Readers of GGUF adapters pass over tensors that stand in for the base's, or refuse them. */
+static int check_gguf(const moa_adapter *a, moa_err *err) {
     if (!a->n_whole) return 0;
-    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' stands in for the base's: only low-rank matrices are exported", a->path, a->whole->name);
-    return moa_hint(err, MOA_EUNSUPPORTED, "run the adapter as it is: --adapter %.150s", a->path);
+    moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' stands in for the base's, for which GGUF adapters have no place", a->path, a->whole->name);
+    return a->form == MOA_ADAPTER_GGUF ? MOA_EUNSUPPORTED : moa_hint(err, MOA_EUNSUPPORTED, "a PEFT folder has one: export to a name that does not end in .gguf");
 }
 
 int moa_adapter_write_gguf(const moa_adapter *a, const moa_model *m, const char *out, moa_err *err) {
     base_map *b = NULL;
     int n = 0;
-    MOA_TRY(check_export(a, err));
-    half *h = calloc(2 * (size_t)a->n, sizeof *h);
+    MOA_TRY(check_gguf(a, err));
+    half *h = calloc(2 * (size_t)a->n + 1, sizeof *h);
     moa_arena *ar = moa_arena_new(0, 0);
     moa_gguf_out *o = moa_gguf_out_new();
     int rc = h && ar && o ? base_map_new(&b, m, err) : no_memory(a, err);
-    if (rc >= 0) rc = list_halves(h, &n, b, a, err);
+    if (rc >= 0) rc = list_halves(h, &n, ar, b, a, err);
     if (rc >= 0) {
         moa_gguf_put_str(o, "general.type", "adapter", 7);
         moa_gguf_put_str(o, "general.architecture", m->arch->name, strlen(m->arch->name));
@@ -144,7 +148,7 @@ int moa_adapter_write_gguf(const moa_adapter *a, const moa_model *m, const char 
 
 /* ---- PEFT ---- */
 
-/* One module as the checkpoint has it. */
+/* One module as the checkpoint has it, or one expert's part of a parameter. */
 typedef struct module { const char *name; const moa_lora *l; int pairs; } module;
 
 static int name_module(module *out, moa_arena *ar, const moa_adapter *a, const moa_lora *l, const base_map *b, moa_err *err) {
@@ -152,10 +156,6 @@ static int name_module(module *out, moa_arena *ar, const moa_adapter *a, const m
     gguf_name g;
     moa_hf_place p = {0};
     const moa_model *m = base_map_model(b);
-    place_list places = {0};
-    const int fits = base_map_places(&places, b, a, l, err);
-    free(places.v);
-    if (fits < 0) return fits;
     if (a->form != MOA_ADAPTER_GGUF) {
         snprintf(full, sizeof full, "base_model.model.%s", peft_strip(l->name));
     } else {
@@ -168,6 +168,24 @@ static int name_module(module *out, moa_arena *ar, const moa_adapter *a, const m
     return out->name ? 0 : no_memory(a, err);
 }
 
+/* Every matrix has its place in the base. Parameters are written as the file has them, whichever way round. */
+static int check_places(const base_map *b, const moa_adapter *a, moa_err *err) {
+    place_list places = {0};
+    moa_arena *ar = moa_arena_new(0, 0);
+    const int turned = ar ? base_map_turned(b, a, err) : no_memory(a, err);
+    int rc = turned;
+    for (int i = 0; rc >= 0 && i < a->n; i++) {
+        const moa_arena_mark mark = moa_arena_save(ar);
+        const moa_lora *l = adapter_lora(ar, &a->lora[i], turned);
+        rc = l ? base_map_places(&places, b, a, l, err) : no_memory(a, err);
+        moa_arena_restore(ar, mark);
+    }
+    for (int i = 0; rc >= 0 && i < a->n_whole; i++) rc = base_map_whole(&places, b, a, &a->whole[i], err);
+    free(places.v);
+    moa_arena_free(ar);
+    return rc < 0 ? rc : 0;
+}
+
 static int commonest_rank(const moa_adapter *a) {
     int best = 0, most = 0;
     for (int i = 0; i < a->n; i++) {
@@ -176,7 +194,7 @@ static int commonest_rank(const moa_adapter *a) {
         for (int k = 0; k < a->n; k++) n += a->lora[k].rank == a->lora[i].rank;
         if (n > most) most = n, best = a->lora[i].rank;
     }
-    return best;
+    return best ? best : 1; /* whole tensors alone: r has to be something */
 }
 
 /* Ranks that are not r, by the whole name, its dots escaped. */
@@ -184,7 +202,7 @@ static json_t *pattern_of(const module *v, int n, int r) {
     json_t *o = json_object();
     for (int i = 0; i < n; i++) {
         moa_buf b;
-        if (v[i].l->rank == r) continue;
+        if (v[i].l->rank == r || (v[i].l->parameter && v[i].l->expert)) continue;
         moa_buf_init(&b, 4096);
         for (const char *s = peft_strip(v[i].name); *s; s++) moa_buf_addf(&b, "%s%c", *s == '.' ? "\\" : "", *s);
         json_object_set_new(o, moa_buf_str(&b), json_integer(v[i].l->rank));
@@ -197,12 +215,41 @@ static json_t *targets_of(const module *v, int n) {
     json_t *names = json_object(), *list = json_array();
     for (int i = 0; i < n; i++) {
         const char *dot = strrchr(v[i].name, '.');
-        if (json_object_get(names, dot + 1)) continue;
+        if (v[i].l->parameter || json_object_get(names, dot + 1)) continue;
         json_object_set_new(names, dot + 1, json_true());
         json_array_append_new(list, json_string(dot + 1));
     }
     json_decref(names);
     return list;
+}
+
+/* Parameters by their whole names, so that no other layer gets a wrapper. NULL: none. */
+static json_t *parameters_of(const module *v, int n) {
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++)
+        if (v[i].l->parameter && !v[i].l->expert) json_array_append_new(list, json_string(peft_strip(v[i].name)));
+    if (json_array_size(list)) return list;
+    json_decref(list);
+    return json_null();
+}
+
+static bool ends(const char *s, const char *with) {
+    const size_t n = strlen(s), k = strlen(with);
+    return n > k && strcmp(s + n - k, with) == 0;
+}
+
+/* modules_to_save by their whole names. What PEFT saves unasked beside an embedding's adapter, and trained biases, are not among them. */
+static json_t *saved_of(const moa_adapter *a, bool *biases) {
+    json_t *list = json_array();
+    *biases = false;
+    for (int i = 0; i < a->n_whole; i++) {
+        const char *name = peft_strip(a->whole[i].name);
+        if (ends(name, ".bias")) *biases = true;
+        else if (!ends(name, ".base_layer.weight")) json_array_append_new(list, json_stringn(name, strlen(name) - strlen(".weight")));
+    }
+    if (json_array_size(list)) return list;
+    json_decref(list);
+    return json_null();
 }
 
 static int write_text(const char *path, const void *p, size_t n, moa_err *err) {
@@ -215,13 +262,14 @@ static int write_text(const char *path, const void *p, size_t n, moa_err *err) {
 static int write_config(const char *folder, const moa_adapter *a, const module *v, moa_err *err) {
     char path[4096];
     const int r = commonest_rank(a);
-    bool dora = false, bias = false;
+    bool dora = false, bias = false, trained;
+    json_t *saved = saved_of(a, &trained);
     for (int i = 0; i < a->n; i++) dora |= a->lora[i].magnitude != NULL, bias |= a->lora[i].bias != NULL;
     if (snprintf(path, sizeof path, "%s/adapter_config.json", folder) >= (int)sizeof path) return moa_fail(err, MOA_ELIMIT, "%.80s...: too long a path", folder);
-    json_t *c = json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:b, s:b, s:n, s:o, s:o, s:o}", "peft_type", "LORA", "task_type", "CAUSAL_LM",
+    json_t *c = json_pack("{s:s, s:s, s:s, s:i, s:i, s:f, s:b, s:b, s:b, s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o}", "peft_type", "LORA", "task_type", "CAUSAL_LM",
                           "base_model_name_or_path", a->base, "r", r, "lora_alpha", r, "lora_dropout", 0.0, "use_rslora", 0, "use_dora", dora, "lora_bias", bias,
-                          "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1, "modules_to_save", "rank_pattern", pattern_of(v, a->n, r), "alpha_pattern",
-                          pattern_of(v, a->n, r), "target_modules", targets_of(v, a->n));
+                          "bias", trained ? "all" : "none", "fan_in_fan_out", 0, "inference_mode", 1, "modules_to_save", saved, "rank_pattern", pattern_of(v, a->n, r), "alpha_pattern",
+                          pattern_of(v, a->n, r), "target_modules", targets_of(v, a->n), "target_parameters", parameters_of(v, a->n));
     char *text = c ? json_dumps(c, JSON_INDENT(2)) : NULL;
     json_decref(c);
     const int rc = text ? write_text(path, text, strlen(text), err) : no_memory(a, err);
@@ -229,15 +277,15 @@ static int write_config(const char *folder, const moa_adapter *a, const module *
     return rc;
 }
 
-typedef struct file { moa_buf head; const float **data; size_t *bytes; int n; uint64_t at; } file;
+typedef struct file { moa_buf head; const void **data; size_t *bytes; int n; uint64_t at; } file;
 
-static void put_st(file *f, const char *owner, const char *suffix, const float *v, int n_dim, int64_t rows, int64_t cols) {
-    const uint64_t bytes = (uint64_t)(rows * cols) * sizeof *v;
+static void put_typed(file *f, const char *owner, const char *suffix, moa_dtype type, const void *v, int n_dim, int64_t rows, int64_t cols) {
+    const uint64_t bytes = moa_row_bytes(type, rows * cols);
     moa_buf_adds(&f->head, f->n ? "," : "");
     char name[640];
     snprintf(name, sizeof name, "%s%s", owner, suffix);
     moa_json_add_str(&f->head, name, strlen(name));
-    moa_buf_adds(&f->head, ":{\"dtype\":\"F32\",\"shape\":[");
+    moa_buf_addf(&f->head, ":{\"dtype\":\"%s\",\"shape\":[", moa_type_get(type)->name);
     if (n_dim == 2) moa_buf_addf(&f->head, "%lld,", (long long)rows);
     moa_buf_addf(&f->head, "%lld],\"data_offsets\":[%llu,%llu]}", (long long)cols, (unsigned long long)f->at, (unsigned long long)(f->at + bytes));
     f->data[f->n] = v;
@@ -245,13 +293,48 @@ static void put_st(file *f, const char *owner, const char *suffix, const float *
     f->at += bytes;
 }
 
+static void put_st(file *f, const char *owner, const char *suffix, const float *v, int n_dim, int64_t rows, int64_t cols) {
+    put_typed(f, owner, suffix, MOA_F32, v, n_dim, rows, cols);
+}
+
+/* All experts of a parameter: A as rows of one behind the other, B as their columns in turn. Wrappers of the same module are told
+ * apart by ".base_layer". */
+static int put_parameter(file *f, moa_arena *ar, const moa_adapter *a, const module *m, int n, moa_err *err) {
+    const moa_lora *l = m->l;
+    const int64_t rank = l->rank;
+    const char *dot = strrchr(m->name, '.');
+    char owner[640];
+    size_t len = (size_t)snprintf(owner, sizeof owner, "%.*s", (int)(dot - m->name), m->name);
+    for (int i = 0; i < l->inner && len < sizeof owner; i++) len += (size_t)snprintf(owner + len, sizeof owner - len, ".base_layer");
+    float *va = moa_arena_alloc(ar, (size_t)(n * rank * l->n_in) * sizeof *va), *vb = moa_arena_alloc(ar, (size_t)(n * rank * l->n_out) * sizeof *vb);
+    if (!va || !vb || len >= sizeof owner) return no_memory(a, err);
+    for (int e = 0; e < n; e++) {
+        const moa_arena_mark mark = moa_arena_save(ar);
+        const float *one_a = adapter_wide(ar, &l[e].a), *one_b = adapter_wide(ar, &l[e].b);
+        if (!one_a || !one_b) return no_memory(a, err);
+        memcpy(va + e * rank * l->n_in, one_a, (size_t)(rank * l->n_in) * sizeof *va);
+        for (int64_t o = 0; o < l->n_out; o++)
+            for (int64_t k = 0; k < rank; k++) vb[(o * rank + k) * n + e] = l->scale * one_b[o * rank + k];
+        moa_arena_restore(ar, mark);
+    }
+    put_st(f, owner, ".lora_A.weight", va, 2, n * rank, l->n_in);
+    put_st(f, owner, ".lora_B.weight", vb, 2, l->n_out, n * rank);
+    return 0;
+}
+
+static void put_whole(file *f, const moa_whole *w) {
+    char name[640];
+    snprintf(name, sizeof name, "base_model.model.%s", peft_strip(w->name));
+    put_typed(f, name, "", w->w.dtype, w->w.data, w->w.n_dim, w->w.n_dim > 1 ? moa_rows(&w->w) : 1, moa_cols(&w->w));
+}
+
 static int put_module(file *f, moa_arena *ar, const moa_adapter *a, const module *m, moa_err *err) {
     const moa_lora *l = m->l;
     const float *va = adapter_wide(ar, &l->a), *wide = adapter_wide(ar, &l->b);
     if (!va || !wide) return no_memory(a, err);
-    const float *vb = folded(ar, wide, l->scale, 0, l->n_out, l->rank, m->pairs, true);
-    const float *bias = l->bias ? folded(ar, l->bias, l->scale, 0, l->n_out, 1, m->pairs, true) : NULL;
-    const float *mag = l->magnitude ? folded(ar, l->magnitude, 1, 0, l->n_out, 1, m->pairs, true) : NULL;
+    const float *vb = folded(ar, wide, l->scale, 0, 1, l->n_out, l->rank, m->pairs, true);
+    const float *bias = l->bias ? folded(ar, l->bias, l->scale, 0, 1, l->n_out, 1, m->pairs, true) : NULL;
+    const float *mag = l->magnitude ? folded(ar, l->magnitude, 1, 0, 1, l->n_out, 1, m->pairs, true) : NULL;
     float *turned = l->embedding ? moa_arena_alloc(ar, (size_t)(l->rank * l->n_in) * sizeof *turned) : NULL;
     if (!vb || (l->bias && !bias) || (l->magnitude && !mag) || (l->embedding && !turned)) return no_memory(a, err);
     for (int64_t i = 0; turned && i < l->n_in; i++)
@@ -279,16 +362,23 @@ static int write_weights(const char *folder, file *f, moa_err *err) {
 }
 
 int moa_adapter_write_peft(const moa_adapter *a, const moa_model *m, const char *out, moa_err *err) {
-    MOA_TRY(check_export(a, err));
+    if (a->form == MOA_ADAPTER_GGUF && a->n_whole)
+        return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' stands in for the base's: of GGUF adapters only low-rank matrices are exported", a->path, a->whole->name);
     base_map *b = NULL;
-    module *v = calloc((size_t)a->n, sizeof *v);
+    module *v = calloc((size_t)a->n + 1, sizeof *v);
+    const size_t n_st = 4 * (size_t)a->n + (size_t)a->n_whole + 1;
     moa_arena *ar = moa_arena_new(0, 0);
-    file f = {.data = calloc(4 * (size_t)a->n, sizeof *f.data), .bytes = calloc(4 * (size_t)a->n, sizeof *f.bytes)};
+    file f = {.data = calloc(n_st, sizeof *f.data), .bytes = calloc(n_st, sizeof *f.bytes)};
     moa_buf_init(&f.head, 64 << 20);
     moa_buf_adds(&f.head, "{\"__metadata__\":{\"format\":\"pt\"},");
     int rc = v && ar && f.data && f.bytes ? base_map_new(&b, m, err) : no_memory(a, err);
+    if (rc >= 0) rc = check_places(b, a, err);
     for (int i = 0; rc >= 0 && i < a->n; i++) rc = name_module(&v[i], ar, a, &a->lora[i], b, err);
-    for (int i = 0; rc >= 0 && i < a->n; i++) rc = put_module(&f, ar, a, &v[i], err);
+    for (int i = 0, end; rc >= 0 && i < a->n; i = end) {
+        for (end = i + 1; a->lora[i].parameter && end < a->n && a->lora[end].name == a->lora[i].name;) end++;
+        rc = a->lora[i].parameter ? put_parameter(&f, ar, a, &v[i], end - i, err) : put_module(&f, ar, a, &v[i], err);
+    }
+    for (int i = 0; rc >= 0 && i < a->n_whole; i++) put_whole(&f, &a->whole[i]);
     if (rc >= 0) rc = moa_mkdirs(out, err);
     if (rc >= 0) rc = write_weights(out, &f, err);
     if (rc >= 0) rc = write_config(out, a, v, err);

@@ -2,6 +2,7 @@
  *     general.type "adapter", general.architecture of the base, adapter.type "lora", adapter.lora.alpha f32
  *     NAME.lora_a, NAME.lora_b for the base's tensor NAME: [r, n_in] and [n_out, r]; of merged experts one more axis before them;
  *     of token_embd.weight A lies the other way round: [n_vocab, r]
+ *     NAME_norm.weight [n]: a norm in place of the base's, which tools that take adapters out of whole models write
  * The scale is alpha / r, or 1 where alpha is 0.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "adapt/adapt_impl.h"
@@ -76,6 +77,21 @@ static bool ends(const char *s, const char *with) {
     return n > k && strcmp(s + n - k, with) == 0;
 }
 
+/* A norm as a whole. Readers that pass over it get another model. */
+static int take_norm(moa_adapter *ad, const moa_tensor *t, moa_err *err) {
+    const moa_type *type = moa_type_get(t->dtype);
+    moa_whole *w = &ad->whole[ad->n_whole];
+    if (t->n_dim != 1 || !type || !type->dequantize)
+        return moa_fail(err, MOA_EFORMAT, "%s: tensor '%.100s' has %d axes and type %d, expected a norm of 1 axis", ad->path, t->name, t->n_dim, (int)t->dtype);
+    if (!(w->name = moa_arena_strndup(ad->arena, t->name, strlen(t->name)))) return moa_fail(err, MOA_ENOMEM, "%s: no memory", ad->path);
+    MOA_TRY(adapter_matrix(&w->w, ad, MOA_F32, 1, t->shape[0], t->name, err));
+    type->dequantize(w->w.data, t->data, t->shape[0]);
+    w->w = moa_view1(MOA_F32, w->w.data, t->shape[0]);
+    w->w.name = w->name;
+    ad->n_whole++;
+    return 0;
+}
+
 /* The other half's name. */
 static int other_half(const moa_tensor **out, const moa_gguf *g, const moa_tensor *t, char half, moa_err *err) {
     char name[160];
@@ -86,13 +102,15 @@ static int other_half(const moa_tensor **out, const moa_gguf *g, const moa_tenso
     return *out ? 0 : moa_fail(err, MOA_ENOTFOUND, "%s: tensor '%s' is missing, '%s' is there", moa_gguf_path(g), name, t->name);
 }
 
+/* Matrices and norms. */
 static int count(int *n, const moa_gguf *g, moa_err *err) {
     int64_t all = 0;
     for (int i = 0; i < moa_gguf_n_tensor(g); i++) {
         const moa_tensor *t = moa_gguf_tensor_at(g, i), *other;
         const bool a = ends(t->name, ".lora_a");
+        if (ends(t->name, "_norm.weight") && ++all) continue;
         if (!a && !ends(t->name, ".lora_b"))
-            return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' is neither .lora_a nor .lora_b of a tensor of the base", moa_gguf_path(g), t->name);
+            return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s' is neither .lora_a nor .lora_b of a tensor of the base, nor a norm", moa_gguf_path(g), t->name);
         MOA_TRY(other_half(&other, g, t, a ? 'b' : 'a', err));
         if (a) all += t->n_dim == 3 ? t->shape[0] : 1;
     }
@@ -123,6 +141,7 @@ int moa_adapter_open_gguf(moa_adapter **out, const moa_gguf *g, moa_err *err) {
     int rc = *a->arch ? 0 : moa_fail(err, MOA_ENOTFOUND, "%s: key general.architecture is missing", a->path);
     for (int i = 0; rc >= 0 && i < moa_gguf_n_tensor(g); i++) {
         const moa_tensor *t = moa_gguf_tensor_at(g, i);
+        if (ends(t->name, "_norm.weight")) rc = take_norm(a, t, err);
         if (!ends(t->name, ".lora_a")) continue;
         rc = other_half(&b, g, t, 'b', err);
         if (rc >= 0) rc = take(a, g, t, b, alpha, err);

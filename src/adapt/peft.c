@@ -3,12 +3,15 @@
  *     base_model.model.MODULE.lora_embedding_A [r, n_vocab], .lora_embedding_B [d, r]
  *     base_model.model.MODULE.lora_magnitude_vector [n_out]                                                DoRA
  *     base_model.model.MODULE.weight, .bias, .base_layer.weight                        in place of the base's: modules_to_save ...
+ *     base_model.model.MODULE[.base_layer ...].lora_A.weight [experts r, n_in], .lora_B.weight [n_out, r experts]     target_parameters:
+ *         expert e has rows e r to (e + 1) r of A, columns e, experts + e, ... of B
  *     MODULE.lora_a [n_in, r], .lora_b [r, n_out]                                                          MLX
  * SPDX-License-Identifier: Apache-2.0 */
 #include "adapt/adapt_impl.h"
 #include "base/arena.h"
 #include "base/err.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,9 +118,58 @@ static int take_whole(moa_adapter *a, const peft_config *c, const moa_safetensor
     return 0;
 }
 
+/* ---- parameters of PEFT's target_parameters ---- */
+
+/* The module without the wrappers of its parameters, whose number it returns. */
+static int unwrap(char out[512], const char *module) {
+    static const char wrapper[] = ".base_layer";
+    size_t n = strlen(module);
+    int inner = 0;
+    for (; n >= sizeof wrapper && strncmp(module + n - (sizeof wrapper - 1), wrapper, sizeof wrapper - 1) == 0; n -= sizeof wrapper - 1) inner++;
+    snprintf(out, 512, "%.*s", (int)(n < 511 ? n : 511), module); /* read_name bounds it */
+    return inner;
+}
+
+/* Columns e, n + e, 2 n + e, ... of all [n_out, rank n] as b [n_out, rank]. */
+static void columns(const moa_tensor *b, const moa_tensor *all, int64_t e, int64_t n) {
+    const int64_t rank = moa_cols(b), rows = moa_rows(b);
+    const size_t size = moa_row_bytes(b->dtype, 1);
+    for (int64_t o = 0; o < rows; o++)
+        for (int64_t k = 0; k < rank; k++)
+            memcpy((char *)b->data + (size_t)(o * rank + k) * size, (const char *)all->data + (size_t)((o * rank + k) * n + e) * size, size);
+}
+
+/* One matrix an expert. key: module and parameter. */
+static int take_parameter(moa_adapter *a, const moa_safetensors *s, const char *key, int inner, int rank, float scale, const moa_st_tensor *ta, const moa_st_tensor *tb, moa_err *err) {
+    moa_tensor all_a, all_b;
+    const int64_t wide = ta->shape[0], n = wide / rank;
+    if (wide % rank || tb->shape[1] != wide || n > MOA_ADAPT_MAX_EXPERT)
+        return moa_fail(err, MOA_EFORMAT, "%s: tensors '%.100s' [%lld, %lld] and '%.100s' [%lld, %lld] do not fit: expected [experts x %d, n] and [m, experts x %d], up to %d experts", a->path,
+                        ta->name, (long long)ta->shape[0], (long long)ta->shape[1], tb->name, (long long)tb->shape[0], (long long)tb->shape[1], rank, rank, MOA_ADAPT_MAX_EXPERT);
+    const char *name = moa_arena_strndup(a->arena, key, strlen(key));
+    if (!name) return moa_fail(err, MOA_ENOMEM, "%s: no memory", a->path);
+    MOA_TRY(adapter_room(a, n, err));
+    MOA_TRY(matrix(&all_a, a, s, ta, false, err));
+    const size_t bytes = moa_row_bytes(all_a.dtype, rank * ta->shape[1]);
+    moa_dtype type;
+    MOA_TRY(moa_st_dtype(&type, s, tb, err));
+    if (type != MOA_F16 && type != MOA_BF16) type = MOA_F32;
+    for (int64_t e = 0; e < n; e++) {
+        moa_lora *l = &a->lora[a->n + e];
+        *l = (moa_lora){.name = name, .expert = (int)e, .parameter = true, .inner = inner, .n_in = ta->shape[1], .n_out = tb->shape[0], .rank = rank, .scale = scale};
+        l->a = moa_view2(all_a.dtype, (char *)all_a.data + (size_t)e * bytes, rank, l->n_in);
+        MOA_TRY(adapter_matrix(&l->b, a, type, l->n_out, rank, tb->name, err));
+    }
+    const moa_arena_mark mark = moa_arena_save(a->arena); /* the file's order is not kept */
+    MOA_TRY(matrix(&all_b, a, s, tb, false, err));
+    for (int64_t e = 0; e < n; e++) columns(&a->lora[a->n + e].b, &all_b, e, n);
+    moa_arena_restore(a->arena, mark);
+    a->n += (int)n;
+    return 0;
+}
+
 /* Tensors of one module, by part. */
 static int take(moa_adapter *a, const peft_config *c, const moa_safetensors *s, const char *module, const moa_st_tensor *const t[N_PART], moa_err *err) {
-    moa_lora *l = &a->lora[a->n];
     const bool mlx = a->form == MOA_ADAPTER_MLX, embedding = t[EMBEDDING_A] || t[EMBEDDING_B];
     const moa_st_tensor *ta = embedding ? t[EMBEDDING_A] : t[A], *tb = embedding ? t[EMBEDDING_B] : t[B];
     const moa_st_tensor *any = ta ? ta : tb ? tb : t[BIAS] ? t[BIAS] : t[MAGNITUDE];
@@ -125,9 +177,20 @@ static int take(moa_adapter *a, const peft_config *c, const moa_safetensors *s, 
     if (!ta || !tb) return half_missing(a, any, ta ? embedding ? "lora_embedding_B" : mlx ? "lora_b" : "lora_B" : embedding ? "lora_embedding_A" : mlx ? "lora_a" : "lora_A", err);
     if (ta->n_dim != 2 || !ta->shape[0] || !ta->shape[1]) return wrong_shape(a, ta, "2 axes, a rank and a width of at least 1", err);
     if (tb->n_dim != 2 || !tb->shape[0] || !tb->shape[1]) return wrong_shape(a, tb, "2 axes, a rank and a width of at least 1", err);
-    *l = (moa_lora){.name = module, .expert = -1, .embedding = embedding, .n_in = ta->shape[!mlx], .n_out = tb->shape[mlx]};
-    MOA_TRY(peft_config_module(&rank, &l->scale, c, peft_strip(module), err));
-    l->rank = rank;
+    char bare[512], key[560];
+    const char *parameter = "";
+    const int inner = unwrap(bare, module), hit = mlx || embedding ? 0 : peft_config_parameter(&parameter, c, peft_strip(bare), inner, err);
+    if (hit < 0) return hit;
+    if (hit && (t[BIAS] || t[MAGNITUDE]))
+        return moa_fail(err, MOA_EUNSUPPORTED, "%s: tensor '%.120s': a parameter has neither a bias nor a magnitude", a->path, (t[BIAS] ? t[BIAS] : t[MAGNITUDE])->name);
+    snprintf(key, sizeof key, "%s.%s", bare, parameter);
+    float scale;
+    MOA_TRY(hit ? peft_config_rank(&rank, &scale, c, peft_strip(key), err) : peft_config_module(&rank, &scale, c, peft_strip(module), err));
+    /* The weight of an ordinary module, a router say, may be named as a parameter too. */
+    if (hit && (strcmp(parameter, "weight") != 0 || ta->shape[0] != rank)) return take_parameter(a, s, key, inner, rank, scale, ta, tb, err);
+    MOA_TRY(adapter_room(a, 1, err));
+    moa_lora *l = &a->lora[a->n];
+    *l = (moa_lora){.name = module, .expert = -1, .rank = rank, .scale = scale, .embedding = embedding, .n_in = ta->shape[!mlx], .n_out = tb->shape[mlx]};
     if (ta->shape[mlx] != rank || tb->shape[!mlx] != rank)
         return moa_fail(err, MOA_EFORMAT, "%s: tensors '%.100s' [%lld, %lld] and '%.100s' [%lld, %lld] do not fit the rank of their configuration, %d", a->path, ta->name,
                         (long long)ta->shape[0], (long long)ta->shape[1], tb->name, (long long)tb->shape[0], (long long)tb->shape[1], rank);
@@ -149,6 +212,18 @@ static bool low_rank(const moa_st_tensor *const t[N_PART]) {
     return false;
 }
 
+/* With ensure_weight_tying PEFT gives the output what it gives the embedding, and the file may hold one of them only. */
+static int check_tied(const moa_adapter *a, const peft_config *c, const item *it, int n, moa_err *err) {
+    const char *in = NULL, *out = NULL;
+    for (int i = 0; i < n; i++) {
+        const size_t len = strlen(it[i].module);
+        if (len >= 12 && strcmp(it[i].module + len - 12, "embed_tokens") == 0) in = it[i].module;
+        if (len >= 7 && strcmp(it[i].module + len - 7, "lm_head") == 0) out = it[i].module;
+    }
+    if (!peft_config_ties(c) || !in == !out) return 0;
+    return moa_fail(err, MOA_EUNSUPPORTED, "%s: ensure_weight_tying: the file has '%.100s', but nothing for the %s that is to follow it", a->path, in ? in : out, in ? "output" : "embedding");
+}
+
 static int take_all(moa_adapter *a, const peft_config *c, const moa_safetensors *s, item *it, int n, int *hit, moa_err *err) {
     for (int i = 0; i < n; i++) MOA_TRY(read_name(&it[i], a, moa_safetensors_at(s, i), a->form == MOA_ADAPTER_MLX, err));
     qsort(it, (size_t)n, sizeof *it, by_module);
@@ -162,6 +237,7 @@ static int take_all(moa_adapter *a, const peft_config *c, const moa_safetensors 
         if (t[OWN_BIAS]) MOA_TRY(take_whole(a, c, s, it[i].module, t[OWN_BIAS], true, hit, err));
         if (low_rank(t)) MOA_TRY(take(a, c, s, it[i].module, t, err));
     }
+    MOA_TRY(check_tied(a, c, it, n, err));
     for (int i = 0; i < peft_config_n_saved(c); i++)
         if (!hit[i])
             return moa_fail(err, MOA_ENOTFOUND, "%s: modules_to_save names '%.120s', of which the file has no tensor", a->path, peft_config_saved(c, i));

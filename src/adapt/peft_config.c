@@ -3,7 +3,8 @@
  * PEFT's rules, from its documentation and behaviour: the first key of rank_pattern (alpha_pattern) that is a regular expression for
  * the end of the module's name, from a dot on, gives its rank (alpha); else r (lora_alpha). s = alpha / r, with use_rslora
  * alpha / sqrt(r). target_modules is a list of endings, one regular expression for whole names, or "all-linear"; layers_to_transform
- * cuts a list down to some layers. What would make the file mean something else than y = W x + s B A x is refused by its name.
+ * cuts a list down to some layers. target_parameters is a list of endings of parameters, mostly tensors of all experts. What would make
+ * the file mean something else than y = W x + s B A x is refused by its name.
  *
  * MLX: lora_parameters has rank and scale; the scale multiplies B A as it is.
  *
@@ -33,7 +34,7 @@ struct peft_config {
     double alpha, mlx_scale;
     const char *base;
     patterns rank, alphas, layers, target, exclude; /* target, exclude: of one expression, or none */
-    const json_t *targets, *excludes, *indices;     /* lists, or NULL */
+    const json_t *targets, *excludes, *indices, *parameters; /* lists, or NULL */
     pcre2_match_data *match;
     pcre2_match_context *limits;
 };
@@ -108,7 +109,8 @@ static const char *first_name(json_t *v) {
 static int check_kind(const peft_config *c, moa_err *err) {
     static const struct { const char *key, *why; } none[] = {
         {"layer_replication", "layers that are used more than once"},
-        {"trainable_token_indices", "single rows of the embedding"}, {"target_parameters", "parameters that are no modules"},
+        {"trainable_token_indices", "single rows of the embedding"}, {"kasa_config", "a base without its least singular values"},
+        {"monteclora_config", "samples of matrices"},
         {"alora_invocation_tokens", "adapters that begin at a token"}, {"use_qalora", "QA-LoRA's pooled input"},
         {"use_bdlora", "block-diagonal matrices"}, {"arrow_config", "routing between adapters"}};
     const json_t *saved = json_object_get(c->root, "modules_to_save");
@@ -127,23 +129,35 @@ static int check_kind(const peft_config *c, moa_err *err) {
     return 0;
 }
 
+static int read_parameters(peft_config *c, moa_err *err) {
+    json_t *list = json_object_get(c->root, "target_parameters"), *v;
+    size_t i;
+    if (!given(list)) return 0;
+    json_array_foreach(list, i, v)
+        if (!json_is_string(v)) return moa_fail(err, MOA_EFORMAT, "%s: target_parameters: expected a list of names", c->path);
+    if (!json_is_array(list)) return moa_fail(err, MOA_EFORMAT, "%s: target_parameters: expected a list of names", c->path);
+    c->parameters = list;
+    return 0;
+}
+
 static int read_targets(peft_config *c, moa_err *err) {
     json_t *t = json_object_get(c->root, "target_modules"), *x = json_object_get(c->root, "exclude_modules"), *p = json_object_get(c->root, "layers_pattern"), *v;
     size_t i;
     if (json_is_string(t) && strcmp(json_string_value(t), "all-linear") == 0) c->all_linear = true;
     else if (json_is_string(t)) MOA_TRY(add_regex(c, &c->target, "(?:", json_string_value(t), ")", 0, "target_modules", err));
     else if (json_is_array(t)) c->targets = t;
-    else return moa_fail(err, MOA_EFORMAT, "%s: target_modules: expected a list of names or one regular expression", c->path);
+    else if (!c->parameters || given(t))
+        return moa_fail(err, MOA_EFORMAT, "%s: target_modules: expected a list of names or one regular expression", c->path);
     if (json_is_string(x)) MOA_TRY(add_regex(c, &c->exclude, "(?:", json_string_value(x), ")", 0, "exclude_modules", err));
     if (json_is_array(x)) c->excludes = x;
     v = json_object_get(c->root, "layers_to_transform");
     if (given(v) || json_is_integer(v)) c->indices = v;
-    if (json_is_string(p) && *json_string_value(p)) MOA_TRY(add_regex(c, &c->layers, ".*\\.(?:", json_string_value(p), ")\\.(\\d+)\\.", 0, "layers_pattern", err));
+    if (json_is_string(p) && *json_string_value(p)) MOA_TRY(add_regex(c, &c->layers, ".*?\\.(?:", json_string_value(p), ")\\.(\\d+)\\.", 0, "layers_pattern", err));
     json_array_foreach(p, i, v) {
         if (!json_is_string(v)) return moa_fail(err, MOA_EFORMAT, "%s: layers_pattern: expected names", c->path);
-        MOA_TRY(add_regex(c, &c->layers, ".*\\.(?:", json_string_value(v), ")\\.(\\d+)\\.", 0, "layers_pattern", err));
+        MOA_TRY(add_regex(c, &c->layers, ".*?\\.(?:", json_string_value(v), ")\\.(\\d+)\\.", 0, "layers_pattern", err));
     }
-    return c->layers.n ? 0 : add_regex(c, &c->layers, "", ".*\\.[^.]*\\.(\\d+)\\.", "", 0, "layers_pattern", err);
+    return c->layers.n ? 0 : add_regex(c, &c->layers, "", ".*?\\.[^.]*\\.(\\d+)\\.", "", 0, "layers_pattern", err);
 }
 
 static int bad_number(const peft_config *c, const char *key, double got, const char *want, moa_err *err) {
@@ -163,6 +177,7 @@ static int read_peft(peft_config *c, moa_err *err) {
     if (!json_is_null(json_object_get(c->root, "use_rslora"))) MOA_TRY(moa_json_get_bool(&c->rslora, c->root, "use_rslora", false, c->path, err));
     if (!json_is_null(json_object_get(c->root, "use_dora"))) MOA_TRY(moa_json_get_bool(&c->dora, c->root, "use_dora", false, c->path, err));
     c->base = json_string_value(json_object_get(c->root, "base_model_name_or_path"));
+    MOA_TRY(read_parameters(c, err));
     MOA_TRY(read_patterns(c, &c->rank, "rank_pattern", err));
     MOA_TRY(read_patterns(c, &c->alphas, "alpha_pattern", err));
     return read_targets(c, err);
@@ -294,7 +309,6 @@ static int is_target(const peft_config *c, const char *module, moa_err *err) {
 }
 
 int peft_config_module(int *rank, float *scale, const peft_config *c, const char *module, moa_err *err) {
-    double r = (double)c->r, alpha = c->alpha;
     if (c->mlx) {
         *rank = (int)c->r;
         *scale = (float)c->mlx_scale;
@@ -303,9 +317,13 @@ int peft_config_module(int *rank, float *scale, const peft_config *c, const char
     const int hit = is_target(c, module, err);
     if (hit < 0) return hit;
     if (!hit) return moa_fail(err, MOA_EFORMAT, "%s: target_modules (with exclude_modules and layers_to_transform) has no place for '%.120s'", c->path, module);
-    int rc = first_match(&r, c, &c->rank, module, err);
-    if (rc >= 0) rc = first_match(&alpha, c, &c->alphas, module, err);
-    if (rc < 0) return rc;
+    return peft_config_rank(rank, scale, c, module, err);
+}
+
+int peft_config_rank(int *rank, float *scale, const peft_config *c, const char *key, moa_err *err) {
+    double r = (double)c->r, alpha = c->alpha;
+    MOA_TRY(first_match(&r, c, &c->rank, key, err));
+    MOA_TRY(first_match(&alpha, c, &c->alphas, key, err));
     if (r != floor(r) || r < 1 || r > MOA_ADAPT_MAX_RANK) return bad_number(c, "the rank of a module", r, "1 to 16384", err);
     const double s = c->rslora ? alpha / sqrt(r) : alpha / r;
     if (!isfinite((float)s)) return bad_number(c, "the scale of a module", s, "a finite number", err);
@@ -313,3 +331,34 @@ int peft_config_module(int *rank, float *scale, const peft_config *c, const char
     *scale = (float)s;
     return 0;
 }
+
+/* ---- parameters ---- */
+
+/* Does this entry of target_parameters name a parameter of the module? Its name then, behind the last dot. */
+static const char *parameter_of(const char *entry, const char *module) {
+    const char *dot = strrchr(entry, '.');
+    if (!dot) return entry;
+    const size_t n = (size_t)(dot - entry), m = strlen(module);
+    const bool ends = n <= m && strncmp(module + m - n, entry, n) == 0 && (n == m || module[m - n - 1] == '.');
+    return ends ? dot + 1 : NULL;
+}
+
+int peft_config_parameter(const char **name, const peft_config *c, const char *module, int inner, moa_err *err) {
+    static const char *const ORDER[] = {"gate_up_proj", "down_proj", "weight"}; /* the first two as modules of experts have them */
+    enum { N = sizeof ORDER / sizeof *ORDER };
+    const bool experts = ends_with(module, "experts"); /* others have a weight: a bare "down_proj" does not mean their modules */
+    bool has[N] = {false};
+    int n = 0;
+    for (size_t i = 0; i < json_array_size(c->parameters); i++) {
+        const char *p = parameter_of(json_string_value(json_array_get(c->parameters, i)), module);
+        for (int k = 0; p && k < N; k++)
+            if (experts == (k < N - 1) && strcmp(p, ORDER[k]) == 0 && !has[k]) has[k] = true, n++;
+    }
+    for (int k = 0, at = n - 1; k < N; k++) {
+        if (!has[k]) continue;
+        if (at-- == inner) return *name = ORDER[k], 1;
+    }
+    return inner ? moa_fail(err, MOA_EFORMAT, "%s: target_parameters names %d parameters of '%.120s', the file has wrappers of %d", c->path, n, module, inner + 1) : 0;
+}
+
+bool peft_config_ties(const peft_config *c) { return json_is_true(json_object_get(c->root, "ensure_weight_tying")); }

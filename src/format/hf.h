@@ -23,8 +23,11 @@ typedef struct moa_hf_place {
     int expert;              /* of a tensor of all experts; -1: none */
     int pairs;               /* rows of each head lie otherwise: 1 of queries, 2 of keys, 0 no */
     bool plus1;              /* GGUF has 1 added */
+    bool turns;              /* rows of `to` and `also` in turn, not in halves */
 } moa_hf_place;
 bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module);
+/* The same of a parameter that holds all experts' matrices: "model.layers.3.mlp.experts.gate_up_proj". */
+bool moa_hf_parameter_of(moa_hf_place *p, const char *arch, const char *parameter);
 /* The same of any tensor that GGUF keeps whole, norms and biases too: "model.layers.3.input_layernorm.weight". */
 bool moa_hf_tensor_of(moa_hf_place *p, const char *arch, const char *tensor);
 /* And back: the module whose matrix, or expert, a tensor is. */

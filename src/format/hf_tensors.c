@@ -109,6 +109,20 @@ static const rule ENCODER[] = {
     {NULL, NULL, PLAIN, NULL},
 };
 
+/* Parameters of all experts as modules of transformers name them, which is not always how checkpoints do. Gate and up are halves,
+ * except for gpt-oss, where their rows are in turn. */
+static const rule PARAMETER[] = {
+    {"layers.#.mlp.experts.gate_up_proj", "blk.#.ffn_gate_exps.weight", HALVES, "blk.#.ffn_up_exps.weight"},
+    {"layers.#.mlp.experts.down_proj", "blk.#.ffn_down_exps.weight", PLAIN, NULL},
+    {"layers.#.mlp.experts.gate_up_projs.@.weight", "blk.#.ffn_gate_exps.weight", HALVES, "blk.#.ffn_up_exps.weight"}, /* gpt-oss with a linear an expert */
+    {"layers.#.mlp.experts.down_projs.@.weight", "blk.#.ffn_down_exps.weight", PLAIN, NULL},
+    {"layers.#.block_sparse_moe.experts.gate_up_proj", "blk.#.ffn_gate_exps.weight", HALVES, "blk.#.ffn_up_exps.weight"},
+    {"layers.#.block_sparse_moe.experts.down_proj", "blk.#.ffn_down_exps.weight", PLAIN, NULL},
+    {"layers.#.block_sparse_moe.input_linear.weight", "blk.#.ffn_gate_exps.weight", HALVES, "blk.#.ffn_up_exps.weight"},
+    {"layers.#.block_sparse_moe.output_linear.weight", "blk.#.ffn_down_exps.weight", PLAIN, NULL},
+    {NULL, NULL, PLAIN, NULL},
+};
+
 /* ---- names ---- */
 
 typedef struct match { int layer, expert; const char *tail; } match; /* tail: what '*' took: "weight" or "bias" */
@@ -476,10 +490,10 @@ int hf_tensors_plan(hf_model *m, moa_err *err) {
 static bool is_matrix(const rule *r) { return r->act == PLAIN || r->act == Q || r->act == K || r->act == HALVES || r->act == OUTPUT || r->act == FLAT; }
 static const rule *rules_of(const hf_type *t) { return t->traits & HF_ENCODER ? ENCODER : DECODER; }
 
-static bool place_of(moa_hf_place *p, const char *arch, const char *tensor, bool norms) {
+static bool place_of(moa_hf_place *p, const char *arch, const char *tensor, const rule *rules, bool norms) {
     const hf_type *type = hf_type_of_arch(arch);
     match w;
-    for (const rule *r = type ? rules_of(type) : NULL; r && r->from; r++) {
+    for (const rule *r = !type ? NULL : rules ? rules : rules_of(type); r && r->from; r++) {
         if (!(is_matrix(r) || (norms && is_norm(r) && in_use(type, r))) || !matches(&w, r->from, short_name(tensor))) continue;
         *p = (moa_hf_place){.expert = w.expert, .plus1 = is_norm(r) && type->traits & HF_NORM_PLUS1};
         fill(p->to, r->to, &w);
@@ -492,16 +506,22 @@ static bool place_of(moa_hf_place *p, const char *arch, const char *tensor, bool
 
 bool moa_hf_place_of(moa_hf_place *p, const char *arch, const char *module) {
     char name[512];
-    return snprintf(name, sizeof name, "%s.weight", module) < (int)sizeof name && place_of(p, arch, name, false);
+    return snprintf(name, sizeof name, "%s.weight", module) < (int)sizeof name && (place_of(p, arch, name, NULL, false) || moa_hf_parameter_of(p, arch, name));
 }
 
-bool moa_hf_tensor_of(moa_hf_place *p, const char *arch, const char *tensor) { return place_of(p, arch, tensor, true) && !*p->also && p->expert < 0; }
+bool moa_hf_parameter_of(moa_hf_place *p, const char *arch, const char *parameter) {
+    if (!place_of(p, arch, parameter, PARAMETER, false)) return false;
+    p->turns = *p->also && strcmp(arch, "gpt-oss") == 0;
+    return true;
+}
+
+bool moa_hf_tensor_of(moa_hf_place *p, const char *arch, const char *tensor) { return place_of(p, arch, tensor, NULL, true) && !*p->also && p->expert < 0; }
 
 /* Names of one table that another family has. */
 static bool foreign(const char *arch, const char *from) {
     static const struct { const char *arch, *begin; } NOT[] = {
         {"llama", "layers.#.mlp.experts"}, {"llama", "layers.#.mlp.gate."}, {"deepseek2", "layers.#.mlp.shared_expert."},
-        {"gpt-oss", "layers.#.mlp.gate."}, {"granitemoe", "layers.#.mlp."}, {"granitemoe", "layers.#.block_sparse_moe.gate."},
+        {"gpt-oss", "layers.#.mlp.gate."}, {"gpt-oss", "layers.#.mlp.experts.@."}, {"gpt-oss", "layers.#.block_sparse_moe."}, {"granitemoe", "layers.#.mlp."}, {"granitemoe", "layers.#.block_sparse_moe.gate."},
         {"granitemoe", "layers.#.block_sparse_moe.experts."}, {"phi3", "layers.#.mlp.up_proj"}, {"bert", "encoder.layers."}, {"nomic-bert", "encoder.layer."}};
     for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++)
         if (strcmp(NOT[i].arch, arch) == 0 && strncmp(NOT[i].begin, from, strlen(NOT[i].begin)) == 0) return true;

@@ -32,6 +32,10 @@ CASES = {
     'whole-gemma2': ('gemma2', 'gemma2', {'regex': True, 'whole': ['token_embd.weight', 'output_norm.weight', 'blk.0.attn_norm.weight', 'blk.1.ffn_norm.weight',
                                                                    'blk.1.post_attention_norm.weight', 'blk.2.post_ffw_norm.weight']}),
     'whole-qwen2': ('qwen2', 'qwen2', {'trained': 'all', 'whole': ['blk.0.attn_q.bias', 'blk.1.attn_k.bias', 'blk.1.attn_v.bias']}),
+    # PEFT's target_parameters: all experts in one pair of matrices, whose input is the second axis or the third, by the version
+    'parameters': ('mixtral', 'mixtral', {'stack': 'new', 'dtype': 'BF16'}), 'parameters-old': ('qwen3moe', 'qwen3moe', {'stack': 'old'}),
+    'parameters-turns': ('gpt-oss', 'gpt-oss', {'stack': 'transposed', 'rslora': True}), 'parameters-weight': ('granitemoe', 'granitemoe', {'stack': 'new'}),
+    'parameters-each': ('gpt-oss', 'gpt-oss', {'stack': 'each'}),
     'whole-phi3': ('phi3', 'phi3', {'whole': ['blk.1.attn_qkv.weight', 'blk.0.ffn_up.weight']}),
 }
 
@@ -48,20 +52,65 @@ def modules(family, b):
     for name, x in b.tensors.items():
         if not name.endswith('.weight') or 'norm' in name or 'ffn_gate_inp.' in name or not name.startswith('blk.') or x.ndim < 2:
             continue
+        if '_exps' in name and arch in ('gpt-oss', 'granitemoe'):  # their checkpoints have no module an expert
+            continue
         found = list(hf_make.checkpoint(family, b.meta, {name: x}))
         stem = name.split('.')[2]
         for e, hf in enumerate(found):
-            pairs = heads.get(stem, 0) if arch in ('llama', 'granite') else 0
+            pairs = heads.get(stem, 0) if arch in ('llama', 'granite', 'granitemoe') else 0
             yield name, e if x.ndim == 3 else None, hf[:-len('.weight')], pairs
 
 
 def settings(opt, module):
     r, alpha = 4, 6.0
+    if opt.get('stack') in ('new', 'transposed') and module.endswith('gate_up_proj'):
+        r, alpha = 6, 3.0
     if opt.get('patterns') and module.endswith('q_proj'):
         r = 7
     if opt.get('patterns') and '.1.mlp.up_proj' in module:
         r, alpha = 2, 3.0
     return r, alpha, alpha / np.sqrt(r) if opt.get('rslora') else alpha / r
+
+
+def stack(rng, opt, b, t, out):
+    """Adapters of all experts, by the formulas of PEFT's documentation: d1, d2 are the parameter's axes behind that of the experts."""
+    names, arch, how = [], b.meta['general.architecture'], opt['stack']
+    for i in range(b.meta[arch + '.block_count']):
+        g, u, d = ('blk.%d.ffn_%s_exps.weight' % (i, k) for k in ('gate', 'up', 'down'))
+        turned = arch == 'gpt-oss'  # [experts, in, out], gate and up in turn
+        both = np.stack([t[g], t[u]], 2).reshape(t[g].shape[0], -1, t[g].shape[2]) if turned else np.concatenate([t[g], t[u]], 1)
+        at = 'model.layers.%d.' % i + ('block_sparse_moe.' if arch == 'granitemoe' else 'mlp.experts')
+        parts = ([(at + 'input_linear', 'weight', both), (at + 'output_linear', 'weight', t[d])] if arch == 'granitemoe' else
+                 [(at + '.base_layer', 'gate_up_proj', both), (at, 'down_proj', t[d])])
+        if how == 'new' and arch != 'granitemoe':  # the router's weight, named as a parameter
+            w = t['blk.%d.ffn_gate_inp.weight' % i]
+            a, bb = rng.standard_normal((4, w.shape[1])) / 8, rng.standard_normal((w.shape[0], 4)) * 0.3
+            a, bb = stored(a, opt.get('dtype', 'F32')), stored(bb, opt.get('dtype', 'F32'))
+            key = 'base_model.model.model.layers.%d.mlp.gate.' % i
+            out[key + 'lora_A.weight'], out[key + 'lora_B.weight'] = a, bb
+            t['blk.%d.ffn_gate_inp.weight' % i] = w + 1.5 * bb.astype(np.float64) @ a
+        merged = []
+        for module, parameter, w in parts:
+            w = w.swapaxes(1, 2) if turned else w  # as the module has it
+            n, d1, d2 = w.shape
+            key = module.replace('.base_layer', '') + '.' + parameter
+            r, _, s = settings(opt, key)
+            n_a, n_b = (d2, d1) if how == 'new' else (d1, d2)
+            a, bb = stored(rng.standard_normal((n * r, n_a)) / np.sqrt(n_a), opt.get('dtype', 'F32')), stored(rng.standard_normal((n_b, r * n)) * 0.3, opt.get('dtype', 'F32'))
+            delta = np.einsum('ore,eri->eoi' if how == 'new' else 'ore,eri->eio', bb.astype(np.float64).reshape(n_b, r, n), a.astype(np.float64).reshape(n, r, n_a))
+            if how == 'each':
+                for e in range(n):
+                    one = 'base_model.model.%s.%ss.%d' % (at, parameter, e)
+                    out[one + '.lora_A.weight'], out[one + '.lora_B.weight'] = a.reshape(n, r, n_a)[e], bb.reshape(n_b, r, n)[:, :, e]
+                    names.append('%ss.%d' % (parameter, e))
+            else:
+                out['base_model.model.' + module + '.lora_A.weight'], out['base_model.model.' + module + '.lora_B.weight'] = a, bb
+            w = w + s * delta
+            merged.append(w.swapaxes(1, 2) if turned else w)
+        f = t[g].shape[1]
+        t[g], t[u] = (merged[0][:, ::2], merged[0][:, 1::2]) if turned else (merged[0][:, :f], merged[0][:, f:])
+        t[d] = merged[1]
+    return names
 
 
 def write_config(folder, opt, names, saved=()):
@@ -71,6 +120,11 @@ def write_config(folder, opt, names, saved=()):
     if opt.get('patterns'):
         c['rank_pattern'] = {'q_proj': 7, r'layers\.1\.mlp\.up_proj': 2, 'up_proj': 4}
         c['alpha_pattern'] = {r'1\.mlp\.up_proj': 3}
+    if opt.get('stack') == 'each':
+        c['target_modules'] = r'.*\.(self_attn\.[a-z]_proj|mlp\.experts\.(gate_up|down)_projs\.\d+)'
+    elif opt.get('stack'):
+        c['target_parameters'] = ['input_linear.weight', 'output_linear.weight'] if any('block_sparse' in n for n in names) else ['mlp.experts.gate_up_proj', 'down_proj', 'gate.weight']
+        c['rank_pattern'], c['alpha_pattern'] = {r'.*\.gate_up_proj': settings(opt, 'gate_up_proj')[0]}, {r'.*\.gate_up_proj': settings(opt, 'gate_up_proj')[1]}
     if opt.get('regex'):
         c['target_modules'] = r'.*\.(self_attn|mlp)\.[a-z_]+_proj'
     if opt.get('linear'):
@@ -147,7 +201,7 @@ def attempt(folder, name, seed):
     ids = b.rng.integers(3, b.vocab, 40)
     rng, out = np.random.default_rng([3, len(name)]), {}
     t = {k: v.astype(np.float64) for k, v in b.tensors.items()}
-    mods = [m for m in modules(family, b) if m[0] not in opt.get('whole', [])]
+    mods = [m for m in modules(family, b) if m[0] not in opt.get('whole', []) and not (opt.get('stack') and '_exps' in m[0])]
     lora = {m[2] for m in mods} | ({'model.embed_tokens', 'lm_head'} if opt.get('embedding') else set())
     own, saved = replace(rng, opt, family, b, t, lora)
     out.update(own)
@@ -177,6 +231,9 @@ def attempt(folder, name, seed):
         out['base_model.model.lm_head.lora_A.weight'], out['base_model.model.lm_head.lora_B.weight'] = a, bb
         t['output.weight'] = t['output.weight'] + 1.5 * bb.astype(np.float64) @ a
         names += ['model.embed_tokens', 'x.lm_head']
+    if opt.get('stack'):
+        names += stack(rng, opt, b, t, out)
+        names += ['block_sparse_moe.x'] if family == 'granitemoe' else []
     os.makedirs(os.path.join(folder, name), exist_ok=True)
     hf_make.save_safetensors(os.path.join(folder, name, 'adapter_model.safetensors'), out, opt.get('dtype', 'F32'))
     write_config(os.path.join(folder, name), opt, names, saved)

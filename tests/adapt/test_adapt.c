@@ -113,7 +113,7 @@ static void test_merged(void **state) {
         cases++;
     }
     fclose(f);
-    assert_int_equal(cases, 18);
+    assert_int_equal(cases, 23);
 }
 
 /* ---- batches, threads ---- */
@@ -191,7 +191,7 @@ static void test_replaced_once(void **state) {
     free(off), free(base), free(ids);
     moa_adapter_set_free(set);
     assert_int_equal(moa_adapter_write_gguf(l.a, l.m, scratch_path("whole-out", ".gguf"), &err), MOA_EUNSUPPORTED);
-    assert_non_null(strstr(err.text, "only low-rank matrices"));
+    assert_non_null(strstr(err.text, "GGUF adapters have no place"));
     unload(&l);
 }
 
@@ -261,6 +261,8 @@ static int open_small(moa_adapter **a, const char *config, const piece *p, int n
 }
 
 #define CONFIG(more) "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":4,\"target_modules\":[\"q_proj\"]" more "}"
+#define PARAMETERS "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":4,\"target_parameters\":[\"down_proj\"]}"
+#define X "base_model.model.model.layers.0.mlp.experts."
 #define Q "base_model.model.model.layers.0.self_attn.q_proj.lora_"
 
 static void test_broken(void **state) {
@@ -283,6 +285,14 @@ static void test_broken(void **state) {
         {CONFIG(",\"use_dora\":true"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"magnitude", "q_proj", ""}},
         {CONFIG(",\"layers_to_transform\":[1]"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"layers_to_transform", "layers.0", ""}},
         {CONFIG(",\"rank_pattern\":{\"(q\":2}"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"rank_pattern", "(q", ""}},
+        {CONFIG(",\"target_parameters\":\"down_proj\""), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"target_parameters", "list", ""}},
+        {PARAMETERS, {{X "lora_A.weight", 5, 8}, {X "lora_B.weight", 8, 5}}, 2, 1, {"[5, 8]", "experts x 2", ""}},
+        {PARAMETERS, {{X "lora_A.weight", 4, 8}, {X "lora_B.weight", 8, 6}}, 2, 1, {"[4, 8]", "[8, 6]", ""}},
+        {PARAMETERS, {{X "base_layer.lora_A.weight", 4, 8}, {X "base_layer.lora_B.weight", 8, 4}}, 2, 1, {"1 parameters", "wrappers of 2", "experts"}},
+        {PARAMETERS, {{X "lora_A.weight", 4, 8}, {X "lora_B.weight", 8, 4}, {X "lora_B.bias", 1, 8}}, 3, 1, {"lora_B.bias", "parameter", ""}},
+        {PARAMETERS, {{"m.shared_expert.lora_A.weight", 2, 8}, {"m.shared_expert.lora_B.weight", 8, 2}}, 2, 1, {"shared_expert", "no place", ""}},
+        {CONFIG(",\"kasa_config\":{\"beta\":1}"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"kasa_config", "base", ""}},
+        {CONFIG(",\"ensure_weight_tying\":true,\"modules_to_save\":[\"embed_tokens\"]"), {{"base_model.model.model.embed_tokens.weight", 8, 8}}, 1, 1, {"ensure_weight_tying", "embed_tokens", "output"}},
         {CONFIG(",\"rank_pattern\":{\"q_proj\":0}"), {{Q "A.weight", 2, 8}, {Q "B.weight", 8, 2}}, 2, 1, {"rank", "0", ""}},
     };
     moa_adapter *a;
@@ -321,6 +331,19 @@ static void test_patterns(void **state) {
         assert_int_equal(a->lora[0].n_in, 8);
         moa_adapter_close(a);
     }
+}
+
+/* Layers are the first numbers in a name: that of an expert is not meant. */
+static void test_layer_of_expert(void **state) {
+    (void)state;
+    static const char config[] = "{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":2,\"target_modules\":[\"up_proj\"],\"layers_to_transform\":[3]}";
+    static const piece p[] = {{"base_model.model.model.layers.3.mlp.experts.0.up_proj.lora_A.weight", 2, 8}, {"base_model.model.model.layers.3.mlp.experts.0.up_proj.lora_B.weight", 8, 2}};
+    static const piece other[] = {{"base_model.model.model.layers.0.mlp.experts.3.up_proj.lora_A.weight", 2, 8}, {"base_model.model.model.layers.0.mlp.experts.3.up_proj.lora_B.weight", 8, 2}};
+    moa_adapter *a;
+    moa_err err = {0};
+    ok(open_small(&a, config, p, 2, 1, &err), &err);
+    moa_adapter_close(a);
+    assert_true(open_small(&a, config, other, 2, 1, &err) < 0);
 }
 
 /* ---- export ---- */
@@ -377,6 +400,157 @@ static void test_types(void **state) {
     unload(&l);
 }
 
+static float *logits_of(const moa_model *m, const moa_adapter *a, const int32_t *ids) {
+    moa_err err = {0};
+    moa_adapter_set *set;
+    ok(moa_adapter_set_new(&set, m, &(moa_adapter_use){a, 1}, 1, 1, &err), &err);
+    float *v = logits(m, moa_adapter_set_sites(set), ids, 40, (how){40, 1, true});
+    moa_adapter_set_free(set);
+    return v;
+}
+
+/* Both forms hold the same matrices with the same scale, 1: the same logits to the bit; those of the source but for the rounding of s B.
+ * turned: the file's B is the input's side, so that the scale is in another factor. */
+static void same_logits(const char *name, const loaded *l, const moa_adapter *peft, const moa_adapter *gguf, bool turned) {
+    int32_t *ids = read_all(scratch_path(name, ".ids"));
+    const int n = 40 * l->m->h.n_vocab;
+    float *want = logits_of(l->m, l->a, ids), *got = logits_of(l->m, peft, ids), *other = logits_of(l->m, gguf, ids);
+    compare(name, got, want, n, 1e-5);
+    compare(name, other, want, n, 1e-5);
+    if (!turned) assert_memory_equal(got, other, (size_t)n * sizeof *got);
+    free(ids), free(want), free(got), free(other);
+}
+
+/* Parameters of all experts keep their form in PEFT; in GGUF they are tensors of all experts. */
+static void test_export_parameters(void **state) {
+    (void)state;
+    static const struct { const char *name; bool modules, turned; } t[] = {
+        {"parameters", true, false}, {"parameters-old", true, true}, {"parameters-turns", false, false}, {"parameters-weight", false, false}};
+    moa_err err = {0};
+    make_cases();
+    for (size_t c = 0; c < sizeof t / sizeof *t; c++) {
+        loaded l = load(t[c].name, t[c].name, 1);
+        moa_adapter *peft, *gguf, *back;
+        char out[PATH_MAX];
+        int parameters = 0;
+        for (int i = 0; i < l.a->n; i++) parameters += l.a->lora[i].parameter;
+        assert_true(parameters > 0 && parameters < l.a->n);
+        snprintf(out, sizeof out, "%s", scratch_path(t[c].name, "-peft"));
+        ok(moa_adapter_write_peft(l.a, l.m, out, &err), &err);
+        ok(moa_adapter_open(&peft, out, &err), &err);
+        same_folded(l.a, peft);
+        snprintf(out, sizeof out, "%s", scratch_path(t[c].name, "-lora.gguf"));
+        ok(moa_adapter_write_gguf(l.a, l.m, out, &err), &err);
+        ok(moa_adapter_open(&gguf, out, &err), &err);
+        same_logits(t[c].name, &l, peft, gguf, t[c].turned);
+        snprintf(out, sizeof out, "%s", scratch_path(t[c].name, "-back"));
+        const int rc = moa_adapter_write_peft(gguf, l.m, out, &err); /* a module an expert, where checkpoints have them */
+        assert_int_equal(rc, t[c].modules ? 0 : MOA_EUNSUPPORTED);
+        if (rc == 0) {
+            ok(moa_adapter_open(&back, out, &err), &err);
+            same_logits(t[c].name, &l, back, gguf, false);
+            moa_adapter_close(back);
+        }
+        moa_adapter_close(peft), moa_adapter_close(gguf);
+        unload(&l);
+    }
+}
+
+/* Tensors in place of the base's go from PEFT to PEFT as they are. */
+static void test_export_whole(void **state) {
+    (void)state;
+    static const char *const names[] = {"whole", "whole-gemma2", "whole-qwen2", "whole-phi3"};
+    moa_err err = {0};
+    make_cases();
+    for (size_t c = 0; c < sizeof names / sizeof *names; c++) {
+        loaded l = load(names[c], names[c], 1);
+        moa_adapter *peft, *again;
+        char out[PATH_MAX];
+        snprintf(out, sizeof out, "%s", scratch_path(names[c], "-peft"));
+        ok(moa_adapter_write_peft(l.a, l.m, out, &err), &err);
+        ok(moa_adapter_open(&peft, out, &err), &err);
+        same_folded(l.a, peft);
+        assert_int_equal(peft->n_whole, l.a->n_whole);
+        for (int i = 0; i < peft->n_whole; i++) {
+            const moa_whole *x = &l.a->whole[i], *y = &peft->whole[i];
+            assert_string_equal(x->name, y->name);
+            assert_true(x->w.dtype == y->w.dtype && moa_tensor_count(&x->w) == moa_tensor_count(&y->w));
+            assert_memory_equal(x->w.data, y->w.data, moa_tensor_bytes(&x->w));
+        }
+        snprintf(out, sizeof out, "%s", scratch_path(names[c], "-again"));
+        ok(moa_adapter_write_peft(peft, l.m, out, &err), &err);
+        ok(moa_adapter_open(&again, out, &err), &err);
+        same_logits(names[c], &l, peft, again, false);
+        moa_adapter_close(peft), moa_adapter_close(again);
+        unload(&l);
+    }
+}
+
+/* Norms in GGUF adapters stand in for the base's, as those of modules_to_save do. */
+static void test_gguf_norm(void **state) {
+    (void)state;
+    moa_err err = {0};
+    make_cases();
+    loaded l = load("llama", "llama", 0);
+    moa_adapter *g;
+    moa_adapter_set *set;
+    const int64_t d = l.m->h.d_model;
+    float *twice = malloc((size_t)d * sizeof *twice);
+    const float *own = l.m->out_norm->data;
+    for (int64_t i = 0; i < d; i++) twice[i] = 2 * own[i];
+    const moa_tensor norm = moa_view1(MOA_F32, twice, d);
+    moa_gguf_out *o = moa_gguf_out_new();
+    moa_gguf_put_str(o, "general.type", "adapter", 7);
+    moa_gguf_put_str(o, "general.architecture", "llama", 5);
+    moa_gguf_put_str(o, "adapter.type", "lora", 4);
+    moa_gguf_put_f32(o, "adapter.lora.alpha", 1);
+    moa_gguf_put_tensor(o, "output_norm.weight", &norm);
+    ok(moa_gguf_write(o, scratch_path("norm", ".gguf"), &err), &err);
+    ok(moa_adapter_open(&g, scratch_path("norm", ".gguf"), &err), &err);
+    assert_true(g->n == 0 && g->n_whole == 1);
+    ok(moa_adapter_set_new(&set, l.m, &(moa_adapter_use){g, 1}, 1, 1, &err), &err);
+    int32_t *ids = read_all(scratch_path("llama", ".ids"));
+    float *base = logits(l.m, NULL, ids, 40, (how){40, 1, true}), *got = logits(l.m, moa_adapter_set_sites(set), ids, 40, (how){40, 1, true});
+    for (int i = 0; i < 40 * l.m->h.n_vocab; i++) assert_true(got[i] == 2 * base[i]); /* a power of two goes through every product */
+    moa_adapter_set_free(set);
+    moa_adapter_close(g);
+    loaded other = load("qwen2", "qwen2", 0);
+    ok(moa_adapter_open(&g, scratch_path("norm", ".gguf"), &err), &err);
+    assert_true(moa_adapter_set_new(&set, other.m, &(moa_adapter_use){g, 1}, 1, 1, &err) < 0);
+    assert_non_null(strstr(err.text, "architecture 'llama'"));
+    moa_adapter_close(g);
+    free(twice), free(ids), free(base), free(got);
+    moa_gguf_out_free(o);
+    unload(&l), unload(&other);
+}
+
+static int places_in_use(const moa_sites *s) {
+    int n = 0;
+    for (int i = 0; i < s->n_site; i++) n += s->at[i] != NULL;
+    return n;
+}
+
+/* Places that no adapter of a set needs are NULL, and those are passed by: an adapter that is off leaves nothing to compute. */
+static void test_unused(void **state) {
+    (void)state;
+    moa_err err = {0};
+    make_cases();
+    loaded l = load("llama", "llama", 1), e = load("embedding", "embedding", 1);
+    moa_adapter_set *off, *pair;
+    moa_adapter *one;
+    assert_int_equal(places_in_use(moa_adapter_set_sites(l.set)), 7 * l.m->h.n_layer);
+    ok(moa_adapter_set_new(&off, l.m, &(moa_adapter_use){l.a, 0}, 1, 1, &err), &err);
+    assert_int_equal(places_in_use(moa_adapter_set_sites(off)), 0);
+    assert_int_equal(moa_adapter_set_sites(off)->n_swap, 0);
+    const piece q[] = {{Q "A.weight", 2, (int)l.m->h.d_model}, {Q "B.weight", (int)moa_rows(l.m->layer[0].q.w), 2}};
+    ok(open_small(&one, CONFIG(""), q, 2, 1, &err), &err);
+    ok(moa_adapter_set_new(&pair, l.m, (moa_adapter_use[]){{one, 1}, {l.a, 0}}, 2, 1, &err), &err);
+    assert_int_equal(places_in_use(moa_adapter_set_sites(pair)), 1);
+    moa_adapter_set_free(off), moa_adapter_set_free(pair);
+    moa_adapter_close(one);
+    unload(&l), unload(&e);
+}
+
 static void test_export(void **state) {
     (void)state;
     static const char *const names[] = {"llama", "rslora", "patterns", "embedding", "mixtral", "qwen2moe", "phi3", "granite", "deepseek2"};
@@ -385,7 +559,6 @@ static void test_export(void **state) {
     for (size_t c = 0; c < sizeof names / sizeof *names; c++) {
         loaded l = load(names[c], names[c], 1);
         moa_adapter *peft, *gguf, *back;
-        moa_adapter_set *set;
         char out[PATH_MAX];
         snprintf(out, sizeof out, "%s", scratch_path(names[c], "-peft"));
         ok(moa_adapter_write_peft(l.a, l.m, out, &err), &err);
@@ -395,17 +568,11 @@ static void test_export(void **state) {
         ok(moa_adapter_write_gguf(l.a, l.m, out, &err), &err);
         assert_true(moa_adapter_is(out));
         ok(moa_adapter_open(&gguf, out, &err), &err);
+        same_logits(names[c], &l, peft, gguf, false);
         snprintf(out, sizeof out, "%s", scratch_path(names[c], "-back"));
         ok(moa_adapter_write_peft(gguf, l.m, out, &err), &err);
         ok(moa_adapter_open(&back, out, &err), &err);
         same_folded(l.a, back);
-        ok(moa_adapter_set_new(&set, l.m, &(moa_adapter_use){gguf, 1}, 1, 1, &err), &err);
-        int32_t *ids = read_all(scratch_path(names[c], ".ids"));
-        float *want = logits(l.m, moa_adapter_set_sites(l.set), ids, 40, (how){40, 1, true});
-        float *got = logits(l.m, moa_adapter_set_sites(set), ids, 40, (how){40, 1, true});
-        compare(names[c], got, want, 40 * l.m->h.n_vocab, 1e-5);
-        free(ids), free(want), free(got);
-        moa_adapter_set_free(set);
         moa_adapter_close(peft), moa_adapter_close(gguf), moa_adapter_close(back);
         unload(&l);
     }
@@ -440,8 +607,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merged), cmocka_unit_test(test_bits),     cmocka_unit_test(test_sets),   cmocka_unit_test(test_sequences),
         cmocka_unit_test(test_replaced_once), cmocka_unit_test(test_types),
-        cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_broken), cmocka_unit_test(test_patterns), cmocka_unit_test(test_export),
-        cmocka_unit_test(test_export_refused), cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_wrong_base), cmocka_unit_test(test_broken), cmocka_unit_test(test_patterns), cmocka_unit_test(test_layer_of_expert), cmocka_unit_test(test_export),
+        cmocka_unit_test(test_export_parameters), cmocka_unit_test(test_export_whole), cmocka_unit_test(test_gguf_norm), cmocka_unit_test(test_unused), cmocka_unit_test(test_export_refused), cmocka_unit_test(test_spec),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
