@@ -19,6 +19,7 @@ enum { BATCH = 256, MAX_BATCH = 1 << 16, MAX_THREADS = 1024 };
 struct moa_embedder {
     const moa_model *m;
     moa_pooling pooling;
+    int dim;             /* numbers of a vector */
     int n_batch;
     moa_exec x;          /* of an encoder */
     moa_session *s;      /* of a decoder */
@@ -69,7 +70,7 @@ static int normalise(float *out, const double *v, int n, int text, moa_err *err)
 /* ---- the embedder ---- */
 
 moa_embed_cfg moa_embed_defaults(void) { return (moa_embed_cfg){.isa = MOA_ISA_COUNT}; }
-int moa_embedder_dim(const moa_embedder *e) { return e->m->h.d_model; }
+int moa_embedder_dim(const moa_embedder *e) { return e->dim; }
 int moa_embedder_max_len(const moa_embedder *e) { return e->m->h.n_ctx; }
 moa_pooling moa_embedder_pooling(const moa_embedder *e) { return e->pooling; }
 
@@ -96,9 +97,11 @@ int moa_embedder_new(moa_embedder **out, const moa_model *m, const moa_embed_cfg
     const moa_embed_cfg none = moa_embed_defaults(), *c = cfg ? cfg : &none;
     if (c->n_batch < 0 || c->n_batch > MAX_BATCH || c->n_threads < 0 || c->n_threads > MAX_THREADS)
         return moa_fail(err, MOA_EINVAL, "embedder: %d rows, %d threads, expected at most %d and %d", c->n_batch, c->n_threads, MAX_BATCH, MAX_THREADS);
+    if (c->dim < 0 || c->dim > m->h.d_model) return moa_fail(err, MOA_EUSAGE, "%d dimensions, the model has %d", c->dim, m->h.d_model);
     moa_embedder *e = calloc(1, sizeof *e);
     if (!e) return moa_fail(err, MOA_ENOMEM, "embedder: no memory");
     e->m = m;
+    e->dim = c->dim ? c->dim : m->h.d_model;
     e->n_batch = c->n_batch ? c->n_batch : BATCH;
     e->row = calloc((size_t)e->n_batch, sizeof *e->row);
     e->row_text = calloc((size_t)e->n_batch, sizeof *e->row_text);
@@ -126,17 +129,22 @@ void moa_embedder_free(moa_embedder *e) {
 
 /* ---- texts ---- */
 
-static int check_texts(const moa_embedder *e, const moa_ids *text, int n_text, moa_err *err) {
+int moa_embed_check(const moa_embedder *e, const moa_ids *text, moa_err *err) {
     const int n_ctx = e->m->h.n_ctx, n_vocab = e->m->h.n_vocab;
+    if (text->n < 1) return moa_fail(err, MOA_EINVAL, "has no token");
+    if (text->n > n_ctx) {
+        moa_fail(err, MOA_ELIMIT, "has %lld tokens, the model reads %d", (long long)text->n, n_ctx);
+        return moa_hint(err, MOA_ELIMIT, "cut it into parts and embed each");
+    }
+    for (int64_t k = 0; k < text->n; k++)
+        if (text->v[k] < 0 || text->v[k] >= n_vocab) return moa_fail(err, MOA_EINVAL, "token %d, expected 0 to %d", text->v[k], n_vocab - 1);
+    return 0;
+}
+
+static int check_texts(const moa_embedder *e, const moa_ids *text, int n_text, moa_err *err) {
     for (int i = 0; i < n_text; i++) {
-        if (text[i].n < 1) return moa_fail(err, MOA_EINVAL, "text %d has no token", i + 1);
-        if (text[i].n > n_ctx) {
-            moa_fail(err, MOA_ELIMIT, "text %d has %lld tokens, the model reads %d", i + 1, (long long)text[i].n, n_ctx);
-            return moa_hint(err, MOA_ELIMIT, "cut it into parts and embed each");
-        }
-        for (int64_t k = 0; k < text[i].n; k++)
-            if (text[i].v[k] < 0 || text[i].v[k] >= n_vocab)
-                return moa_fail(err, MOA_EINVAL, "text %d: token %d, expected 0 to %d", i + 1, text[i].v[k], n_vocab - 1);
+        const int rc = moa_embed_check(e, &text[i], err);
+        if (rc < 0) return moa_wrap(err, rc, "text %d", i + 1);
     }
     return 0;
 }
@@ -172,7 +180,7 @@ static int encode(moa_embedder *e, float *out, const moa_ids *text, int first, i
         memset(e->sum, 0, (size_t)d * sizeof *e->sum);
         for (int64_t i = 0; i < len; i++)
             for (int c = 0; pooled(e, i, len) && c < d; c++) e->sum[c] += (double)((const float *)h->data)[(start[t] + i) * d + c];
-        MOA_TRY(normalise(out + (int64_t)(first + t) * d, e->sum, d, first + t, err));
+        MOA_TRY(normalise(out + (int64_t)(first + t) * e->dim, e->sum, e->dim, first + t, err));
     }
     return 0;
 }
@@ -197,7 +205,7 @@ static int pool_step(moa_embedder *e, float *out, const moa_ids *text, int n, in
         const float *h = moa_session_logits(e->s, i);
         for (int c = 0; h && c < d; c++) e->sum[c] += (double)h[c];
         if (at + 1 < text[t].n) continue;
-        MOA_TRY(normalise(out + (int64_t)t * d, e->sum, d, t, err));
+        MOA_TRY(normalise(out + (int64_t)t * e->dim, e->sum, e->dim, t, err));
         moa_seq_free(e->s, e->row[i].seq);
     }
     return 0;

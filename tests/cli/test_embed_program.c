@@ -85,6 +85,28 @@ static void test_json(void **state) {
     j = parsed();
     assert_string_equal(string(j, "pooling"), "mean");
     json_decref(j);
+    /* The first numbers alone: the same direction, at length 1. */
+    moa_expect(0, "embed %M one 'two words' --json --dimensions 5");
+    j = parsed();
+    assert_int_equal(integer(j, "dimensions"), 5);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *e = json_object_get(json_array_get(json_object_get(j, "data"), i), "embedding");
+        double length = 0;
+        assert_int_equal(json_array_size(e), 5);
+        for (size_t k = 0; k < 5; k++) length += v[i][k] * v[i][k];
+        for (size_t k = 0; k < 5; k++) assert_true(fabs(json_real_value(json_array_get(e, k)) - v[i][k] / sqrt(length)) < 1e-6);
+    }
+    json_decref(j);
+}
+
+/* As many texts as the shell hands over. */
+static void test_many(void **state) {
+    (void)state;
+    need_program();
+    moa_expect(0, "embed %M --dimensions 1 $(seq 1000)");
+    int n = 0;
+    for (const char *s = out; (s = strchr(s, '\n')); s++) n++;
+    assert_int_equal(n, 1000);
 }
 
 static void test_wrong_use(void **state) {
@@ -94,6 +116,9 @@ static void test_wrong_use(void **state) {
     for (int i = 0; i < 1000; i++) strncat(line, "word ", sizeof line - strlen(line) - 1);
     put_file("long", line);
     put_file("empty", "\n\n");
+    char third[8100];
+    snprintf(third, sizeof third, "one\n\n%s\n", line);
+    put_file("third", third);
     static const program_case cases[] = {
         {"embed", 2, "MODEL is missing"},
         {"embed %M", 2, "no text"},
@@ -104,7 +129,11 @@ static void test_wrong_use(void **state) {
         {"embed %M x -t 0", 2, "from 1 to 1024"},
         {"embed /nowhere.gguf x", 1, "/nowhere.gguf"},
         {"embed %M --file %D/long", 1, "512"},
-        {"embed %M ''", 1, "no token"},
+        {"embed %M --file %D/third", 1, "third:3: has "}, /* lines that are none count */
+        {"embed %M one \"$(cat %D/long)\" --file %D/third", 1, "text 2: has "},
+        {"embed %M ''", 1, "text 1: has no token"},
+        {"embed %M x --dimensions 0", 2, "--dimensions 0"},
+        {"embed %M x --dimensions 9999", 2, "9999 dimensions, the model has"},
     };
     moa_expect_errors(cases, sizeof cases / sizeof *cases);
     moa_expect(1, "embed %M x >/dev/full");
@@ -112,6 +141,6 @@ static void test_wrong_use(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_json), cmocka_unit_test(test_wrong_use)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_lines), cmocka_unit_test(test_json), cmocka_unit_test(test_many), cmocka_unit_test(test_wrong_use)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }
