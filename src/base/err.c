@@ -1,6 +1,7 @@
 /* err.c - error text: truncated, never overflowing, never allocating (it must work out of memory).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
+#include "base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ const char *moa_strerror(int code) {
     }
 }
 
+/* Errors quote names out of files and of servers, and end on terminals. */
 int moa_fail(moa_err *err, int code, const char *fmt, ...) {
     if (!err) return code;
     va_list ap;
@@ -25,6 +27,7 @@ int moa_fail(moa_err *err, int code, const char *fmt, ...) {
     err->hint[0] = 0;
     vsnprintf(err->text, sizeof err->text, fmt, ap);
     va_end(ap);
+    moa_utf8_tame(err->text, true);
     return code;
 }
 
@@ -34,6 +37,7 @@ int moa_hint(moa_err *err, int code, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(err->hint, sizeof err->hint, fmt, ap);
     va_end(ap);
+    moa_utf8_tame(err->hint, true);
     return err->code ? err->code : code;
 }
 
@@ -45,6 +49,7 @@ int moa_wrap(moa_err *err, int code, const char *fmt, ...) {
     va_start(ap, fmt);
     int n = vsnprintf(err->text, sizeof err->text, fmt, ap);
     va_end(ap);
+    moa_utf8_tame(err->text, true);
     if (n < 0 || (size_t)n + 3 > sizeof err->text) return code;
     size_t room = sizeof err->text - (size_t)n - 3, k = strnlen(old, sizeof old);
     if (k > room) k = room;

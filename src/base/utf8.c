@@ -79,6 +79,14 @@ int moa_utf8_add_clean(moa_buf *b, const char *s, size_t n) {
     return 0;
 }
 
+void moa_utf8_tame(char *s, bool lines) {
+    for (; *s; s++) {
+        const unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
+        if ((c < 0x20 && !(lines && (c == '\n' || c == '\t'))) || c == 0x7F) *s = '?';
+        if (c == 0xC2 && next >= 0x80 && next < 0xA0) s[0] = s[1] = '?';
+    }
+}
+
 size_t moa_utf8_ready(const char *s, size_t n) {
     const unsigned char *u = (const unsigned char *)s;
     for (size_t back = 1; back <= 3 && back <= n; back++) {

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { MOA_UTF8_BAD = 0xFFFD };
@@ -19,6 +20,10 @@ size_t moa_utf8_count(const char *s, size_t n); /* characters, bad bytes countin
 int moa_utf8_add(moa_buf *b, uint32_t cp);
 /* Append text with every bad byte replaced by U+FFFD. */
 int moa_utf8_add_clean(moa_buf *b, const char *s, size_t n);
+
+/* Text of files, servers and users that goes to a terminal: what could steer one becomes '?', in place. Line breaks
+ * and tabs stay if `lines`; C1 controls are U+0080 to U+009F, in UTF-8 C2 80 to C2 9F. */
+void moa_utf8_tame(char *s, bool lines);
 
 /* Length of the longest prefix that does not end inside a character that later bytes could still complete:
  * what a stream may send now. At most 3 bytes are held back, and never bytes that are bad already. */

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "cli/adapterinfo.h"
 #include "cli/cli.h"
+#include "cli/live.h"
 #include "format/hf.h"
 #include "model/model.h"
 #include "model/session.h"
@@ -144,6 +145,12 @@ static int show_json(const moa_gguf *g, const summary *s, const char *path, moa_
     return rc;
 }
 
+/* Text of the file, at least `width` columns: what could steer a terminal is left out. */
+static void show(const char *s, size_t n, int width) {
+    moa_term_write(stdout, s, n);
+    printf("%*s", n < (size_t)width ? (int)((size_t)width - n) : 0, "");
+}
+
 static void show_text(const moa_gguf *g, const summary *s, const char *path, bool tensors) {
     moa_buf b;
     if (moa_gguf_n_part(g) > 1) printf("%s and %d more parts\n", path, moa_gguf_n_part(g) - 1);
@@ -169,12 +176,14 @@ static void show_text(const moa_gguf *g, const summary *s, const char *path, boo
         const moa_gguf_kv *kv = moa_gguf_kv_at(g, i);
         moa_buf_init(&b, 1 << 24);
         put_value(&b, kv);
-        printf("  %-40.*s %.100s%s\n", (int)kv->key.n, kv->key.p, moa_buf_str(&b), b.len > 100 ? " ..." : "");
+        fputs("  ", stdout), show(kv->key.p, kv->key.n, 41);
+        show(moa_buf_str(&b), b.len > 100 ? 100 : b.len, 0), puts(b.len > 100 ? " ..." : "");
         moa_buf_deinit(&b);
     }
     for (int i = 0; tensors && i < moa_gguf_n_tensor(g); i++) {
         const moa_tensor *t = moa_gguf_tensor_at(g, i);
-        printf("  %-36s %-6s %zu bytes [", t->name, moa_type_get(t->dtype)->name, moa_tensor_bytes(t));
+        fputs("  ", stdout), show(t->name, strlen(t->name), 36);
+        printf(" %-6s %zu bytes [", moa_type_get(t->dtype)->name, moa_tensor_bytes(t));
         for (int d = 0; d < t->n_dim; d++) printf(d ? ", %lld" : "%lld", (long long)t->shape[d]);
         printf("]\n");
     }

@@ -52,26 +52,35 @@ static void put_row(moa_buf *b, const char *dir, const moa_stored *s, bool first
     moa_buf_adds(b, "}");
 }
 
-static void show_row(const char *dir, const moa_stored *s) {
-    char bytes[24], total[24], size[64];
+static void show_row(const moa_stored *s, int width) {
+    char bytes[24], total[24];
     moa_cli_bytes(bytes, s->bytes);
     moa_cli_bytes(total, s->total);
-    snprintf(size, sizeof size, s->partial ? "%s of %s" : "%s", bytes, total);
-    if (s->partial) printf("%-36s %9s  not whole: %s  %s\n", s->name, size, s->file, s->source);
-    else if (s->problem[0]) printf("%-36s %9s  %s/%s: %s\n", s->name, size, dir, s->file, s->problem);
-    else printf("%-36s %9s  %-8s %-12s %s/%s%s%s%s%.8s\n", s->name, size, s->type[0] ? s->type : "-", s->arch[0] ? s->arch : "-", dir, s->file,
-                s->source[0] ? "  from " : "", s->source, s->revision[0] ? " @ " : "", s->revision);
+    printf("  %-*s  %9s", width, s->name, bytes);
+    if (s->partial) printf(" of %s, not whole: %s  %s\n", total, s->file, s->source);
+    else if (s->problem[0]) printf("  %s: %s\n", s->file, s->problem);
+    else printf("  %-8s %-*s%s%s%.8s\n", s->type[0] ? s->type : "-", s->source[0] ? 11 : 0, s->arch[0] ? s->arch : "-", s->source,
+                s->revision[0] ? " @ " : "", s->revision);
+}
+
+/* The folder, then a line for each model in it: FOLDER/NAME.gguf, or a folder FOLDER/NAME. */
+static void show_dir(const char *dir, const moa_stored *s, int n) {
+    int width = 0;
+    for (int i = 0; i < n; i++) {
+        const int k = (int)strlen(s[i].name);
+        if (k > width) width = k < 40 ? k : 40;
+    }
+    if (n) printf("%s\n", dir);
+    for (int i = 0; i < n; i++) show_row(&s[i], width);
 }
 
 static int list_dir(moa_buf *b, const char *dir, bool json, int *total, moa_err *err) {
     moa_stored *s;
     int n;
     MOA_TRY(moa_store_list(&s, &n, dir, err));
-    for (int i = 0; i < n; i++) {
-        if (json) put_row(b, dir, &s[i], *total == 0);
-        else show_row(dir, &s[i]);
-        ++*total;
-    }
+    for (int i = 0; json && i < n; i++) put_row(b, dir, &s[i], *total + i == 0);
+    if (!json) show_dir(dir, s, n);
+    *total += n;
     free(s);
     return 0;
 }

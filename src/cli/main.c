@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include "base/nearest.h"
+#include "base/utf8.h"
 
 #include <signal.h>
 #include <fcntl.h>
@@ -25,8 +26,11 @@ static int unknown(const char *name) {
     const char *names[64] = {0};
     for (int i = 0; i < n && i < 64; i++) names[i] = c[i]->name;
     const char *near = moa_nearest(name, names, n < 64 ? n : 64);
-    fprintf(stderr, "moa: unknown command '%s'\n", name);
-    if (*name == '-') fprintf(stderr, "  hint: options come after the command, as in: moa run %s ...\n", name);
+    char shown[200];
+    snprintf(shown, sizeof shown, "%s", name);
+    moa_utf8_tame(shown, false);
+    fprintf(stderr, "moa: unknown command '%s'\n", shown);
+    if (*name == '-') fprintf(stderr, "  hint: options come after the command, as in: moa run %s ...\n", shown);
     else if (near) fprintf(stderr, "  hint: did you mean 'moa %s'?\n", near);
     fprintf(stderr, "  moa --help lists all commands\n");
     return 2;

@@ -5,6 +5,7 @@
  * option names the nearest known one.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
+#include "cli/live.h"
 
 #include "base/nearest.h"
 
@@ -37,9 +38,11 @@ void moa_cli_help(const moa_command *c, FILE *f) {
 int moa_cli_usage(const moa_command *c, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    fprintf(stderr, "moa %s: ", c->name);
-    vfprintf(stderr, fmt, ap);
+    char said[1024]; /* may quote an argument */
+    vsnprintf(said, sizeof said, fmt, ap);
     va_end(ap);
+    fprintf(stderr, "moa %s: ", c->name);
+    moa_term_write(stderr, said, strlen(said));
     fprintf(stderr, "\nusage: moa %s %s\n  moa %s --help tells more\n", c->name, c->usage ? c->usage : "", c->name);
     return 2;
 }

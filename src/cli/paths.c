@@ -1,6 +1,6 @@
 /* paths.c - from a MODEL argument to a file. A name that is a file is that file; anything else is looked for, with and
- * without ".gguf", in $MOA_MODELS, ./models, the installed models and the user's data folder, in this order: what is
- * nearer to the user wins. A model in parts has the name before "-00001-of-..."; a folder with a config.json is a model
+ * without ".gguf", in $MOA_MODELS, ./models, the models beside the program, the installed ones and the user's data folder, in this
+ * order: what is nearer to the user wins. A model in parts has the name before "-00001-of-..."; a folder with a config.json is a model
  * too. The error names every place that was tried.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "adapt/adapt.h"
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #ifndef MOA_DATADIR
 #define MOA_DATADIR "/usr/local/share/moa"
@@ -33,13 +34,41 @@ static bool data_dir(char out[4096]) {
     return n > 0 && n < 4096;
 }
 
+/* Folder `path`, where the program stands: beside the build folder, or in the tree it was installed into or moved to. */
+static bool own_dir(char out[4096], const char *path) {
+    char exe[3800];
+    struct stat st;
+    const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0) return false;
+    exe[n] = 0;
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(exe, '/');
+        if (!slash) return false;
+        *slash = 0;
+    }
+    return snprintf(out, 4096, "%s/%s", exe, path) < 4096 && stat(out, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool same_dir(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 int moa_cli_model_dirs(char dir[][4096], int max) {
     const char *env = getenv("MOA_MODELS");
-    int n = 0;
-    if (env && *env && n < max) snprintf(dir[n++], 4096, "%s", env);
-    if (n < max) snprintf(dir[n++], 4096, "models");
-    if (n < max) snprintf(dir[n++], 4096, "%s/models", MOA_DATADIR);
-    if (n < max && data_dir(dir[n])) n++;
+    char all[6][4096];
+    int n_all = 0, n = 0;
+    if (env && *env) snprintf(all[n_all++], 4096, "%s", env);
+    snprintf(all[n_all++], 4096, "models");
+    if (own_dir(all[n_all], "models")) n_all++;
+    if (own_dir(all[n_all], "share/moa/models")) n_all++;
+    snprintf(all[n_all++], 4096, "%s/models", MOA_DATADIR);
+    if (data_dir(all[n_all])) n_all++;
+    for (int i = 0; i < n_all && n < max; i++) { /* one folder under two names is one */
+        bool seen = false;
+        for (int k = 0; k < n && !seen; k++) seen = same_dir(dir[k], all[i]);
+        if (!seen) memcpy(dir[n++], all[i], sizeof all[i]);
+    }
     return n;
 }
 

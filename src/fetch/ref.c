@@ -2,6 +2,7 @@
 #include "fetch/ref.h"
 
 #include "base/err.h"
+#include "base/utf8.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -77,8 +78,7 @@ void moa_ref_show(char *out, size_t n, const char *url) {
     const char *at = memrchr(host, '@', auth);
     if (at) snprintf(out, n, "%.*s%.*s", (int)(host - url), url, (int)strcspn(at + 1, "?#"), at + 1);
     else snprintf(out, n, "%.*s", (int)strcspn(url, "?#"), url);
-    for (char *s = out; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7F) *s = '?';
+    moa_utf8_tame(out, false);
 }
 
 /* "12345" at s; -1: not five digits. */
@@ -166,15 +166,16 @@ static int parse_page(moa_ref *out, const char *path) {
     if (!take(r.owner, path, owner) || !take(r.repo, repo, n_repo) || !strcmp(r.owner, "api") || !strcmp(r.owner, "datasets")) return 0;
     const char *s = repo + n_repo;
     if (s < end) {
-        const size_t skip = !strncmp(s, "/resolve/", 9) ? 9 : !strncmp(s, "/blob/", 6) ? 6 : 0;
+        const bool tree = !strncmp(s, "/tree/", 6); /* a folder: all of the repository, or what lies in it */
+        const size_t skip = !strncmp(s, "/resolve/", 9) ? 9 : tree || !strncmp(s, "/blob/", 6) ? 6 : 0;
         if (!skip) return 0;
         s += skip;
         const size_t n_rev = strcspn(s, "/?#"), n = (size_t)(end - s) > n_rev ? (size_t)(end - s) - n_rev - 1 : 0;
-        if (!n || n >= sizeof what || !take_rev(&r, s, n_rev)) return 0;
-        memcpy(what, s + n_rev + 1, n);
+        if ((!n && !tree) || n + 2 >= sizeof what || !take_rev(&r, s, n_rev)) return 0;
+        if (n) memcpy(what, s + n_rev + 1, n);
         what[n] = 0;
-        if (!moa_ref_path_ok(what)) return 0;
-        memcpy(r.what, what, n + 1);
+        if (n && !moa_ref_path_ok(what)) return 0;
+        snprintf(r.what, sizeof r.what, n && tree ? "%s/*" : "%s", what);
     }
     r.hub = true;
     *out = r;
@@ -191,7 +192,10 @@ int moa_ref_parse(moa_ref *out, const char *text, const char *endpoint, moa_err 
         return parse_hub(out, text, text + 3, err);
     }
     const bool https = !strncasecmp(text, "https://", 8);
-    if (!https && strncasecmp(text, "http://", 7)) return bad(text, "neither a URL of http or https nor hf:OWNER/REPO", err);
+    if (!https && strncasecmp(text, "http://", 7)) {
+        const int rc = bad(text, "neither a URL of http or https nor hf:OWNER/REPO", err);
+        return moa_ref_path_ok(text) && strchr(text, '/') ? moa_hint(err, rc, "a repository of a hub? moa pull hf:%s   (a file of it: hf:OWNER/REPO:FILE)", text) : rc;
+    }
     if (!text[https ? 8 : 7] || strchr("/?#", text[https ? 8 : 7])) return bad(text, "a URL without a host", err);
     if (strlen(text) >= sizeof out->url) return bad(text, "a URL that is too long", err);
     if (!strncmp(text, endpoint, n_end) && text[n_end] == '/' && parse_page(out, text + n_end + 1)) return 0;

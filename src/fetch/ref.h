@@ -17,7 +17,7 @@ typedef struct moa_ref {
 } moa_ref;
 
 /* "http(s)://...", "hf:OWNER/REPO[:FILE or TAG][@REV]", or a page of the hub at `endpoint` (OWNER/REPO, .../blob/REV/FILE,
- * .../resolve/REV/FILE), which becomes the hub form. Anything else: MOA_EUSAGE. */
+ * .../resolve/REV/FILE, .../tree/REV[/FOLDER]), which becomes the hub form. Anything else: MOA_EUSAGE. */
 int moa_ref_parse(moa_ref *out, const char *text, const char *endpoint, moa_err *err);
 
 /* One name in the models folder: letters, digits and ._+=,@()-, not beginning with '.' or '-', at most MOA_REF_NAME_MAX - 1. */

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "format/gguf.h"
 
 #include <dirent.h>
@@ -63,12 +64,21 @@ static void describe_gguf(moa_stored *s, const char *path) {
     moa_gguf_close(g);
 }
 
+/* dir/name, where that is a file. */
+static bool is_in(char file[4096], const char *dir, const char *name) {
+    struct stat st;
+    return snprintf(file, 4096, "%s/%s", dir, name) < 4096 && stat(file, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static void describe_folder(moa_stored *s, const char *path) {
     char file[4096];
     json_t *v;
     const char *arch = "", *type = "";
     moa_err err = {0};
-    if (snprintf(file, sizeof file, "%s/config.json", path) >= (int)sizeof file) return;
+    if (!is_in(file, path, "config.json")) {
+        snprintf(s->type, sizeof s->type, "adapter");
+        return;
+    }
     if (moa_json_read(&v, file, CONFIG_MAX, &err) < 0) {
         snprintf(s->problem, sizeof s->problem, "%.300s", err.text);
         return;
@@ -79,11 +89,6 @@ static void describe_folder(moa_stored *s, const char *path) {
     snprintf(s->arch, sizeof s->arch, "%.60s", arch);
     snprintf(s->type, sizeof s->type, "%.20s", !strcmp(type, "bfloat16") ? "BF16" : !strcmp(type, "float16") ? "F16" : !strcmp(type, "float32") ? "F32" : type);
     json_decref(v);
-}
-
-static void clean(char *s) { /* names and texts of files go to terminals */
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7F) *s = '?';
 }
 
 static void describe(moa_stored *s, const char *folder) {
@@ -99,7 +104,8 @@ static void describe(moa_stored *s, const char *folder) {
         memcpy(s->revision, o.revision, sizeof s->revision);
         moa_origin_free(&o);
     }
-    clean(s->name), clean(s->file), clean(s->type), clean(s->arch), clean(s->problem), clean(s->source), clean(s->revision);
+    char *const text[] = {s->name, s->file, s->type, s->arch, s->problem, s->source, s->revision};
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) moa_utf8_tame(text[i], false); /* they go to terminals */
 }
 
 /* ---- the list ---- */
@@ -141,13 +147,13 @@ static int add_gguf(rows *r, const char *name, int64_t bytes, moa_err *err) {
     return 0;
 }
 
-/* A folder counts when it holds a configuration. Sizes: of the files in it, one level, as pull makes them. */
+/* A folder counts when it holds a configuration, of a model or of an adapter. Sizes: of the files in it, one level, as pull makes them. */
 static int add_folder(rows *r, const char *folder, const char *name, moa_err *err) {
-    char path[4096];
+    char path[4096], file[4096];
     struct stat st;
     struct dirent *e;
-    if (snprintf(path, sizeof path, "%s/%s/config.json", folder, name) >= (int)sizeof path || stat(path, &st) < 0 || !S_ISREG(st.st_mode)) return 0;
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) return 0;
+    if (!is_in(file, path, "config.json") && !is_in(file, path, "adapter_config.json")) return 0;
     DIR *d = opendir(path);
     moa_stored *s = d ? new_row(r) : NULL;
     if (!s) {
@@ -200,7 +206,7 @@ static int add_parts(rows *r, const char *folder, moa_err *err) {
             if (moa_json_get_str(&url, v, "url", "", path, NULL) >= 0) snprintf(s->source, sizeof s->source, "%s", url);
             json_decref(v);
         }
-        clean(s->source);
+        moa_utf8_tame(s->source, false);
     }
     if (d) closedir(d);
     return rc;

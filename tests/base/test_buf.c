@@ -120,6 +120,12 @@ static void errors(void **state) {
     moa_wrap(&e, MOA_EIO, "where");
     assert_memory_equal(e.text, "where: xxx", 10);
     assert_int_equal(strlen(e.text), sizeof e.text - 1);
+    moa_fail(&e, MOA_EIO, "\x1b[2J%s\x7f\n\t", "\xc2\x9b\a\xc3\xa9"); /* what a file is called must not steer a terminal */
+    moa_hint(&e, MOA_EIO, "\r\b%s", "\xc2");
+    assert_string_equal(e.text, "?[2J???\xc3\xa9?\n\t");
+    assert_string_equal(e.hint, "??\xc2");
+    moa_wrap(&e, MOA_EIO, "\x1b");
+    assert_memory_equal(e.text, "?: ?[2J", 7);
     assert_int_equal(moa_fail(NULL, MOA_EIO, "x") + moa_hint(NULL, MOA_EIO, "x") + moa_wrap(NULL, MOA_EIO, "x"), 3 * MOA_EIO);
     assert_string_equal(moa_strerror(MOA_ELIMIT), "limit exceeded");
     assert_string_equal(moa_strerror(0), "ok");

@@ -226,6 +226,55 @@ static int lines(const char *path) {
     return n;
 }
 
+/* Names and texts of a file go to the terminal as what they are worth: none of them may steer it. */
+static void test_hostile_names(void **state) {
+    (void)state;
+    need_program();
+    static const char n_tensor[8] = {0}, n_kv[8] = {3}, evil[] = "\x1b[2J\xc2\x9b";
+    static const char *const keys[] = {"general.architecture", "general.type", evil};
+    FILE *f = fopen(path_of("evil.gguf"), "wb");
+    assert_non_null(f);
+    fwrite("GGUF\3\0\0\0", 1, 8, f), fwrite(n_tensor, 1, 8, f), fwrite(n_kv, 1, 8, f);
+    for (int i = 0; i < 3; i++) {
+        const char k[8] = {(char)strlen(keys[i])}, v[8] = {(char)strlen(evil)};
+        fwrite(k, 1, 8, f), fputs(keys[i], f), fwrite("\10\0\0\0", 1, 4, f), fwrite(v, 1, 8, f), fputs(evil, f);
+    }
+    for (int i = 0; i < 32; i++) fputc(0, f);
+    assert_int_equal(fclose(f), 0);
+    static const char *const calls[] = {"info %D/evil.gguf", "run -m %D/evil.gguf x", "tokenize %D/evil.gguf", "embed %D/evil.gguf x", "quantize %D/evil.gguf %D/o.gguf Q8_0",
+                                        "models", "run -m '\x1b[2J' x", "pull '\x1b[2J'", "run '--\x1b[2J'", "list '\x1b[2J'", "'\x1b[2J'"};
+    setenv("MOA_MODELS", program_dir, 1);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        moa(calls[i]);
+        assert_true(out[0] || err_text[0]);
+        if (strchr(out, 0x1b) || strchr(err_text, 0x1b) || strstr(out, "\xc2\x9b") || strstr(err_text, "\xc2\x9b")) fail_msg("%s: %s%s", calls[i], out, err_text);
+    }
+    setenv("MOA_MODELS", "", 1);
+    assert_int_equal(remove(path_of("evil.gguf")), 0);
+}
+
+/* The models of the tree that the program stands in are found from any folder, wherever that tree was moved. */
+static void test_moved_tree(void **state) {
+    (void)state;
+    need_program();
+    char cmd[2048], was[512];
+    snprintf(was, sizeof was, "%s", getenv("MOA"));
+    snprintf(cmd, sizeof cmd, "cd '%s' && mkdir -p t/bin t/share/moa/models u/build u/models && cp '%s' t/share/moa/models/of-tree.gguf && cp '%s' u/models/of-build.gguf", program_dir,
+             program_model(), program_model());
+    assert_int_equal(system(cmd), 0);
+    snprintf(cmd, sizeof cmd, "cp '%s' '%s/t/bin/moa' && cp '%s' '%s/u/build/moa'", was, program_dir, was, program_dir);
+    assert_int_equal(system(cmd), 0);
+    setenv("MOA", path_of("t/bin/moa"), 1);
+    assert_int_equal(moa("info of-tree"), 0);
+    assert_int_equal(moa("info of-build"), 1);
+    setenv("MOA", path_of("u/build/moa"), 1);
+    assert_int_equal(moa("info of-build"), 0);
+    assert_int_equal(moa("models"), 0);
+    assert_non_null(strstr(out, "of-build"));
+    assert_null(strstr(strstr(out, "of-build") + 1, "of-build"));
+    setenv("MOA", was, 1);
+}
+
 static void test_eval(void **state) {
     (void)state;
     need_program();
@@ -315,7 +364,7 @@ static void test_bench_json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists), cmocka_unit_test(test_every_registry_is_listed), cmocka_unit_test(test_process_name), cmocka_unit_test(test_peak_memory),
+        cmocka_unit_test(test_exit_codes), cmocka_unit_test(test_run_json), cmocka_unit_test(test_lists), cmocka_unit_test(test_every_registry_is_listed), cmocka_unit_test(test_process_name), cmocka_unit_test(test_peak_memory), cmocka_unit_test(test_hostile_names), cmocka_unit_test(test_moved_tree),
         cmocka_unit_test(test_eval),       cmocka_unit_test(test_chat), cmocka_unit_test(test_ctx), cmocka_unit_test(test_bench_json),
     };
     return cmocka_run_group_tests(tests, program_setup, program_teardown);

@@ -25,6 +25,9 @@ static void references(void **state) {
         {HUB "/own/rep", "own", "rep", "", "main"},
         {HUB "/own/rep?library=x", "own", "rep", "", "main"},
         {HUB "/own/rep/blob/main/a.gguf", "own", "rep", "a.gguf", "main"},
+        {HUB "/own/rep/tree/v2", "own", "rep", "", "v2"},
+        {HUB "/own/rep/tree/main/", "own", "rep", "", "main"},
+        {HUB "/own/rep/tree/main/Q8_0/x?y#z", "own", "rep", "Q8_0/x/*", "main"},
         {HUB "/own/rep/resolve/0123abc/dir/a.gguf?download=true", "own", "rep", "dir/a.gguf", "0123abc"},
     };
     moa_ref r;
@@ -38,7 +41,7 @@ static void references(void **state) {
         assert_string_equal(r.what, hub[i].what);
         assert_string_equal(r.rev, hub[i].rev);
     }
-    static const char *const urls[] = {"http://h/a.gguf", "HTTPS://user:pw@h:8080/x/a.gguf?sig=1", HUB "/datasets/own/rep", HUB "/own/rep/tree/main", HUB "/api/models"};
+    static const char *const urls[] = {"http://h/a.gguf", "HTTPS://user:pw@h:8080/x/a.gguf?sig=1", HUB "/datasets/own/rep", HUB "/own/rep/tree/", HUB "/own/rep/tree/main/a/../b", HUB "/own/rep/discussions/main", HUB "/api/models"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         assert_int_equal(moa_ref_parse(&r, urls[i], HUB, NULL), 0);
         assert_false(r.hub);
@@ -52,6 +55,8 @@ static void references(void **state) {
         err = (moa_err){0};
         if (moa_ref_parse(&r, bad[i], HUB, &err) != MOA_EUSAGE || !err.hint[0]) fail_msg("'%s' was taken", bad[i]);
     }
+    assert_int_equal(moa_ref_parse(&r, "own/rep-GGUF", HUB, &err), MOA_EUSAGE); /* what other tools call a repository */
+    assert_non_null(strstr(err.hint, "moa pull hf:own/rep-GGUF "));
 }
 
 static void names(void **state) {
