@@ -1,5 +1,6 @@
 /* cmd_pull.c - moa pull URL | hf:OWNER/REPO[:FILE or TAG][@REV]: a model into the models folder.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -7,6 +8,8 @@
 #include "cli/live.h"
 #include "cli/models.h"
 #include "fetch/pull.h"
+#include "format/hf.h"
+#include "model/model.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -87,7 +90,7 @@ static int show_choices(FILE *f, const moa_ref *ref, const moa_hub_repo *r, moa_
     for (int i = 0; i < r->n_file; i++)
         if (!strchr(r->file[i].path, '/') && moa_ref_ends(r->file[i].path, ".safetensors")) weights++, bytes += r->file[i].size > 0 ? r->file[i].size : 0;
     moa_cli_bytes(size, bytes);
-    if (weights) fprintf(f, "  %9s  safetensors  (%d files)\n", size, weights);
+    if (weights) fprintf(f, "  %9s  safetensors  (%d file%s)\n", size, weights, weights == 1 ? "" : "s");
     if (r->n_refused) fprintf(f, "  and %d that %s\n", r->n_refused, r->n_refused == 1 ? "has a name that cannot be kept here" : "have names that cannot be kept here");
     if (!n && !weights) fprintf(f, "  neither GGUF nor safetensors\n");
     return 0;
@@ -130,23 +133,46 @@ static int show_json(const moa_pulled *p, double seconds, moa_err *err) {
     return rc;
 }
 
+/* What can be done with it now; what cannot is better known before it is tried. */
+static void show_use(const moa_pulled *p) {
+    moa_gguf *g;
+    moa_str arch = {0};
+    moa_err why = {0};
+    if (moa_adapter_is(p->path)) {
+        printf("use it:  moa run -m ITS_BASE --adapter %s \"...\"\n", p->path);
+        return;
+    }
+    if (moa_gguf_open_any(&g, p->path, MOA_HF_HEAD, &why) < 0) {
+        printf("moa cannot open it: %s\n", why.text);
+        return;
+    }
+    const moa_arch *a = moa_gguf_str(&arch, g, "general.architecture", "", &why) < 0 ? NULL : moa_arch_find(arch.p, arch.n);
+    if (a) printf(a->encoder ? "embed with it:  moa embed %s \"...\"\n" : "run it:  moa run -m %s \"...\"\n", p->name);
+    else moa_fail(&why, MOA_EUNSUPPORTED, "moa does not run it: its architecture is '%.*s' (moa list archs)", (int)(arch.n < 64 ? arch.n : 64), arch.n ? arch.p : ""), puts(why.text);
+    moa_gguf_close(g);
+}
+
 static void show_text(const moa_pulled *p) {
     int64_t bytes = 0;
     int checked = 0, there = 0;
     char size[24];
     for (int i = 0; i < p->n_file; i++) {
         bytes += p->file[i].done.size;
-        checked += p->file[i].done.checked;
+        checked += p->file[i].done.checked && !p->file[i].done.was_there;
         there += p->file[i].done.was_there;
     }
     moa_cli_bytes(size, bytes);
     printf("%s: %s", p->path, size);
     if (p->n_file > 1) printf(", %d files", p->n_file);
-    if (there == p->n_file) printf(", was here already");
-    else if (checked == p->n_file) printf(", checksum%s right", p->n_file > 1 ? "s" : "");
-    else if (checked) printf(", %d checksums right, none published for the rest", checked);
-    else printf(", no checksum published (its own: sha256 %.16s...)", p->file[0].done.sha256);
-    printf("\nrun it:  moa run -m %s \"...\"\n", p->name);
+    const int came = p->n_file - there;
+    if (there && came) printf(", %d of them %s here already", there, there == 1 ? "was" : "were");
+    if (!came) printf(", was here already");
+    else if (checked == came) printf(", checksum%s right", came > 1 ? "s" : "");
+    else if (checked) printf(", %d checksum%s right, none published for the rest", checked, checked > 1 ? "s" : "");
+    else if (p->n_file == 1) printf(", no checksum published (its own: sha256 %.16s...)", p->file[0].done.sha256);
+    else printf(", no checksums published");
+    printf("\n");
+    show_use(p);
 }
 
 /* ---- the command ---- */

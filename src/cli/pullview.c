@@ -12,7 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { BAR = 20, QUIET_SECONDS = 30 };
+enum { BAR = 20, NAME_LEAST = 8, QUIET_SECONDS = 30 };
 
 void moa_cli_bytes(char out[24], int64_t bytes) {
     static const char *const unit[] = {"B", "kB", "MB", "GB", "TB"};
@@ -48,6 +48,9 @@ void moa_pull_line(char *out, size_t n, const moa_fetch_event *e, double rate, i
     if (e->kind == MOA_FETCH_WAIT) snprintf(tail, sizeof tail, "  waiting %.0f s", e->seconds + 0.5);
     else if (e->total > 0) snprintf(tail, sizeof tail, "  %3d%%  %s of %s  %s/s%s%s%s", (int)(share * 100), done, total, speed, *left ? "  " : "", left, verb);
     else snprintf(tail, sizeof tail, "  %s  %s/s%s", done, speed, verb);
+    /* Where that leaves no room for the name, how far it is and how long it takes come first. */
+    if (e->total > 0 && e->kind != MOA_FETCH_WAIT && width - (int)(strlen(which) + strlen(tail)) < NAME_LEAST)
+        snprintf(tail, sizeof tail, "  %3d%%%s%s", (int)(share * 100), *left ? "  " : "", left);
     const int wide = (int)strlen(which) + (int)strlen(tail);
     int bar_width = 0;
     if (e->total > 0 && e->kind != MOA_FETCH_WAIT && width - wide > BAR + 14) {
@@ -87,6 +90,7 @@ static void say(const moa_pull_view *v, const char *name, const char *text) {
 
 static void measure(moa_pull_view *v, const moa_fetch_event *e, double now) {
     const double dt = now - v->last;
+    if (e->done < v->seen) v->seen = e->done; /* the file is fetched anew */
     if (dt < 0.05) return;
     const double newest = (double)(e->done - v->seen) / dt, keep = dt > 2 ? 0 : 1 - dt / 2; /* two seconds' memory */
     v->rate = v->rate > 0 ? keep * v->rate + (1 - keep) * newest : newest;
@@ -101,14 +105,16 @@ static void draw(moa_pull_view *v, const moa_fetch_event *e, double now) {
     fprintf(stderr, "\r%s\x1b[K", line);
 }
 
-/* Without a terminal: at every tenth of the file, and every half minute. */
+/* Without a terminal: at every tenth of the file, at most once a second, and every half minute. */
 static void tell(moa_pull_view *v, const moa_fetch_event *e, double now) {
     const int step = e->total > 0 ? (int)(10 * ((double)e->done / (double)e->total)) : 0;
-    if (e->kind != MOA_FETCH_DATA || (step == v->step && now - v->last < QUIET_SECONDS) || (step >= 10 && v->step >= 9)) return;
+    if (e->kind != MOA_FETCH_DATA) return;
+    if (e->done < v->begun) v->begun = e->done, v->from = v->last = now, v->step = step; /* the file is fetched anew */
+    if (now - v->last < 1 || (step == v->step && now - v->last < QUIET_SECONDS) || (step >= 10 && v->step >= 9)) return;
     char line[1024];
     v->step = step;
     v->last = now;
-    moa_pull_line(line, sizeof line, e, now > v->from ? (double)(e->done - v->begun) / (now - v->from) : 0, 120, false);
+    moa_pull_line(line, sizeof line, e, (double)(e->done - v->begun) / (now - v->from), 120, false);
     fprintf(stderr, "%s\n", line);
 }
 

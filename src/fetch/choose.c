@@ -26,7 +26,7 @@ static bool is_extra(const char *path) {
 bool moa_hub_has_tag(const char *path, const char *tag) {
     const size_t n = strlen(tag);
     for (const char *at = path; n && (at = strcasestr(at, tag)); at++)
-        if ((at == path || strchr("-./", at[-1])) && (!at[n] || strchr("-./", at[n]))) return true; /* '_' is inside: Q4_K is not Q4_K_M */
+        if ((at == path || strchr("-./_", at[-1])) && (!at[n] || strchr("-./", at[n]))) return true; /* '_' behind is inside: Q4_K is not Q4_K_M */
     return false;
 }
 
@@ -165,7 +165,11 @@ static int by_name(const moa_hub_repo *r, const char *what) {
 
 static int choose(moa_hub_pick *out, const moa_hub_repo *r, const char *what, moa_err *err) {
     const int file = *what ? by_name(r, what) : -1;
-    if (file >= 0) return take_model(out, r, file, err);
+    if (file >= 0 && moa_ref_ends(r->file[file].path, ".gguf")) return take_model(out, r, file, err);
+    if (file >= 0) {
+        moa_fail(err, MOA_EUSAGE, "%s: no model by itself", r->file[file].path);
+        return moa_hint(err, MOA_EUSAGE, "a GGUF file is fetched alone, safetensors with what belongs to them: hf:OWNER/REPO:safetensors");
+    }
     if (!strcasecmp(what, "safetensors")) return take_folder(out, r, err);
     moa_hub_model *m;
     int n;

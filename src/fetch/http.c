@@ -349,7 +349,7 @@ static int transfer_failed(moa_http *h, CURLcode c, const char *detail, const ch
 
 /* Why a server may have said no to this request. */
 static const char *access_hint(const moa_http *h) {
-    if (!h->cfg->token) return "private or gated? Put your access token into HF_TOKEN, or pass --header for other servers";
+    if (!h->cfg->token) return "is the name right? A hub says this of what does not exist, too. Private or gated: HF_TOKEN holds your access token, --header serves other servers";
     if (!h->from_origin) return "the token in HF_TOKEN goes to the hub alone, and this is another server";
     if (!private_way(h->reply->url)) return "the token in HF_TOKEN was not sent: it goes to other machines through https only";
     return "the token in HF_TOKEN has no access: a gated model asks you to accept its terms on its page first";

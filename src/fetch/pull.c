@@ -38,14 +38,13 @@ static bool tick(void *ctx) {
 
 /* ---- the plan ---- */
 
-/* Name of a file in the models folder, given its own name: `name` (where the user gave one) takes the place of the stem. */
+/* Name of a file in the models folder, given its own name: `name` (where the user gave one) takes the place of the stem. A file alone is
+ * a GGUF file, whatever its URL is called: only so it is looked at, listed and found. */
 static int local_name(char out[MOA_REF_NAME_MAX], const char *own, const char *name, moa_err *err) {
     size_t stem;
     int i, n, len;
-    const bool gguf = moa_ref_ends(own, ".gguf");
-    if (!name) len = snprintf(out, MOA_REF_NAME_MAX, "%s", own);
-    else if (moa_ref_split(own, &stem, &i, &n)) len = snprintf(out, MOA_REF_NAME_MAX, "%s%s", name, own + stem);
-    else len = snprintf(out, MOA_REF_NAME_MAX, "%s%s", name, gguf && !moa_ref_ends(name, ".gguf") ? ".gguf" : "");
+    if (name && moa_ref_split(own, &stem, &i, &n)) len = snprintf(out, MOA_REF_NAME_MAX, "%s%s", name, own + stem);
+    else len = snprintf(out, MOA_REF_NAME_MAX, "%s%s", name ? name : own, moa_ref_ends(name ? name : own, ".gguf") ? "" : ".gguf");
     if (len < MOA_REF_NAME_MAX && moa_ref_name_ok(out)) return 0;
     moa_fail(err, MOA_EUSAGE, "'%.200s' is no name for a file in the models folder", out);
     return moa_hint(err, MOA_EUSAGE, "--name NAME, of letters, digits and ._+=,@()-");
@@ -69,7 +68,7 @@ static int plan_url(plan *p, const moa_ref *ref, const moa_pull_cfg *cfg, moa_er
     char own[MOA_REF_NAME_MAX], file[MOA_REF_NAME_MAX];
     size_t stem = 0;
     int i, n = 1;
-    if (cfg->name && moa_ref_url_name(own, ref->url, NULL) < 0) snprintf(own, sizeof own, "%s", moa_ref_ends(cfg->name, ".gguf") ? "x.gguf" : "x");
+    if (cfg->name && moa_ref_url_name(own, ref->url, NULL) < 0) snprintf(own, sizeof own, "x");
     else if (!cfg->name) MOA_TRY(moa_ref_url_name(own, ref->url, err));
     const bool split = moa_ref_split(own, &stem, &i, &n);
     if (split && n > 1 && cfg->sha256) return moa_fail(err, MOA_EUSAGE, "--sha256 is of one file, and '%s' is one of %d", own, n);
@@ -222,11 +221,14 @@ static bool planned(const plan *p, const char *file) {
     return false;
 }
 
-/* What an earlier pull from here noted of files whose turn has not come: they stay known as fetched from here. Of another commit they
- * are files to replace, not to keep, so that their size is forgotten. */
-static void note_rest(moa_origin *o, const plan *p, int n, const moa_origin *was) {
-    const bool same = !strcmp(was->revision, p->commit);
-    for (int k = 0; !strcmp(was->source, p->source) && k < was->n_file; k++) {
+/* Files that an earlier pull noted: those from here, and those from elsewhere that this one may replace. */
+static bool ours(const plan *p, const moa_pull_cfg *cfg, const moa_origin *was) { return cfg->replace || !strcmp(was->source, p->source); }
+
+/* What an earlier pull noted of files whose turn has not come: they stay known. Of another commit or source they are files to
+ * replace, not to keep, so that their size is forgotten. */
+static void note_rest(moa_origin *o, const plan *p, int n, const moa_pull_cfg *cfg, const moa_origin *was) {
+    const bool same = !strcmp(was->source, p->source) && !strcmp(was->revision, p->commit);
+    for (int k = 0; ours(p, cfg, was) && k < was->n_file; k++) {
         const moa_origin_file *f = &was->file[k];
         bool done = false;
         for (int i = 0; i < n && !done; i++) done = !strcmp(p->item[i].file, f->name);
@@ -251,7 +253,7 @@ static int note(const moa_pulled *out, const plan *p, int n, const moa_pull_cfg 
         memcpy(o.file[i].etag, f->done.etag, sizeof f->done.etag);
         o.file[i].size = f->done.size;
     }
-    note_rest(&o, p, n, was);
+    note_rest(&o, p, n, cfg, was);
     snprintf(o.source, sizeof o.source, "%s", p->source);
     snprintf(o.revision, sizeof o.revision, "%s", p->commit);
     if (gmtime_r(&now, &tm)) strftime(o.date, sizeof o.date, "%Y-%m-%dT%H:%M:%SZ", &tm);
@@ -260,12 +262,12 @@ static int note(const moa_pulled *out, const plan *p, int n, const moa_pull_cfg 
     return rc;
 }
 
-/* Files of the folder that an earlier commit had and this one has not: a shard or an index that stays behind would be read with
- * the new ones. Only what a pull from here has noted is taken away. */
+/* Files of the folder that an earlier commit (with --force: another repository) had and this one has not: a shard, an index or a
+ * tokenizer that stays behind would be read with the new ones. Only what a pull has noted is taken away. */
 static int drop_old(const plan *p, const moa_pull_cfg *cfg, const moa_origin *was, moa_err *err) {
     char path[4096];
     const size_t n = strlen(p->name);
-    for (int k = 0; p->folder && !strcmp(was->source, p->source) && k < was->n_file; k++) {
+    for (int k = 0; p->folder && ours(p, cfg, was) && k < was->n_file; k++) {
         const char *file = was->file[k].name;
         if (planned(p, file) || strncmp(file, p->name, n) || file[n] != '/') continue;
         if (snprintf(path, sizeof path, "%s/%s", cfg->folder, file) >= (int)sizeof path || unlink(path) < 0) continue;
@@ -278,8 +280,8 @@ static int drop_old(const plan *p, const moa_pull_cfg *cfg, const moa_origin *wa
 static int fetch_all(moa_pulled *out, const plan *p, moa_http *h, const moa_pull_cfg *cfg, moa_err *err) {
     char dir[4096];
     moa_origin was;
-    snprintf(dir, sizeof dir, "%s/.pull", cfg->folder);
-    MOA_TRY(moa_mkdirs(dir, err));
+    if (snprintf(dir, sizeof dir, "%s/.pull", cfg->folder) >= (int)sizeof dir) return moa_fail(err, MOA_ELIMIT, "%s: the path is too long", cfg->folder);
+    if (moa_mkdirs(dir, err) < 0) return moa_hint(err, MOA_EIO, "MOA_MODELS names another folder for models");
     MOA_TRY(check_folder(p, cfg, err));
     if (snprintf(out->path, sizeof out->path, "%s/%s", cfg->folder, p->folder ? p->name : p->item[0].file) >= (int)sizeof out->path)
         return moa_fail(err, MOA_ELIMIT, "%s: the path is too long", cfg->folder);

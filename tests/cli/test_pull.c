@@ -135,6 +135,60 @@ static void shows_choices(void **state) {
     assert_non_null(strstr(err_text, "404"));
 }
 
+/* A file alone is looked at, listed and removed as a GGUF file, whatever its URL is called; a page is not kept. */
+static void by_content(void **state) {
+    (void)state;
+    need_program();
+    httpd_clear(server);
+    httpd_add(server, "/download", 5, 3000);
+    httpd_route *page = httpd_add(server, "/page", 0, 0);
+    snprintf(page->text, sizeof page->text, "<!doctype html><title>Log in</title>");
+    assert_int_equal(moaf("pull -q %s", httpd_url(server, "/page")), 1);
+    assert_non_null(strstr(err_text, "web page"));
+    assert_int_equal(moaf("pull -q %s", httpd_url(server, "/download?id=7")), 0);
+    assert_non_null(strstr(out, "moa cannot open it: ")); /* it only begins like one */
+    assert_int_equal(moa("models"), 0);
+    assert_non_null(strstr(out, "download"));
+    assert_null(strstr(out, "page"));
+    assert_int_equal(moa("models rm -y download"), 0);
+    assert_int_equal(access(path_of("download.gguf"), F_OK), -1);
+    assert_int_equal(access(path_of("page.gguf"), F_OK), -1);
+}
+
+static const char *hub_of(const char *const *name, const char *const *text, int n) {
+    httpd_clear(server);
+    httpd_route *api = httpd_add(server, "/api/models/own/rep/revision/main", 0, 0);
+    size_t k = (size_t)snprintf(api->text, sizeof api->text, "{\"sha\":\"abc\",\"siblings\":[");
+    for (int i = 0; i < n; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "/own/rep/resolve/abc/%s", name[i]);
+        httpd_route *r = httpd_add(server, path, 0, 0);
+        snprintf(r->text, sizeof r->text, "%s", text[i]);
+        k += (size_t)snprintf(api->text + k, sizeof api->text - k, "%s{\"rfilename\":\"%s\"}", i ? "," : "", name[i]);
+    }
+    snprintf(api->text + k, sizeof api->text - k, "]}");
+    return "hf:own/rep";
+}
+
+/* What a model is decides what the user is told to do with it; an adapter is in the list, too. */
+static void tells_its_use(void **state) {
+    (void)state;
+    need_program();
+    static const char *const adapter[] = {"adapter_config.json", "adapter_model.safetensors"}, *const text[] = {"{}", "x"};
+    assert_int_equal(moaf("pull -q %s", hub_of(adapter, text, 2)), 0);
+    assert_non_null(strstr(out, "no checksums published"));
+    assert_non_null(strstr(out, "--adapter"));
+    assert_int_equal(moa("models"), 0);
+    assert_non_null(strstr(out, "adapter"));
+    assert_int_equal(moa("models rm -y rep"), 0);
+    assert_int_equal(access(path_of("rep"), F_OK), -1);
+    static const char *const model[] = {"config.json", "model.safetensors"}, *const unknown[] = {"{\"model_type\":\"rwkv\x1b[2J\"}", "x"};
+    assert_int_equal(moaf("pull -q %s", hub_of(model, unknown, 2)), 0);
+    assert_non_null(strstr(out, "moa cannot open it: "));
+    assert_null(strchr(out, '\x1b'));
+    assert_int_equal(moa("models rm -y rep"), 0);
+}
+
 /* Ctrl-C keeps what has come and says how to go on. */
 static void interrupted(void **state) {
     (void)state;
@@ -218,6 +272,8 @@ static void lines(void **state) {
     e.file = 1, e.n_file = 3;
     moa_pull_line(line, sizeof line, &e, 5e7, 60, false);
     assert_string_equal(line, "(2/3) -Q4_K_M.gguf   25%  500 MB of 2.00 GB  50.0 MB/s  0:30");
+    moa_pull_line(line, sizeof line, &e, 5e7, 39, false); /* where all of it leaves no room for the name */
+    assert_string_equal(line, "(2/3) model-Q4_K_M.gguf   25%  0:30");
     for (int width = 0; width < 120; width++) {
         moa_pull_line(line, sizeof line, &e, 5e7, width, false);
         if ((int)strlen(line) > (width > 6 ? width : 6)) fail_msg("%d columns: '%s'", width, line);
@@ -229,6 +285,7 @@ static void lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(pulls_lists_removes), cmocka_unit_test(wrong_use), cmocka_unit_test(shows_choices),
-                                       cmocka_unit_test(interrupted),         cmocka_unit_test(finds),     cmocka_unit_test(lines)};
+                                       cmocka_unit_test(by_content), cmocka_unit_test(tells_its_use), cmocka_unit_test(interrupted),
+                                       cmocka_unit_test(finds), cmocka_unit_test(lines)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -83,7 +83,7 @@ static void choices(void **state) {
     chosen(&r, "bf16", "big/m-BF16-00001-of-00003.gguf big/m-BF16-00002-of-00003.gguf big/m-BF16-00003-of-00003.gguf");
     chosen(&r, "m-BF16-00002-of-00003.gguf", "big/m-BF16-00001-of-00003.gguf big/m-BF16-00002-of-00003.gguf big/m-BF16-00003-of-00003.gguf");
     chosen(&r, "m-Q2_K.gguf", "m-Q2_K.gguf");
-    chosen(&r, "config.json", "config.json");
+    chosen(&r, "config.json", "-9 config.json: no model by itself");
     chosen(&r, "*q4_k_m.gguf", "m-Q4_K_M.gguf"); /* patterns: of names and of paths */
     chosen(&r, "big/*", "big/m-BF16-00001-of-00003.gguf big/m-BF16-00002-of-00003.gguf big/m-BF16-00003-of-00003.gguf");
     chosen(&r, "*Q?_0*", "m.Q8_0.gguf");
@@ -111,6 +111,13 @@ static void choices(void **state) {
     list_of(&r, one, 4);
     chosen(&r, "", "m-q4.gguf");
     chosen(&r, "safetensors", "config.json model.safetensors");
+    moa_hub_free(&r);
+
+    static const char *const other[] = {"m_Q4_K_M.gguf", "m_q8_0.gguf"}; /* names that are all '_' */
+    list_of(&r, other, 2);
+    chosen(&r, "Q4_K_M", "m_Q4_K_M.gguf");
+    chosen(&r, "Q8_0", "m_q8_0.gguf");
+    chosen(&r, "Q4_K", "-6 no file or tag");
     moa_hub_free(&r);
 
     static const char *const dir[] = {"config.json", "consolidated.safetensors", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.fp16.safetensors",
@@ -386,6 +393,33 @@ static void a_commit_with_other_files(void **state) {
     moa_origin_free(&o);
 }
 
+/* --force puts one repository in the place of another: what that one alone had goes, though the pull is stopped half-way and taken up. */
+static void in_place_of_another(void **state) {
+    (void)state;
+    static const char *const before[] = {"config.json", "model.safetensors", "tokenizer.json"}, *const after[] = {"config.json", "model.safetensors", "tokenizer.model"};
+    moa_pulled p;
+    moa_err err = {0};
+    put_repo(before, 3, 3000, true);
+    pulled(&p, "hf:own/rep", (moa_pull_cfg){.name = "m"});
+    moa_pulled_free(&p);
+    write_file(in_folder("m/notes.txt"), "mine", 4);
+    httpd_clear(server);
+    put_repo(after, 3, 3000, false);
+    for (int i = 0; i < server->n_route; i++) { /* own/rep -> own/oth */
+        char *at = strstr(server->route[i].path, "own/rep");
+        if (at) memcpy(at + 4, "oth", 3);
+    }
+    assert_int_equal(pull(&p, "hf:own/oth", (moa_pull_cfg){.name = "m"}, &err), MOA_EIO);
+    assert_non_null(strstr(err.hint, "--force"));
+    int left = 1;
+    assert_int_equal(pull(&p, "hf:own/oth", (moa_pull_cfg){.name = "m", .replace = true, .watch = {.fn = stops, .ctx = &left}}, &err), MOA_ECANCELED);
+    pulled(&p, "hf:own/oth", (moa_pull_cfg){.name = "m"}); /* that it may replace was said once */
+    moa_pulled_free(&p);
+    assert_int_equal(n_files(in_folder("m")), 4);
+    assert_int_equal(file_size(in_folder("m/tokenizer.json")), -1);
+    assert_int_equal(file_size(in_folder("m/notes.txt")), 4);
+}
+
 static void no_room_for_all(void **state) {
     (void)state;
     moa_pulled p;
@@ -561,7 +595,7 @@ static void busy_parts_stay(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listings), cmocka_unit_test(choices), T(one_file_of_a_hub), T(a_new_commit), T(all_parts), T(a_folder),
-        T(stopped_between_files), T(a_commit_with_other_files), T(no_room_for_all),
+        T(stopped_between_files), T(a_commit_with_other_files), T(in_place_of_another), T(no_room_for_all),
         T(lists), T(removes), T(busy_parts_stay),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
