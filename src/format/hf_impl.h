@@ -49,11 +49,13 @@ typedef struct hf_model {
     const struct hf_type *type;
     moa_arena *arena;
     json_t *config, *text; /* text: the part that describes the language model; borrowed from config */
-    json_t *tokenizer, *tokenizer_config, *special_map, *added, *generation;
-    moa_map pieces_file;   /* a SentencePiece model or vocab.txt, where there is no tokenizer.json */
+    json_t *tokenizer, *tokenizer_config, *special_map, *added, *generation, *sentence; /* sentence: sentence_bert_config.json */
+    moa_map pieces_file;   /* a SentencePiece model, vocab.txt or vocab.json, where there is no tokenizer.json */
     const uint8_t *pieces; /* [n_pieces] bytes */
     size_t n_pieces;
     const char *pieces_name;
+    char *merges;          /* merges.txt, beside vocab.json: [n_merges] bytes */
+    size_t n_merges;
     char *chat_template;
     moa_safetensors **shard;
     int n_shard;

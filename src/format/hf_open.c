@@ -124,9 +124,16 @@ static int read_json(json_t **out, const hf_model *m, const char *name, size_t m
     return rc;
 }
 
-/* A SentencePiece model, by the names that published folders give it, or a list of words. */
+static int read_text(char **out, size_t *n, const hf_model *m, const char *name, size_t max, moa_err *err) {
+    char *path = join(m->folder, name);
+    const int rc = path ? moa_read_file(out, n, path, max, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", m->folder);
+    free(path);
+    return rc;
+}
+
+/* A SentencePiece model, by the names that published folders give it, a list of words, or the two files of a byte-level BPE. */
 static int open_pieces(hf_model *m, moa_err *err) {
-    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt"};
+    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json"};
     size_t i = 0;
     while (i < sizeof NAMES / sizeof *NAMES && !holds(m->folder, NAMES[i])) i++;
     if (i == sizeof NAMES / sizeof *NAMES) return 0;
@@ -138,6 +145,7 @@ static int open_pieces(hf_model *m, moa_err *err) {
     m->pieces = m->pieces_file.data;
     m->n_pieces = m->pieces_file.size;
     m->pieces_name = NAMES[i];
+    if (rc >= 0 && strcmp(NAMES[i], "vocab.json") == 0) rc = read_text(&m->merges, &m->n_merges, m, "merges.txt", HF_MAX_TOKENIZER, err);
     return rc < 0 ? rc : read_json(&m->added, m, "added_tokens.json", HF_MAX_CONFIG, false, err);
 }
 
@@ -145,14 +153,11 @@ static int read_small(hf_model *m, moa_err *err) {
     MOA_TRY(read_json(&m->config, m, "config.json", HF_MAX_CONFIG, true, err));
     MOA_TRY(read_json(&m->generation, m, "generation_config.json", HF_MAX_CONFIG, false, err));
     MOA_TRY(read_json(&m->tokenizer_config, m, "tokenizer_config.json", 16 << 20, false, err));
+    MOA_TRY(read_json(&m->sentence, m, "sentence_bert_config.json", HF_MAX_CONFIG, false, err));
     MOA_TRY(read_json(&m->special_map, m, "special_tokens_map.json", HF_MAX_CONFIG, false, err));
     MOA_TRY(read_json(&m->tokenizer, m, "tokenizer.json", HF_MAX_TOKENIZER, false, err));
     if (!m->tokenizer) MOA_TRY(open_pieces(m, err));
-    if (!holds(m->folder, "chat_template.jinja")) return 0;
-    char *path = join(m->folder, "chat_template.jinja");
-    const int rc = path ? moa_read_file(&m->chat_template, NULL, path, HF_MAX_TEMPLATE, err) : moa_fail(err, MOA_ENOMEM, "no memory");
-    free(path);
-    return rc;
+    return holds(m->folder, "chat_template.jinja") ? read_text(&m->chat_template, NULL, m, "chat_template.jinja", HF_MAX_TEMPLATE, err) : 0;
 }
 
 void hf_model_free(void *p) {
@@ -164,12 +169,14 @@ void hf_model_free(void *p) {
     json_decref(m->generation);
     json_decref(m->tokenizer_config);
     json_decref(m->tokenizer);
+    free(m->merges);
     free(m->chat_template);
     free(m->tensor);
     free(m->slot);
     free(m->folder);
     free(m->config_path);
     json_decref(m->special_map);
+    json_decref(m->sentence);
     json_decref(m->added);
     moa_map_close(&m->pieces_file);
     moa_arena_free(m->arena);

@@ -48,10 +48,17 @@ int hf_tok_refuse(const hf_tok *t, const char *what, const json_t *part); /* by 
 
 void hf_tok_put_kind(hf_tok *t, const char *kind, const char *pre);
 
-/* tokenizer.json; a SentencePiece model; vocab.txt. */
+/* Tokens of added_tokens.json and added_tokens_decoder. */
+int hf_tok_read_beside(hf_tok *t);
+/* Those that the configuration names as special, if the vocabulary has them, become control tokens; this one, if it has it. */
+int hf_tok_mark_named(hf_tok *t);
+int hf_tok_mark_special(hf_tok *t, const char *content);
+
+/* tokenizer.json; a SentencePiece model; vocab.txt; vocab.json with merges.txt. */
 int hf_tok_read_json(hf_tok *t);
 int hf_tok_read_sentencepiece(hf_tok *t);
 int hf_tok_read_words(hf_tok *t);
+int hf_tok_read_pair(hf_tok *t);
 
 /* WordPiece: how a text is made ready for it. Changes the tokens' texts to GGUF's form and writes the keys. */
 typedef struct hf_words { bool lower, strip, clean, han; } hf_words;

@@ -184,55 +184,6 @@ static int check_class(const hf_tok *t, const char *class) {
     return 0;
 }
 
-static bool is_named(const json_t *o, const char *content) {
-    static const char *const KEYS[] = {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"};
-    size_t i;
-    json_t *v;
-    for (i = 0; i < sizeof KEYS / sizeof *KEYS; i++) {
-        const json_t *named = json_object_get(o, KEYS[i]);
-        const char *s = json_is_object(named) ? hf_tok_text(named, "content") : hf_tok_text(o, KEYS[i]);
-        if (*s && strcmp(s, content) == 0) return true;
-    }
-    json_array_foreach((json_t *)(uintptr_t)json_object_get(o, "additional_special_tokens"), i, v) {
-        const char *s = json_is_object(v) ? hf_tok_text(v, "content") : json_string_value(v);
-        if (s && strcmp(s, content) == 0) return true;
-    }
-    return false;
-}
-
-/* added_tokens.json: text and id, nothing more. */
-static int read_added(hf_tok *t) {
-    const char *content;
-    json_t *id;
-    json_object_foreach(t->m->added, content, id) {
-        if (!*content || !json_is_integer(id))
-            return moa_fail(t->err, MOA_EFORMAT, "%s/added_tokens.json: token '%.40s' has no text or no whole number as id", t->m->folder, content);
-        const hf_added a = {.content = content, .id = json_integer_value(id),
-                            .special = is_named(t->m->tokenizer_config, content) || is_named(t->m->special_map, content)};
-        MOA_TRY(hf_tok_add(t, &a));
-    }
-    return 0;
-}
-
-/* added_tokens_decoder: by id, with flags. What it says of an id counts, whatever the piece of that id is. */
-static int read_decoder(hf_tok *t) {
-    const char *key;
-    json_t *o;
-    json_object_foreach(json_object_get(t->m->tokenizer_config, "added_tokens_decoder"), key, o) {
-        char *end;
-        hf_added a = hf_tok_added_of(o);
-        a.id = strtoll(key, &end, 10);
-        if (!*a.content || end == key || *end)
-            return moa_fail(t->err, MOA_EFORMAT, "%s/tokenizer_config.json: added_tokens_decoder: '%.20s' is no id, or has no content", t->m->folder, key);
-        if (a.id >= 0 && a.id < t->n && t->name[a.id].p && strcmp(t->name[a.id].p, a.content) != 0) {
-            t->name[a.id].p = NULL;
-            t->type[a.id] = MOA_TOKEN_NORMAL;
-        }
-        MOA_TRY(hf_tok_add(t, &a));
-    }
-    return 0;
-}
-
 /* T5's places for what was left out: <extra_id_0> is the last of them. They take the white space around them. */
 static int add_extra_ids(spm *s) {
     hf_tok *t = s->t;
@@ -252,7 +203,7 @@ static int add_extra_ids(spm *s) {
 
 /* ---- all ---- */
 
-static void put_all(const spm *s, const char *class) {
+static int put_all(const spm *s, const char *class) {
     hf_tok *t = s->t;
     moa_gguf_out *o = t->m->keys;
     const bool llama = strncmp(class, "Llama", 5) == 0, t5 = strncmp(class, "T5", 2) == 0;
@@ -266,7 +217,9 @@ static void put_all(const spm *s, const char *class) {
     t->ids_have_defaults = true;
     t->add_bos = llama || s->model == BPE;
     t->add_eos = !t->add_bos;
-    if (s->map.n) moa_gguf_put_arr(o, "tokenizer.ggml.precompiled_charsmap", MOA_GGUF_U8, s->map.p, s->map.n);
+    if (!s->map.n) return 0;
+    moa_gguf_put_arr(o, "tokenizer.ggml.precompiled_charsmap", MOA_GGUF_U8, s->map.p, s->map.n);
+    return hf_tok_step(t, "charsmap", NULL, NULL);
 }
 
 int hf_tok_read_sentencepiece(hf_tok *t) {
@@ -278,9 +231,7 @@ int hf_tok_read_sentencepiece(hf_tok *t) {
     MOA_TRY(read_model(&s));
     MOA_TRY(check_model(&s));
     MOA_TRY(find_own(&s));
-    MOA_TRY(read_added(t));
-    MOA_TRY(read_decoder(t));
+    MOA_TRY(hf_tok_read_beside(t));
     if (strncmp(class, "T5", 2) == 0) MOA_TRY(add_extra_ids(&s));
-    put_all(&s, class);
-    return 0;
+    return put_all(&s, class);
 }

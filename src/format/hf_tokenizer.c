@@ -1,5 +1,6 @@
 /* hf_tokenizer.c - the tokenizer of a folder as the keys tokenizer.* of GGUF: tokens out of tokenizer.json (hf_tok_json.c), of a
- * SentencePiece model (hf_tok_spm.c) or of vocab.txt (hf_tok_words.c), tokens that stand beside the vocabulary, ids of special tokens out of tokenizer_config.json,
+ * SentencePiece model (hf_tok_spm.c), of vocab.txt (hf_tok_words.c) or of vocab.json with merges.txt (hf_tok_pair.c), tokens that stand beside the vocabulary
+ * (hf_tok_beside.c), ids of special tokens out of tokenizer_config.json,
  * special_tokens_map.json, generation_config.json and config.json, the chat template.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
@@ -275,12 +276,26 @@ static void put_template(hf_model *m) {
 
 /* ---- all ---- */
 
-static bool is_word_list(const hf_model *m) { return !m->tokenizer && m->pieces_name && strcmp(m->pieces_name, "vocab.txt") == 0; }
+static bool is_from(const hf_model *m, const char *name) { return !m->tokenizer && m->pieces_name && strcmp(m->pieces_name, name) == 0; }
+
+static int read_tokens(hf_tok *t) {
+    if (t->m->tokenizer) return hf_tok_read_json(t);
+    if (is_from(t->m, "vocab.json")) return hf_tok_read_pair(t);
+    return is_from(t->m, "vocab.txt") ? hf_tok_read_words(t) : hf_tok_read_sentencepiece(t);
+}
+
+/* sentence-transformers can make a text small before its tokenizer sees it, whatever that does. A decoder's prompts are no such texts. */
+static int read_sentence(hf_tok *t) {
+    if (!hf_tok_flag(t->m->sentence, "do_lower_case", false)) return 0;
+    if (t->m->type->traits & HF_ENCODER) return hf_tok_step(t, "lowercase", NULL, NULL);
+    return moa_fail(t->err, MOA_EUNSUPPORTED, "%s/sentence_bert_config.json: do_lower_case is set, only encoders can be run with that", t->m->folder);
+}
 
 static int read_all(hf_tok *t) {
     for (int i = 0; i < HF_N_OWN; i++) t->own[i] = -1;
     MOA_TRY(make_tables(t, t->m->n_vocab));
-    MOA_TRY(t->m->tokenizer ? hf_tok_read_json(t) : is_word_list(t->m) ? hf_tok_read_words(t) : hf_tok_read_sentencepiece(t));
+    MOA_TRY(read_sentence(t));
+    MOA_TRY(read_tokens(t));
     MOA_TRY(put_tokens(t));
     MOA_TRY(put_flags(t));
     put_steps(t);
@@ -290,7 +305,7 @@ static int read_all(hf_tok *t) {
 int hf_tokenizer_read(hf_model *m, moa_err *err) {
     put_template(m);
     if (!m->tokenizer && !m->pieces_name) return 0; /* a model that is given token ids */
-    if (is_word_list(m) && !(m->type->traits & HF_ENCODER)) return 0;
+    if (is_from(m, "vocab.txt") && !(m->type->traits & HF_ENCODER)) return 0;
     hf_tok t = {.m = m, .err = err, .arena = moa_arena_new(0, 0)};
     snprintf(t.path, sizeof t.path, "%.4000s/%s", m->folder, m->tokenizer ? "tokenizer.json" : m->pieces_name);
     const int rc = t.arena ? read_all(&t) : moa_fail(err, MOA_ENOMEM, "%s: no memory", t.path);

@@ -3,6 +3,7 @@
 
     python3 hf_make.py arch FOLDER           NAME/ (a checkpoint) and NAME.gguf for every model of model/reference/make_arch.py
                                              that has a counterpart; cases.txt lists the names
+    python3 hf_make.py pair GGUF FOLDER      the same as vocab.json and merges.txt
     python3 hf_make.py tokenizer GGUF FOLDER a checkpoint without layers whose tokenizer.json says what the vocabulary of GGUF says
 
 The way from GGUF to a checkpoint is written here from the published modelling code, so that moa's way back is not checked
@@ -412,7 +413,7 @@ def spm_merges(tokens, scores, types):
     return [[a, b] for _, a, b in merges]
 
 
-def make_tokenizer(path, folder):
+def make_tokenizer(path, folder, pair=False):
     meta, _ = gguf.read(path)
     g = lambda k, d=None: meta.get('tokenizer.ggml.' + k, d)
     tokens, types, spm = g('tokens'), g('token_type'), g('model') == 'llama'
@@ -438,7 +439,13 @@ def make_tokenizer(path, folder):
     save_folder(folder, {'model_type': 'llama', 'hidden_size': 2, 'num_attention_heads': 1, 'num_hidden_layers': 1, 'intermediate_size': 2,
                          'max_position_embeddings': 8, 'vocab_size': len(tokens), 'rms_norm_eps': 1e-5},
                 {'model.embed_tokens.weight': np.zeros((len(tokens), 2), np.float32)}, 'F16')
-    for name, v in (('tokenizer.json', j), ('tokenizer_config.json', config)):
+    files = [('tokenizer.json', j), ('tokenizer_config.json', config)]
+    if pair:
+        config['tokenizer_class'] = 'GPT2Tokenizer'
+        files = [('vocab.json', model['vocab']), ('added_tokens.json', {a['content']: a['id'] for a in added}), ('tokenizer_config.json', config)]
+        with open(os.path.join(folder, 'merges.txt'), 'w') as f:
+            f.write('#version: 0.2\n' + '\n'.join(model['merges']) + '\n')
+    for name, v in files:
         with open(os.path.join(folder, name), 'w') as f:
             json.dump(v, f, ensure_ascii=False)
 
@@ -448,5 +455,7 @@ if __name__ == '__main__':
         make_arches(sys.argv[2])
     elif len(sys.argv) == 4 and sys.argv[1] == 'tokenizer':
         make_tokenizer(sys.argv[2], sys.argv[3])
+    elif len(sys.argv) == 4 and sys.argv[1] == 'pair':
+        make_tokenizer(sys.argv[2], sys.argv[3], True)
     else:
         sys.exit(__doc__)

@@ -165,7 +165,8 @@ static void add_line(moa_buf *b, moa_tokenizer *t, const char *p, size_t n) {
     moa_ids_deinit(&ids);
 }
 
-static void check_tokenizer(const char *vocab) {
+static void check_tokenizer(const char *vocab, const char *how) {
+    char folder[64];
     static const char MARK[] = "\n__ggml_vocab_test__\n";
     char from[PATH_MAX], file[PATH_MAX + 8];
     char *text = NULL, *want = NULL;
@@ -179,8 +180,9 @@ static void check_tokenizer(const char *vocab) {
         printf("skip: %s is not here\n", from);
         skip();
     }
-    run_numpy("tests/format/hf_make.py tokenizer '%s' '%s'", from, scratch_path(vocab, ""));
-    if (moa_hf_open(&g, scratch_path(vocab, ""), 0, &err) < 0 || moa_tokenizer_open(&t, g, &err) < 0) fail_msg("%s: %s", vocab, err.text);
+    snprintf(folder, sizeof folder, "%s-%s", how, vocab);
+    run_numpy("tests/format/hf_make.py %s '%s' '%s'", how, from, scratch_path(folder, ""));
+    if (moa_hf_open(&g, scratch_path(folder, ""), 0, &err) < 0 || moa_tokenizer_open(&t, g, &err) < 0) fail_msg("%s: %s", vocab, err.text);
     snprintf(file, sizeof file, "%s.inp", from);
     if (moa_read_file(&text, NULL, file, 1 << 20, &err) < 0) fail_msg("%s", err.text);
     snprintf(file, sizeof file, "%s.out", from);
@@ -209,7 +211,8 @@ static void check_tokenizer(const char *vocab) {
 static void test_tokenizers(void **state) {
     (void)state;
     static const char *const VOCABS[] = {"llama-spm", "phi-3", "gpt-2", "falcon", "deepseek-coder"};
-    for (size_t i = 0; i < sizeof VOCABS / sizeof *VOCABS; i++) check_tokenizer(VOCABS[i]);
+    for (size_t i = 0; i < sizeof VOCABS / sizeof *VOCABS; i++) check_tokenizer(VOCABS[i], "tokenizer");
+    check_tokenizer("gpt-2", "pair");
 }
 
 /* ---- broken folders ---- */

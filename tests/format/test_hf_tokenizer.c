@@ -269,10 +269,114 @@ static void around(void **state) {
     tok_unload(l);
 }
 
+/* ---- vocab.json and merges.txt ---- */
+
+/* The vocabulary of byte_model with the published end of text behind it. */
+static void put_pair(const char *merges) {
+    moa_buf b;
+    const char *model = byte_model(""), *from = strchr(strstr(model, "\"vocab\":"), '{'), *to = strchr(strstr(from, "\"be\":"), '}');
+    moa_buf_init(&b, 1 << 16);
+    moa_buf_add(&b, from, (size_t)(to - from));
+    moa_buf_adds(&b, ",\"<|endoftext|>\":260}");
+    tokfolder_text("vocab.json", moa_buf_str(&b));
+    moa_buf_deinit(&b);
+    tokfolder_text("merges.txt", merges);
+}
+
+enum { EOT = 260 };
+static const char MERGES[] = "#version: 0.2\n\xc3\x83 \xc2\xa9\r\n\xc4\xa0 a\nb e\n";
+
+static void pair(void **state) {
+    (void)state;
+    tokfolder_clean(N_VOCAB);
+    put_pair(MERGES);
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\",\"bos_token\":\"<|endoftext|>\",\"eos_token\":{\"content\":\"<e>\"}}");
+    tokfolder_text("added_tokens.json", "{\"<e>\":261,\"<user>\":262}");
+    tok_loaded l = tokfolder_open();
+    EXPECT(l.t, "e\xcc\x81 a be", MOA_TOK_BOS, 'e', 0xcc, 0x81, SP_A, ' ', BE); /* GPT-2 has no normal form and no BOS by itself */
+    EXPECT(l.t, "12<user>", 0, '1', '2', 262);
+    EXPECT(l.t, "<|endoftext|>", MOA_TOK_SPECIAL, EOT);
+    EXPECT(l.t, "<e>", 0, '<', 'e', '>'); /* named as special: not out of a user's text */
+    assert_int_equal(moa_tokenizer_eos(l.t), 261);
+    assert_int_equal(moa_tokenizer_bos(l.t), EOT);
+    tok_unload(l);
+    l = tokfolder_converted();
+    EXPECT(l.t, "a be<user>", 0, 'a', ' ', BE, 262);
+    tok_unload(l);
+    tokfolder_text("added_tokens.json", NULL);
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"GPT2TokenizerFast\",\"add_prefix_space\":true,\"add_bos_token\":true,\"bos_token\":\"<|endoftext|>\"}");
+    l = tokfolder_open();
+    EXPECT(l.t, "a", MOA_TOK_BOS, EOT, SP_A);
+    tok_unload(l);
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"Qwen2Tokenizer\",\"add_prefix_space\":true,\"added_tokens_decoder\":{\"261\":{\"content\":\"<|im_end|>\","
+                   "\"special\":true},\"262\":{\"content\":\"<tool>\",\"special\":false,\"lstrip\":true}},\"eos_token\":\"<|im_end|>\"}");
+    l = tokfolder_open();
+    EXPECT(l.t, "a e\xcc\x81 'S  <tool>", 0, 'a', ' ', EACUTE, ' ', '\'', 'S', 262); /* NFC, no space in front */
+    EXPECT(l.t, "a<|im_end|>", MOA_TOK_SPECIAL, 'a', 261);
+    assert_int_equal(moa_tokenizer_eos(l.t), 261);
+    tok_unload(l);
+}
+
+/* config.json of the folder says eos 8; a folder that says nothing has the class's own. */
+static void pair_without_ids(void **state) {
+    (void)state;
+    tokfolder_clean(N_VOCAB);
+    put_pair(MERGES);
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\"}");
+    tok_loaded l = tokfolder_open();
+    assert_int_equal(moa_tokenizer_eos(l.t), 8);
+    tok_unload(l);
+    tokfolder_text("config.json", "{\"model_type\":\"qwen2\",\"hidden_size\":2,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
+                   "\"rms_norm_eps\":1e-5,\"num_attention_heads\":1,\"vocab_size\":300}");
+    tokfolder_text("tokenizer_config.json", NULL); /* the type's tokenizer */
+    l = tokfolder_open();
+    EXPECT(l.t, "e\xcc\x81", 0, EACUTE);
+    assert_int_equal(moa_tokenizer_eos(l.t), EOT);
+    tok_unload(l);
+}
+
+static void pair_refused(void **state) {
+    (void)state;
+    tokfolder_clean(N_VOCAB);
+    put_pair(MERGES);
+    tokfolder_refused(MOA_EUNSUPPORTED, "how text is cut into words is not known: tokenizer_class is '(none)', expected GPT2Tokenizer or Qwen2Tokenizer");
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"GPT2TokenizerX\"}");
+    tokfolder_refused(MOA_EUNSUPPORTED, "tokenizer_class is 'GPT2TokenizerX'");
+    tokfolder_text("tokenizer_config.json", "{\"tokenizer_class\":\"GPT2Tokenizer\"}");
+    put_pair("b e\nbe\n");
+    tokfolder_refused(MOA_EFORMAT, "merges.txt: line 2 is 'be', expected two texts with one space between");
+    put_pair("b e c\n");
+    tokfolder_refused(MOA_EFORMAT, "merges.txt: line 1 is 'b e c'");
+    put_pair("b \xff\n");
+    tokfolder_refused(MOA_EFORMAT, "merges.txt: line 1 is no text in UTF-8");
+    tokfolder_put("merges.txt", "b e\0c d\n", 8);
+    tokfolder_refused(MOA_EFORMAT, "merges.txt: a zero byte");
+    tokfolder_text("merges.txt", NULL);
+    tokfolder_refused(MOA_ENOTFOUND, "merges.txt");
+    put_pair(MERGES);
+    tokfolder_text("vocab.json", "[]");
+    tokfolder_refused(MOA_EFORMAT, "vocab.json: expected a JSON object");
+    tokfolder_text("vocab.json", "{\"a\":300}");
+    tokfolder_refused(MOA_EFORMAT, "vocab.json: token 'a' has id 300, vocab_size in config.json is 300");
+}
+
+/* sentence_bert_config.json: small letters before everything else, of encoders. */
+static void small_letters_first(void **state) {
+    (void)state;
+    tokfolder_clean(N_VOCAB);
+    tokfolder_text("sentence_bert_config.json", "{\"max_seq_length\":512,\"do_lower_case\":true}");
+    with(WORDS(""), BERT(",\"lowercase\":false"), MOA_EUNSUPPORTED, "sentence_bert_config.json: do_lower_case is set, only encoders can be run with that");
+    tokfolder_text("sentence_bert_config.json", "{\"max_seq_length\":512,\"do_lower_case\":false}");
+    tok_loaded l = with(WORDS(""), BERT(",\"lowercase\":false"), 0, NULL);
+    EXPECT(l.t, "He", 0, BIG_HE);
+    tok_unload(l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(byte_level_normalizers), cmocka_unit_test(byte_level_options), cmocka_unit_test(flags), cmocka_unit_test(normalized),
         cmocka_unit_test(metaspace), cmocka_unit_test(spm_normalizers), cmocka_unit_test(word_piece), cmocka_unit_test(around),
+        cmocka_unit_test(pair), cmocka_unit_test(pair_without_ids), cmocka_unit_test(pair_refused), cmocka_unit_test(small_letters_first),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

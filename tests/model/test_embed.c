@@ -279,6 +279,10 @@ static void test_word_list(void **state) {
         convert("bert-mean");
         check_text("bert-mean", CASES[i].text, CASES[i].ids, CASES[i].n);
     }
+    put("bert-mean", "tokenizer_config.json", "{\"do_lower_case\":false}");
+    put("bert-mean", "sentence_bert_config.json", "{\"do_lower_case\":true}"); /* before a tokenizer that does not */
+    convert("bert-mean");
+    check_text("bert-mean", "The CAT \xc3\x89", (const int32_t[]){2, 57, 58, 1, 3}, 5);
     moa_model *m = open_model("bert-mean", "");
     assert_int_equal(moa_tokenizer_find(m->tok, "\xe2\x96\x81" "end"), 61); /* an empty line counts */
     moa_model_close(m);

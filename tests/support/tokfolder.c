@@ -44,7 +44,8 @@ static void put_model(int n_vocab) {
 }
 
 void tokfolder_clean(int n_vocab) {
-    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"};
+    static const char *const NAMES[] = {"tokenizer.model", "spiece.model", "tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json",
+                                       "vocab.json", "merges.txt", "sentence_bert_config.json", "generation_config.json"};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) tokfolder_text(NAMES[i], NULL);
     put_model(n_vocab);
 }
