@@ -71,11 +71,24 @@ static bool truth(const hf_model *m, const char *key, bool dflt) {
     return v ? json_is_true(v) : dflt;
 }
 
+/* A switch that is neither would be taken for one of them. */
+static int check_switch(const hf_model *m, const char *key, moa_err *err) {
+    const json_t *v = hf_get(m, key);
+    return !v || json_is_boolean(v) ? 0 : moa_fail(err, MOA_EFORMAT, "%s: '%s' is neither true nor false", m->config_path, key);
+}
+
+static int check_switches(const hf_model *m, moa_err *err) {
+    static const char *const KEYS[] = {"tie_word_embeddings", "norm_topk_prob", "use_sliding_window"};
+    for (size_t i = 0; i < sizeof KEYS / sizeof *KEYS; i++) MOA_TRY(check_switch(m, KEYS[i], err));
+    return 0;
+}
+
 static int field(hf_model *m, const hf_field *f, moa_err *err) {
     double v;
     int n;
     if (!hf_get(m, f->from) && f->dflt == MAY) return 0;
     if (f->kind == 'b') {
+        MOA_TRY(check_switch(m, f->from, err));
         hf_put_bool(m, f->to, truth(m, f->from, f->dflt > 0));
     } else if (f->kind == 'u') {
         MOA_TRY(hf_count(&n, m, f->from, isnan(f->dflt) ? -1 : (int)(f->dflt > 0 ? f->dflt : 0), err));
@@ -389,6 +402,7 @@ int hf_config_read(hf_model *m, moa_err *err) {
     MOA_TRY(find_type(m, err));
     MOA_TRY(check_quantized(m, err));
     MOA_TRY(check_act(m, err));
+    MOA_TRY(check_switches(m, err));
     const char *arch = m->type->arch, *slash = strrchr(m->folder, '/'), *name = slash && slash[1] ? slash + 1 : m->folder;
     moa_gguf_put_str(m->keys, "general.architecture", arch, strlen(arch));
     moa_gguf_put_str(m->keys, "general.name", name, strlen(name));

@@ -293,6 +293,8 @@ static void test_bad_config(void **state) {
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":7}", MOA_EFORMAT, "vocab_size = 7, the embedding has 3 rows");
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"tie_word_embeddings\":false}", MOA_ENOTFOUND, "lm_head.weight");
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"hidden_act\":\"relu\"}", MOA_EUNSUPPORTED, "hidden_act is 'relu', expected 'silu'");
+    bad_config("{" LLAMA ",\"tie_word_embeddings\":7}", MOA_EFORMAT, "'tie_word_embeddings' is neither true nor false");
+    bad_config("{\"model_type\":\"qwen3_moe\",\"norm_topk_prob\":\"true\"}", MOA_EFORMAT, "'norm_topk_prob' is neither true nor false");
     bad_config("{\"model_type\":\"bert\",\"hidden_act\":\"gelu_new\"}", MOA_EUNSUPPORTED, "hidden_act is 'gelu_new', expected 'gelu'");
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"quantization_config\":{\"quant_method\":\"awq\"}}", MOA_EUNSUPPORTED, "quantised by 'awq'");
     bad_config("{" LLAMA ",\"num_attention_heads\":2,\"vocab_size\":3,\"rope_scaling\":{\"type\":\"spiral\"}}", MOA_EUNSUPPORTED, "'spiral' is not known");
