@@ -87,6 +87,14 @@ void moa_utf8_tame(char *s, bool lines) {
     }
 }
 
+bool moa_utf8_plain(const char *s, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char c = (unsigned char)s[i], next = i + 1 < n ? (unsigned char)s[i + 1] : 0;
+        if (c < 0x20 || c == 0x7F || (c == 0xC2 && next >= 0x80 && next < 0xA0)) return false;
+    }
+    return true;
+}
+
 size_t moa_utf8_ready(const char *s, size_t n) {
     const unsigned char *u = (const unsigned char *)s;
     for (size_t back = 1; back <= 3 && back <= n; back++) {

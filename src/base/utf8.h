@@ -25,6 +25,9 @@ int moa_utf8_add_clean(moa_buf *b, const char *s, size_t n);
  * and tabs stay if `lines`; C1 controls are U+0080 to U+009F, in UTF-8 C2 80 to C2 9F. */
 void moa_utf8_tame(char *s, bool lines);
 
+/* No control characters (U+0000 to 1F, 7F to 9F): text that may go to a terminal as it is. */
+bool moa_utf8_plain(const char *s, size_t n);
+
 /* Length of the longest prefix that does not end inside a character that later bytes could still complete:
  * what a stream may send now. At most 3 bytes are held back, and never bytes that are bad already. */
 size_t moa_utf8_ready(const char *s, size_t n);

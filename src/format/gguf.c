@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 
 #include <limits.h>
 #include <math.h>
@@ -46,6 +47,9 @@ static shown show(moa_str s) {
     o.s[n] = 0;
     return o;
 }
+
+/* Names go to terminals too, in listings. */
+static bool is_plain(moa_str s) { return s.n > 0 && moa_utf8_plain(s.p, s.n); }
 
 static const struct { const char *name; uint8_t bytes; } TYPES[] = {
     [MOA_GGUF_U8] = {"u8", 1},   [MOA_GGUF_I8] = {"i8", 1},     [MOA_GGUF_U16] = {"u16", 2}, [MOA_GGUF_I16] = {"i16", 2},
@@ -228,8 +232,8 @@ static int read_kv(moa_gguf *g, cursor *c, int row) {
     uint32_t type;
     int rc = read_str(c, &kv->key, "key");
     if (rc < 0) return moa_wrap(c->err, rc, "key %d of %d", row, g->n_kv);
-    if (kv->key.n == 0 || kv->key.n > MAX_KEY || memchr(kv->key.p, 0, kv->key.n))
-        return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: key %d '%s' has %zu bytes, expected 1 to %d and no zero byte", g->path,
+    if (kv->key.n > MAX_KEY || !is_plain(kv->key))
+        return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: key %d '%s' has %zu bytes, expected 1 to %d and no control characters", g->path,
                         at, row, show(kv->key).s, kv->key.n, MAX_KEY);
     rc = read_u32(c, &type, "value type");
     if (rc < 0) return moa_wrap(c->err, rc, "key '%s'", show(kv->key).s);
@@ -304,9 +308,11 @@ static int read_dtype(cursor *c, moa_tensor *t, uint64_t count, uint64_t *bytes,
     if (moa_cols(t) % type->block)
         return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: tensor '%s': rows of %lld elements, %s needs a multiple of %d",
                         c->g->path, c->pos - 4, name.s, (long long)moa_cols(t), type->name, type->block);
-    if (__builtin_mul_overflow(count / (uint64_t)type->block, (uint64_t)type->bytes, bytes) || *bytes > c->g->size)
-        return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: tensor '%s': %llu elements of %s, the file has %zu bytes in all",
-                        c->g->path, c->pos - 4, name.s, LLU(count), type->name, c->g->size);
+    if (__builtin_mul_overflow(count / (uint64_t)type->block, (uint64_t)type->bytes, bytes) || *bytes > c->g->size) {
+        moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: tensor '%s': %llu elements of %s, the file has %zu bytes in all",
+                 c->g->path, c->pos - 4, name.s, LLU(count), type->name, c->g->size);
+        return moa_hint(c->err, MOA_EFORMAT, "the file is cut off or damaged; fetch it again");
+    }
     t->dtype = type->id;
     return 0;
 }
@@ -321,8 +327,8 @@ static int read_tensor(moa_gguf *g, cursor *c, int row, span *sp) {
     int rc = read_str(c, &name, "tensor name");
     if (rc < 0) return moa_wrap(c->err, rc, "tensor %d of %d", row, g->n_tensor);
     shown sh = show(name);
-    if (name.n == 0 || memchr(name.p, 0, name.n))
-        return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: name of tensor %d '%s' is empty or holds a zero byte", g->path, at, row,
+    if (!is_plain(name))
+        return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: name of tensor %d '%s' is empty or holds control characters", g->path, at, row,
                         sh.s);
     uint32_t *slot = table_slot(g, &g->by_name, tensor_key, name);
     if (*slot)
@@ -333,7 +339,7 @@ static int read_tensor(moa_gguf *g, cursor *c, int row, span *sp) {
     *slot = (uint32_t)row + 1;
     if ((rc = read_shape(c, t, &count, sh)) < 0 || (rc = read_dtype(c, t, count, &sp->bytes, sh)) < 0 ||
         (rc = read_u64(c, &sp->at, "tensor offset")) < 0)
-        return moa_wrap(c->err, rc, "tensor %d '%s'", row, sh.s);
+        return rc;
     if (sp->at % g->align)
         return moa_fail(c->err, MOA_EFORMAT, "%s: offset %zu: tensor '%s' lies at %llu, expected a multiple of %u", g->path,
                         c->pos - 8, sh.s, LLU(sp->at), g->align);

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -166,6 +167,8 @@ static int read_rows(moa_safetensors *s, moa_err *err) {
     json_object_foreach(s->head, key, v) {
         if (strcmp(key, "__metadata__") == 0) continue;
         if (!*key) return moa_fail(err, MOA_EFORMAT, "%s: a tensor has an empty name", s->path);
+        if (!moa_utf8_plain(key, strlen(key))) /* names go to terminals too, in listings */
+            return moa_fail(err, MOA_EFORMAT, "%s: the name of tensor '%s' holds control characters", s->path, show(key).s);
         MOA_TRY(read_tensor(&s->tensor[s->n], key, v, s, err));
         s->n++;
     }

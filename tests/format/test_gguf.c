@@ -76,6 +76,7 @@ static void too_many_keys(file *f) { head(f, 3, 0, UINT64_MAX); }
 static void key_too_long(file *f) { head(f, 3, 0, 1), p64(f, UINT64_MAX - 3), zeros(f, 40); }
 static void key_empty(file *f) { head(f, 3, 0, 1), kv(f, "", MOA_GGUF_U32), p32(f, 1), zeros(f, 16); }
 static void key_with_zero(file *f) { head(f, 3, 0, 1), p64(f, 3), put(f, "a\0b", 3), p32(f, MOA_GGUF_U32), p32(f, 1); }
+static void key_control(file *f) { head(f, 3, 0, 1), kv(f, "a\33[2J", MOA_GGUF_U32), p32(f, 1); }
 static void key_twice(file *f) { head(f, 3, 0, 2), kv(f, "a", 0), put(f, "x", 1), kv(f, "a", 0), put(f, "y", 1), zeros(f, 16); }
 static void value_type(file *f) { head(f, 3, 0, 1), kv(f, "a", 13), zeros(f, 16); }
 static void value_cut(file *f) { head(f, 3, 0, 1), kv(f, "long.name", MOA_GGUF_U64), p32(f, 1); }
@@ -95,6 +96,7 @@ static void array_too_deep(file *f) {
 static void alignment_3(file *f) { head(f, 3, 0, 1), kv(f, "general.alignment", MOA_GGUF_U32), p32(f, 24); }
 static void alignment_0(file *f) { head(f, 3, 0, 1), kv(f, "general.alignment", MOA_GGUF_U32), p32(f, 0); }
 static void alignment_type(file *f) { head(f, 3, 0, 1), kv(f, "general.alignment", MOA_GGUF_U64), p64(f, 32); }
+static void tensor_name_control(file *f) { head(f, 3, 1, 0), tensor(f, "w\302\2332J", 1, DIMS(8), 0, 0), pad(f), zeros(f, 64); }
 static void tensor_name_empty(file *f) { head(f, 3, 1, 0), tensor(f, "", 1, DIMS(8), 0, 0), pad(f), zeros(f, 64); }
 static void tensor_twice(file *f) {
     head(f, 3, 2, 0), tensor(f, "w", 1, DIMS(8), 0, 0), tensor(f, "w", 1, DIMS(8), 0, 32), pad(f), zeros(f, 64);
@@ -128,7 +130,8 @@ static const struct damage { const char *name; void (*make)(file *); int code; c
     D(too_many_keys, MOA_EFORMAT, "number of keys is 18446744073709551615"),
     D(key_too_long, MOA_EFORMAT, "offset 32: key takes 18446744073709551612 bytes"),
     D(key_empty, MOA_EFORMAT, "has 0 bytes, expected 1 to 65535"),
-    D(key_with_zero, MOA_EFORMAT, "no zero byte"),
+    D(key_with_zero, MOA_EFORMAT, "no control characters"),
+    D(key_control, MOA_EFORMAT, "key 0 'a?[2J' has 5 bytes, expected 1 to 65535 and no control characters"),
     D(key_twice, MOA_EFORMAT, "key 'a' given twice, first as key 0"),
     D(value_type, MOA_EFORMAT, "key 'a': value type 13, expected 0 to 12"),
     D(value_cut, MOA_EFORMAT, "key 'long.name': 1 values of type u64, the file has 4 bytes left"),
@@ -143,7 +146,8 @@ static const struct damage { const char *name; void (*make)(file *); int code; c
     D(alignment_3, MOA_EFORMAT, "general.alignment' is 24, expected a power of two"),
     D(alignment_0, MOA_EFORMAT, "general.alignment' is 0"),
     D(alignment_type, MOA_EFORMAT, "is u64, expected u32"),
-    D(tensor_name_empty, MOA_EFORMAT, "is empty or holds a zero byte"),
+    D(tensor_name_empty, MOA_EFORMAT, "is empty or holds control characters"),
+    D(tensor_name_control, MOA_EFORMAT, "name of tensor 0 'w??2J' is empty or holds control characters"),
     D(tensor_twice, MOA_EFORMAT, "tensor 'w' given twice, first as tensor 0"),
     D(tensor_type, MOA_EUNSUPPORTED, "tensor 'blk.0.w': type number 31 is Q4_0_4_4"),
     D(tensor_type_huge, MOA_EUNSUPPORTED, "type number 4294967280 is not known"),

@@ -87,6 +87,7 @@ static void test_refuses(void **state) {
     refused("{\"a\":1}", 0, MOA_EFORMAT, "expected an object with dtype");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, MOA_EFORMAT, "two data_offsets");
     refused("{\"\":{" T("F32", "[1]", "0", "4") "}}", 4, MOA_EFORMAT, "empty name");
+    refused("{\"a\\u001b[2J\":{" T("F32", "[1]", "0", "4") "}}", 4, MOA_EFORMAT, "the name of tensor 'a?[2J' holds control characters");
     refused("{\"a\":{" T("Q9", "[1]", "0", "4") "}}", 4, MOA_EUNSUPPORTED, "dtype 'Q9' is not known");
     refused("{\"a\":{" T("F32", "[3]", "0", "8") "}}", 8, MOA_EFORMAT, "span 8 bytes, dtype F32 and shape need 12");
     refused("{\"a\":{" T("F32", "[2]", "0", "16") "}}", 8, MOA_EFORMAT, "data_offsets 0 to 16, the data has 8");
