@@ -4,11 +4,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -73,6 +75,8 @@ int moa_read_file(char **out, size_t *len, const char *path, size_t max, moa_err
     return rc;
 }
 
+/* ---- writing ---- */
+
 struct moa_writer {
     char *path, *tmp;
     int fd, failed; /* errno of the first failed write */
@@ -80,6 +84,43 @@ struct moa_writer {
     size_t used;
     char part[1 << 16];
 };
+
+/* FILE.tmp.PID belongs to a writer as long as somebody holds its lock: the kernel lets go of it when a process dies, whatever killed it,
+ * and a number that was given to another process later does not mislead. */
+static bool left_behind(const char *path) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0) return false;
+    const bool free_now = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    close(fd);
+    return free_now;
+}
+
+/* What killed writers of the same file left beside it. */
+static void clear_left_behind(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t n_dir = slash ? (size_t)(slash - path) + 1 : 0, n_name = strlen(name);
+    char old[4096];
+    if (n_dir >= sizeof old) return;
+    snprintf(old, sizeof old, "%.*s", n_dir ? (int)n_dir : 1, n_dir ? path : ".");
+    DIR *d = opendir(old);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        const char *tail = e->d_name + n_name;
+        if (strncmp(e->d_name, name, n_name) != 0 || strncmp(tail, ".tmp.", 5) != 0 || !tail[5] || tail[5 + strspn(tail + 5, "0123456789")]) continue;
+        if (snprintf(old, sizeof old, "%.*s%s", (int)n_dir, path, e->d_name) < (int)sizeof old && left_behind(old)) unlink(old);
+    }
+    if (d) closedir(d);
+}
+
+/* A file of our own with its lock; another writer may have taken it for one left behind between the two steps. */
+static int create_locked(const char *path) {
+    for (;;) {
+        struct stat st;
+        const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &st) < 0 || st.st_nlink > 0) return fd;
+        close(fd);
+    }
+}
 
 int moa_writer_open(moa_writer **out, const char *path, moa_err *err) {
     *out = NULL;
@@ -97,7 +138,8 @@ int moa_writer_open(moa_writer **out, const char *path, moa_err *err) {
         return moa_fail(err, MOA_ENOMEM, "%s: no memory to write it", path);
     }
     snprintf(w->tmp, n, "%s.tmp.%ld", path, (long)getpid());
-    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    clear_left_behind(path);
+    w->fd = create_locked(w->tmp);
     if (w->fd < 0) {
         int rc = fail_errno(err, path, "create"); /* the user's name, not that of the temporary file */
         free(w->tmp);

@@ -180,6 +180,37 @@ static void full_disk_keeps_the_old_file(void **state) {
     assert_int_equal(n_files(), 1); /* no temporary file left */
 }
 
+/* A writer that was killed leaves its temporary file; the next writer of the same file clears it away, but not that of one at work, nor
+ * what only looks like it. */
+static void killed_writers_leave_nothing(void **state) {
+    (void)state;
+    moa_writer *w;
+    int ready[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        if (moa_writer_open(&w, in_dir("model"), NULL) == 0) moa_writer_add(w, "half", 4);
+        if (write(ready[1], "x", 1) == 1) pause();
+        _exit(1);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(n_files(), 1);
+    put(in_dir("model"), "by another");
+    assert_int_equal(n_files(), 2); /* that one is still at work */
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    static const char *const kept[] = {"model.tmp.12x", "model.tmp.", "model.tmp", "model2.tmp.12", "other.tmp.12"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) fclose(fopen(in_dir(kept[i]), "w"));
+    assert_int_equal(n_files(), 7);
+    put(in_dir("model"), "whole");
+    assert_int_equal(n_files(), 6);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) assert_int_equal(access(in_dir(kept[i]), F_OK), 0);
+    holds(in_dir("model"), "whole");
+    close(ready[0]);
+    close(ready[1]);
+}
+
 static void folders(void **state) {
     (void)state;
     moa_err e;
@@ -197,6 +228,7 @@ static void folders(void **state) {
 
 #define IN_DIR(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 int main(void) {
-    const struct CMUnitTest tests[] = {IN_DIR(maps), IN_DIR(reads), IN_DIR(abort_keeps_the_old_file), IN_DIR(large_files_come_out_whole), IN_DIR(full_disk_keeps_the_old_file), IN_DIR(folders)};
+    const struct CMUnitTest tests[] = {IN_DIR(maps), IN_DIR(reads), IN_DIR(abort_keeps_the_old_file), IN_DIR(large_files_come_out_whole), IN_DIR(full_disk_keeps_the_old_file),
+                                       IN_DIR(killed_writers_leave_nothing), IN_DIR(folders)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
