@@ -23,10 +23,12 @@ static int distance(const char *a, const char *b) {
 
 const char *moa_nearest(const char *name, const char *const *names, int n) {
     const char *best = NULL;
-    int best_d = (int)strnlen(name, MAX) / 3 + 2;
+    const int length = (int)strnlen(name, MAX);
+    int best_d = MAX;
     for (int i = 0; i < n; i++) {
-        int d = distance(name, names[i]);
-        if (d < best_d) best_d = d, best = names[i];
+        const int other = (int)strnlen(names[i], MAX), longer = other > length ? other : length;
+        const int d = distance(name, names[i]), most = longer > 3 ? longer / 3 : 1; /* a slip for each three letters */
+        if (d <= most && d < best_d) best_d = d, best = names[i];
     }
     return best;
 }

@@ -2,7 +2,7 @@
 #ifndef MOA_BASE_NEAREST_H
 #define MOA_BASE_NEAREST_H
 
-/* The one of n names within a few slips of `name` (more in long names), or NULL. */
+/* The one of n names that is nearest to `name`, within a slip for each three letters of the longer one, or NULL. */
 const char *moa_nearest(const char *name, const char *const *names, int n);
 
 #endif

@@ -61,11 +61,14 @@ static void duration(char *out, size_t n, double s) {
     else snprintf(out, n, "%d:%02d:%02d", (int)s / 3600, (int)s / 60 % 60, (int)s % 60);
 }
 
-static void draw_bar(char *out /* [24] */, double done) {
-    int k = (int)(done * 20 + 0.5);
+/* In a narrow terminal a short one or none: the numbers behind it matter more. */
+static void draw_bar(char *out /* [24] */, double done, int width) {
+    const int n = width >= 80 ? 20 : width >= 60 ? 10 : 0, k = (int)(done * n + 0.5);
+    out[0] = 0;
+    if (!n) return;
     out[0] = '[';
-    for (int i = 0; i < 20; i++) out[1 + i] = i < k ? '#' : '.';
-    memcpy(out + 21, "] ", 3);
+    for (int i = 0; i < n; i++) out[1 + i] = i < k ? '#' : '.';
+    memcpy(out + n + 1, "] ", 3);
 }
 
 static void show_progress(view *v, const moa_train_event *e) {
@@ -75,13 +78,13 @@ static void show_progress(view *v, const moa_train_event *e) {
     v->last = now;
     const char *name = e->recipe->stages[e->stage].name;
     char bar[24] = "", eta[32], line[256];
-    if (v->tty) draw_bar(bar, e->done);
+    if (v->tty) draw_bar(bar, e->done, moa_term_width());
     duration(eta, sizeof eta, e->eta);
     if (e->kind == MOA_TRAIN_ITEMS)
         snprintf(line, sizeof line, "%s %sitem %lld/%lld  correct %.1f %%", name, bar, (long long)e->step, (long long)e->n_step, 100 * e->loss);
     else
-        snprintf(line, sizeof line, "%s %seta %s  step %lld/%lld  loss %.4f  %.0f tok/s  lr %.2e", name, bar, eta, (long long)e->step,
-                 (long long)e->n_step, e->loss_avg, e->tokens_per_s, e->lr); /* what matters most first: a narrow terminal cuts the end */
+        snprintf(line, sizeof line, "%.16s %sloss %.4f  eta %s  step %lld/%lld  %.0f tok/s  lr %.2e", name, bar, e->loss_avg, eta, (long long)e->step,
+                 (long long)e->n_step, e->tokens_per_s, e->lr); /* what matters most first: a narrow terminal cuts the end */
     if (v->tty) moa_term_status(line);
     if (!v->tty || last) fprintf(stderr, "%s\n", v->tty ? "" : line);
     v->bar = v->tty && !last;
@@ -104,7 +107,7 @@ static void report(void *ctx, const moa_train_event *e) {
 }
 
 static void describe(const moa_recipe *r) {
-    printf("%s: %u stages, %.1f M tokens\n", r->name, r->stages_count, (double)moa_recipe_total_tokens(r) / 1e6);
+    printf("%s: %u stage%s, %.1f M tokens\n", r->name, r->stages_count, r->stages_count == 1 ? "" : "s", (double)moa_recipe_total_tokens(r) / 1e6);
     for (unsigned i = 0; i < r->stages_count; i++) {
         const moa_recipe_stage *s = &r->stages[i];
         if (s->kind == MOA_STAGE_TRAIN)

@@ -184,6 +184,12 @@ static void terminal_size(int *width, int *height) {
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 && w.ws_row > 0) *width = w.ws_col, *height = w.ws_row;
 }
 
+int moa_term_width(void) {
+    int width, height;
+    terminal_size(&width, &height);
+    return width;
+}
+
 void moa_term_status(const char *line) {
     int width, height;
     moa_buf b;

@@ -33,6 +33,7 @@ int moa_live_frame(moa_buf *out, int *used, const moa_live_row *row, int n, int 
 /* Text for a terminal: control characters other than newline and tab are dropped, so that a reply cannot steer it. */
 void moa_term_write(FILE *f, const char *s, size_t n);
 bool moa_term_color(FILE *f); /* a terminal that is not dumb, and NO_COLOR is not set */
+int moa_term_width(void); /* of stderr; 80 where it is no terminal */
 /* A line of stderr that is redrawn in place: cut where the terminal ends, since a wrapped one would stay. */
 void moa_term_status(const char *line);
 
