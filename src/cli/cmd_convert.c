@@ -43,6 +43,7 @@ static int convert(const char *name, const char *to, const moa_optval *v, moa_er
         return moa_hint(err, MOA_EUSAGE, "a GGUF file is changed with moa quantize");
     }
     MOA_TRY(moa_cli_two_files(from, to, err));
+    MOA_TRY(moa_cli_can_write(to, err));
     moa_interrupt_catch();
     int rc = moa_hf_write(from, to, &how, err);
     moa_progress_line(quiet, NULL);

@@ -51,11 +51,8 @@ static bool event(void *ctx, const moa_collect_event *e) {
 static int begin(moa_imatrix **im, const moa_model *m, const char *text, size_t n, const moa_collect_cfg *cfg, bool quiet, moa_err *err) {
     int rc = access(cfg->path, F_OK) ? 0 : moa_imatrix_read(im, cfg->path, err);
     if (rc >= 0 && !*im && !(*im = moa_imatrix_new())) rc = moa_fail(err, MOA_ENOMEM, "no memory");
-    if (rc >= 0) rc = moa_collect_fits(*im, m, text, n, cfg, err);
-    if (rc < 0) {
-        moa_wrap(err, rc, "%s", cfg->path);
-        return rc == MOA_ENOMEM ? rc : moa_hint(err, rc, "it would be overwritten: remove it or give another name");
-    }
+    if (rc >= 0 && (rc = moa_collect_fits(*im, m, text, n, cfg, err)) < 0) moa_wrap(err, rc, "%s", cfg->path);
+    if (rc < 0) return rc == MOA_ENOMEM ? rc : moa_hint(err, rc, "it would be overwritten: remove it or give another name");
     if ((*im)->chunks && !quiet) fprintf(stderr, "%s: goes on after chunk %d\n", cfg->path, (*im)->chunks);
     return 0;
 }

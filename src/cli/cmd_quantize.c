@@ -51,7 +51,9 @@ static int types_hint(moa_err *err, const char *name) {
         const size_t at = strlen(list);
         snprintf(list + at, sizeof list - at, "%s%s", at ? " " : "", s[i].name);
     }
-    moa_fail(err, MOA_EUSAGE, "type '%s' is not known", name);
+    const moa_type *t = moa_type_find(name);
+    if (t) moa_fail(err, MOA_EUSAGE, "type %s can be read, not written", t->name);
+    else moa_fail(err, MOA_EUSAGE, "type '%s' is not known", name);
     return moa_hint(err, MOA_EUSAGE, "types: %s", list);
 }
 
@@ -157,6 +159,7 @@ static int quantize(const char *in, const char *out, const char *name, const moa
     if (!s) return types_hint(err, name);
     MOA_TRY(moa_cli_model_path(path, sizeof path, in, err));
     MOA_TRY(moa_cli_two_files(path, out, err)); /* a coarser file cannot be turned back into the finer one */
+    MOA_TRY(moa_cli_can_write(out, err));
     if (v[O_TEXT].set) MOA_TRY(moa_cli_can_read(v[O_TEXT].s, err));
     moa_interrupt_catch();
     MOA_TRY(write_out(&r, path, out, s, v, err));

@@ -113,12 +113,29 @@ static bool try_all(char *out, size_t n, const char *dir, const char *name) {
     return try_path(out, n, dir, name, "") || try_folder(out, n, dir, name) || try_path(out, n, dir, name, ".gguf") || try_parts(out, n, dir, name);
 }
 
+/* A bare name, such as moa models shows, is that of something in the working folder and of an installed model: say which one it is now. */
+static void note_hidden(const char *here, const char *name, char dir[][4096], int n_dir) {
+    struct stat a, b;
+    char other[4096];
+    if (strchr(name, '/') || stat(here, &a) < 0) return;
+    for (int i = 0; i < n_dir; i++) {
+        if (!try_all(other, sizeof other, dir[i], name) || stat(other, &b) < 0 || (a.st_dev == b.st_dev && a.st_ino == b.st_ino)) continue;
+        fprintf(stderr, "note: ./%s is taken, not the model %s\n", here, other);
+        return;
+    }
+}
+
 int moa_cli_model_path(char *out, size_t n, const char *arg, moa_err *err) {
-    const char *name = arg ? arg : BUNDLED;
-    if (!*name) return moa_fail(err, MOA_EUSAGE, "the model's name is empty");
-    if (arg && try_all(out, n, NULL, name)) return 0;
-    char dir[8][4096];
-    int n_dir = name[0] == '/' || name[0] == '.' ? 0 : moa_cli_model_dirs(dir, 8);
+    char name[4096], dir[8][4096];
+    const int len = snprintf(name, sizeof name, "%s", arg ? arg : BUNDLED);
+    if (!len) return moa_fail(err, MOA_EUSAGE, "the model's name is empty");
+    if (len >= (int)sizeof name) return moa_fail(err, MOA_EUSAGE, "the model's name is longer than %zu bytes", sizeof name - 1);
+    for (int i = len - 1; i > 0 && name[i] == '/'; i--) name[i] = 0; /* FOLDER/ as a shell completes it */
+    const int n_dir = name[0] == '/' || name[0] == '.' ? 0 : moa_cli_model_dirs(dir, 8);
+    if (arg && try_all(out, n, NULL, name)) {
+        note_hidden(out, name, dir, n_dir);
+        return 0;
+    }
     for (int i = 0; i < n_dir; i++)
         if (try_all(out, n, dir[i], name)) return 0;
     struct stat st;

@@ -35,6 +35,17 @@ static int check_place(const moa_gguf *g, uint32_t no, uint32_t count, moa_err *
     return moa_hint(err, MOA_EFORMAT, "parts of different models were mixed, or a file was renamed");
 }
 
+/* Every part has the number of all: one that says another is of another model. */
+static int check_kin(const moa_gguf *first, const moa_gguf *g, moa_err *err) {
+    uint32_t want, got;
+    if (!moa_gguf_find(first, "split.tensors.count")) return 0;
+    MOA_TRY(moa_gguf_u32(&want, first, "split.tensors.count", 0, err));
+    MOA_TRY(moa_gguf_u32(&got, g, "split.tensors.count", want, err));
+    if (got == want) return 0;
+    moa_fail(err, MOA_EFORMAT, "%s: split.tensors.count = %u, the first part says %u", moa_gguf_path(g), got, want);
+    return moa_hint(err, MOA_EFORMAT, "parts of different models were mixed");
+}
+
 static int check_total(const moa_gguf *first, int n, moa_err *err) {
     uint32_t want;
     if (!moa_gguf_find(first, "split.tensors.count")) return 0;
@@ -48,6 +59,7 @@ static int merge(moa_gguf *first, moa_gguf *const *more, int n_more, moa_err *er
     uint64_t n = (uint64_t)moa_gguf_n_tensor(first);
     for (int i = 0; i < n_more; i++) {
         MOA_TRY(check_place(more[i], (uint32_t)i + 1, (uint32_t)n_more + 1, err));
+        MOA_TRY(check_kin(first, more[i], err));
         n += (uint64_t)moa_gguf_n_tensor(more[i]);
     }
     if (n > INT32_MAX) return moa_fail(err, MOA_ELIMIT, "%s: the parts have %llu tensors", moa_gguf_path(first), (unsigned long long)n);

@@ -213,6 +213,10 @@ static void put_keys(moa_gguf_out *o, const job *j) {
 }
 
 int moa_quantize_file(const moa_gguf *in, const char *out, const moa_quantize_cfg *cfg, moa_err *err) {
+    moa_str type;
+    MOA_TRY(moa_gguf_str(&type, in, "general.type", "model", err));
+    if (type.n != 5 || memcmp(type.p, "model", 5) != 0) /* the numbers of an importance matrix are no weights */
+        return moa_fail(err, MOA_EUNSUPPORTED, "%s: general.type is '%.*s', expected 'model'", moa_gguf_path(in), type.n < 40 ? (int)type.n : 40, type.p);
     job j = {.in = in, .cfg = cfg, .tied = moa_gguf_tensor(in, "output.weight") == NULL};
     for (int i = 0; i < moa_gguf_n_tensor(in); i++) {
         const char *name = moa_gguf_tensor_at(in, i)->name;

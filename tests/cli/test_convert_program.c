@@ -55,6 +55,11 @@ static void test_same(void **state) {
     assert_true(same_bytes(path_of("b"), path_of("c")));
     moa_expect(0, "convert %F/model.safetensors %D/out.gguf -q"); /* the weights' file names its folder; OUT is replaced */
     setenv("MOA_MODELS", program_dir, 1);
+    moa_expect(0, "convert %F/config.json %D/other.gguf -q"); /* so does its description */
+    assert_true(same_bytes(path_of("other.gguf"), path_of("out.gguf")));
+    moa_expect(0, "info %F/");
+    assert_null(strstr(out, "//"));
+    assert_null(strstr(out, "model/\n"));
     moa_expect(0, "convert model %D/named.gguf"); /* by its name in the models folder, as moa pull leaves it */
     setenv("MOA_MODELS", "", 1);
     assert_true(same_bytes(path_of("named.gguf"), path_of("out.gguf")));
@@ -92,6 +97,9 @@ static void test_wrong_use(void **state) {
         {"convert %F %D", 1, "not a regular file"},
         {"convert %F %F/config.json/x", 1, "config.json/x"},
         {"convert %F/model.safetensors %F/model.safetensors", 2, "same file"},
+        {"convert %F %F/model.safetensors", 2, "is a file of the model"},
+        {"convert %F/ %F/tokenizer.json", 2, "is a file of the model"},
+        {"convert %F ''", 2, "empty"},
     };
     moa_expect_errors(cases, sizeof cases / sizeof *cases);
     assert_int_equal(files_like("x.gguf*"), 0);
@@ -116,18 +124,21 @@ static void test_damaged(void **state) {
     (void)state;
     need_program();
     static const struct { const char *change, *says; } cases[] = {
-        {"rm %s/model.safetensors", "model.safetensors"},
-        {"echo '{' >%s/config.json", "config.json"},
-        {"sed -i 's/\"hidden_size\":64/\"hidden_size\":65/' %s/config.json", "config.json"},
-        {"sed -i 's/\"vocab_size\":384/\"vocab_size\":385/' %s/config.json", "385"},
-        {"sed -i 's/llama/lama/' %s/config.json", "lama"},
-        {"truncate -s -1 %s/model.safetensors", "model.safetensors"},
-        {"sed -i 's/individual_digits/individual_letters/' %s/tokenizer.json", "pre_tokenizer"},
+        {"rm model.safetensors", "model.safetensors"},
+        {"mv model.safetensors model-00001-of-00002.safetensors", "fetch model.safetensors.index.json"},
+        {"sed -i 's/\"rms_norm_eps\"/\"rms_norm_sep\"/' config.json", "'rms_norm_eps' is missing"},
+        {"sed -i 's/^{/{\"attention_bias\":true,/' config.json", "'attention_bias' is true, but tensor 'blk.0.attn_q.bias' is missing"},
+        {"sed -i 's/^{/{\"mlp_bias\":true,/' config.json", "'blk.0.ffn_up.bias' is missing"},
+        {"echo '{' >config.json", "config.json"},
+        {"sed -i 's/\"hidden_size\":64/\"hidden_size\":65/' config.json", "config.json"},
+        {"sed -i 's/\"vocab_size\":384/\"vocab_size\":385/' config.json", "385"},
+        {"sed -i 's/llama/lama/' config.json", "lama"},
+        {"truncate -s -1 model.safetensors", "model.safetensors"},
+        {"sed -i 's/individual_digits/individual_letters/' tokenizer.json", "pre_tokenizer"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char cmd[512], change[256];
-        snprintf(change, sizeof change, "%.*s%s%s", (int)(strstr(cases[i].change, "%s") - cases[i].change), cases[i].change, path_of("bad"), strstr(cases[i].change, "%s") + 2);
-        snprintf(cmd, sizeof cmd, "rm -rf '%s' && cp -r '%s' '%s' && %s", path_of("bad"), program_folder(), path_of("bad"), change);
+        char cmd[512];
+        snprintf(cmd, sizeof cmd, "rm -rf '%s' && cp -r '%s' '%s' && cd '%s' && %s", path_of("bad"), program_folder(), path_of("bad"), path_of("bad"), cases[i].change);
         assert_int_equal(system(cmd), 0);
         const int rc = moa("convert %D/bad %D/x.gguf");
         if (rc != 1 || !strstr(err_text, cases[i].says)) fail_msg("%s: exit code %d, expected 1 and '%s' in: %s", cases[i].change, rc, cases[i].says, err_text);

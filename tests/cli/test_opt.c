@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const moa_opt opts[] = {
@@ -80,7 +81,90 @@ static void test_model_path(void **state) {
     rmdir(dir);
 }
 
+static void touch(const char *name) {
+    FILE *f = fopen(name, "w");
+    assert_non_null(f);
+    fclose(f);
+}
+
+/* What the call says on stderr, with its path in out. */
+static void said(char text[512], char out[4096], const char *name) {
+    moa_err err = {0};
+    FILE *f = tmpfile();
+    const int old = dup(2);
+    assert_true(f && old >= 0 && dup2(fileno(f), 2) == 2);
+    const int rc = moa_cli_model_path(out, 4096, name, &err);
+    dup2(old, 2);
+    close(old);
+    rewind(f);
+    text[fread(text, 1, 511, f)] = 0;
+    fclose(f);
+    assert_int_equal(rc, 0);
+}
+
+/* What lies in the working folder goes first, and a model of the same name that it hides is named. A slash at the end is no part of a name. */
+static void test_hidden_model(void **state) {
+    (void)state;
+    char dir[] = "/tmp/moa-test-XXXXXX", here[256], text[512], out[4096];
+    assert_non_null(getcwd(here, sizeof here));
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chdir(dir), 0);
+    mkdir("store", 0700), mkdir("store/both", 0700), mkdir("both", 0700), mkdir("here", 0700), mkdir("store/there", 0700);
+    touch("store/both/config.json"), touch("both/config.json"), touch("here/config.json"), touch("store/there/config.json");
+    setenv("MOA_MODELS", "store", 1);
+    said(text, out, "both");
+    assert_string_equal(out, "both");
+    assert_string_equal(text, "note: ./both is taken, not the model store/both\n");
+    said(text, out, "both/");
+    assert_string_equal(out, "both");
+    said(text, out, "here//");
+    assert_string_equal(out, "here");
+    assert_string_equal(text, "");
+    said(text, out, "./both"); /* said with a path: no doubt */
+    assert_string_equal(text, "");
+    said(text, out, "there");
+    assert_string_equal(out, "store/there");
+    assert_string_equal(text, "");
+    setenv("MOA_MODELS", ".", 1); /* the working folder is that of the models */
+    said(text, out, "both");
+    assert_string_equal(text, "");
+    unsetenv("MOA_MODELS");
+    assert_int_equal(chdir(here), 0);
+    snprintf(text, sizeof text, "rm -rf '%s'", dir);
+    assert_int_equal(system(text), 0);
+}
+
+/* A file that is written may be no part of what is read. */
+static void test_two_files(void **state) {
+    (void)state;
+    char dir[] = "/tmp/moa-test-XXXXXX", here[256], away[64];
+    assert_non_null(getcwd(here, sizeof here));
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chdir(dir), 0);
+    mkdir("hf", 0700), mkdir("sub", 0700);
+    static const char *const names[] = {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf", "n-00002-of-00003.gguf",
+                                        "sub/m-00002-of-00003.gguf", "a.gguf", "hf/config.json", "hf/model.safetensors", "hf/old.gguf", "model.safetensors"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) touch(names[i]);
+    static const struct { const char *in, *out; bool fine; } cases[] = {
+        {"a.gguf", "./a.gguf", false}, {"a.gguf", "b.gguf", true}, {"b.gguf", "b.gguf", true},
+        {"m-00001-of-00003.gguf", "m-00002-of-00003.gguf", false}, {"m-00001-of-00003.gguf", "sub/../m-00003-of-00003.gguf", false},
+        {"./m-00001-of-00003.gguf", "n-00002-of-00003.gguf", true}, {"m-00001-of-00003.gguf", "sub/m-00002-of-00003.gguf", true},
+        {"hf", "hf/model.safetensors", false}, {"hf", "hf/config.json", false}, {"hf", "hf/old.gguf", true}, {"hf", "hf/new", true},
+        {"hf", "model.safetensors", true}, {"hf/model.safetensors", "hf/config.json", false}, {"sub", "sub/m-00002-of-00003.gguf", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        moa_err err = {0};
+        const int rc = moa_cli_two_files(cases[i].in, cases[i].out, &err);
+        if (rc != (cases[i].fine ? 0 : MOA_EUSAGE)) fail_msg("%s to %s: %d %s", cases[i].in, cases[i].out, rc, err.text);
+        if (rc) assert_non_null(strstr(err.text, "would be overwritten"));
+    }
+    assert_int_equal(chdir(here), 0);
+    snprintf(away, sizeof away, "rm -rf '%s'", dir);
+    assert_int_equal(system(away), 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_wrong_use), cmocka_unit_test(test_model_path)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_wrong_use), cmocka_unit_test(test_model_path),
+                                       cmocka_unit_test(test_hidden_model), cmocka_unit_test(test_two_files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,6 +94,11 @@ static void wrong_use(void **state) {
     static const program_case cases[] = {
         {"quantize %M %D/q.gguf", 2, "IN, OUT and TYPE"},
         {"quantize %M %D/q.gguf Q9_K", 2, "Q4_K_M"},
+        {"quantize %M %D/q.gguf iq2_xs", 2, "type IQ2_XS can be read, not written"},
+        {"quantize %D/im.gguf %D/q.gguf Q8_0", 1, "general.type is 'imatrix', expected 'model'"},
+        {"quantize %M '' Q8_0", 2, "empty"},
+        {"quantize %F %F/model.safetensors Q8_0", 2, "is a file of the model"},
+        {"quantize %F/config.json %F/model.safetensors Q8_0", 2, "is a file of the model"},
         {"quantize /nowhere.gguf %D/q.gguf Q8_0", 1, "/nowhere.gguf"},
         {"quantize %M /nowhere/x.gguf Q8_0", 1, "/nowhere/x.gguf"},
         {"quantize %M %D/q.gguf Q8_0 --imatrix %M", 1, "expected 'imatrix'"},

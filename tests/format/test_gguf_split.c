@@ -39,6 +39,7 @@ static const split_case CASES[] = {
     {"wrong_count", {{0, 2, 2, {"a"}}, {1, 3, 2, {"b"}}}, 2, 2, 1, MOA_EFORMAT, "-00002-of-00002.gguf: is part 2 of 3"},
     {"no_keys", {{0, 2, 2, {"a"}}, {-1, -1, -1, {"b"}}}, 2, 2, 1, MOA_ENOTFOUND, "-00002-of-00002.gguf: key 'split.no' is missing"},
     {"wrong_total", {{0, 2, 3, {"a"}}, {1, 2, 3, {"b"}}}, 2, 2, 1, MOA_EFORMAT, "2 tensors together, split.tensors.count says 3"},
+    {"other_model", {{0, 2, 2, {"a"}}, {1, 2, 3, {"b"}}}, 2, 2, 1, MOA_EFORMAT, "-00002-of-00002.gguf: split.tensors.count = 3, the first part says 2"},
     {"twice", {{0, 2, 2, {"a"}}, {1, 2, 2, {"a"}}}, 2, 2, 1, MOA_EFORMAT, "tensor 'a' given twice"},
     {"too_many", {{0, 70000, 2, {"a"}}}, 1, 2, 1, MOA_ELIMIT, "split.count is 70000"},
 };
