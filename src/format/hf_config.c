@@ -154,7 +154,7 @@ static int layer_types(hf_model *m, moa_err *err) {
     return 0;
 }
 
-/* Queries are scaled by 1/sqrt(query_pre_attn_scalar); the key is written where that is not the head size. */
+/* Queries are scaled by 1/sqrt(query_pre_attn_scalar), whatever the number of layers says in a file without the key. */
 static int query_scale(hf_model *m, moa_err *err) {
     double v;
     MOA_TRY(hf_num(&v, m, "query_pre_attn_scalar", m->head_dim, err));
@@ -360,7 +360,8 @@ static int sizes(hf_model *m, int *n_ctx, int *d, moa_err *err) {
                         m->config_path, *d, m->n_head);
     if (!m->head_dim) m->head_dim = *d / m->n_head;
     const char *key = hf_get(m, "layer_norm_epsilon") ? "layer_norm_epsilon" : m->type->traits & HF_ENCODER ? "layer_norm_eps" : "rms_norm_eps";
-    MOA_TRY(hf_num(&eps, m, key, 1e-6, err));
+    const double usual = m->type->traits & HF_ENCODER ? 1e-12 : gemma3 ? 1e-6 : NEED; /* BERT's first folders leave it out */
+    MOA_TRY(hf_num(&eps, m, key, usual, err));
     hf_put_u32(m, "embedding_length", (uint32_t)*d);
     hf_put_u32(m, "block_count", (uint32_t)m->n_layer);
     hf_put_u32(m, "feed_forward_length", (uint32_t)ff);

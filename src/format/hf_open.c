@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "format/hf_impl.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,11 +41,16 @@ static bool holds(const char *folder, const char *name) {
     return yes;
 }
 
+static const char *name_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 bool moa_hf_is(const char *path) {
     struct stat st;
     if (stat(path, &st) < 0) return false;
     if (S_ISDIR(st.st_mode)) return holds(path, "config.json");
-    return S_ISREG(st.st_mode) && (ends(path, ".safetensors") || ends(path, ".safetensors.index.json"));
+    return S_ISREG(st.st_mode) && (ends(path, ".safetensors") || ends(path, ".safetensors.index.json") || strcmp(name_of(path), "config.json") == 0);
 }
 
 /* ---- shards ---- */
@@ -84,6 +90,7 @@ static int read_index(hf_model *m, const char *index, moa_err *err) {
         if (rc >= 0 && json_object_set_new(names, json_string_value(v), json_integer(m->n_shard)) < 0)
             rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", index);
         if (rc >= 0) rc = add_shard(m, json_string_value(v), err);
+        if (rc == MOA_ENOTFOUND) moa_hint(err, rc, "%s says that there is such a file; fetch it too", index);
     }
     json_object_foreach((json_t *)(uintptr_t)map, tensor, v) {
         if (rc < 0) break;
@@ -97,20 +104,37 @@ static int read_index(hf_model *m, const char *index, moa_err *err) {
     return rc;
 }
 
+/* model-00001-of-00003.safetensors: a part, which is no model without the others. */
+static bool is_shard(const char *name) { return ends(name, ".safetensors") && strstr(name, "-of-"); }
+
+static bool has_shards(const char *folder) {
+    DIR *d = opendir(folder);
+    const struct dirent *e;
+    bool any = false;
+    while (d && !any && (e = readdir(d))) any = is_shard(e->d_name);
+    if (d) closedir(d);
+    return any;
+}
+
+static int no_weights(const hf_model *m, moa_err *err) {
+    moa_fail(err, MOA_ENOTFOUND, "%s: neither model.safetensors nor model.safetensors.index.json is there", m->folder);
+    if (has_shards(m->folder)) return moa_hint(err, MOA_ENOTFOUND, "its weights are in parts: fetch model.safetensors.index.json, which names them all");
+    return moa_hint(err, MOA_ENOTFOUND, holds(m->folder, "pytorch_model.bin") || holds(m->folder, "pytorch_model.bin.index.json")
+                    ? "only safetensors are read: pytorch_model.bin can run code when it is loaded" : "fetch the weights as well");
+}
+
 static int open_shards(hf_model *m, const char *path, moa_err *err) {
     if (ends(path, ".safetensors.index.json")) return read_index(m, path, err);
-    const char *slash = strrchr(path, '/'), *one = slash ? slash + 1 : path;
-    if (ends(path, ".safetensors") && is_regular(path)) return add_shard(m, one, err);
-    if (holds(m->folder, "model.safetensors.index.json")) {
+    const char *one = name_of(path);
+    const bool index_there = holds(m->folder, "model.safetensors.index.json");
+    if (ends(path, ".safetensors") && is_regular(path) && !(is_shard(one) && index_there)) return add_shard(m, one, err);
+    if (index_there) {
         char *index = join(m->folder, "model.safetensors.index.json");
         const int rc = index ? read_index(m, index, err) : moa_fail(err, MOA_ENOMEM, "%s: no memory", m->folder);
         free(index);
         return rc;
     }
-    if (holds(m->folder, "model.safetensors")) return add_shard(m, "model.safetensors", err);
-    moa_fail(err, MOA_ENOTFOUND, "%s: neither model.safetensors nor model.safetensors.index.json is there", m->folder);
-    return moa_hint(err, MOA_ENOTFOUND, holds(m->folder, "pytorch_model.bin") || holds(m->folder, "pytorch_model.bin.index.json")
-                    ? "only safetensors are read: pytorch_model.bin can run code when it is loaded" : "fetch the weights as well");
+    return holds(m->folder, "model.safetensors") ? add_shard(m, "model.safetensors", err) : no_weights(m, err);
 }
 
 /* ---- the small files ---- */
@@ -189,7 +213,11 @@ void hf_model_free(void *p) {
 static int set_folder(hf_model *m, const char *path) {
     struct stat st;
     const char *slash = strrchr(path, '/');
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) m->folder = strdup(path);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        size_t n = strlen(path);
+        while (n > 1 && path[n - 1] == '/') n--;
+        m->folder = strndup(path, n);
+    }
     else m->folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
     m->config_path = m->folder ? join(m->folder, "config.json") : NULL;
     m->arena = moa_arena_new(0, 0);

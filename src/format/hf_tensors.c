@@ -471,6 +471,21 @@ static int by_layer(const void *pa, const void *pb) {
     return la != lb ? (la > lb) - (la < lb) : strcmp(a->name, b->name);
 }
 
+/* config.json says that there are biases: a checkpoint that lost them must not run without. (One that has more than it says has them read.) */
+static int check_biases(const hf_model *m, moa_err *err) {
+    static const struct { const char *key, *any[3]; } SAID[] = {
+        {"attention_bias", {"blk.0.attn_q.bias", "blk.0.attn_qkv.bias", "blk.0.attn_q_a.bias"}},
+        {"mlp_bias", {"blk.0.ffn_up.bias", NULL, NULL}},
+    };
+    for (size_t i = 0; i < sizeof SAID / sizeof *SAID; i++) {
+        bool there = !json_is_true(hf_get(m, SAID[i].key));
+        for (int k = 0; k < 3 && SAID[i].any[k]; k++) there |= find(m, SAID[i].any[k]) != NULL;
+        if (!there)
+            return moa_fail(err, MOA_ENOTFOUND, "%s: '%s' is true, but tensor '%s' is missing", m->config_path, SAID[i].key, SAID[i].any[0]);
+    }
+    return 0;
+}
+
 int hf_tensors_plan(hf_model *m, moa_err *err) {
     for (int f = 0; f < m->n_shard; f++)
         for (int i = 0; i < moa_safetensors_n(m->shard[f]); i++) {
@@ -481,6 +496,7 @@ int hf_tensors_plan(hf_model *m, moa_err *err) {
             if (rc < 0) return rc;
         }
     MOA_TRY(check_complete(m, err));
+    MOA_TRY(check_biases(m, err));
     qsort(m->tensor, (size_t)m->n_tensor, sizeof *m->tensor, by_layer);
     return 0;
 }

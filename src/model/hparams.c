@@ -60,11 +60,11 @@ static int real(float *out, reader *r, const char *suffix, float dflt) {
 static bool has(reader *r, const char *suffix) { return moa_gguf_find(r->g, key_of(r, suffix)) != NULL; }
 
 /* Keys of one number. Those of some architectures only are in use by their trait. */
-typedef enum key_use { ANY, SCALES /* needed */, LATENT } key_use;
+typedef enum key_use { ANY, DECODERS /* needed */, SCALES /* needed, more than 0 */, LATENT } key_use;
 static const struct plain_key { const char *name; size_t at; bool real; float dflt; key_use use; } plain_keys[] = {
 #define COUNT(field, name, use) {name, offsetof(moa_hparams, field), false, 0, use}
 #define REAL(field, name, dflt, use) {name, offsetof(moa_hparams, field), true, dflt, use}
-    REAL(norm_eps, "attention.layer_norm_rms_epsilon", 1e-5f, ANY),
+    REAL(norm_eps, "attention.layer_norm_rms_epsilon", 0, DECODERS), /* 1e-5 or 1e-6: a guess would be a little wrong everywhere */
     REAL(attn_scale, "attention.scale", 0, ANY),
     REAL(attn_cap, "attn_logit_softcapping", 0, ANY),
     REAL(logit_cap, "final_logit_softcapping", 0, ANY),
@@ -91,7 +91,7 @@ static const struct plain_key { const char *name; size_t at; bool real; float df
 enum { N_PLAIN = sizeof plain_keys / sizeof *plain_keys };
 
 static bool in_use(const struct plain_key *k, const moa_arch *a) {
-    return k->use == ANY || (k->use == SCALES && a->scales) || (k->use == LATENT && a->latent);
+    return k->use == ANY || (k->use == DECODERS && !a->encoder) || (k->use == SCALES && a->scales) || (k->use == LATENT && a->latent);
 }
 
 static int read_plain(moa_hparams *h, reader *r) {
@@ -99,10 +99,12 @@ static int read_plain(moa_hparams *h, reader *r) {
         const struct plain_key *k = &plain_keys[i];
         void *at = (char *)h + k->at;
         if (!in_use(k, r->arch)) continue;
-        if (k->use == SCALES && !has(r, k->name))
+        if ((k->use == SCALES || k->use == DECODERS) && !has(r, k->name))
             return moa_fail(r->err, MOA_ENOTFOUND, "%s: key %s is missing", moa_gguf_path(r->g), r->key);
         if (k->real) MOA_TRY(real(at, r, k->name, k->dflt));
         else MOA_TRY(count(at, r, k->name, 0));
+        if (k->use == SCALES && *(const float *)at == 0) /* in moa_hparams 0 stands for "not scaled" */
+            return moa_fail(r->err, MOA_EFORMAT, "%s: %s = 0, expected a positive number", moa_gguf_path(r->g), key_of(r, k->name));
     }
     return 0;
 }
@@ -119,14 +121,14 @@ static int read_rope(moa_hparams *h, reader *r) {
     /* longrope: its factors are tensors. */
     const bool none = is(type, "none") || is(type, "longrope");
     h->yarn = is(type, "yarn");
+    if (!none && !h->yarn && !is(type, "linear"))
+        return moa_fail(r->err, MOA_EUNSUPPORTED, "%s: %s = \"%.*s\", expected \"none\", \"linear\", \"yarn\" or \"longrope\"",
+                        moa_gguf_path(r->g), r->key, (int)(type.n < 32 ? type.n : 32), type.p);
     if (has(r, "rope.scaling.yarn_truncate")) { /* moa's own key: GGUF has none for what config.json calls "truncate" */
         bool whole;
         MOA_TRY(moa_gguf_bool(&whole, r->g, r->key, true, r->err));
         h->yarn_ramp = whole ? 1 : -1;
     }
-    if (!none && !h->yarn && !is(type, "linear"))
-        return moa_fail(r->err, MOA_EUNSUPPORTED, "%s: %s = \"%.*s\", expected \"none\", \"linear\", \"yarn\" or \"longrope\"",
-                        moa_gguf_path(r->g), r->key, (int)(type.n < 32 ? type.n : 32), type.p);
     if (!none && !(factor > 0 && isfinite(factor)))
         return moa_fail(r->err, MOA_EFORMAT, "%s: %s.rope.scaling.factor = %g, expected a positive number", moa_gguf_path(r->g),
                         r->arch->name, (double)factor);
@@ -207,8 +209,7 @@ static int read_experts(moa_hparams *h, reader *r) {
 }
 
 /* Its attention has a key head for each query head. */
-static int read_encoder(moa_hparams *h, reader *r) {
-    MOA_TRY(real(&h->norm_eps, r, "attention.layer_norm_epsilon", 1e-12f));
+static int check_encoder(const moa_hparams *h, const reader *r) {
     if (h->n_kv == h->n_head && h->d_value == h->head_dim && !h->n_expert) return 0;
     return moa_fail(r->err, MOA_EUNSUPPORTED, "%s: head_count_kv = %d, value_length = %d, expert_count = %d; expected %d, %d and 0 of architecture '%s'",
                     moa_gguf_path(r->g), h->n_kv, h->d_value, h->n_expert, h->n_head, h->head_dim, r->arch->name);
@@ -239,12 +240,13 @@ int moa_hparams_read(moa_hparams *h, const moa_arch *a, const moa_gguf *g, moa_e
     MOA_TRY(read_window(h, &r));
     MOA_TRY(read_experts(h, &r));
     /* 0 means "not given" to moa_hparams_check; a file that says 0 must not get a default. */
-    if (h->n_kv < 1 || h->head_dim < 1 || h->d_value < 1 || h->n_rot < 1 || !(h->norm_eps > 0) || !(h->rope_base > 0))
+    if (a->encoder) MOA_TRY(real(&h->norm_eps, &r, "attention.layer_norm_epsilon", 1e-12f));
+    if (h->n_head < 1 || h->n_kv < 1 || h->head_dim < 1 || h->d_value < 1 || h->n_rot < 1 || !(h->norm_eps > 0) || !(h->rope_base > 0))
         return moa_fail(err, MOA_EFORMAT,
-                        "%s: head_count_kv = %d, key_length = %d, value_length = %d, rope.dimension_count = %d, rms_epsilon = %g, "
-                        "freq_base = %g; expected positive numbers", moa_gguf_path(g), h->n_kv, h->head_dim, h->d_value, h->n_rot,
-                        (double)h->norm_eps, (double)h->rope_base);
-    if (a->encoder) MOA_TRY(read_encoder(h, &r));
+                        "%s: head_count = %d, head_count_kv = %d, key_length = %d, value_length = %d, rope.dimension_count = %d, epsilon of "
+                        "norms = %g, freq_base = %g; expected positive numbers", moa_gguf_path(g), h->n_head, h->n_kv, h->head_dim, h->d_value,
+                        h->n_rot, (double)h->norm_eps, (double)h->rope_base);
+    if (a->encoder) MOA_TRY(check_encoder(h, &r));
     if (a->latent && !h->kv_rank)
         return moa_fail(err, MOA_EFORMAT, "%s: %s = 0, expected the rank of keys and values", moa_gguf_path(g),
                         key_of(&r, "attention.kv_lora_rank"));

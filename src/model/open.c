@@ -99,9 +99,35 @@ static int bind_each(moa_model *m, bool *read, const moa_weight *w, moa_err *err
     return 0;
 }
 
+/* A weight that a model may have or not (a bias, of a choice of experts) and the first layer that was asked for it. */
+typedef struct may { char piece[64], first[96]; bool there; } may;
+enum { MAX_MAY = 32 }; /* more than weights.c knows */
+typedef struct binding { bool *read; may may[MAX_MAY]; int n_may; } binding;
+
+/* What one layer has and another lacks is missing there. */
+static int check_layers_alike(binding *b, const moa_model *m, const char *name, bool there, moa_err *err) {
+    const char *piece = strncmp(name, "blk.", 4) ? NULL : strchr(name + 4, '.');
+    if (!piece) return 0;
+    for (int i = 0; i < b->n_may; i++) {
+        const may *k = &b->may[i];
+        if (strcmp(k->piece, piece) != 0) continue;
+        if (k->there == there) return 0;
+        return moa_fail(err, MOA_ENOTFOUND, "%s: tensor '%s' is missing, '%s' is there", moa_gguf_path(m->file), there ? k->first : name,
+                        there ? name : k->first);
+    }
+    moa_assert(b->n_may < MAX_MAY);
+    may *k = &b->may[b->n_may++];
+    snprintf(k->piece, sizeof k->piece, "%s", piece);
+    snprintf(k->first, sizeof k->first, "%s", name);
+    k->there = there;
+    return 0;
+}
+
 static int bind(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
-    bool *read = ctx;
+    binding *b = ctx;
+    bool *read = b->read;
     const moa_tensor *t = moa_gguf_tensor(m->file, w->name);
+    if (w->optional) MOA_TRY(check_layers_alike(b, m, w->name, t != NULL, err));
     if (!t && w->optional) return 0;
     if (!t) return w->each ? bind_each(m, read, w, err) : missing(m, w->name, w->n_dim, w->shape, err);
     if (w->n_part > 1) return bind_parts(m, read, w, t, err);
@@ -140,11 +166,11 @@ static int check_all_read(const moa_model *m, const bool *read, moa_err *err) {
 }
 
 static int bind_all(moa_model *m, moa_err *err) {
-    bool *read = calloc((size_t)moa_gguf_n_tensor(m->file) + 1, sizeof *read);
-    if (!read) return moa_fail(err, MOA_ENOMEM, "%s: no memory for a list of %d tensors", moa_gguf_path(m->file), moa_gguf_n_tensor(m->file));
-    int rc = moa_weights_each(m, bind, read, err);
-    if (rc >= 0) rc = check_all_read(m, read, err);
-    free(read);
+    binding b = {.read = calloc((size_t)moa_gguf_n_tensor(m->file) + 1, sizeof *b.read)};
+    if (!b.read) return moa_fail(err, MOA_ENOMEM, "%s: no memory for a list of %d tensors", moa_gguf_path(m->file), moa_gguf_n_tensor(m->file));
+    int rc = moa_weights_each(m, bind, &b, err);
+    if (rc >= 0) rc = check_all_read(m, b.read, err);
+    free(b.read);
     return rc;
 }
 
@@ -154,7 +180,9 @@ static int read_shape(moa_hparams *h, const moa_arch **arch, const moa_gguf *g, 
     if (type.n != 5 || memcmp(type.p, "model", 5) != 0) {
         const bool adapter = type.n == 7 && memcmp(type.p, "adapter", 7) == 0;
         moa_fail(err, MOA_EUNSUPPORTED, "%s: general.type is '%.*s', expected 'model'", moa_gguf_path(g), type.n < 40 ? (int)type.n : 40, type.p);
-        return adapter ? moa_hint(err, MOA_EUNSUPPORTED, "name the model it was made for, and this file with --adapter") : MOA_EUNSUPPORTED;
+        if (adapter) return moa_hint(err, MOA_EUNSUPPORTED, "name the model it was made for, and this file with --adapter");
+        if (type.n == 6 && memcmp(type.p, "mmproj", 6) == 0) return moa_hint(err, MOA_EUNSUPPORTED, "these are its eyes: name the file of the text model");
+        return MOA_EUNSUPPORTED;
     }
     MOA_TRY(moa_gguf_str(&name, g, "general.architecture", "", err));
     if (!name.n) return moa_fail(err, MOA_ENOTFOUND, "%s: key general.architecture is missing", moa_gguf_path(g));

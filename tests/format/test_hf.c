@@ -361,7 +361,7 @@ static void test_bad_experts(void **state) {
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         new_folder();
         put_file("config.json", "{\"model_type\":\"mixtral\",\"hidden_size\":4,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
-                 "\"num_attention_heads\":2,\"vocab_size\":3,\"num_local_experts\":2,\"num_experts_per_tok\":2}");
+                 "\"rms_norm_eps\":1e-5,\"num_attention_heads\":2,\"vocab_size\":3,\"num_local_experts\":2,\"num_experts_per_tok\":2}");
         put_weights("model.safetensors", CASES[i].list);
         expect(CASES[i].code, CASES[i].text);
     }

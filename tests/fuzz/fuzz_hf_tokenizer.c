@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const char CONFIG[] = "{\"model_type\":\"llama\",\"hidden_size\":4,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,"
-                             "\"num_attention_heads\":2,\"vocab_size\":64}";
+                             "\"rms_norm_eps\":1e-5,\"num_attention_heads\":2,\"vocab_size\":64}";
 
 static int as_pair(hf_model *m, const char *vocab, size_t n, const char *merges, size_t n_merges, moa_err *err) {
     m->pieces = (const uint8_t *)vocab;

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define REST "\"hidden_size\":4,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,\"num_attention_heads\":2,\"vocab_size\":700}"
+#define REST "\"hidden_size\":4,\"rms_norm_eps\":1e-5,\"num_hidden_layers\":1,\"intermediate_size\":4,\"max_position_embeddings\":16,\"num_attention_heads\":2,\"vocab_size\":700}"
 static const char *const CONFIG[] = {"{\"model_type\":\"llama\"," REST, "{\"model_type\":\"bert\"," REST};
 
 static int load(hf_model *m, const uint8_t *p, size_t size, moa_err *err) {

@@ -136,12 +136,12 @@ static void test_missing_tensors(void **state) {
 }
 
 /* Write a variant of a good file: one key or tensor changed or left out. */
-typedef struct change { const char *tensor, *key, *add; uint32_t value; bool drop; int64_t rows; } change; /* add: a tensor of 8 numbers */
+typedef struct change { const char *tensor, *key, *text /* of the key, else value */, *add /* a tensor of 8 numbers */, *arch /* NULL: llama */; uint32_t value; bool drop; int64_t rows; } change;
 
 static int open_changed(const change *c, moa_err *err) {
     char good[4096], bad[4096];
     moa_gguf *g = NULL;
-    moa_model *m = NULL, *made = tiny_model(tiny_hparams(), NULL, 5);
+    moa_model *m = NULL, *made = c->arch ? arch_model(moa_arch_find(c->arch, strlen(c->arch)), 5) : tiny_model(tiny_hparams(), NULL, 5);
     temp_path(good, sizeof good, "good.gguf");
     temp_path(bad, sizeof bad, "bad.gguf");
     assert_int_equal(moa_model_save(made, good, MOA_F32, NULL, err), 0);
@@ -152,7 +152,8 @@ static int open_changed(const change *c, moa_err *err) {
         const moa_gguf_kv *kv = moa_gguf_kv_at(g, i);
         if (!(c->drop && c->key && strlen(c->key) == kv->key.n && !memcmp(c->key, kv->key.p, kv->key.n))) moa_gguf_put_kv(o, kv);
     }
-    if (c->key && !c->drop) moa_gguf_put_u32(o, c->key, c->value);
+    if (c->key && c->text) moa_gguf_put_str(o, c->key, c->text, strlen(c->text));
+    else if (c->key && !c->drop) moa_gguf_put_u32(o, c->key, c->value);
     for (int i = 0; i < moa_gguf_n_tensor(g); i++) {
         moa_tensor t = *moa_gguf_tensor_at(g, i);
         const bool hit = c->tensor && !strcmp(c->tensor, t.name);
@@ -201,7 +202,14 @@ static void test_hostile(void **state) {
         {{.key = "llama.embedding_length", .value = 128}, MOA_EFORMAT, {"token_embd.weight", "[320, 64]", "[320, 128]"}},
         {{.key = "llama.expert_count", .value = 4}, MOA_ENOTFOUND, {"expert_used_count"}},
         {{.key = "llama.context_length", .value = 0}, MOA_EFORMAT, {"context_length = 0"}},
-        {{.key = "llama.attention.layer_norm_rms_epsilon", .value = 0}, MOA_EFORMAT, {"rms_epsilon"}},
+        {{.key = "llama.attention.layer_norm_rms_epsilon", .value = 0}, MOA_EFORMAT, {"epsilon of norms = 0"}},
+        {{.key = "llama.attention.layer_norm_rms_epsilon", .drop = true}, MOA_ENOTFOUND, {"layer_norm_rms_epsilon", "missing"}},
+        {{.key = "llama.rope.scaling.type", .text = "ntk"}, MOA_EUNSUPPORTED, {"llama.rope.scaling.type = \"ntk\"", "yarn"}},
+        {{.key = "granite.logit_scale", .arch = "granite", .value = 0}, MOA_EFORMAT, {"granite.logit_scale = 0"}},
+        {{.key = "granite.logit_scale", .arch = "granite", .drop = true}, MOA_ENOTFOUND, {"granite.logit_scale", "missing"}},
+        {{.add = "blk.0.attn_q.bias"}, MOA_EFORMAT, {"'blk.0.attn_q.bias' has shape [8]", "[64]"}},
+        {{.add = "blk.1.attn_q.bias"}, MOA_ENOTFOUND, {"'blk.0.attn_q.bias' is missing", "'blk.1.attn_q.bias' is there"}}, /* in all layers or in none */
+        {{.key = "general.type", .text = "mmproj"}, MOA_EUNSUPPORTED, {"general.type is 'mmproj'"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         moa_err err = {0};

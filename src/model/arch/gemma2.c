@@ -10,7 +10,7 @@ static int hparams(moa_hparams *h, const moa_gguf *g, moa_err *err) {
     if (!moa_gguf_find(g, "gemma2.attn_logit_softcapping")) h->attn_cap = 50;
     if (!moa_gguf_find(g, "gemma2.final_logit_softcapping")) h->logit_cap = 30;
     /* 27B alone scales by the model's width over its heads, not by the head's size. */
-    if (h->n_layer == 46 && h->n_head > 0 && h->attn_scale == 0) h->attn_scale = 1 / sqrtf((float)(h->d_model / h->n_head));
+    if (h->n_layer == 46 && h->n_head > 0 && h->attn_scale == 0) h->attn_scale = (float)(1 / sqrt(h->d_model / h->n_head));
     return 0;
 }
 

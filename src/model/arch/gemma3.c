@@ -9,7 +9,7 @@
 static int hparams(moa_hparams *h, const moa_gguf *g, moa_err *err) {
     if (!h->n_window)
         return moa_fail(err, MOA_ENOTFOUND, "%s: key gemma3.attention.sliding_window is missing or 0", moa_gguf_path(g));
-    if (h->n_layer == 62 && h->n_head > 0 && h->attn_scale == 0) h->attn_scale = 1 / sqrtf((float)(h->d_model / h->n_head)); /* 27B */
+    if (h->n_layer == 62 && h->n_head > 0 && h->attn_scale == 0) h->attn_scale = (float)(1 / sqrt(h->d_model / h->n_head)); /* 27B */
     return 0;
 }
 
