@@ -89,9 +89,9 @@ int moa_generator_new(moa_generator **out, const moa_model *m, const moa_session
     g->n_vocab = moa_tokenizer_n_vocab(m->tok); /* rows that pad the embedding are no tokens */
     g->n_batch = c.n_batch;
     g->n_live = c.n_seq < c.n_batch ? c.n_seq : c.n_batch;
-    c.n_seq = g->n_live * 2; /* as many again may be kept as beginnings */
+    c.n_seq = g->n_live;
     int rc = moa_session_new(&g->s, m, &c, err);
-    if (rc >= 0) rc = moa_prefix_init(&g->cache, g->s, g->n_live, err);
+    if (rc >= 0) rc = moa_prefix_init(&g->cache, g->s, c.cache_bytes, err);
     if (rc >= 0 && !(g->row = calloc((size_t)g->n_batch, sizeof *g->row))) rc = moa_fail(err, MOA_ENOMEM, "generator: no memory");
     if (rc < 0) {
         moa_generator_free(g);
@@ -241,11 +241,12 @@ static int64_t owed(const run *r) {
     return n;
 }
 
-/* Where to fork from: *seq and how many tokens. Negative: a running job will soon hold more, so wait. */
+/* Where to fork from: *seq (-1: the cache) and how many tokens. Negative: a running job will soon hold more, so wait. */
 static int64_t find_source(run *r, const job *j, int *seq) {
     const int64_t limit = j->n_tok - 1; /* the last token must be computed: its logits are wanted */
     const uint64_t kind = moa_session_kind(r->g->s, j->n_tok);
-    int64_t have = moa_prefix_find(&r->g->cache, seq, kind, j->tok, limit), soon = have;
+    int64_t have = moa_prefix_find(&r->g->cache, kind, j->tok, limit), soon = have;
+    *seq = -1;
     for (int i = 0; i < r->n; i++) {
         const job *o = &r->job[i];
         if (o->state != RUNNING || moa_seq_kind(r->g->s, o->seq) != kind) continue;
@@ -264,7 +265,7 @@ static int admit(run *r, job *j) {
     int from = -1;
     const int64_t have = find_source(r, j, &from);
     if (have < 0) return 0;
-    const int seq = have ? moa_seq_fork(g->s, from, have, r->err) : moa_seq_begin(g->s, j->n_tok, r->err);
+    const int seq = from >= 0 ? moa_seq_fork(g->s, from, have, r->err) : moa_prefix_fork(&g->cache, have, j->n_tok, r->err);
     if (seq < 0) return seq;
     /* The fork holds what it shares, so the cache may drop its source. */
     const int64_t need = blocks_of(j->n_tok + 1) - have / MOA_KV_BLOCK + owed(r);

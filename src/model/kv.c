@@ -75,8 +75,6 @@ void moa_kv_deinit(moa_kv *kv) {
     *kv = (moa_kv){0};
 }
 
-static int blocks_of(int64_t len) { return (int)((len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK); }
-
 /* The first block that position len, and with it every later one, can see. */
 static int first_seen(const moa_kv_store *s, int64_t len) {
     return s->window && len >= s->window ? (int)((len - s->window + 1) / MOA_KV_BLOCK) : 0;
@@ -98,7 +96,7 @@ int moa_kv_plan(moa_kv *kv, int store, const int32_t *touched, int n_touched, co
     int need = 0;
     for (int i = 0; i < n_touched; i++) {
         const moa_kv_seq *q = &kv->seq[touched[i]];
-        need += blocks_of(q->len + add[touched[i]]) - blocks_of(q->len);
+        need += moa_kv_blocks(q->len + add[touched[i]]) - moa_kv_blocks(q->len);
         const int b = open_block(q, store);
         /* Each writer but the last holder of a shared block copies it: min(writers, ref - 1) copies. */
         if (b >= 0 && ++s->writers[b] < s->ref[b]) need++;
@@ -146,7 +144,7 @@ void moa_kv_reserve(moa_kv *kv, int seq, int64_t n_add) {
             release(s, b);
             l->block[q->len / MOA_KV_BLOCK] = own;
         }
-        while (l->n < blocks_of(q->len + n_add)) l->block[l->n++] = take(s);
+        while (l->n < moa_kv_blocks(q->len + n_add)) l->block[l->n++] = take(s);
     }
 }
 
@@ -162,7 +160,7 @@ void moa_kv_fork(moa_kv *kv, int to, int from, int64_t len) {
     for (int i = 0; i < kv->n_store; i++) {
         const moa_kv_list *a = &kv->seq[from].list[i];
         moa_kv_list *b = &kv->seq[to].list[i];
-        b->n = blocks_of(len);
+        b->n = moa_kv_blocks(len);
         b->first = first_kept(&kv->store[i], len);
         if (b->first < a->first) b->first = len ? a->first : 0;
         for (int k = 0; k < b->first; k++) b->block[k] = -1;
@@ -172,11 +170,48 @@ void moa_kv_fork(moa_kv *kv, int to, int from, int64_t len) {
 
 void moa_kv_truncate(moa_kv *kv, int seq, int64_t len) {
     moa_kv_seq *q = &kv->seq[seq];
-    const int keep = blocks_of(len);
+    const int keep = moa_kv_blocks(len);
     for (int i = 0; i < kv->n_store; i++) {
         moa_kv_list *l = &q->list[i];
         while (l->n > keep && l->n > l->first) release(&kv->store[i], l->block[--l->n]);
         if (!len) l->first = l->n = 0;
     }
     q->len = len;
+}
+
+/* ---- blocks beside sequences ---- */
+
+void moa_kv_hold(moa_kv *kv, int store, int block) {
+    moa_assert(kv->store[store].ref[block] > 0);
+    kv->store[store].ref[block]++;
+}
+
+void moa_kv_release(moa_kv *kv, int store, int block) { release(&kv->store[store], block); }
+
+int64_t moa_kv_reach(const moa_kv *kv, int32_t *const table[MOA_KV_STORES], int64_t len) {
+    for (bool again = true; again;) {
+        again = false;
+        for (int i = 0; i < kv->n_store; i++)
+            for (int b = moa_kv_blocks(len) - 1, seen = first_seen(&kv->store[i], len); b >= seen; b--) {
+                if (table[i][b] >= 0) continue;
+                len = (int64_t)b * MOA_KV_BLOCK; /* the missing block lies just beyond; what is seen from there begins earlier */
+                seen = first_seen(&kv->store[i], len);
+                again = true;
+            }
+    }
+    return len;
+}
+
+void moa_kv_adopt(moa_kv *kv, int to, int32_t *const table[MOA_KV_STORES], int64_t len) {
+    kv->seq[to].len = len;
+    for (int i = 0; i < kv->n_store; i++) {
+        moa_kv_list *l = &kv->seq[to].list[i];
+        l->n = l->first = moa_kv_blocks(len);
+        for (const int keep = first_kept(&kv->store[i], len); l->first > keep && table[i][l->first - 1] >= 0; l->first--) {
+            l->block[l->first - 1] = table[i][l->first - 1];
+            moa_kv_hold(kv, i, l->block[l->first - 1]);
+        }
+        for (int b = 0; b < l->first; b++) l->block[b] = -1;
+    }
+    moa_assert(moa_kv_reaches(kv, to, len));
 }

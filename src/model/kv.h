@@ -62,6 +62,15 @@ bool moa_kv_reaches(const moa_kv *kv, int seq, int64_t len);
 void moa_kv_fork(moa_kv *kv, int to, int from, int64_t len);     /* reaches(from, len) */
 void moa_kv_truncate(moa_kv *kv, int seq, int64_t len);          /* reaches(seq, len), or len 0: releases blocks beyond len */
 
+/* Blocks that are held beside sequences (prefix.h). Tables of blocks are one list a store, -1 where a block is not there. */
+void moa_kv_hold(moa_kv *kv, int store, int block);
+void moa_kv_release(moa_kv *kv, int store, int block);
+/* The most of the first len positions that a sequence made of these blocks could go on from. */
+int64_t moa_kv_reach(const moa_kv *kv, int32_t *const table[MOA_KV_STORES], int64_t len);
+/* Sequence `to`, which is empty, shares them: len as reach gave it. */
+void moa_kv_adopt(moa_kv *kv, int to, int32_t *const table[MOA_KV_STORES], int64_t len);
+static inline int moa_kv_blocks(int64_t len) { return (int)((len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK); }
+
 /* Keys of all heads of a block in a layer; values that are not inside them follow after key_bytes. */
 static inline char *moa_kv_at(const moa_kv *kv, int layer, int block) {
     const moa_kv_store *s = &kv->store[kv->layer[layer].store];

@@ -182,6 +182,7 @@ int64_t moa_session_free_positions(const moa_session *s) {
     return (int64_t)least * MOA_KV_BLOCK;
 }
 int64_t moa_session_max_len(const moa_session *s) { return s->max_len; }
+struct moa_kv *moa_session_kv(moa_session *s) { return &s->kv; }
 void moa_session_watch(moa_session *s, void (*fn)(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out), void *ctx) {
     s->x.watch = fn;
     s->x.watch_ctx = ctx;

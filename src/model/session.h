@@ -28,11 +28,13 @@ typedef struct moa_session_cfg {
     bool exact;      /* reference mode: dequantised weights, f32 activations */
     bool hidden;     /* moa_session_logits gives the last norm's row, [d_model], instead of logits */
     moa_dtype kv_type; /* MOA_F32 or MOA_F16 */
+    size_t cache_bytes; /* of a generator: KV kept for beginnings (prefix.h), at most; 0: as much as there is */
 } moa_session_cfg;
 moa_session_cfg moa_session_defaults(void);
 
 int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err);
 
+struct moa_kv *moa_session_kv(moa_session *s);  /* its store (kv.h), for who keeps blocks beside sequences */
 bool moa_session_slides(const moa_session *s); /* has the model sliding windows? */
 /* What the KV of sequences begun now for `len` positions depends on besides their tokens: adapters, and the list of rope factors.
  * Only sequences of one kind can share. moa_seq_new begins for moa_session_max_len. */

@@ -142,23 +142,26 @@ static void test_prefix_cache(void **state) {
     float *want = logits_of(m, tok, LEN, LEN, alone_cfg);
     moa_prefix_cache c;
     moa_err err = {0};
-    int from = -1;
-    OK(moa_prefix_init(&c, s, 2, &err));
+    OK(moa_prefix_init(&c, s, 0, &err));
     const int a = moa_seq_new(s, &err);
+    const uint64_t kind = moa_seq_kind(s, a);
     feed(s, a, 0, 120, 40, want);
     moa_prefix_keep(&c, a, tok, 120);
+    const size_t once = c.bytes;
     moa_prefix_keep(&c, a, tok, 120); /* nothing new */
-    assert_int_equal(c.n, 1);
+    assert_true(c.n_node == 1 && c.bytes == once);
     feed(s, a, 120, LEN, 40, want);
-    moa_prefix_put(&c, a, tok, LEN); /* holds the prompt's tokens, but not what goes on from them */
-    assert_int_equal(c.n, 2);
-    assert_int_equal(moa_prefix_find(&c, &from, moa_seq_kind(s, a), tok, 117), 117);
-    assert_true(from != a);
-    const int b = moa_seq_fork(s, from, 117, &err);
+    moa_prefix_put(&c, a, tok, LEN); /* goes on from the prompt, whose last blocks only the first node has */
+    assert_int_equal(c.n_node, 2);
+    assert_int_equal(moa_prefix_find(&c, kind, tok, 117), 117);
+    const int b = moa_prefix_fork(&c, 117, LEN, &err);
     feed(s, b, 117, 160, 10, want);
-    moa_prefix_put(&c, b, tok, 160); /* holds all of the prompt's entry */
-    assert_int_equal(c.n, 2);
-    assert_int_equal(moa_prefix_find(&c, &from, moa_session_kind(s, LEN), tok, LEN), LEN);
+    assert_int_equal(moa_prefix_find(&c, kind, tok, 160), 120); /* the windows of the long one left it */
+    moa_prefix_put(&c, b, tok, 160); /* and this one brings it */
+    assert_int_equal(c.n_node, 3);
+    assert_int_equal(moa_prefix_find(&c, kind, tok, 160), 160);
+    assert_int_equal(moa_prefix_find(&c, kind, tok, LEN), LEN);
+    assert_int_equal(moa_prefix_find(&c, kind + 1, tok, LEN), 0);
     moa_prefix_deinit(&c);
     assert_int_equal(moa_session_free_positions(s), 40 * MOA_KV_BLOCK);
     free(want);
