@@ -1,11 +1,15 @@
 /* test_arch.c - every architecture against an independent definition: reference/arch_ref.py, float64 in numpy, on seeded
- * random weights in the true relations of shapes (reference/make_arch.py). Reference mode within 2e-3 of logits that reach
+ * random weights in the true relations of shapes (reference/make_arch.py). Reference mode within 1e-4 of logits that reach
  * about 4; the prompt in one step, in steps of 7 and token by token gives the same bits; Q8_0 weights and int8 activations
  * within their own, stated tolerances.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/reference.h"
 
-static const double exact_tolerance = 2e-3; /* measured, float32 against float64: 6e-7 to 2e-5, with 46 layers 8e-4 */
+static const double exact_tolerance = 1e-4; /* measured, float32 against float64: 6e-7 to 2e-5 */
+/* 46 layers without a norm of q and k multiply what rounding does in the first: 2e-4 to 5e-4, by instruction set. */
+static const double deep_tolerance = 1e-3;
+
+static double tolerance_of(const ref_case *c) { return strcmp(c->name, "gemma2-27b") == 0 ? deep_tolerance : exact_tolerance; }
 /* Root mean square of differences; logits have one of 1. Q8_0 keeps a weight to 0.4 % of its block's largest: measured 0.03 to
  * 0.042 away from f32, and as much again where activations are int8 too. */
 static const double q8_tolerance = 0.06, fast_tolerance = 0.09;
@@ -43,10 +47,10 @@ static void test_architectures(void **state) {
     for (int i = 0; i < ref_n(); i++) {
         const ref_case *c = ref_at(i);
         const double d = difference(c, c->want, true, max_difference);
-        printf("   %-20s %2d tokens  largest difference %.2e%s\n", c->name, c->n, d, d <= exact_tolerance ? "" : "  TOO LARGE");
-        failed += !(d <= exact_tolerance);
+        printf("   %-20s %2d tokens  largest difference %.2e%s\n", c->name, c->n, d, d <= tolerance_of(c) ? "" : "  TOO LARGE");
+        failed += !(d <= tolerance_of(c));
     }
-    if (failed) fail_msg("%d of %d models differ from the reference by more than %g", failed, ref_n(), exact_tolerance);
+    if (failed) fail_msg("%d of %d models differ from the reference by more than they may", failed, ref_n());
 }
 
 /* A window, a cache that evicts and a graph that skips rows must not show in how the prompt was cut. */
