@@ -18,7 +18,8 @@ static int expect(const moa_gguf *g, const char *key, const char *want, moa_err 
     moa_str s;
     MOA_TRY(moa_gguf_str(&s, g, key, "", err));
     if (s.n == strlen(want) && memcmp(s.p, want, s.n) == 0) return 0;
-    return moa_fail(err, MOA_EFORMAT, "%s: %s is '%.*s', expected '%s'", moa_gguf_path(g), key, (int)(s.n < 64 ? s.n : 64), s.p, want);
+    moa_fail(err, MOA_EFORMAT, "%s: %s is '%.*s', expected '%s'", moa_gguf_path(g), key, (int)(s.n < 64 ? s.n : 64), s.p, want);
+    return moa_gguf_tensor(g, "token_embd.weight") ? moa_hint(err, MOA_EFORMAT, "this file is a model, not an adapter: -m takes it") : MOA_EFORMAT;
 }
 
 static int read_alpha(float *alpha, const moa_gguf *g, moa_err *err) {

@@ -53,6 +53,7 @@ static int leave(moa_schema *s, size_t back, int rc) {
 }
 
 static int value(uint32_t *x, moa_schema *s, const json_t *v);
+static int fixed(uint32_t *x, moa_schema *s, const json_t *v);
 
 static uint32_t text(moa_schema *s, const char *t) { return moa_rx_text(&s->r, t, strlen(t)); }
 
@@ -86,6 +87,8 @@ static int string_text(uint32_t *x, moa_schema *s, const json_t *v) {
     const json_t *pattern = json_object_get(v, "pattern"), *format = json_object_get(v, "format");
     if (pattern && !json_is_string(pattern)) return moa_schema_fail(s, MOA_EFORMAT, "pattern", "expected a string");
     if (format && !json_is_string(format)) return moa_schema_fail(s, MOA_EFORMAT, "format", "expected a string");
+    const char *free_form = format ? moa_schema_format(json_string_value(format)) : NULL;
+    if (free_form && !*free_form) format = NULL; /* it says nothing about the text */
     if (pattern && format) return moa_schema_fail(s, MOA_EUNSUPPORTED, "format", "together with pattern is not supported");
     if (!pattern && !format) {
         *x = moa_rx_repeat(&s->r, s->character, (uint32_t)least, upper(most));
@@ -166,7 +169,7 @@ static uint32_t other_key(moa_schema *s, const char *const *name, size_t n, size
 typedef struct object {
     const json_t *v, *props;
     uint32_t more;        /* a further member; UINT32_MAX: none may come */
-    uint32_t least, most; /* further members; most UINT32_MAX: no end */
+    uint32_t least, most; /* of further members; most UINT32_MAX: no end. Beside properties least is of all: 0 or 1 */
 } object;
 
 static int more_value(uint32_t *x, moa_schema *s, const char *keyword, const json_t *v) {
@@ -248,10 +251,13 @@ static int read_counts(object *o, moa_schema *s, size_t n_required) {
         if (o->least > o->most || (o->least && o->more == UINT32_MAX)) return moa_schema_fail(s, MOA_EFORMAT, "minProperties", "no object has that many properties");
         return 0;
     }
-    if (least > (int64_t)n_required) return moa_schema_fail(s, MOA_EUNSUPPORTED, "minProperties", "more than are required, beside properties, is not supported");
+    if (least > (int64_t)n_required && least > 1) return moa_schema_fail(s, MOA_EUNSUPPORTED, "minProperties", "more than are required and more than 1, beside properties, is not supported");
+    o->least = least > (int64_t)n_required;
     if (most >= 0 && (o->more != UINT32_MAX || most < (int64_t)n)) return moa_schema_fail(s, MOA_EUNSUPPORTED, "maxProperties", "fewer than there may be, beside properties, is not supported");
     return 0;
 }
+
+enum { NOTHING = UINT32_MAX }; /* no text at all, not even the empty one */
 
 /* Members from the last to the first: `first` is what may come when nothing has been written yet, `next` after something. */
 static int members(uint32_t *out, moa_schema *s, const object *o, const json_t *required) {
@@ -264,7 +270,7 @@ static int members(uint32_t *out, moa_schema *s, const object *o, const json_t *
     if (rc < 0) return rc;
     json_object_foreach((json_t *)(uintptr_t)o->props, k, unused) name[i++] = k;
     const uint32_t comma = MOA_RX_SEQ_OF(r, text(s, ","), s->ws);
-    uint32_t next = 0, first = 0;
+    uint32_t next = 0, first = o->least ? NOTHING : 0;
     if (o->more != UINT32_MAX && o->most) {
         const uint32_t tail = MOA_RX_SEQ_OF(r, comma, o->more), lo = o->least ? o->least - 1 : 0, hi = o->most == UINT32_MAX ? o->most : o->most - 1;
         next = moa_rx_repeat(r, tail, n ? 0 : lo, n ? UINT32_MAX : hi);
@@ -277,7 +283,7 @@ static int members(uint32_t *out, moa_schema *s, const object *o, const json_t *
         const json_t *v = json_object_get(o->props, name[i]);
         uint32_t val;
         const size_t back = enter(s, "properties", name[i]);
-        if (json_is_false(v) && !must) {
+        if (moa_schema_is_never(v) && !must) {
             leave(s, back, 0);
             continue;
         }
@@ -285,10 +291,11 @@ static int members(uint32_t *out, moa_schema *s, const object *o, const json_t *
         if (rc < 0) break;
         const uint32_t m = as_rule(s, member(s, key_text(s, name[i]), val));
         const uint32_t with = MOA_RX_SEQ_OF(r, m, next), with_comma = MOA_RX_SEQ_OF(r, comma, m, next);
-        first = as_rule(s, must ? with : MOA_RX_ALT_OF(r, with, first));
+        first = as_rule(s, must || first == NOTHING ? with : MOA_RX_ALT_OF(r, with, first));
         next = as_rule(s, must ? with_comma : MOA_RX_ALT_OF(r, with_comma, next));
     }
     free(name);
+    if (rc >= 0 && first == NOTHING) rc = moa_schema_fail(s, MOA_EFORMAT, "minProperties", "no object has that many properties");
     *out = first;
     return rc;
 }
@@ -357,12 +364,16 @@ static int array_of(uint32_t *x, moa_schema *s, const json_t *v) {
     moa_rules *r = &s->r;
     array a;
     MOA_TRY(read_array(&a, s, v));
+    const bool unique = json_is_true(json_object_get(v, "uniqueItems")) && (a.most < 0 || a.most > 1);
     int64_t n = (int64_t)json_array_size(a.prefix);
     if (a.most >= 0 && n > a.most) n = a.most;
     const uint32_t comma = MOA_RX_SEQ_OF(r, text(s, ","), s->ws);
     const int64_t lo = a.least > n ? a.least - n : 0, hi = a.most < 0 ? -1 : a.most - n;
     uint32_t rest; /* with its commas; n == 0: without the first */
-    if (n > 0 || hi == 0) {
+    if (unique) {
+        MOA_TRY(moa_schema_unique(&rest, s, a.prefix ? NULL : a.items, a.least, a.most, comma, fixed));
+        n = 0;
+    } else if (n > 0 || hi == 0) {
         rest = moa_rx_repeat(r, MOA_RX_SEQ_OF(r, comma, a.item), (uint32_t)lo, upper(hi));
     } else {
         rest = MOA_RX_SEQ_OF(r, a.item, moa_rx_repeat(r, MOA_RX_SEQ_OF(r, comma, a.item), (uint32_t)(lo ? lo - 1 : 0), upper(hi < 0 ? -1 : hi - 1)));
@@ -518,16 +529,19 @@ static int branch_of(uint32_t *x, moa_schema *s, const json_t *v, const char *ke
 static int alternatives(uint32_t *x, moa_schema *s, const json_t *v, const char *keyword) {
     const json_t *list = json_object_get(v, keyword);
     const size_t n = json_array_size(list);
+    uint32_t m = 0;
     if (!n) return moa_schema_fail(s, MOA_EFORMAT, keyword, "expected a list of schemas");
     const char *tag = strcmp(keyword, "oneOf") ? NULL : moa_schema_tag(v);
     if (!strcmp(keyword, "oneOf")) MOA_TRY(moa_schema_check_disjoint(s, v));
     uint32_t *alt = malloc(n * sizeof *alt);
     int rc = alt ? 0 : moa_schema_fail(s, MOA_ENOMEM, NULL, "no memory");
     for (size_t i = 0; rc >= 0 && i < n; i++) {
+        if (moa_schema_is_never(json_array_get(list, i))) continue; /* as generators write what may be left out */
         const size_t back = enter_index(s, keyword, i);
-        rc = leave(s, back, branch_of(&alt[i], s, v, keyword, json_array_get(list, i), tag));
+        rc = leave(s, back, branch_of(&alt[m++], s, v, keyword, json_array_get(list, i), tag));
     }
-    if (rc >= 0) *x = moa_rx_alt(&s->r, alt, (uint32_t)n);
+    if (rc >= 0 && !m) rc = moa_schema_fail(s, MOA_EFORMAT, keyword, "none of its branches allows a value");
+    if (rc >= 0) *x = moa_rx_alt(&s->r, alt, m);
     free(alt);
     return rc;
 }
@@ -545,6 +559,17 @@ static int of_type(uint32_t *x, moa_schema *s, const json_t *v, const char *type
     return moa_schema_fail(s, MOA_EFORMAT, "type", "'%.40s': expected object, array, string, number, integer, boolean or null", type);
 }
 
+/* v for one of several types, without a format that is about another of them. */
+static int for_type(const json_t **out, moa_schema *s, const json_t *v, const char *type) {
+    const char *format = json_string_value(json_object_get(v, "format"));
+    const bool number = !strcmp(type, "integer") || !strcmp(type, "number");
+    *out = v;
+    if (!format || !(number ? moa_schema_format(format) : moa_schema_number_format(format) ? type : NULL)) return 0;
+    json_t *copy = json_copy((json_t *)(uintptr_t)v);
+    if (!copy || json_object_del(copy, "format") || json_array_append_new(s->made, copy)) return moa_schema_fail(s, MOA_ENOMEM, NULL, "no memory");
+    return *out = copy, 0;
+}
+
 static int typed(uint32_t *x, moa_schema *s, const json_t *v) {
     const json_t *type = json_object_get(v, "type");
     uint32_t alt[8], n = 0;
@@ -558,14 +583,34 @@ static int typed(uint32_t *x, moa_schema *s, const json_t *v) {
         if (!m || m > 7) return moa_schema_fail(s, MOA_EFORMAT, "type", "expected a name or a list of names");
         for (size_t i = 0; i < m; i++) {
             const char *name = json_string_value(json_array_get(type, i));
-            MOA_TRY(of_type(&alt[n++], s, v, name ? name : ""));
+            const json_t *own;
+            MOA_TRY(for_type(&own, s, v, name ? name : ""));
+            MOA_TRY(of_type(&alt[n++], s, own, name ? name : ""));
         }
     }
     *x = moa_rx_alt(&s->r, alt, n);
     return 0;
 }
 
+/* OpenAPI 3.0: nullable beside a type is one type more. NULL: it is not there, or not beside a type. */
+static const json_t *with_null(moa_schema *s, const json_t *v) {
+    static const char *const NOT[] = {"$ref", "allOf", "anyOf", "oneOf"};
+    const json_t *type = json_object_get(v, "type");
+    if (!json_is_true(json_object_get(v, "nullable")) || !json_is_string(type)) return NULL;
+    for (size_t i = 0; i < sizeof NOT / sizeof *NOT; i++)
+        if (json_object_get(v, NOT[i])) return NULL;
+    json_t *copy = json_copy((json_t *)(uintptr_t)v);
+    if (!copy || json_array_append_new(s->made, copy)) return NULL;
+    const bool null = !strcmp(json_string_value(type), "null");
+    if (!null) json_object_set_new(copy, "type", json_pack("[O, s]", type, "null"));
+    json_object_del(copy, "nullable");
+    return copy;
+}
+
 static int keywords(uint32_t *x, moa_schema *s, const json_t *v) {
+    const json_t *wider = with_null(s, v);
+    if (wider) return keywords(x, s, wider);
+    if (moa_schema_is_never(v)) return moa_schema_fail(s, MOA_EFORMAT, "not", "allows no value");
     MOA_TRY(moa_schema_check_keywords(s, v));
     if (json_object_get(v, "$ref") && moa_schema_only_ref(v)) return reference(x, s, v, NULL);
     const json_t *only = moa_schema_only_part(v);

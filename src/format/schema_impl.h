@@ -28,10 +28,14 @@ uint32_t moa_schema_character(moa_rules *r);  /* one character in any spelling J
 int moa_schema_pattern(moa_schema_text *out, moa_schema *s, const char *keyword, const char *regex);
 /* *x, what is between the quotes, with least to most (UINT32_MAX: no end) characters only. keyword: for errors. */
 int moa_schema_length(uint32_t *x, moa_schema *s, const char *keyword, uint32_t least, uint32_t most);
-const char *moa_schema_format(const char *name); /* a format as an anchored pattern; NULL: not known */
+const char *moa_schema_format(const char *name); /* a format as an anchored pattern, "" of one that any string has; NULL: not known */
 extern const char moa_schema_formats[];          /* their names, for errors */
 
+/* What stands between the brackets of an array of different items; most -1: no end. comma: what stands between two of them; fixed: a value's text. */
+int moa_schema_unique(uint32_t *x, moa_schema *s, const json_t *items, int64_t least, int64_t most, uint32_t comma, int (*fixed)(uint32_t *, moa_schema *, const json_t *));
+
 int moa_schema_integer(uint32_t *x, moa_schema *s, const json_t *v);
+bool moa_schema_number_format(const char *name);
 int moa_schema_number(uint32_t *x, moa_schema *s, const json_t *v);
 
 #endif

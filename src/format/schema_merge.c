@@ -53,10 +53,11 @@ int moa_schema_check_keywords(moa_schema *s, const json_t *v) {
     json_object_foreach(mutable(v), name, val) {
         const struct keyword *k = find(name);
         if (k && k->how != NEVER) {
-            if (!strcmp(name, "uniqueItems") && !json_is_false(val)) return moa_schema_fail(s, MOA_EUNSUPPORTED, name, "a grammar cannot remember the items before");
+            if (!strcmp(name, "uniqueItems") && !json_is_boolean(val)) return moa_schema_fail(s, MOA_EFORMAT, name, "expected true or false");
             continue;
         }
-        if (!strncmp(name, "x-", 2)) continue;
+        if (!strncmp(name, "x-", 2) || (!strcmp(name, "nullable") && json_is_false(val))) continue;
+        if (!strcmp(name, "nullable")) return moa_hint(s->err, moa_schema_fail(s, MOA_EUNSUPPORTED, name, "is supported beside a type only"), "write anyOf: [..., {\"type\": \"null\"}]");
         if (k) return moa_schema_fail(s, MOA_EUNSUPPORTED, name, "this keyword cannot be expressed as a grammar");
         const char *names[N_KEYWORD];
         for (size_t i = 0; i < N_KEYWORD; i++) names[i] = table[i].name;
@@ -103,6 +104,11 @@ bool moa_schema_only_ref(const json_t *v) { return alone(v, "$ref"); }
 const json_t *moa_schema_only_part(const json_t *v) {
     const json_t *list = json_object_get(v, "allOf");
     return json_array_size(list) == 1 && alone(v, "allOf") ? json_array_get(list, 0) : NULL;
+}
+
+bool moa_schema_is_never(const json_t *v) {
+    const json_t *not = json_object_get(v, "not");
+    return json_is_false(v) || json_is_true(not) || (json_is_object(not) && !json_object_size(not));
 }
 
 bool moa_schema_has_string(const json_t *list, const char *text) {
@@ -338,8 +344,7 @@ int moa_schema_with_base(const json_t **out, moa_schema *s, const json_t *v, con
 
 /* ---- oneOf ---- */
 
-/* A branch with its references followed, to look at; NULL: not to be seen through. */
-static const json_t *look(moa_schema *s, const json_t *v) {
+const json_t *moa_schema_look(moa_schema *s, const json_t *v) {
     for (int i = 0; i < MAX_MERGE && json_is_object(v); i++) {
         if (!json_object_get(v, "$ref")) return v;
         if (moa_schema_resolve(&v, s, v) < 0) return NULL;
@@ -384,7 +389,8 @@ const char *moa_schema_tag(const json_t *v) { return json_string_value(json_obje
 static bool disjoint(moa_schema *s, const json_t *a, const json_t *b, const char *tag, int depth) {
     const char *name;
     json_t *v;
-    a = look(s, a), b = look(s, b);
+    if (moa_schema_is_never(a) || moa_schema_is_never(b)) return true;
+    a = moa_schema_look(s, a), b = moa_schema_look(s, b);
     if (!a || !b || depth > 4) return false;
     if (types_differ(a, b) || values_differ(a, b)) return true;
     /* Objects that both must have a property whose values cannot be equal; or one forbids what the other wants. */

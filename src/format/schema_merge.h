@@ -12,6 +12,8 @@ bool moa_schema_only_ref(const json_t *v);                          /* $ref, and
 const json_t *moa_schema_only_part(const json_t *v);                /* the one schema of an allOf with nothing beside it; NULL */
 bool moa_schema_has_string(const json_t *list, const char *text);
 bool moa_schema_has_type(const json_t *type, const json_t *value);  /* value is of that type, or of one of them */
+bool moa_schema_is_never(const json_t *v);                           /* false, or the negation of everything */
+const json_t *moa_schema_look(moa_schema *s, const json_t *v);     /* v with its references followed, to look at; NULL: not to be seen through */
 int moa_schema_resolve(const json_t **to, moa_schema *s, const json_t *v); /* where v's $ref points to */
 /* v with its $ref and allOf put into it. The result belongs to s->made. */
 int moa_schema_merge_all(const json_t **out, moa_schema *s, const json_t *v);

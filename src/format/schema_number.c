@@ -72,6 +72,8 @@ static void tighten(bound *b, bound other, int sign) {
     if (c < 0 || (c == 0 && other.open)) *b = other;
 }
 
+bool moa_schema_number_format(const char *name) { return !strcmp(name, "int32") || !strcmp(name, "int64") || !strcmp(name, "float") || !strcmp(name, "double"); }
+
 static int read_bound(bound *b, moa_schema *s, const json_t *v, const char *inside, const char *outside, int sign) {
     const json_t *in = json_object_get(v, inside), *out = json_object_get(v, outside);
     *b = (bound){0};
@@ -89,7 +91,7 @@ static int read_bounds(bound *lo, bound *hi, moa_schema *s, const json_t *v) {
     if (format && !strcmp(format, "int32")) {
         tighten(lo, (bound){true, false, parse_decimal("-2147483648"), "format"}, -1);
         tighten(hi, (bound){true, false, parse_decimal("2147483647"), "format"}, 1);
-    } else if (format && strcmp(format, "int64") && strcmp(format, "float") && strcmp(format, "double")) {
+    } else if (format && !moa_schema_number_format(format)) {
         return moa_schema_fail(s, MOA_EUNSUPPORTED, "format", "'%.60s' of a number is not supported; there are int32, int64, float, double", format);
     }
     return 0;

@@ -224,10 +224,12 @@ static int group(reader *p, moa_schema_text *out) {
     if (++p->nest > MAX_NEST) return WRONG(p, MOA_ELIMIT, "more than %d nested groups", MAX_NEST);
     p->at++;
     if (p->at[0] == '?') {
-        const char *name = p->at[1] == '<' && p->at[2] != '=' && p->at[2] != '!' ? strchr(p->at, '>') : NULL;
+        const char *open = p->at + (p->at[1] == 'P' ? 2 : 1); /* Python's named groups begin with (?P< */
+        const char *name = open[0] == '<' && open[1] != '=' && open[1] != '!' ? strchr(open, '>') : NULL;
         if (p->at[1] == ':') p->at += 2;
         else if (name) p->at = name + 1;
-        else return WRONG(p, MOA_EUNSUPPORTED, "at %d: lookaround is not supported", from);
+        else if (p->at[1] && strchr("=!<", p->at[1])) return WRONG(p, MOA_EUNSUPPORTED, "at %d: lookaround is not supported", from);
+        else return WRONG(p, MOA_EUNSUPPORTED, "at %d: flags inside a pattern are not supported", from);
     }
     MOA_TRY(choice(p, out));
     if (*p->at != ')') return WRONG(p, MOA_EFORMAT, "at %d: this '(' is never closed", from);
@@ -356,7 +358,8 @@ int moa_schema_pattern(moa_schema_text *out, moa_schema *s, const char *keyword,
 
 /* ---- formats ---- */
 
-const char moa_schema_formats[] = "date, time, date-time, duration, email, hostname, ipv4, ipv6, uri, uuid";
+const char moa_schema_formats[] = "date, time, date-time, duration, email, hostname, ipv4, ipv6, json-pointer, uri, uuid, uuid1, uuid3 to uuid8, and binary, password, path, file-path, "
+                                  "directory-path, which any string has";
 
 #define YEAR "(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})" /* readers that know no year 0 */
 #define LEAP "([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)"
@@ -367,6 +370,7 @@ const char moa_schema_formats[] = "date, time, date-time, duration, email, hostn
 #define IPV4 "((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #define H16 "[0-9A-Fa-f]{1,4}"
 #define LS32 "(" H16 ":" H16 "|" IPV4 ")"
+#define UUID(version, variant) "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-" version "[0-9a-fA-F]{3}-" variant "[0-9a-fA-F]{3}-[0-9a-fA-F]{12}$"
 #define PATH_CHAR "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 
 const char *moa_schema_format(const char *name) {
@@ -387,7 +391,20 @@ const char *moa_schema_format(const char *name) {
         /* RFC 3986, 3, of its hosts only names and IPv4 */
         {"uri", "^[A-Za-z][A-Za-z0-9+.-]*:(//[A-Za-z0-9.-]+(:[0-9]{1,5})?(/" PATH_CHAR "*)*|" PATH_CHAR "+(/" PATH_CHAR "*)*)"
                 "(\\?(" PATH_CHAR "|[/?])*)?(#(" PATH_CHAR "|[/?])*)?$"},
-        {"uuid", "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"},
+        {"uuid", UUID("[0-9a-fA-F]", "[0-9a-fA-F]")},
+        {"uuid1", UUID("1", "[89abAB]")}, /* RFC 9562, 4: version and variant */
+        {"uuid3", UUID("3", "[89abAB]")},
+        {"uuid4", UUID("4", "[89abAB]")},
+        {"uuid5", UUID("5", "[89abAB]")},
+        {"uuid6", UUID("6", "[89abAB]")},
+        {"uuid7", UUID("7", "[89abAB]")},
+        {"uuid8", UUID("8", "[89abAB]")},
+        {"json-pointer", "^(/([^/~]|~[01])*)*$"},
+        {"binary", ""}, /* notes for whoever shows or stores the string */
+        {"password", ""},
+        {"path", ""},
+        {"file-path", ""},
+        {"directory-path", ""},
     };
     for (size_t i = 0; i < sizeof format / sizeof *format; i++)
         if (!strcmp(format[i].name, name)) return format[i].pattern;

@@ -27,6 +27,7 @@ def exact(v): return Decimal(repr(v)) if isinstance(v, float) else v
 
 
 def equal(a, b):
+    if type(a) is not type(b) and not (is_type(a, "number") and is_type(b, "number")): return False
     if isinstance(a, list) and isinstance(b, list): return len(a) == len(b) and all(map(equal, a, b))
     if isinstance(a, dict) and isinstance(b, dict): return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
     if isinstance(a, bool) or isinstance(b, bool): return a is b
@@ -52,6 +53,7 @@ def fits(v, format): # by other means than a regular expression, where there are
 # narrow: an object that lists properties has no others unless additionalProperties says so.
 def valid(v, s, root, narrow=False):
     if s is True or s is False: return s
+    if "not" in s and valid(v, s["not"], root): return False
     if "$ref" in s and not valid(v, resolve(root, s["$ref"]), root, narrow): return False
     if "type" in s and not any(is_type(v, t) for t in ([s["type"]] if isinstance(s["type"], str) else s["type"])): return False
     if "const" in s and not equal(v, s["const"]): return False
@@ -72,6 +74,7 @@ def valid(v, s, root, narrow=False):
         if len(v) < s.get("minItems", 0) or len(v) > s.get("maxItems", 1 << 30): return False
         p = s.get("prefixItems", [])
         if not all(valid(e, t, root, narrow) for e, t in zip(v, p)): return False
+        if s.get("uniqueItems") and any(equal(v[i], v[k]) for i in range(len(v)) for k in range(i)): return False
         if "items" in s and not all(valid(e, s["items"], root, narrow) for e in v[len(p):]): return False
     if isinstance(v, dict):
         if len(v) < s.get("minProperties", 0) or len(v) > s.get("maxProperties", 1 << 30): return False
@@ -121,12 +124,17 @@ def make(r, depth, defs=True):
     if kind < 7:
         names = r.sample(NAMES, r.randint(0, 5))
         s = {"type": "object", "properties": {k: make(r, depth - 1, defs) for k in names}, "required": [k for k in names if r.random() < 0.5]}
+        if names and not s["required"] and r.random() < 0.4: s["minProperties"] = 1
         extra = r.randrange(4)
         if extra == 0: s["additionalProperties"] = False
         elif extra == 1: s["additionalProperties"] = make(r, 0, False)
         return s
     if kind == 7:
         lo = r.randint(0, 3)
+        if r.random() < 0.25: # different values of a few
+            s = {"type": "array", "items": {"enum": r.sample(["a", "b\"c", 1, 2.5, None, True, False, "\u00e9", 0, -7], r.randint(3, 6))}, "uniqueItems": True, "minItems": lo}
+            if r.random() < 0.5: s["maxItems"] = r.randint(lo, 4)
+            return s
         s = {"type": "array", "items": make(r, depth - 1, defs)}
         if r.random() < 0.6: s["minItems"] = lo
         if r.random() < 0.6: s["maxItems"] = lo + r.randint(0, 3)
@@ -134,7 +142,7 @@ def make(r, depth, defs=True):
         return s
     if r.random() < 0.3: return {"oneOf": [{"type": "integer"}, {"type": "string"}, {"type": "object", "properties": {"k": make(r, 0, defs)}, "required": ["k"]}]}
     if r.random() < 0.5: return {"allOf": [{"type": "object", "properties": {"p": {"type": "integer", "minimum": 0}}}, {"properties": {"p": {"maximum": 9}, "q": make(r, 0, defs)}, "required": ["p"]}]}
-    return {"anyOf": [make(r, depth - 1, defs) for _ in range(r.randint(1, 3))]}
+    return {"anyOf": [make(r, depth - 1, defs) for _ in range(r.randint(1, 3))] + ([{"not": {}}] if r.random() < 0.3 else [])}
 
 
 TREE = {"type": "object", "properties": {"v": {"type": "integer"}, "next": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "null"}]}}, "required": ["v"]}
@@ -156,6 +164,7 @@ def instance(r, s, root):
     if "$ref" in s: return instance(r, resolve(root, s["$ref"]), root)
     if "const" in s: return s["const"]
     if "enum" in s: return r.choice(s["enum"])
+    if "not" in s: return anything(r, 1)
     if "anyOf" in s: return instance(r, r.choice(s["anyOf"]), root)
     if "oneOf" in s: return instance(r, r.choice(s["oneOf"]), root)
     if "allOf" in s: return {"p": r.randint(0, 9)}

@@ -105,6 +105,19 @@ static void test_table(void **state) {
          "\"l\":{\"type\":\"object\",\"properties\":{\"k\":{\"const\":\"l\",\"default\":\"l\"},\"v\":{\"type\":\"integer\"}}},"
          "\"a\":{\"type\":\"object\",\"properties\":{\"k\":{\"const\":\"a\",\"default\":\"a\"},\"x\":{\"oneOf\":[{\"$ref\":\"#/$defs/l\"},{\"$ref\":\"#/$defs/a\"}],\"discriminator\":{\"propertyName\":\"k\"}}}}}}",
          {"{\"k\":\"l\",\"v\":1}", "{\"k\":\"a\",\"x\":{\"k\":\"a\",\"x\":{\"k\":\"l\"}}}"}, {"{\"v\":1}", "{}", "{\"k\":\"a\",\"x\":{}}", "{\"k\":\"l\",\"x\":{}}"}},
+        {"{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/c\"},\"uniqueItems\":true,\"$defs\":{\"c\":{\"title\":\"C\",\"enum\":[\"a\",1,1.0,null],\"type\":[\"string\",\"integer\",\"null\"]}}}",
+         {"[]", "[null, \"a\", 1]", "[1,null]", "[\n  \"a\"\n]"}, {"[1,1]", "[\"a\",null,\"a\"]", "[null,null]", "[,]", "[2]", "[1,\"a\",null,1]", "[1,]"}},
+        {"{\"items\":{\"enum\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]},\"uniqueItems\":true,\"minItems\":2,\"maxItems\":3}", {"[15,1]", "[3,2,1]"}, {"[1]", "[]", "[1,2,1]", "[1,2,3,4]", "[1,1]"}},
+        {"{\"items\":{\"type\":\"string\"},\"uniqueItems\":true,\"maxItems\":1}", {"[]", "[\"a\"]"}, {"[\"a\",\"b\"]"}},
+        {"{\"anyOf\":[{\"not\":{}},{\"type\":\"string\"},false]}", {"\"a\""}, {"1"}}, {"{\"properties\":{\"a\":{\"not\":{}},\"b\":{}}}", {"{}", "{\"b\":1}"}, {"{\"a\":1}"}},
+        {"{\"type\":\"string\",\"nullable\":true,\"maxLength\":1}", {"null", "\"a\""}, {"\"ab\"", "1"}}, {"{\"type\":\"string\",\"nullable\":false}", {"\"\""}, {"null"}},
+        {"{\"type\":\"string\",\"nullable\":true,\"enum\":[\"a\",null]}", {"null", "\"a\""}, {"\"b\""}},
+        {"{\"properties\":{\"a\":{\"const\":1},\"b\":{\"const\":2}},\"minProperties\":1}", {"{\"a\":1}", "{\"b\":2}", "{\"a\":1,\"b\":2}"}, {"{}", "{\"b\":2,\"a\":1}"}},
+        {"{\"properties\":{\"a\":{\"const\":1}},\"additionalProperties\":{\"const\":3},\"minProperties\":1}", {"{\"a\":1}", "{\"x\":3}", "{\"a\":1,\"x\":3,\"y\":3}"}, {"{}", "{\"x\":3,\"a\":1}"}},
+        {"{\"type\":[\"integer\",\"string\"],\"minimum\":3,\"format\":\"date\"}", {"3", "\"2024-01-01\""}, {"2", "\"x\""}}, {"{\"type\":[\"integer\",\"string\"],\"format\":\"int32\"}", {"2147483647", "\"x\""}, {"2147483648"}},
+        {"{\"format\":\"uuid4\"}", {"\"123e4567-e89b-42d3-a456-426614174000\""}, {"\"123e4567-e89b-12d3-a456-426614174000\"", "\"123e4567-e89b-42d3-c456-426614174000\""}},
+        {"{\"format\":\"password\",\"maxLength\":2}", {"\"\"", "\"ab\""}, {"\"abc\"", "1"}}, {"{\"format\":\"path\",\"pattern\":\"^/\"}", {"\"/a\""}, {"\"a\""}},
+        {"{\"format\":\"json-pointer\"}", {"\"\"", "\"/a~1b/0\""}, {"\"a\"", "\"/~2\""}}, {"{\"pattern\":\"^(?P<n>a|b)$\"}", {"\"a\""}, {"\"c\""}},
         {"true", {"{}", "[1,{\"a\":\"b\"}]", "\"x\"", "-1.5", "null"}, {"", "{", "[1,]", "{\"a\"}", "nul"}},
         {"{\"type\":\"string\",\"title\":\"t\",\"description\":\"d\",\"default\":1,\"x-y\":2}", {"\"\""}, {"1"}},
     };
@@ -195,7 +208,7 @@ static void test_errors(void **state) {
     (void)state;
     static const struct { const char *schema, *want; } bad[] = {
         {"{", "s:1:"}, {"3", "s: #: expected a schema"}, {"false", "false allows no value"}, {"{\"type\":\"objekt\"}", "s: #/type: 'objekt'"}, {"{\"propertis\":{}}", "s: #/propertis: unknown keyword"},
-        {"{\"properties\":{\"a\":{\"items\":{\"not\":{}}}}}", "s: #/properties/a/items/not: this keyword cannot"}, {"{\"properties\":{\"a/b~\":{\"uniqueItems\":true}}}", "s: #/properties/a~1b~0/uniqueItems"},
+        {"{\"properties\":{\"a\":{\"items\":{\"not\":{\"type\":\"null\"}}}}}", "s: #/properties/a/items/not: this keyword cannot"}, {"{\"properties\":{\"a/b~\":{\"uniqueItems\":true}}}", "s: #/properties/a~1b~0/uniqueItems"},
         {"{\"anyOf\":[{\"type\":\"null\"},{\"if\":{}}]}", "s: #/anyOf/1/if"}, {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", "s: #/oneOf: branches 0 and 1"},
         {"{\"$ref\":\"other.json\"}", "s: #/$ref: 'other.json'"}, {"{\"$ref\":\"#/$defs/no\"}", "is not in the document"}, {"{\"$ref\":\"#\"}", "never comes to an end"},
         {"{\"$ref\":\"#/$defs/t\",\"$defs\":{\"t\":{\"properties\":{\"n\":{\"$ref\":\"#/$defs/t\"}},\"required\":[\"n\"]}}}", "never comes to an end"},
@@ -209,7 +222,12 @@ static void test_errors(void **state) {
         {"{\"minLength\":4,\"maxLength\":3}", "#/maxLength: 3 is less"}, {"{\"minLength\":-1}", "#/minLength: expected a whole number"}, {"{\"pattern\":\"^a(?=b)\"}", "#/pattern: at 2: lookaround"},
         {"{\"pattern\":\"(a)\\\\1\"}", "back references"}, {"{\"pattern\":\"\\\\bx\"}", "word boundaries"}, {"{\"pattern\":\"(\"}", "never closed"}, {"{\"pattern\":\"a)\"}", "unexpected ')'"}, {"{\"pattern\":\"[z-a]\"}", "goes down"},
         {"{\"format\":\"iban\"}", "#/format: 'iban' is not supported; there are date"}, {"{\"enum\":[]}", "#/enum"},
-        {"{\"enum\":[1],\"type\":\"string\"}", "#/enum: none"}, {"{\"enum\":[1],\"minimum\":2}", "#/minimum: together with enum"}, {"{\"properties\":{\"a\":{}},\"minProperties\":1}", "#/minProperties"},
+        {"{\"enum\":[1],\"type\":\"string\"}", "#/enum: none"}, {"{\"enum\":[1],\"minimum\":2}", "#/minimum: together with enum"}, {"{\"properties\":{\"a\":{},\"b\":{}},\"minProperties\":2}", "#/minProperties"}, {"{\"properties\":{\"a\":false},\"minProperties\":1}", "#/minProperties: no object"},
+        {"{\"not\":{}}", "#/not: allows no value"}, {"{\"anyOf\":[false,{\"not\":true}]}", "#/anyOf: none of its branches"}, {"{\"$ref\":\"#/$defs/a\",\"nullable\":true,\"$defs\":{\"a\":{}}}", "#/nullable: is supported beside a type"},
+        {"{\"items\":{\"type\":\"string\"},\"uniqueItems\":true}", "#/uniqueItems: a grammar cannot remember"}, {"{\"items\":{\"enum\":[1,[2]]},\"uniqueItems\":true}", "#/uniqueItems: a grammar cannot remember"},
+        {"{\"items\":{\"enum\":[1,1.0,2]},\"minItems\":3,\"uniqueItems\":true}", "#/minItems: no array has that many different"},
+        {"{\"items\":{\"enum\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]},\"uniqueItems\":true}", "#/uniqueItems: more than 8192 sets of 15 values"}, {"{\"uniqueItems\":1}", "#/uniqueItems: expected true or false"},
+        {"{\"pattern\":\"^(?i)a\"}", "#/pattern: at 1: flags inside"}, {"{\"type\":[\"string\",\"integer\"],\"format\":\"iban\"}", "#/format: 'iban'"},
         {"{\"required\":[\"b\"],\"additionalProperties\":false}", "#/required: 'b'"}, {"{\"allOf\":[{\"type\":\"string\"},{\"type\":\"null\"}]}", "none in common"}, {"{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}", "#/pattern: two different"},
         {"{\"minItems\":2,\"maxItems\":1}", "#/minItems"}, {"{\"type\":[]}", "#/type"}, {"{\"const\":\"a\",\"const\":\"b\"}", "s:1:"},
     };
