@@ -20,6 +20,7 @@
 #define SPLIT(re) "split " re "\n"
 #define DIGITS "digits\n"      /* one by one */
 #define CJK "[\xe4\xb8\x80-\xe9\xbe\xa5\xe0\xa0\x80-\xe4\xb8\x80\xea\xb0\x80-\xed\x9f\xbf]+"
+#define BLOOM " ?[^(\\s|[.,!?\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c])]+"
 #define LETTERS "LETTERS"      /* DeepSeek's list of cased letters */
 
 /* whole: the name for models that take a word that is a token without merging (ignore_merges); NULL: the same. */
@@ -30,6 +31,7 @@ static const struct { const char *parts, *name, *whole; } KNOWN[] = {
     {"punctuation Contiguous\n" GPT2 "number\n" SPLIT("[0-9][0-9][0-9]"), "falcon", NULL},
     {SPLIT(WORDS("\\p{N}{1,3}")) BYTES, "smaug-bpe", "llama-bpe"},
     {SPLIT(WORDS("\\p{N}")) BYTES, "qwen2", NULL},
+    {SPLIT("\\p{N}{1,3}") SPLIT(WORDS("\\p{N}+")) BYTES, "minicpm5", NULL},
     {SPLIT(SHORT "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" REST) BYTES, "qwen35", NULL},
     {SPLIT(SHORT "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+") BYTES, "bailingmoe", NULL},
     {SPLIT(SHORT "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" REST) BYTES, "seed-coder", NULL},
@@ -42,7 +44,8 @@ static const struct { const char *parts, *name, *whole; } KNOWN[] = {
     {SPLIT("\\p{N}{1,3}") SPLIT("[\xe4\xb8\x80-\xe9\xbe\xa5\xe3\x81\x80-\xe3\x82\x9f\xe3\x82\xa0-\xe3\x83\xbf]+")
      SPLIT("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" REST)
      BYTES, "deepseek-v3", NULL},
-    {SPLIT(" ?[^(\\s|[.,!?\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c])]+") BYTES, "bloom", NULL},
+    {SPLIT(BLOOM) BYTES, "bloom", NULL},
+    {SPLIT(BLOOM) DIGITS BYTES, "viking", NULL},
 };
 
 static bool begins(const char *s, const char *with) { return strncmp(s, with, strlen(with)) == 0; }

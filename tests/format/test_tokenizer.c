@@ -241,7 +241,14 @@ static void words(void **state) {
         {"kimi-k2", "HTTPServer's 1234\xe6\xbc\xa2\xe5\xad\x97""ab  \xe6\xbc\xa2 x/\n", "[HTTPServer's][ ][123][4][\xe6\xbc\xa2\xe5\xad\x97][ab][ ][ ][\xe6\xbc\xa2][ x][/\n]"},
         {"exaone-moe", "hello big world, it's 12", "[hello big world][,][ it]['s][ ][1][2]"},
         {"minimax-m2", "don't HTTPServer 1234", "[don't][ HTTPServer][ ][123][4]"},
-        {"laguna", "OK 12345", "[OK][ ][123][45]"},
+        {"laguna", "OK 123  \n\n x!\n", "[OK][ ][1][2][3][  ][\n\n][ x][!][\n]"}, /* qwen2 would join "  \n\n", and "!\n" */
+        {"minicpm5", "I'LL say 12345, OK?\n", "[I]['LL][ say][ ][123][45][,][ OK][?\n]"},
+        {"spark2_5", "f(x 12) ok.\n\n \xe6\xbc\xa2", "[f][(x][ ][1][2][)][ ok][.][\n][\n][ ][\xe6\xbc\xa2]"},
+        {"ufakzeka", "Ankara'da it's 12\n", "[Ankara]['da][ it]['s][ ][1][2][\n]"},
+        {"ufakzeka", "Ali'den ID'di", "[Ali]['den][ ID]['di]"}, /* qwen2 cuts 'd off */
+        {"cohere2moe", "1234567 x12345", "[1][234][567][ x][12][345]"},
+        {"granite-embed-multi-97m", "a\xcc\x81""B 1234", "[a\xcc\x81][B][ ][123][4]"},
+        {"hy_v4", "f(x1234)", "[f][(x][123][4][)]"},
         {"solar-open", "OK 12", "[OK][ ][1][2]"},
         {"mellum2", "a 12 b", "[a][ ][1][2][ b]"},
     };

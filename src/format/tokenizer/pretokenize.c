@@ -28,7 +28,8 @@ enum { WHOLE = 1, BOS = 2, SEP = 4, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, 
 #define SHORT_FORMS_ANY_CASE "'(?:[sStTmMdD]|[rR][eE]|[vV][eE]|[lL][lL])"
 #define GPT2_RE SHORT_FORMS "| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define SPACES_RE "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define MODERN_RE(number) SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES_RE
+#define PLAIN_RE(number) "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" number "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES_RE
+#define MODERN_RE(number) SHORT_FORMS_ANY_CASE "|" PLAIN_RE(number)
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define CASED(upper, lower, tail, number, line)                                                                                           \
@@ -36,9 +37,11 @@ enum { WHOLE = 1, BOS = 2, SEP = 4, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, 
     "| ?[^\\s\\p{L}\\p{N}]+[" line "]*|" SPACES_RE
 #define CASED_RE(tail, number) CASED(UPPER, LOWER, tail, number, "\\r\\n/")
 #define NOT_HAN "\\p{N}\\p{P}\\p{S}\\p{Z}\\p{C}\\p{Han}]" /* with the other case: letters and marks of other scripts */
-#define PUNCTUATED_RE                                                                                                        \
+#define PUNCTUATED(rest)                                                                                                     \
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"                          \
-    " ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACES_RE
+    " ?[\\p{P}\\p{S}]+" rest
+#define PUNCTUATED_RE PUNCTUATED("[\\r\\n]*|" SPACES_RE)
+#define KANA_HAN_RE "[一-龥぀-ゟ゠-ヿ]+"
 /* Behind a space that is no line end no line end was found, so it is not looked for again (quadratic). */
 #define SPACE_STEPS_RE "(?<![^\\S\\r\\n])\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s"
 
@@ -68,7 +71,7 @@ enum { WHOLE = 1, BOS = 2, SEP = 4, MAX_STAGE = 6, JIT_STACK_FIRST = 32 * 1024, 
 
 typedef enum rule_id {
     DEFAULT, MOA, GPT2, DIGIT_GPT2, FALCON, LLAMA3, QWEN2, QWEN35, BAILING, SEED_CODER, DEEPSEEK_LLM, DEEPSEEK_CODER, DEEPSEEK_V3,
-    TEKKEN, O200K, BLOOM, VIKING, JAIS2, YOUTU, CHAMELEON, TINY_AYA, KIMI_K2, SUPERBPE, AFMOE, EXAONE_MOE
+    TEKKEN, O200K, BLOOM, VIKING, JAIS2, YOUTU, CHAMELEON, TINY_AYA, KIMI_K2, SUPERBPE, AFMOE, EXAONE_MOE, LAGUNA, MINICPM5, SPARK25, UFAKZEKA
 } rule_id;
 
 static const char *const RULES[][MAX_STAGE] = {
@@ -88,7 +91,7 @@ static const char *const RULES[][MAX_STAGE] = {
     [DEEPSEEK_LLM] = {"[\\r\\n]", "\\s?[" DEEPSEEK_LETTERS "]+",
                       "\\s?[!-/:-~！-／：-～‘-‟　-。]+", "(?<!\\s)\\s+$", "[一-龥ࠀ-一가-퟿]+", "\\p{N}+"},
     [DEEPSEEK_CODER] = {"[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+", "\\p{N}"},
-    [DEEPSEEK_V3] = {"\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", PUNCTUATED_RE},
+    [DEEPSEEK_V3] = {"\\p{N}{1,3}", KANA_HAN_RE, PUNCTUATED_RE},
     [TEKKEN] = {CASED_RE("", "\\p{N}")},
     [O200K] = {CASED_RE("(?:" SHORT_FORMS_ANY_CASE ")?", "\\p{N}{1,3}")},
     [BLOOM] = {" ?[^(\\s|.,!?…。，、।۔،)]+"},
@@ -104,6 +107,10 @@ static const char *const RULES[][MAX_STAGE] = {
     /* A whole line can be one match: what cannot be given back is not remembered. */
     [EXAONE_MOE] = {SHORT_FORMS_ANY_CASE "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*+(?: \\p{L}\\p{M}*+)*+)++|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|"
                                          "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"},
+    [LAGUNA] = {"[^\\n]+|\\n+", MODERN_RE("\\p{N}")},
+    [MINICPM5] = {"\\p{N}{1,3}", MODERN_RE("\\p{N}+")},
+    [SPARK25] = {"\\p{N}{1,3}", KANA_HAN_RE, PUNCTUATED("|[\\r\\n]|\\s+(?!\\S)|\\s+"), "\\p{N}"},
+    [UFAKZEKA] = {PLAIN_RE("\\p{N}")},
 };
 
 static const struct { const char *name; rule_id rule; int flags; } NAMES[] = {
