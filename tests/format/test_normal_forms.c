@@ -3,7 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "format/tokenizer.h"
 
+#include "base/arena.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "format/tokenizer/normal.h"
@@ -98,6 +100,95 @@ static void word_piece_forms(void **state) {
     assert_int_equal(tok_try_load(&l, keys("bert", CASED + 1, type + 1, NULL, 4), "refused", &err), MOA_EFORMAT);
     assert_non_null(strstr(err.text, "unknown_token_id"));
     moa_gguf_close(l.g);
+}
+
+/* ---- WordPiece against wordpiece_ref.py ---- */
+
+enum { N_SPECIAL = 5 };
+
+static moa_str unhex(moa_arena *a, const char *s, const char *before) {
+    const size_t lead = strlen(before), n = strlen(s) / 2;
+    char *p = moa_arena_alloc(a, lead + n + 1);
+    assert_non_null(p);
+    memcpy(p, before, lead);
+    for (size_t i = 0; i < n; i++) {
+        unsigned v = 0;
+        assert_int_equal(sscanf(s + 2 * i, "%2x", &v), 1);
+        p[lead + i] = (char)v;
+    }
+    p[lead + n] = 0;
+    return (moa_str){p, lead + n};
+}
+
+/* The vocabulary of a line as published files spell it, or with beginnings marked, as GGUF files do. */
+static tok_loaded reference_vocab(moa_arena *a, const json_t *line, bool marked) {
+    static const char *const FLAGS[][2] = {{"lower", "tokenizer.ggml.normalizer.lowercase"}, {"strip", "tokenizer.ggml.normalizer.strip_accents"},
+                                           {"clean", MOA_TOK_KEY_CLEAN}, {"han", MOA_TOK_KEY_HAN}};
+    const json_t *list = json_object_get(line, "tokens");
+    const size_t n = json_array_size(list);
+    moa_str *s = moa_arena_alloc(a, n * sizeof *s);
+    int32_t *type = moa_arena_alloc(a, n * sizeof *type);
+    moa_gguf_out *o = moa_gguf_out_new();
+    assert_true(s && type && o);
+    for (size_t i = 0; i < n; i++) {
+        const char *hex = json_string_value(json_array_get(list, i));
+        const bool more = strncmp(hex, "2323", 4) == 0 && hex[4];
+        s[i] = unhex(a, marked && more ? hex + 4 : hex, marked && !more && i >= N_SPECIAL ? W : "");
+        type[i] = i < N_SPECIAL ? MOA_TOKEN_CONTROL : MOA_TOKEN_NORMAL;
+    }
+    moa_gguf_put_str(o, "tokenizer.ggml.model", "bert", 4);
+    moa_gguf_put_strs(o, "tokenizer.ggml.tokens", s, n);
+    moa_gguf_put_arr(o, "tokenizer.ggml.token_type", MOA_GGUF_I32, type, n);
+    for (size_t i = 0; i < 4; i++) moa_gguf_put_bool(o, FLAGS[i][1], json_is_true(json_object_get(line, FLAGS[i][0])));
+    return tok_load(o, "keys");
+}
+
+static int compare_line(const json_t *line, bool marked) {
+    moa_arena *a = moa_arena_new(0, 0);
+    tok_loaded l = reference_vocab(a, line, marked);
+    size_t i, k;
+    json_t *c, *id;
+    json_array_foreach(json_object_get(line, "cases"), i, c) {
+        const moa_str text = unhex(a, json_string_value(json_array_get(c, 0)), "");
+        moa_ids ids = {0};
+        moa_err err = {0};
+        if (moa_tokenize(&ids, l.t, text.p, text.n, 0, &err) < 0) fail_msg("%s", err.text);
+        bool same = (size_t)ids.n == json_array_size(json_array_get(c, 1));
+        json_array_foreach(json_array_get(c, 1), k, id) same = same && ids.v[k] == json_integer_value(id);
+        if (!same) fail_msg("'%s' (%s): %lld tokens, expected %zu, or others", text.p, json_string_value(json_array_get(c, 0)), (long long)ids.n, json_array_size(json_array_get(c, 1)));
+        moa_ids_deinit(&ids);
+    }
+    tok_unload(l);
+    moa_arena_free(a);
+    return (int)i;
+}
+
+static void word_piece_reference(void **state) {
+    (void)state;
+    moa_buf b;
+    moa_jsonl r;
+    json_t *line;
+    moa_err err = {0};
+    char part[65536];
+    int n = 0, rc;
+    moa_buf_init(&b, 16 << 20);
+    FILE *f = popen("python3 tests/format/wordpiece_ref.py", "r");
+    for (size_t k; f && (k = fread(part, 1, sizeof part, f)) > 0;) moa_buf_add(&b, part, k);
+    if (!f || pclose(f) != 0) {
+        if (system("python3 -c ''") == 0) fail_msg("wordpiece_ref.py failed");
+        printf("skip: no python3\n");
+        moa_buf_deinit(&b);
+        skip();
+    }
+    moa_jsonl_text(&r, b.data, b.len, "wordpiece_ref.py");
+    while ((rc = moa_jsonl_next(&line, &r, &err)) == 1) {
+        for (int marked = 0; marked < 2; marked++) n += compare_line(line, marked);
+        json_decref(line);
+    }
+    if (rc < 0) fail_msg("%s", err.text);
+    printf("   %d texts\n", n);
+    assert_true(n > 1000);
+    moa_buf_deinit(&b);
 }
 
 /* ---- unigram ---- */
@@ -347,7 +438,7 @@ static void long_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(word_piece),    cmocka_unit_test(word_piece_forms), cmocka_unit_test(unigram),
+        cmocka_unit_test(word_piece),    cmocka_unit_test(word_piece_forms), cmocka_unit_test(word_piece_reference), cmocka_unit_test(unigram),
         cmocka_unit_test(character_map), cmocka_unit_test(damaged_maps),     cmocka_unit_test(long_texts),
         cmocka_unit_test(steps),         cmocka_unit_test(wrong_steps),      cmocka_unit_test(forms_at_random), cmocka_unit_test(long_marks),
     };
