@@ -267,7 +267,8 @@ int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *
     cfg.n_threads = o->n_threads;
     cfg.max_len = o->n_ctx;
     MOA_TRY(moa_backend_local_open(out, path, &cfg, err));
-    int rc = moa_backend_local_adapters(&a, *out, o->adapter, o->n_adapter, o->n_threads, err);
+    int rc = moa_backend_local_vars(*out, o->template_vars, err);
+    if (rc >= 0) rc = moa_backend_local_adapters(&a, *out, o->adapter, o->n_adapter, o->n_threads, err);
     if (rc >= 0 && (rc = moa_backend_local_adapt(*out, a, err)) < 0) moa_adapters_close(a);
     if (rc < 0) {
         moa_backend_close(*out);

@@ -60,6 +60,9 @@ int moa_backend_ctx_hint(moa_err *err, int rc, const moa_backend *b, int64_t n, 
 int moa_backend_local_ctx(const moa_hparams *h); /* the model's, or what 1 GiB of KV (f32) holds */
 int moa_backend_local_open(moa_backend **out, const char *path, const moa_session_cfg *cfg, moa_err *err);
 void moa_backend_close(moa_backend *b);
+/* Variables of the model's chat template as JSON text, before the first call; NULL: none. And does a variable of this name occur in it? */
+int moa_backend_local_vars(moa_backend *b, const char *json, moa_err *err);
+bool moa_backend_local_names(const moa_backend *b, const char *name);
 /* Adapters for the model of a local backend (moa_adapters_open); n 0: NULL. */
 int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const char *const *spec, int n, int n_threads, moa_err *err);
 /* It works with these from now on and closes them; those it had are closed. NULL: none. Its fingerprint changes with them. On

@@ -37,6 +37,8 @@ typedef struct moa_optval { bool set; long long i; double f; const char *s; cons
 #define MOA_ROW_CHUNK(when) {"--ctx", "-c", MOA_OPT_INT, "N", when "tokens of a chunk (default 512)", 8, 1 << 24}
 #define MOA_ROW_CHUNKS(when) {"--chunks", NULL, MOA_OPT_INT, "N", when "stop after N chunks (default: the whole text)", 1, 1 << 30}
 #define MOA_ROW_ADAPTER {"--adapter", NULL, MOA_OPT_STRS, "FILE[:SCALE]", "add a LoRA: a PEFT folder, a .safetensors or a GGUF file", 0, 0}
+#define MOA_ROW_TEMPLATE \
+    {"--chat-template-kwargs", NULL, MOA_OPT_STR, "JSON", "variables of the chat template, such as {\"enable_thinking\": false}", 0, 0}
 #define MOA_ROW_ISA {"--isa", NULL, MOA_OPT_STR, "NAME", "use kernels of at most ref, avx2, avx512 or amx", 0, 0}
 #define MOA_ROW_THREADS {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: all cores)", 1, 1024}
 #define MOA_ROW_JSON(help) {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout" help, 0, 0}

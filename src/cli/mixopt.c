@@ -3,8 +3,20 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/mixopt.h"
 
-moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter) {
-    return (moa_mix_options){.n_threads = (int)threads->i, .n_ctx = (int)ctx->i, .adapter = adapter->list, .n_adapter = adapter->n_list};
+#include "format/chat.h"
+
+moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter, const moa_optval *vars) {
+    return (moa_mix_options){.n_threads = (int)threads->i, .n_ctx = (int)ctx->i, .adapter = adapter->list, .n_adapter = adapter->n_list, .template_vars = vars->s};
+}
+
+/* A misspelt name would change nothing without a word; another model of the mix may read what this one does not. */
+static void note_unread(const moa_backend *b, const char *text) {
+    json_t *vars = NULL, *v;
+    const char *name;
+    if (!text || moa_chat_vars_parse(&vars, text, NULL) < 0) return;
+    json_object_foreach(vars, name, v)
+        if (!moa_backend_local_names(b, name)) fprintf(stderr, "moa: --chat-template-kwargs: the chat template of %s does not read '%s'\n", b->id, name);
+    json_decref(vars);
 }
 
 int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err) {
@@ -12,6 +24,7 @@ int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_e
     MOA_TRY(moa_open_local(options, out, path, err));
     const moa_backend *b = *out;
     if (o->n_ctx > b->n_ctx_most) fprintf(stderr, "moa: --ctx %d: %s reads no more than %d tokens\n", o->n_ctx, b->id, b->n_ctx_most);
+    note_unread(b, o->template_vars);
     return 0;
 }
 

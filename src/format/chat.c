@@ -8,6 +8,7 @@
 #include "format/chat.h"
 
 #include "base/err.h"
+#include "base/json.h"
 #include "base/utf8.h"
 #include "format/jinja.h"
 
@@ -122,8 +123,28 @@ static int fold_system(moa_message **list, char **text, const moa_message *msg, 
     return *text ? n_msg - 1 : -1;
 }
 
+bool moa_chat_names(const moa_chat_template *t, const char *name) { return moa_jinja_names(t->jinja, name); }
+
+int moa_chat_vars_parse(json_t **out, const char *text, moa_err *err) {
+    static const char *const OURS[] = {"messages", "bos_token", "eos_token", "add_generation_prompt"};
+    enum { MAX_VARS = 1 << 20 };
+    MOA_TRY(moa_json_parse(out, text, strlen(text), MAX_VARS, "variables of the chat template", err));
+    int rc = json_is_object(*out) ? 0 : moa_fail(err, MOA_EINVAL, "variables of the chat template: expected a JSON object, such as {\"enable_thinking\": false}");
+    for (size_t i = 0; rc == 0 && i < sizeof OURS / sizeof *OURS; i++)
+        if (json_object_get(*out, OURS[i])) rc = moa_fail(err, MOA_EINVAL, "variables of the chat template: '%s' is what moa itself gives", OURS[i]);
+    if (rc == 0) return 0;
+    json_decref(*out);
+    *out = NULL;
+    return rc;
+}
+
 int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
                     const char *bos, const char *eos, bool add_generation_prompt, moa_err *err) {
+    return moa_chat_render_with(out, len, t, msg, n_msg, bos, eos, add_generation_prompt, NULL, err);
+}
+
+int moa_chat_render_with(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
+                         const char *bos, const char *eos, bool add_generation_prompt, const json_t *extra, moa_err *err) {
     *out = NULL;
     for (int i = 0; i < n_msg; i++)
         if (!msg[i].role || !msg[i].content) return moa_fail(err, MOA_EINVAL, "message %d has no %s", i, msg[i].role ? "content" : "role");
@@ -134,6 +155,7 @@ int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const m
     json_t *vars = n_msg >= 0 ? context(msg, n_msg, bos, eos, add_generation_prompt) : NULL;
     free(list);
     free(text);
+    if (vars && extra && json_object_update(vars, (json_t *)(uintptr_t)extra) < 0) json_decref(vars), vars = NULL;
     if (!vars) return moa_fail(err, MOA_ENOMEM, "chat template: no memory for the conversation");
     int rc = moa_chat_render_vars(out, len, t, vars, err);
     json_decref(vars);

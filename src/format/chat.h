@@ -15,7 +15,15 @@ void moa_chat_template_free(moa_chat_template *t);
 /* false: the template drops or refuses a first system message; moa_chat_render then puts its text in front of the first
  * user message, so that instructions never get lost. */
 bool moa_chat_takes_system(const moa_chat_template *t);
-/* free(*out). bos/eos: text of those tokens ("" for none). add_generation_prompt opens the assistant's turn. */
+/* Is a variable of this name in the template? */
+bool moa_chat_names(const moa_chat_template *t, const char *name);
+/* Variables for one template beside the conversation, as JSON text: an object; what moa itself gives (messages, bos_token, eos_token,
+ * add_generation_prompt) is refused. json_decref(*out). */
+int moa_chat_vars_parse(json_t **out, const char *text, moa_err *err);
+/* free(*out). bos/eos: text of those tokens ("" for none). add_generation_prompt opens the assistant's turn. extra: an object of further
+ * variables, or NULL. */
+int moa_chat_render_with(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
+                         const char *bos, const char *eos, bool add_generation_prompt, const json_t *extra, moa_err *err);
 int moa_chat_render(char **out, size_t *len, const moa_chat_template *t, const moa_message *msg, int n_msg,
                     const char *bos, const char *eos, bool add_generation_prompt, moa_err *err);
 /* A conversation as JSON, as an OpenAI client sends it: messages may have tool_calls, tool_call_id, reasoning_content, parts of content. */

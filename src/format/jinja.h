@@ -25,6 +25,8 @@ typedef struct moa_jinja_limits {
 /* name stands in errors as "name:line: what". Copies text and name. At most 4 MiB of text. */
 int moa_jinja_parse(moa_jinja **out, const char *text, size_t n, const char *name, moa_err *err);
 void moa_jinja_free(moa_jinja *t);
+/* Does a variable of this name occur in it? */
+bool moa_jinja_names(const moa_jinja *t, const char *name);
 
 /* Render with the members of the object `vars` as global variables. free(*out); len may be NULL.
  * Thread-safe on one template. raise_exception(text) gives MOA_EINVAL; limits give MOA_ELIMIT. lim may be NULL. */

@@ -795,6 +795,12 @@ void moa_jinja_free(moa_jinja *t) {
     free(t);
 }
 
+bool moa_jinja_names(const moa_jinja *t, const char *name_) {
+    for (int i = 0; i < t->n_sym; i++)
+        if (strcmp(t->sym[i], name_) == 0) return true;
+    return false;
+}
+
 /* Only the variables that the template names are converted. */
 static int bind_vars(jctx *c, const json_t *vars) {
     for (int i = 0; i < c->t->n_sym; i++) {

@@ -306,6 +306,48 @@ static void test_one_bos(void **state) {
         }
 }
 
+static int64_t prompt_tokens(moa_prompter *p, const moa_message *talk) {
+    moa_ids ids = {0};
+    moa_err err = {0};
+    if (moa_prompter_ids(&ids, p, talk, 1, &err) < 0) fail_msg("%s", err.text);
+    const int64_t n = ids.n;
+    moa_ids_deinit(&ids);
+    return n;
+}
+
+/* What a template can be told beside the conversation, by name. */
+static void test_template_vars(void **state) {
+    (void)state;
+    static const struct { const char *json; int code; const char *says; } BAD[] = {
+        {"[1]", MOA_EINVAL, "expected a JSON object"}, {"{", MOA_EFORMAT, "variables of the chat template"}, {"{\"messages\": []}", MOA_EINVAL, "'messages' is what moa itself gives"}};
+    moa_gguf *meta;
+    moa_model *m = with_template(&meta, "{{ messages[0].content }}{% if enable_thinking is defined and not enable_thinking %}aaaa{% endif %}{{ tools|length if tools }}");
+    moa_prompter *p;
+    moa_err err = {0};
+    const moa_message talk[1] = {{"user", "b"}};
+    if (moa_prompter_new(&p, m, &err) < 0) fail_msg("%s", err.text);
+    assert_true(moa_chat_names(m->chat, "enable_thinking"));
+    assert_false(moa_chat_names(m->chat, "enable_thinkin"));
+    const int64_t bare = prompt_tokens(p, talk);
+    assert_int_equal(moa_prompter_vars(p, "{\"enable_thinking\": true}", &err), 0);
+    assert_int_equal(prompt_tokens(p, talk), bare);
+    assert_int_equal(moa_prompter_vars(p, "{\"enable_thinking\": false}", &err), 0);
+    const int64_t told = prompt_tokens(p, talk);
+    assert_true(told > bare);
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        assert_int_equal(moa_prompter_vars(p, BAD[i].json, &err), BAD[i].code);
+        if (!strstr(err.text, BAD[i].says)) fail_msg("%s", err.text);
+        assert_int_equal(prompt_tokens(p, talk), told); /* what it had stays */
+    }
+    assert_int_equal(moa_prompter_vars(p, "{\"tools\": [1, 2]}", &err), 0);
+    assert_true(prompt_tokens(p, talk) > bare);
+    assert_int_equal(moa_prompter_vars(p, NULL, &err), 0);
+    assert_int_equal(prompt_tokens(p, talk), bare);
+    moa_prompter_free(p);
+    moa_model_close(m);
+    moa_gguf_close(meta);
+}
+
 typedef struct seen { int starts, ends, texts, stop_after; char answer[4096]; } seen;
 static bool on_event(void *ctx, const moa_mix_event *e) {
     seen *s = ctx;
@@ -409,7 +451,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_paired), cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_measure),
         cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_context), cmocka_unit_test(test_reply_within_context), cmocka_unit_test(test_hostile_messages),
-        cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_cancel_while_reading), cmocka_unit_test(test_one_bos),
+        cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_cancel_while_reading), cmocka_unit_test(test_one_bos), cmocka_unit_test(test_template_vars),
         cmocka_unit_test(test_public),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

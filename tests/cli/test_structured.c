@@ -50,9 +50,13 @@ static void test_files_and_errors(void **state) {
     (void)state;
     need_program();
     put_file("a.gbnf", "root ::= \"yes\" |\n  \"no\"\n");
+    assert_int_equal(moa("run -q -m %M --mix single --max-tokens 2 --chat-template-kwargs '{\"thinkng\":1}' Really?"), 0);
+    assert_non_null(strstr(err_text, "does not read 'thinkng'"));
     assert_int_equal(moa("run -q -m %M --mix single --grammar %D/a.gbnf Really?"), 0);
     assert_true(!strcmp(out, "yes\n") || !strcmp(out, "no\n"));
     static const program_case bad[] = {
+        {"run -q -m %M --mix single --chat-template-kwargs '{' y", 1, "variables of the chat template:1:1: not valid JSON"},
+        {"run -q -m %M --mix single --chat-template-kwargs '{\"eos_token\":1}' y", 1, "'eos_token' is what moa itself gives"},
         {"run -q --grammar 'root ::= x' y", 1, "--grammar:1:10: rule 'x' is not defined"},
         {"run -q --grammar no-such-file y", 1, "no such file"},
         {"run -q --json-schema '{\"not\":{}}' y", 1, "--json-schema: #/not"},

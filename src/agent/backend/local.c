@@ -197,6 +197,19 @@ static int need_local(const moa_backend *b, moa_err *err) {
     return b->ops == &moa_backend_ops_local ? 0 : moa_fail(err, MOA_EUNSUPPORTED, "%s is no model of this process: it takes no adapters", b->id);
 }
 
+int moa_backend_local_vars(moa_backend *b, const char *json, moa_err *err) {
+    local *l = (local *)b;
+    MOA_TRY(need_local(b, err));
+    MOA_TRY(moa_prompter_vars(l->prompter, json, err));
+    if (json && l->bare) b->fingerprint = l->bare = moa_hash64(json, strlen(json), l->bare); /* other prompts, other answers */
+    return 0;
+}
+
+bool moa_backend_local_names(const moa_backend *b, const char *name) {
+    const moa_chat_template *chat = b->ops == &moa_backend_ops_local ? ((const local *)b)->model->chat : NULL;
+    return chat && moa_chat_names(chat, name);
+}
+
 int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const char *const *spec, int n, int n_threads, moa_err *err) {
     *out = NULL;
     MOA_TRY(need_local(b, err));

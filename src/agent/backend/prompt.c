@@ -22,6 +22,7 @@ enum { MAX_PROMPT = 64 << 20 };
 
 struct moa_prompter {
     const moa_model *m;
+    json_t *vars;     /* of the template, beside the conversation; NULL: none */
     int32_t *control; /* [n_control] ids of control tokens with a text */
     int n_control;
     bool first[256];  /* bytes that such texts begin with */
@@ -54,7 +55,20 @@ int moa_prompter_new(moa_prompter **out, const moa_model *m, moa_err *err) {
 void moa_prompter_free(moa_prompter *p) {
     if (!p) return;
     free(p->control);
+    json_decref(p->vars);
     free(p);
+}
+
+int moa_prompter_vars(moa_prompter *p, const char *json, moa_err *err) {
+    json_t *vars = NULL;
+    if (json) MOA_TRY(moa_chat_vars_parse(&vars, json, err));
+    if (vars && !p->m->chat) {
+        json_decref(vars);
+        return moa_fail(err, MOA_EINVAL, "%s has no chat template that could read variables", p->m->path ? p->m->path : "the model");
+    }
+    json_decref(p->vars);
+    p->vars = vars;
+    return 0;
 }
 
 /* The longest control text at s, as its id; -1: none. */
@@ -145,7 +159,7 @@ static int render(moa_ids *ids, const moa_prompter *p, const moa_message *msg, i
     char *b0 = strndup(bos.p, bos.n), *e0 = strndup(eos.p, eos.n), *text = NULL;
     size_t len = 0;
     int rc = b0 && e0 ? 0 : moa_fail(err, MOA_ENOMEM, "a prompt");
-    if (rc >= 0) rc = p->m->chat ? moa_chat_render(&text, &len, p->m->chat, msg, n_msg, b0, e0, true, err) : render_plain(&text, &len, msg, n_msg, err);
+    if (rc >= 0) rc = p->m->chat ? moa_chat_render_with(&text, &len, p->m->chat, msg, n_msg, b0, e0, true, p->vars, err) : render_plain(&text, &len, msg, n_msg, err);
     const int flags = MOA_TOK_SPECIAL | MOA_TOK_BOS; /* where the template writes the BOS itself, the tokenizer adds none */
     if (rc >= 0) rc = marked ? tokenize_marked(ids, p, text, len, flags, err) : moa_tokenize(ids, p->m->tok, text, len, flags, err);
     free(text);

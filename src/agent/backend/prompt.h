@@ -8,6 +8,8 @@
 typedef struct moa_prompter moa_prompter;
 int moa_prompter_new(moa_prompter **out, const moa_model *m, moa_err *err); /* borrows m */
 void moa_prompter_free(moa_prompter *p);
+/* Variables of the model's chat template as JSON text; NULL: none. */
+int moa_prompter_vars(moa_prompter *p, const char *json, moa_err *err);
 /* Appends to ids. A control token's text inside a message stays text: a user cannot end a turn. */
 int moa_prompter_ids(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, moa_err *err);
 /* Strings that end a reply, for a model without a template; NULL and 0 otherwise. */
