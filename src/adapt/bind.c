@@ -248,7 +248,7 @@ int base_map_turned(const base_map *b, const moa_adapter *a, moa_err *err) {
         if (ways == 3) square = &a->lora[i];
         else if (ways) return ways == 2;
     }
-    if (!square || strcmp(b->m->arch->name, "gpt-oss") == 0) return 0; /* its parameters have the input's axis first, so all versions agree */
+    if (!square || strcmp(b->m->arch->name, "gpt-oss") == 0) return 0; /* its parameters have the input first: all versions agree but 0.19.0, which was mended after two days */
     moa_fail(err, MOA_EFORMAT, "%s: '%.120s' [%lld, %lld]: a square parameter does not say which of its axes is the input's", a->path, square->name, (long long)square->n_out,
              (long long)square->n_in);
     return moa_hint(err, MOA_EFORMAT, "versions of PEFT differ in it; with the adapter of another parameter in the same file it would be known");

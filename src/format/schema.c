@@ -348,7 +348,7 @@ static int read_array(array *a, moa_schema *s, const json_t *v) {
     MOA_TRY(whole_number(&a->least, s, v, "minItems", 0));
     MOA_TRY(whole_number(&a->most, s, v, "maxItems", -1));
     const int64_t n = (int64_t)json_array_size(a->prefix);
-    const bool closed = json_is_false(a->items) || (a->prefix && !a->items);
+    const bool closed = (a->items && moa_schema_is_never(a->items)) || (a->prefix && !a->items);
     if (closed && (a->most < 0 || a->most > n)) a->most = n;
     if (a->most >= 0 && a->most < a->least) return moa_schema_fail(s, MOA_EFORMAT, "minItems", "no array has that many items");
     a->item = s->any;

@@ -33,7 +33,7 @@ CASES = {
                                                                    'blk.1.post_attention_norm.weight', 'blk.2.post_ffw_norm.weight']}),
     'whole-qwen2': ('qwen2', 'qwen2', {'trained': 'all', 'whole': ['blk.0.attn_q.bias', 'blk.1.attn_k.bias', 'blk.1.attn_v.bias']}),
     # PEFT's target_parameters: all experts in one pair of matrices, whose input is the second axis or the third, by the version
-    'parameters': ('mixtral', 'mixtral', {'stack': 'new', 'dtype': 'BF16'}), 'parameters-old': ('qwen3moe', 'qwen3moe', {'stack': 'old'}),
+    'parameters': ('mixtral', 'mixtral', {'stack': 'new', 'dtype': 'BF16'}), 'parameters-old': ('qwen3moe', 'qwen3moe', {'stack': 'old', 'shape': {'f': 72}}),
     'parameters-turns': ('gpt-oss', 'gpt-oss', {'stack': 'transposed', 'rslora': True}), 'parameters-weight': ('granitemoe', 'granitemoe', {'stack': 'new'}),
     'parameters-each': ('gpt-oss', 'gpt-oss', {'stack': 'each'}),
     'whole-phi3': ('phi3', 'phi3', {'whole': ['blk.1.attn_qkv.weight', 'blk.0.ffn_up.weight']}),
@@ -194,7 +194,7 @@ def make(folder, name):
 def attempt(folder, name, seed):
     case, family, opt = CASES[name]
     b = make_arch.Builder([11, seed])
-    make_arch.CASES[case](b, **(make_arch.Q8_CASES['llama'] if opt.get('q8') else {}))
+    make_arch.CASES[case](b, **(make_arch.Q8_CASES['llama'] if opt.get('q8') else opt.get('shape', {})))
     if opt.get('q8'):  # what the blocks stand for, which become the same blocks again
         b.tensors = {k: gguf.from_q8_0(gguf.to_q8_0(v), v.shape) if v.ndim == 2 else v for k, v in b.tensors.items()}
     b.tokenizer()
@@ -254,6 +254,12 @@ def main():
     os.makedirs(resized, exist_ok=True)
     hf_make.save_safetensors(os.path.join(resized, 'adapter_model.safetensors'), {'base_model.model.model.embed_tokens.weight': np.ones((5, 64), np.float32)}, 'F32')
     write_config(resized, {}, ['model.q_proj'], ['embed_tokens'])
+    square = os.path.join(folder, 'square')  # of the 9 experts of parameters-old only the matrices that are square
+    os.makedirs(square, exist_ok=True)
+    key = 'base_model.model.model.layers.0.mlp.experts.lora_'
+    hf_make.save_safetensors(os.path.join(square, 'adapter_model.safetensors'), {key + 'A.weight': np.ones((36, 72), np.float32), key + 'B.weight': np.ones((72, 36), np.float32)}, 'F32')
+    with open(os.path.join(square, 'adapter_config.json'), 'w') as f:
+        json.dump({'peft_type': 'LORA', 'r': 4, 'lora_alpha': 4, 'target_modules': [], 'target_parameters': ['mlp.experts.down_proj']}, f)
 
 
 if __name__ == '__main__':

@@ -244,6 +244,8 @@ static void test_wrong_base(void **state) {
     refused("mixtral", "qwen2", (const char *[]){"mlp", "no such matrix", "mixtral.gguf"}, 3);
     refused("gemma2", "qwen2", (const char *[]){"self_attn", "[", "gemma2.gguf"}, 3);
     refused("llama", "resized", (const char *[]){"embed_tokens.weight", "[5, 64]", "token_embd.weight", "llama.gguf"}, 4);
+    refused("parameters-old", "square", (const char *[]){"down_proj", "[72, 72]", "which of its axes"}, 3);
+    refused("parameters", "parameters-old", (const char *[]){"down_proj", "[72, 72]", "[72, 56]", "parameters.gguf"}, 4);
     refused("llama", "whole-qwen2", (const char *[]){"q_proj.bias", "llama.gguf"}, 2);
 }
 

@@ -73,7 +73,7 @@ static void test_table(void **state) {
         {"{\"items\":{\"type\":\"boolean\"},\"minItems\":1,\"maxItems\":3}", {"[true]", "[true, false,true]", "[ true ]"}, {"[]", "[true,true,true,true]", "[1]", "[true,]"}},
         {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"null\"},{\"const\":\"x\"}],\"minItems\":1}", {"[null]", "[null,\"x\"]"}, {"[]", "[\"x\"]", "[null,\"x\",1]"}},
         {"{\"type\":\"array\",\"items\":[{\"type\":\"null\"}],\"additionalItems\":{\"type\":\"integer\"},\"maxItems\":3}", {"[]", "[null,1,2]"}, {"[1]", "[null,1,2,3]"}},
-        {"{\"type\":\"array\",\"items\":false}", {"[]"}, {"[1]"}}, {"{\"type\":\"array\",\"maxItems\":0}", {"[]"}, {"[1]"}},
+        {"{\"type\":\"array\",\"items\":false}", {"[]"}, {"[1]"}}, {"{\"items\":{\"not\":{}}}", {"[]"}, {"[1]"}}, {"{\"type\":\"array\",\"maxItems\":0}", {"[]"}, {"[1]"}},
         {"{\"enum\":[\"a\",1,null,{\"k\":[1]}],\"type\":[\"string\",\"object\"]}", {"\"a\"", "{\"k\":[1]}"}, {"1", "null"}},
         {"{\"allOf\":[{\"$ref\":\"#/$defs/a\"},{\"properties\":{\"y\":{\"maximum\":5,\"minimum\":1}}}],\"$defs\":{\"a\":{\"type\":\"object\",\"properties\":{\"y\":{\"type\":\"integer\",\"minimum\":3}},\"required\":[\"y\"]}}}", {"{\"y\":3}", "{\"y\":5}"}, {"{\"y\":2}", "{\"y\":6}", "{}"}},
         {"{\"type\":\"object\",\"required\":[\"k\"],\"properties\":{\"k\":{\"type\":\"string\"}},\"anyOf\":[{\"properties\":{\"k\":{\"const\":\"p\"},\"v\":{\"type\":\"null\"}}},{\"properties\":{\"k\":{\"const\":\"q\"},\"w\":{\"type\":\"null\"}}}]}",
