@@ -23,7 +23,7 @@ static const moa_opt opts[] = {
 
 static int run(int argc, char **argv);
 const moa_command moa_command_tokenize = {
-    .name = "tokenize", .usage = "MODEL [--ids|--pieces|--count] [--special] [--no-bos] [--eos] < TEXT",
+    .name = "tokenize", .usage = "[MODEL] [--ids|--pieces|--count] [--special] [--no-bos] [--eos] < TEXT",
     .help = "text on standard input to token ids on one line",
     .more = "The text is taken byte by byte: a line end at its end is part of it.", .opts = opts, .run = run,
 };

@@ -261,6 +261,11 @@ static void words(void **state) {
         if (strcmp(c.s, CASE[i].words) != 0) fail_msg("%s: got %s expected %s", CASE[i].pre, c.s, CASE[i].words);
         moa_pre_close(p);
     }
+    moa_pre *p;
+    moa_err err = {0};
+    assert_int_equal(moa_pre_open(&p, "gpt-9", 5, &err), MOA_EUNSUPPORTED);
+    assert_non_null(strstr(err.hint, "moa list pretokenizers shows"));
+    assert_non_null(strstr(err.hint, "gpt-4o")); /* the whole hint has room */
 }
 
 static void round_trip(const moa_tokenizer *t, const char *p, size_t n, const char *what) {

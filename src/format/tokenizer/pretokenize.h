@@ -7,7 +7,7 @@
 #include "moa.h"
 
 typedef struct moa_pre moa_pre;
-/* MOA_EUNSUPPORTED for an unknown name; the hint lists the known ones. */
+/* MOA_EUNSUPPORTED for an unknown name; the hint says where the known ones are listed. */
 int moa_pre_open(moa_pre **out, const char *name, size_t n, moa_err *err);
 void moa_pre_close(moa_pre *p);
 bool moa_pre_whole(const moa_pre *p); /* a word that is a token is taken as it is */
