@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "adapt/adapt_impl.h"
 #include "base/arena.h"
+#include "base/cpu.h"
 #include "base/err.h"
 #include "base/rng.h"
 
@@ -252,7 +253,7 @@ int moa_adapter_set_new(moa_adapter_set **out, const moa_model *m, const moa_ada
         moa_adapter_set_free(s);
         return moa_fail(err, MOA_ENOMEM, "adapters: no memory for a set of %d", n);
     }
-    if (n_threads < 1) n_threads = omp_get_max_threads();
+    if (n_threads < 1) n_threads = moa_cpu_threads();
     s->sites = (moa_sites){.at = (const moa_site_delta *const *)s->at, .n_site = m->n_site, .add = add, .key = 1};
     int rc = base_map_new(&b, m, err);
     for (int i = 0; rc >= 0 && i < n; i++) {

@@ -11,11 +11,11 @@
 #include "agent/mix.h"
 #include "agent/stats.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/json.h"
 #include "cli/bench.h"
 #include "task/task.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -253,7 +253,7 @@ static int measure(speed *o, moa_backend *be, const moa_bench_opt *opt, const ch
 static int run(const moa_bench_opt *opt, moa_err *err) {
     char path[4096];
     moa_backend *be;
-    speed o = {.threads = opt->threads ? opt->threads : omp_get_max_threads()};
+    speed o = {.threads = opt->threads ? opt->threads : moa_cpu_threads()};
     MOA_TRY(moa_bench_open(&be, path, opt, err));
     const int rc = measure(&o, be, opt, path, err);
     if (rc >= 0) (opt->json ? print_json : print_text)(&o, be->id);

@@ -10,13 +10,13 @@
 
 #include "agent/stats.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/err.h"
 #include "base/rng.h"
 #include "tensor/dense.h"
 #include "tensor/exec.h"
 #include "train/optim.h"
 
-#include <omp.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,7 +245,7 @@ static int run(const moa_bench_opt *o, moa_err *err) {
     net *m = calloc(1, sizeof *m);
     trainees *q = calloc(1, sizeof *q);
     moa_exec x = {.arena = moa_arena_new((size_t)1 << 30, 0), .tape = moa_tape_new(),
-                  .n_threads = o->threads > 0 ? o->threads : omp_get_max_threads(), .compute = moa_dense_has_bf16() ? MOA_BF16 : MOA_F32};
+                  .n_threads = o->threads > 0 ? o->threads : moa_cpu_threads(), .compute = moa_dense_has_bf16() ? MOA_BF16 : MOA_F32};
     const int runs = o->runs ? o->runs : 7;
     const size_t big = sizeof(float) * TOKENS * VOCAB;
     bare s = {calloc(1, big), calloc(1, big), calloc(1, big), x.n_threads, x.compute, 0, err};

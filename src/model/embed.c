@@ -4,12 +4,12 @@
  * sees a text whole, so a pass holds as many whole texts as fit. Sums of pooling go over a text's rows in order, in double.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/embed.h"
+#include "base/cpu.h"
 #include "base/err.h"
 #include "model/encoder.h"
 #include "model/session.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,8 +75,9 @@ int moa_embedder_max_len(const moa_embedder *e) { return e->m->h.n_ctx; }
 moa_pooling moa_embedder_pooling(const moa_embedder *e) { return e->pooling; }
 
 static int init_encoder(moa_embedder *e, const moa_embed_cfg *c, moa_err *err) {
-    e->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : omp_get_max_threads(), .compute = MOA_F32, .exact = c->exact};
+    e->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : moa_cpu_threads(), .compute = MOA_F32, .exact = c->exact};
     MOA_TRY(c->isa == MOA_ISA_COUNT ? moa_kernels_default(&e->x.k, err) : moa_kernels_get(&e->x.k, c->isa, err));
+    MOA_TRY(moa_team_new(&e->x.team, e->x.n_threads, err));
     return (e->x.arena = moa_arena_new(0, 0)) ? 0 : moa_fail(err, MOA_ENOMEM, "embedder: no memory");
 }
 
@@ -120,6 +121,7 @@ int moa_embedder_new(moa_embedder **out, const moa_model *m, const moa_embed_cfg
 void moa_embedder_free(moa_embedder *e) {
     if (!e) return;
     moa_session_free(e->s);
+    moa_team_free(e->x.team);
     moa_arena_free(e->x.arena);
     free(e->row);
     free(e->row_text);

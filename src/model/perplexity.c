@@ -6,7 +6,6 @@
 #include "base/err.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,7 +74,7 @@ static score score_row(const float *q, const float *p, int n, int32_t target) {
 typedef struct run {
     moa_chunks c;
     moa_session *s, *ref;        /* ref NULL: alone */
-    int n_vocab, n_threads;
+    int n_vocab;
     int32_t *token;              /* [n_ctx] */
     moa_row *row;                /* [ROWS] */
     double *kl;                  /* [all scored rows]; NULL without reference */
@@ -89,14 +88,22 @@ static int step(moa_session *s, int seq, run *r, int n, moa_err *err) {
     return moa_session_step(s, r->row, n, err);
 }
 
+typedef struct rows_job { const run *r; score *s; int at, first, n_tok; } rows_job; /* range: rows */
+static void score_rows(const void *args, int64_t i0, int64_t i1, int thread) {
+    const rows_job *j = args;
+    const run *r = j->r;
+    (void)thread;
+    for (int i = (int)i0; i < i1; i++)
+        if (j->at + i >= j->first && j->at + i + 1 < j->n_tok)
+            j->s[i] = score_row(moa_session_logits(r->s, i), r->ref ? moa_session_logits(r->ref, i) : NULL, r->n_vocab, r->token[j->at + i + 1]);
+}
+
 /* Rows [at, at + n) of the chunk have been computed; those that predict a token of the second half count. */
 static int add_rows(run *r, int at, int n, int n_tok, moa_err *err) {
     score s[ROWS];
     const int first = n_tok / 2;
-#pragma omp parallel for num_threads(r->n_threads) if (n * (int64_t)r->n_vocab > 1 << 16)
-    for (int i = 0; i < n; i++)
-        if (at + i >= first && at + i + 1 < n_tok)
-            s[i] = score_row(moa_session_logits(r->s, i), r->ref ? moa_session_logits(r->ref, i) : NULL, r->n_vocab, r->token[at + i + 1]);
+    const rows_job j = {.r = r, .s = s, .at = at, .first = first, .n_tok = n_tok};
+    moa_session_parallel(r->s, n, 10.0 * r->n_vocab, score_rows, &j);
     for (int i = 0; i < n; i++) {
         if (at + i < first || at + i + 1 >= n_tok) continue;
         if (!isfinite(s[i].nll) || !isfinite(s[i].ref_nll) || !isfinite(s[i].kl))
@@ -171,7 +178,6 @@ static int start(run *r, const moa_model *m, const moa_model *ref, const moa_ppl
     MOA_TRY(moa_session_new(&r->s, m, &sc, err));
     if (ref) MOA_TRY(moa_session_new(&r->ref, ref, &sc, err));
     r->n_vocab = m->h.n_vocab;
-    r->n_threads = cfg->n_threads ? cfg->n_threads : omp_get_max_threads();
     r->token = malloc((size_t)r->c.n_ctx * sizeof *r->token);
     r->row = malloc(ROWS * sizeof *r->row);
     if (ref) r->kl = malloc((size_t)r->c.n_chunk * (size_t)r->c.n_ctx * sizeof *r->kl);

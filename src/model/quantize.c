@@ -8,10 +8,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/quantize.h"
 
+#include "base/cpu.h"
 #include "base/err.h"
 #include "base/file.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -187,7 +187,7 @@ static int write_tensor(void *ctx, int i, const moa_tensor *t, moa_writer *w, mo
     const int64_t cols = moa_cols(from), n_mat = from->n_dim == 3 ? from->shape[0] : 1, row_bytes = (int64_t)moa_row_bytes(t->dtype, cols);
     const int64_t most = SLICE / cols > 0 ? SLICE / cols : 1;
     slice s = {.from = from, .to = moa_type_get(t->dtype), .out = malloc((size_t)(most * row_bytes)),
-               .n_threads = j->cfg->n_threads > 0 ? j->cfg->n_threads : omp_get_max_threads()};
+               .n_threads = j->cfg->n_threads > 0 ? j->cfg->n_threads : moa_cpu_threads()};
     j->importance = malloc((size_t)cols * sizeof *j->importance);
     int rc = s.out && j->importance ? 0 : moa_fail(err, MOA_ENOMEM, "tensor '%s': no memory for %lld rows", from->name, (long long)most);
     for (int64_t mat = 0; rc >= 0 && mat < n_mat; mat++) rc = write_matrix(j, s, n_mat, mat, w, err);

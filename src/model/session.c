@@ -4,11 +4,11 @@
  * changed; then one forward pass; then lengths move on. Scratch is an arena that keeps its memory.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/session.h"
+#include "base/cpu.h"
 #include "base/err.h"
 #include "base/rng.h"
 #include "model/attend.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,7 +78,7 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
     s->m = m;
     s->hidden = c->hidden;
     s->n_batch = c->n_batch ? c->n_batch : 256;
-    s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : omp_get_max_threads(), .compute = MOA_F32, .exact = c->exact};
+    s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : moa_cpu_threads(), .compute = MOA_F32, .exact = c->exact};
     const int n_block = ((c->n_ctx ? c->n_ctx : m->h.n_ctx) + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK, n_seq = c->n_seq ? c->n_seq : 32;
     const int64_t room = (int64_t)n_block * MOA_KV_BLOCK;
     s->max_len = room < m->h.n_ctx ? room : m->h.n_ctx;
@@ -86,6 +86,7 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
     const int max_block = (int)((s->max_len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK);
     int rc = c->isa == MOA_ISA_COUNT ? moa_kernels_default(&s->x.k, err) : moa_kernels_get(&s->x.k, c->isa, err);
     if (rc >= 0) rc = moa_kv_init(&s->kv, m, c->kv_type, n_block, n_seq, max_block, err);
+    if (rc >= 0) rc = moa_team_new(&s->x.team, s->x.n_threads, err);
     if (rc >= 0) rc = init_step(s, n_seq, err);
     if (rc < 0) {
         moa_session_free(s);
@@ -97,6 +98,7 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
 
 void moa_session_free(moa_session *s) {
     if (!s) return;
+    moa_team_free(s->x.team);
     moa_kv_deinit(&s->kv);
     moa_arena_free(s->x.arena);
     free(s->add);
@@ -196,6 +198,10 @@ int moa_session_adapt(moa_session *s, const moa_sites *sites, moa_err *err) {
 }
 
 uint64_t moa_session_adapters(const moa_session *s) { return s->x.sites ? s->x.sites->key : 0; }
+
+void moa_session_parallel(moa_session *s, int64_t n, double cost, moa_range_fn fn, const void *args) {
+    moa_parallel_each(&s->x, n, cost, fn, args);
+}
 
 const moa_model *moa_session_model(const moa_session *s) { return s->m; }
 size_t moa_session_kv_bytes(const moa_session *s) {

@@ -53,6 +53,8 @@ void moa_session_watch(moa_session *s, void (*fn)(void *ctx, const moa_tensor *w
  * none). Sequences begun with other ones stay as they are: they can be stepped again when their set is back. */
 int moa_session_adapt(moa_session *s, const moa_sites *sites, moa_err *err);
 uint64_t moa_session_adapters(const moa_session *s); /* key of the set; 0: none */
+/* Other work between steps (sampling, scores of rows) on the session's threads: see moa_parallel_each. */
+void moa_session_parallel(moa_session *s, int64_t n, double cost, moa_range_fn fn, const void *args);
 const moa_model *moa_session_model(const moa_session *s);
 size_t moa_session_kv_bytes(const moa_session *s);                   /* what was ever in use: memory, where n_ctx is only room */
 

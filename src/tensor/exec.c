@@ -1,7 +1,8 @@
 /* exec.c - the one way every op is called, and the split of work over threads.
  *
- * The split: OpenMP, because oneDNN brings libgomp anyway and two pools of spinning threads would fight. A region of one
- * thread is never opened: libgomp would replace its cached team, which is a heap call on the next wide region.
+ * Inference has threads of its own (base/team.h). Training works in libgomp's, because oneDNN brings it, and two sets of threads that wait
+ * for each other's work would fight for the cores. A region of one thread is never opened there: libgomp would replace its cached
+ * team, which is a heap call on the next wide region.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/exec.h"
 #include "tensor/tape.h"
@@ -11,11 +12,14 @@
 #include <omp.h>
 #include <string.h>
 
-/* Waking libgomp's threads costs some microseconds; below this much work (ns) one thread is faster. */
-#define MIN_NS_PER_THREAD 4000.0
+/* Below this much work a thread (ns), a further one costs more than it brings: libgomp's threads take some microseconds to
+ * wake, the team's are awake during a step. */
+#define MIN_NS_GOMP 4000.0
+#define MIN_NS_TEAM 1000.0
+#define MIN_NS_PIECE 500.0 /* what is claimed at once */
 
 static int n_threads_for(const moa_exec *x, int64_t n, double cost) {
-    const double worth = (double)n * cost / MIN_NS_PER_THREAD;
+    const double worth = (double)n * cost / (x->team ? MIN_NS_TEAM : MIN_NS_GOMP);
     int t = x->n_threads > 1 ? x->n_threads : 1;
     if (worth < t) t = worth < 2 ? 1 : (int)worth;
     return n < t ? (int)(n > 1 ? n : 1) : t;
@@ -29,6 +33,11 @@ void moa_parallel(const moa_exec *x, int64_t n, int64_t align, double cost, moa_
         fn(args, 0, n, 0);
         return;
     }
+    if (x->team) {
+        const double many = MIN_NS_PIECE / (cost * (double)align + 1e-3);
+        moa_team_run(x->team, want, n, align * (many > 1 ? (int64_t)many : 1), fn, args);
+        return;
+    }
 #pragma omp parallel num_threads(want)
     {
         const int64_t t = omp_get_thread_num(), all = omp_get_num_threads();
@@ -38,6 +47,10 @@ void moa_parallel(const moa_exec *x, int64_t n, int64_t align, double cost, moa_
 }
 
 void moa_parallel_each(const moa_exec *x, int64_t n, double cost, moa_range_fn fn, const void *args) {
+    if (x->team) {
+        moa_parallel(x, n, 1, cost, fn, args);
+        return;
+    }
     const int want = n_threads_for(x, n, cost);
     if (n <= 0) return;
     if (want == 1) {

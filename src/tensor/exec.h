@@ -11,6 +11,7 @@
 #define MOA_TENSOR_EXEC_H
 
 #include "base/arena.h"
+#include "base/team.h"
 #include "tensor/kernel.h"
 #include "tensor/tensor.h"
 
@@ -21,6 +22,7 @@ typedef struct moa_exec {
     moa_tape *tape;       /* NULL: inference */
     const moa_kernels *k;
     int n_threads;
+    moa_team *team;       /* inference: this session's threads. NULL: libgomp's, which training shares with oneDNN */
     moa_dtype compute;    /* training: MOA_F32 or MOA_BF16 dense products; inference ignores it */
     bool exact;           /* inference: dequantise weights and keep f32 activations ("reference mode") */
     /* Inference: sees every product of linear, in the calling thread: weight [n_out, n_in], input [n, n_in], result [n, n_out],
@@ -68,9 +70,8 @@ moa_tensor *moa_apply(moa_exec *x, const moa_op *op, moa_tensor *const *in, int 
 moa_tensor *moa_new_tensor(moa_exec *x, moa_dtype dtype, int n_dim, const int64_t *shape);
 
 /* ---- work over rows ----
- * fn does items [i0, i1); what it computes for an item may not depend on the split. thread < x->n_threads names scratch.
+ * fn does items [i0, i1) (base/team.h); what it computes for an item may not depend on the split. thread < x->n_threads names scratch.
  * cost: about how many nanoseconds one item takes; small work stays in the calling thread, without a heap call. */
-typedef void (*moa_range_fn)(const void *args, int64_t i0, int64_t i1, int thread);
 void moa_parallel(const moa_exec *x, int64_t n, int64_t align, double cost, moa_range_fn fn, const void *args);
 /* Items of uneven cost, handed out one by one. */
 void moa_parallel_each(const moa_exec *x, int64_t n, double cost, moa_range_fn fn, const void *args);

@@ -1,12 +1,12 @@
 /* loop.c - a run from its first stage to the exported model; where checkpoints are written and read.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/err.h"
 #include "tensor/dense.h"
 #include "train/trainer.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -202,7 +202,7 @@ int moa_train_run(moa_train_result *res, const moa_recipe *r, const moa_train_cf
     int n = cfg->dir ? snprintf(t.dir, sizeof t.dir, "%s", cfg->dir) : snprintf(t.dir, sizeof t.dir, "runs/%s", r->name);
     if (n < 0 || (size_t)n >= sizeof t.dir) return moa_fail(err, MOA_ELIMIT, "the name of the run folder is too long");
     while (n > 1 && t.dir[n - 1] == '/') t.dir[--n] = 0;
-    t.n_threads = cfg->n_threads > 0 ? cfg->n_threads : omp_get_max_threads();
+    t.n_threads = cfg->n_threads > 0 ? cfg->n_threads : moa_cpu_threads();
     t.t0 = moa_now();
     int rc = run(&t, err);
     res->steps = t.at.total_step;
