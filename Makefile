@@ -73,6 +73,9 @@ $(BUILD)/src/tensor/kernels/avx512/%.o: private ISA := -mavx512f -mavx512bw -mav
 $(BUILD)/src/tensor/kernels/ref/train_%.o:    private OPT := -O3
 $(BUILD)/src/tensor/kernels/avx2/train_%.o:   private OPT := -O3
 $(BUILD)/src/tensor/kernels/avx512/train_%.o: private OPT := -O3 -mprefer-vector-width=512
+# Tiles of attention must unroll into registers.
+$(BUILD)/src/tensor/kernels/avx2/attn_%.o:    private OPT := -O3
+$(BUILD)/src/tensor/kernels/avx512/attn_%.o:  private OPT := -O3 -mprefer-vector-width=512
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/deps
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")

@@ -11,9 +11,12 @@ typedef struct moa_attend_rows {
     const int32_t *order;     /* [n] rows so that those which share blocks are neighbours */
     float *scratch;           /* [n_threads][scratch_floats] */
     size_t scratch_floats;
+    float *parts;             /* [part_floats] states of spans, where one long sequence is cut for the threads */
+    size_t part_floats;
 } moa_attend_rows;
 
 size_t moa_attend_scratch(const moa_hparams *h); /* floats a thread */
+size_t moa_attend_parts(const moa_hparams *h);   /* floats of parts */
 /* Sorts order [n] (a permutation) by block list, then position. No heap call. */
 void moa_attend_order(int32_t *order, const moa_attend_rows *r, int n);
 /* A moa_attend_fn; ctx is a moa_attend_rows. Writes k and v of all rows into the store, then attends. */

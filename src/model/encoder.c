@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/encoder.h"
 #include "base/err.h"
+#include "tensor/attn.h"
 
 #include <math.h>
 #include <string.h>
@@ -73,15 +74,16 @@ static void softmax_rows(const attn_job *j, float *s, float *sum, int n, int64_t
 /* Rows i0 .. i0 + n of a text. */
 static void attend_rows(const attn_job *j, const attn_buf *b, int64_t row0, int64_t len, int head, int64_t i0, int n) {
     const int64_t hd = j->hd, width = j->n_head * hd, nb = n_blocks(len);
+    const moa_attn_kernels *attn = j->k->slot[MOA_K_ATTN][MOA_F32]->fn.attn;
     float sum[GROUP];
-    for (int r = 0; r < n; r++) memcpy(b->q + r * hd, j->q + (row0 + i0 + r) * width + head * hd, (size_t)hd * sizeof(float));
+    for (int r = 0; r < n; r++) attn->query(b->q + r * hd, j->q + (row0 + i0 + r) * width + head * hd, 1, j->hd, j->scale);
     memset(b->o, 0, (size_t)(n * hd) * sizeof(float));
     for (int64_t c = 0; c < nb; c++)
-        j->k->slot[MOA_K_ATTN_SCORE][MOA_F32]->fn.attn_score(b->s + c * n * B, b->q, b->k + c * hd * B, n, j->hd, j->scale);
+        attn->score(b->s + c * n * B, b->q, b->k + c * hd * B, n, j->hd);
     softmax_rows(j, b->s, sum, n, len);
     for (int64_t c = 0; c < nb; c++) {
         const int64_t left = len - c * B;
-        j->k->slot[MOA_K_ATTN_MIX][MOA_F32]->fn.attn_mix(b->o, b->s + c * n * B, b->v + c * B * hd, n, (int)(left < B ? left : B), j->hd);
+        attn->mix(b->o, b->s + c * n * B, b->v + c * B * hd, n, 0, (int)(left < B ? left : B), j->hd);
     }
     for (int r = 0; r < n; r++)
         for (int64_t d = 0; d < hd; d++) j->out[(row0 + i0 + r) * width + head * hd + d] = b->o[r * hd + d] / sum[r];

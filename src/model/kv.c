@@ -45,11 +45,11 @@ static int init_store(moa_kv *kv, moa_kv_store *s, moa_err *err) {
 }
 
 int moa_kv_init(moa_kv *kv, const moa_model *m, moa_dtype type, int n_block, int n_seq, int max_block, moa_err *err) {
-    *kv = (moa_kv){.shape = moa_kv_shape_of(&m->h), .n_block = n_block, .n_seq = n_seq, .max_block = max_block, .type = type,
-                   .elem = type == MOA_F16 ? 2 : 4};
-    const size_t each = (size_t)kv->shape.n_kv * MOA_KV_BLOCK * kv->elem;
-    kv->key_bytes = each * (size_t)kv->shape.key;
-    kv->layer_bytes = kv->key_bytes + (kv->shape.inside ? 0 : each * (size_t)kv->shape.value);
+    *kv = (moa_kv){.shape = moa_kv_shape_of(&m->h), .n_block = n_block, .n_seq = n_seq, .max_block = max_block, .type = type};
+    kv->key_head = moa_attn_head_bytes(type, kv->shape.key);
+    kv->value_head = kv->shape.inside ? 0 : moa_attn_head_bytes(type, kv->shape.value);
+    kv->key_bytes = (size_t)kv->shape.n_kv * kv->key_head;
+    kv->layer_bytes = kv->key_bytes + (size_t)kv->shape.n_kv * kv->value_head;
     kv->layer = calloc((size_t)m->h.n_layer, sizeof *kv->layer);
     kv->seq = calloc((size_t)n_seq, sizeof *kv->seq);
     if (!kv->layer || !kv->seq) return moa_fail(err, MOA_ENOMEM, "KV cache: no memory for the tables of %d sequences", n_seq);

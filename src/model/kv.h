@@ -8,6 +8,7 @@
 #define MOA_MODEL_KV_H
 
 #include "model/session.h"
+#include "tensor/attn.h"
 
 enum { MOA_KV_STORES = 2 };
 
@@ -17,7 +18,7 @@ typedef struct moa_kv_store {
     int n_layer;
     size_t block_bytes;       /* of one block: keys and values of its layers */
     size_t bytes;             /* of the whole store: address space, not yet memory */
-    char *data;               /* [n_block][n_layer]: keys [n_kv][key][32], then values [n_kv][32][value] unless inside */
+    char *data;               /* [n_block][n_layer]: keys of all heads, then values unless inside (layout: tensor/attn.h) */
     int32_t *ref;             /* [n_block] holders */
     int32_t *spare;           /* [n_block] stack of free blocks */
     int n_spare, least_spare; /* least_spare: ever; blocks beyond it have never been touched */
@@ -40,7 +41,7 @@ typedef struct moa_kv {
     moa_kv_shape shape;
     int n_block, n_seq, max_block; /* n_block: of each store */
     moa_dtype type;
-    size_t elem;              /* bytes of one number */
+    size_t key_head, value_head; /* bytes of one head's keys, values in a block (tensor/attn.h); 0: values are inside keys */
     size_t key_bytes, layer_bytes; /* of one block of one layer: its keys; keys and values */
     int n_store;
     moa_kv_store store[MOA_KV_STORES];

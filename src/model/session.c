@@ -43,8 +43,8 @@ static int check_cfg(const moa_session_cfg *c, moa_err *err) {
     MOA_TRY(in_range("n_batch", c->n_batch, MAX_BATCH, err));
     MOA_TRY(in_range("n_seq", c->n_seq, MAX_SEQ, err));
     MOA_TRY(in_range("n_threads", c->n_threads, MAX_THREADS, err));
-    if (c->kv_type != MOA_F32 && c->kv_type != MOA_F16)
-        return moa_fail(err, MOA_EINVAL, "session: KV type %d, expected F32 or F16", (int)c->kv_type);
+    if (c->kv_type != MOA_F32 && c->kv_type != MOA_F16 && c->kv_type != MOA_BF16 && c->kv_type != MOA_Q8_0)
+        return moa_fail(err, MOA_EINVAL, "session: KV type %d, expected F32, F16, BF16 or Q8_0", (int)c->kv_type);
     return 0;
 }
 
@@ -59,8 +59,10 @@ static int init_step(moa_session *s, int n_seq, moa_err *err) {
     s->logit_row = calloc(nb, sizeof *s->logit_row);
     s->rows = (moa_attend_rows){.kv = &s->kv, .seq = s->row_seq, .order = s->order, .scratch_floats = floats};
     s->rows.scratch = aligned_alloc(64, floats * (size_t)s->x.n_threads * sizeof(float));
+    s->rows.part_floats = s->x.n_threads > 1 ? moa_attend_parts(&s->m->h) : 0;
+    s->rows.parts = malloc(s->rows.part_floats * sizeof(float) + 1);
     s->x.arena = moa_arena_new(0, 0);
-    if (!s->add || !s->touched || !s->seq_key || !s->seq_list || !s->row_seq || !s->order || !s->logit_row || !s->rows.scratch || !s->x.arena)
+    if (!s->add || !s->touched || !s->seq_key || !s->seq_list || !s->row_seq || !s->order || !s->logit_row || !s->rows.scratch || !s->rows.parts || !s->x.arena)
         return moa_fail(err, MOA_ENOMEM, "session: no memory for steps of %d rows", s->n_batch);
     return 0;
 }
@@ -109,6 +111,7 @@ void moa_session_free(moa_session *s) {
     free(s->order);
     free(s->logit_row);
     free(s->rows.scratch);
+    free(s->rows.parts);
     free(s);
 }
 

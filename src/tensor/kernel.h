@@ -33,8 +33,7 @@ typedef enum moa_kernel_op {
     MOA_K_SOFTMAX,  /* softmax, one row in place */
     MOA_K_SILU_MUL, /* silu_mul: y = silu(a) * b */
     MOA_K_EXP,      /* expv: y = exp(x), vector */
-    MOA_K_ATTN_SCORE, /* per dtype of the KV cache: attn_score */
-    MOA_K_ATTN_MIX,   /* per dtype of the KV cache: attn_mix */
+    MOA_K_ATTN,     /* per dtype of the KV cache: attn, a table of functions (tensor/attn.h) */
     MOA_K_TRAIN,    /* train: a table of row-range functions built from kernels/body/, see kernels/body/train.h */
     MOA_K_COUNT
 } moa_kernel_op;
@@ -52,10 +51,7 @@ typedef union moa_kernel_fn {
     void (*softmax)(float *x, int64_t n);
     void (*silu_mul)(float *y, const float *a, const float *b, int64_t n);
     void (*expv)(float *y, const float *x, int64_t n);
-    /* s[j][t] = scale * q[j] . k[:, t] for the 32 positions of a block: q [n_q, hd], k [hd, 32] (keys lie transposed) -> s [n_q, 32] */
-    void (*attn_score)(float *s, const float *q, const void *k, int n_q, int hd, float scale);
-    /* o[j] += sum over t < n_pos, in order, of p[j][t] * v[t]: p [n_q, 32], v [32, hd], o [n_q, hd] */
-    void (*attn_mix)(float *o, const float *p, const void *v, int n_q, int n_pos, int hd);
+    const struct moa_attn_kernels *attn;
     const struct moa_train_kernels *train;
 } moa_kernel_fn;
 

@@ -1,79 +1,76 @@
-/* attn_avx512.c - attention over one block of 32 cached positions: 2 registers hold 32 scores of one head.
- *
- * Heads that share a key head (grouped-query attention) go 4 at a time, so a key is loaded once for four; one FMA
- * chain a score, in order of hd, whatever the group. See kernels/ref/attn_ref.c for the layout.
- * SPDX-License-Identifier: Apache-2.0 */
-#include "tensor/kernel.h"
+/* attn_avx512.c - kernels/attn.h with vectors of 16: tiles of 12 columns x 2 vectors. SPDX-License-Identifier: Apache-2.0 */
+#include "tensor/kernels/avx512/simd.h"
 
-#include <immintrin.h>
+enum { SCORE_COLS = 12, MIX_COLS = 12 };
 
-enum { BLOCK = 32, W = 16 };
-
-static inline __m512 load_f32(const void *p, int64_t i) { return _mm512_loadu_ps((const float *)p + i); }
-static inline __m512 load_f16(const void *p, int64_t i) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)((const uint16_t *)p + i)));
-}
-static inline __m512 tail_f32(const void *p, int64_t i, __mmask16 m) { return _mm512_maskz_loadu_ps(m, (const float *)p + i); }
-static inline __m512 tail_f16(const void *p, int64_t i, __mmask16 m) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, (const uint16_t *)p + i));
+MOA_INLINE int vf_above(VF v, float x) { return _mm512_cmp_ps_mask(v, _mm512_set1_ps(x), _CMP_GT_OQ) != 0; }
+MOA_INLINE VF vf_from_i8(const int8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p))); }
+MOA_INLINE void vf_from_half32(float *dst, const uint16_t *h) {
+    vf_store(dst, vf_load_f16(h));
+    vf_store(dst + VN, vf_load_f16(h + VN));
 }
 
-/* n is a constant at each call, so the loops over heads unroll into registers. */
-#define SCORE(NAME, LOAD)                                                                                              \
-    static inline __attribute__((always_inline)) void NAME##_n(float *s, const float *q, const void *k, int n, int hd, \
-                                                               float scale) {                                          \
-        __m512 a[4][2];                                                                                                \
-        for (int j = 0; j < n; j++) a[j][0] = a[j][1] = _mm512_setzero_ps();                                           \
-        for (int d = 0; d < hd; d++) {                                                                                 \
-            const __m512 k0 = LOAD(k, d * BLOCK), k1 = LOAD(k, d * BLOCK + W);                                         \
-            for (int j = 0; j < n; j++) {                                                                              \
-                const __m512 qd = _mm512_set1_ps(q[j * hd + d]);                                                       \
-                a[j][0] = _mm512_fmadd_ps(qd, k0, a[j][0]);                                                            \
-                a[j][1] = _mm512_fmadd_ps(qd, k1, a[j][1]);                                                            \
-            }                                                                                                          \
-        }                                                                                                              \
-        for (int j = 0; j < n; j++)                                                                                    \
-            for (int h = 0; h < 2; h++)                                                                                \
-                _mm512_storeu_ps(s + j * BLOCK + h * W, _mm512_mul_ps(a[j][h], _mm512_set1_ps(scale)));                \
-    }                                                                                                                  \
-    static void NAME(float *s, const float *q, const void *k, int n_q, int hd, float scale) {                          \
-        int j = 0;                                                                                                     \
-        for (; j + 4 <= n_q; j += 4) NAME##_n(s + j * BLOCK, q + j * hd, k, 4, hd, scale);                             \
-        if (j + 2 <= n_q) NAME##_n(s + j * BLOCK, q + j * hd, k, 2, hd, scale), j += 2;                                \
-        if (j < n_q) NAME##_n(s + j * BLOCK, q + j * hd, k, 1, hd, scale);                                             \
+/* The cached vectors first, then a broadcast a column: 24 sums and 3 more registers. */
+#define TILE_STEP(a, n, Q, K)                                                                                                    \
+    {                                                                                                                            \
+        VF kd[NV];                                                                                                               \
+        for (int h = 0; h < NV; h++) kd[h] = K;                                                                                  \
+        for (int j = 0; j < n; j++) {                                                                                            \
+            const VF qd = vf_set1(Q);                                                                                            \
+            for (int h = 0; h < NV; h++) a[j][h] = vf_fma(qd, kd[h], a[j][h]);                                                   \
+        }                                                                                                                        \
     }
-
-/* A strip of up to 16 columns of o for up to 4 heads stays in registers over the positions. */
-#define MIX(NAME, TAIL)                                                                                                \
-    static inline __attribute__((always_inline)) void NAME##_n(float *o, const float *p, const void *v, int n,         \
-                                                               int n_pos, int hd, int d, __mmask16 m) {                \
-        __m512 a[4];                                                                                                   \
-        for (int j = 0; j < n; j++) a[j] = _mm512_maskz_loadu_ps(m, o + j * hd + d);                                   \
-        for (int t = 0; t < n_pos; t++) {                                                                              \
-            const __m512 vt = TAIL(v, (int64_t)t * hd + d, m);                                                         \
-            for (int j = 0; j < n; j++) a[j] = _mm512_fmadd_ps(_mm512_set1_ps(p[j * BLOCK + t]), vt, a[j]);            \
-        }                                                                                                              \
-        for (int j = 0; j < n; j++) _mm512_mask_storeu_ps(o + j * hd + d, m, a[j]);                                    \
-    }                                                                                                                  \
-    static void NAME(float *o, const float *p, const void *v, int n_q, int n_pos, int hd) {                            \
-        for (int d = 0; d < hd; d += W) {                                                                              \
-            const __mmask16 m = (__mmask16)(hd - d >= W ? 0xffffu : (1u << (hd - d)) - 1);                             \
-            int j = 0;                                                                                                 \
-            for (; j + 4 <= n_q; j += 4) NAME##_n(o + j * hd, p + j * BLOCK, v, 4, n_pos, hd, d, m);                   \
-            if (j + 2 <= n_q) NAME##_n(o + j * hd, p + j * BLOCK, v, 2, n_pos, hd, d, m), j += 2;                      \
-            if (j < n_q) NAME##_n(o + j * hd, p + j * BLOCK, v, 1, n_pos, hd, d, m);                                   \
-        }                                                                                                              \
+#define SPLIT(j, n, c, CALL)                                                                                                     \
+    for (; j + c <= n; j += c) {                                                                                                 \
+        enum { C = c };                                                                                                          \
+        CALL;                                                                                                                    \
     }
+#define SPLIT_SCORE(j, n, CALL) SPLIT(j, n, 12, CALL) SPLIT(j, n, 8, CALL) SPLIT(j, n, 4, CALL) SPLIT(j, n, 2, CALL) SPLIT(j, n, 1, CALL)
+#define SPLIT_V(j, n, c, v, CALL)                                                                                                \
+    for (; j + c <= n; j += c) {                                                                                                 \
+        enum { C = c, V = v };                                                                                                   \
+        CALL;                                                                                                                    \
+    }
+#define SPLIT_MIX(j, n, CALL)                                                                                                    \
+    SPLIT_V(j, n, 12, 2, CALL) SPLIT_V(j, n, 8, 2, CALL) SPLIT_V(j, n, 4, 4, CALL) SPLIT_V(j, n, 2, 4, CALL) SPLIT_V(j, n, 1, 4, CALL)
 
-SCORE(score_f32, load_f32)
-SCORE(score_f16, load_f16)
-MIX(mix_f32, tail_f32)
-MIX(mix_f16, tail_f16)
+#include "tensor/kernels/attn.h"
 
-#define ROW(NAME, OP, TYPE, FIELD, FN, HELP)                                                                           \
-    const moa_kernel moa_kernel_##NAME = {.name = #NAME, .help = HELP, .op = OP, .dtype = TYPE, .isa = MOA_ISA_AVX512, \
-                                          .tol = 1e-4f, .fn.FIELD = FN}
-ROW(attn_score_f32_avx512, MOA_K_ATTN_SCORE, MOA_F32, attn_score, score_f32, "scores of 32 cached keys, f32");
-ROW(attn_score_f16_avx512, MOA_K_ATTN_SCORE, MOA_F16, attn_score, score_f16, "scores of 32 cached keys, f16");
-ROW(attn_mix_f32_avx512, MOA_K_ATTN_MIX, MOA_F32, attn_mix, mix_f32, "weighted sum of cached values, f32");
-ROW(attn_mix_f16_avx512, MOA_K_ATTN_MIX, MOA_F16, attn_mix, mix_f16, "weighted sum of cached values, f16");
+/* Bytes of keys are unsigned by 128 too much: the sum begins at -128 times the sum of the query's. */
+MOA_INLINE void score_q8_0_n(float *s, const int8_t *q, const uint8_t *k, const uint16_t *kd, int n, int hd) {
+    const int wide = moa_attn_padded(hd), n_g = wide / 32;
+    const size_t each = moa_attn_query_bytes(MOA_Q8_0, hd);
+    VF a[6][2];
+    for (int j = 0; j < n; j++) a[j][0] = a[j][1] = vf_zero();
+    for (int g = 0; g < n_g; g++) {
+        __m512i i[6][2];
+        for (int j = 0; j < n; j++)
+            i[j][0] = i[j][1] = _mm512_set1_epi32(-128 * ((const int32_t *)(const void *)(q + (size_t)j * each + wide + 4 * n_g))[g]);
+        for (int c = 0; c < 8; c++) {
+            const __m512i k0 = _mm512_loadu_si512(k + (g * 8 + c) * 128), k1 = _mm512_loadu_si512(k + (g * 8 + c) * 128 + 64);
+            for (int j = 0; j < n; j++) {
+                int32_t four;
+                memcpy(&four, q + (size_t)j * each + g * 32 + c * 4, 4);
+                const __m512i qc = _mm512_set1_epi32(four);
+                i[j][0] = _mm512_dpbusd_epi32(i[j][0], k0, qc);
+                i[j][1] = _mm512_dpbusd_epi32(i[j][1], k1, qc);
+            }
+        }
+        const VF d0 = vf_load_f16(kd + g * BLOCK), d1 = vf_load_f16(kd + g * BLOCK + VN);
+        for (int j = 0; j < n; j++) {
+            const VF qd = vf_set1(((const float *)(const void *)(q + (size_t)j * each + wide))[g]);
+            a[j][0] = vf_fma(_mm512_cvtepi32_ps(i[j][0]), vf_mul(d0, qd), a[j][0]);
+            a[j][1] = vf_fma(_mm512_cvtepi32_ps(i[j][1]), vf_mul(d1, qd), a[j][1]);
+        }
+    }
+    for (int j = 0; j < n; j++) vf_store(s + j * BLOCK, a[j][0]), vf_store(s + j * BLOCK + VN, a[j][1]);
+}
+
+static void score_q8_0(float *s, const void *q, const void *k, int n, int hd) {
+    const size_t each = moa_attn_query_bytes(MOA_Q8_0, hd);
+    int j = 0;
+#define SCORE_Q8 score_q8_0_n(s + j * BLOCK, (const int8_t *)q + (size_t)j * each, k, scales_of(k, hd), C, hd)
+    SPLIT(j, n, 6, SCORE_Q8) SPLIT(j, n, 4, SCORE_Q8) SPLIT(j, n, 2, SCORE_Q8) SPLIT(j, n, 1, SCORE_Q8)
+}
+
+ATTN_ROW(q8_0, MOA_Q8_0, query_q8_0, 1e-5f, "attention over an int8 cache with a scale for 32 numbers")
