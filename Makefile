@@ -68,6 +68,7 @@ $(BUILD)/libmoa.so: $(LIB_OBJ)
 # ---- objects ----------------------------------------------------------------------------------------------------
 # The flags of an instruction set belong to its folder.
 $(BUILD)/src/tensor/kernels/avx2/%.o:   private ISA := -mavx2 -mfma -mf16c
+$(BUILD)/src/tensor/kernels/avx2/%_avxvnni.o: private ISA := -mavx2 -mfma -mf16c -mavxvnni
 $(BUILD)/src/tensor/kernels/avx512/%.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
 # The training kernels are plain loops, so the compiler is told to vectorise and unroll them fully.
 $(BUILD)/src/tensor/kernels/ref/train_%.o:    private OPT := -O3

@@ -44,6 +44,7 @@ static const struct {
 static struct {
     moa_isa best;
     const char *missing;
+    bool avx_vnni;
 } found; /* missing: the first thing that the next level lacks */
 
 static uint64_t enabled_state(void) {
@@ -77,7 +78,13 @@ static const char *missing_for(moa_isa isa) {
     return NULL;
 }
 
+static bool has_avx_vnni(void) {
+    unsigned a = 0, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
 static void detect(void) {
+    found.avx_vnni = has_avx_vnni();
     for (int isa = MOA_ISA_AVX2; isa < MOA_ISA_COUNT; isa++) {
         if ((found.missing = missing_for((moa_isa)isa))) return;
         found.best = (moa_isa)isa;
@@ -89,6 +96,11 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 moa_isa moa_isa_best(void) {
     pthread_once(&once, detect);
     return found.best;
+}
+
+bool moa_cpu_has_avx_vnni(void) {
+    pthread_once(&once, detect);
+    return found.avx_vnni && found.best >= MOA_ISA_AVX2;
 }
 
 const char *moa_isa_missing(void) {

@@ -78,6 +78,7 @@ int moa_kernels_get(const moa_kernels **out, moa_isa at_most, moa_err *err);
 int moa_kernels_default(const moa_kernels **out, moa_err *err);
 const moa_kernel *const *moa_kernel_list(int *n); /* the registry, usable on this CPU or not */
 moa_isa moa_isa_best(void);
+bool moa_cpu_has_avx_vnni(void); /* vpdpbusd of 256 bits without AVX-512 */
 const char *moa_isa_missing(void); /* what the level above the best lacks; NULL when nothing */
 const char *moa_isa_name(moa_isa isa);
 int moa_isa_parse(moa_isa *out, const char *name, moa_err *err);

@@ -131,7 +131,7 @@ static double difference(const problem *p, const float *a, const float *b) {
 
 static const struct {
     int64_t tok, out, in;
-} shapes[] = {{1, 1, 256}, {1, 17, 512},  {3, 5, 768}, {6, 33, 256}, {7, 16, 1024}, {17, 9, 256}, {70, 19, 512}, {1, 3, 32},
+} shapes[] = {{1, 1, 256}, {1, 17, 512},  {3, 5, 768}, {6, 33, 256}, {7, 16, 1024}, {17, 9, 256}, {70, 19, 512}, {1, 3, 32}, {515, 3, 32},
               {2, 40, 96}, {13, 18, 288}, {5, 7, 1},   {4, 6, 15},   {26, 4, 33},   {1, 9, 17},   {3, 4, 0}};
 
 static bool fits(const moa_kernel *k, int64_t n_in) {

@@ -1,5 +1,5 @@
 /* gemm_q8_avx512.c - gemm_q8.h for 16 lanes: VNNI multiplies 4 unsigned by 4 signed bytes and adds them to a lane
- * without saturation; the activations are its broadcast memory operand.
+ * without saturation.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <immintrin.h>
 #include <stdint.h>
@@ -11,7 +11,6 @@
 #define MOA_NAME(name) #name "_avx512"
 typedef __m512i VI;
 typedef __m512 VF;
-#define STEP 1
 #define SIGNED_BYTES 0
 #define vi_flip_signs(v) _mm512_xor_si512(v, _mm512_set1_epi8((char)0x80))
 #define vi_low4(v) _mm512_and_si512(v, _mm512_set1_epi8(15))
@@ -19,10 +18,12 @@ typedef __m512 VF;
 #define vi_levels(v)                                                                                                             \
     vi_flip_signs(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)moa_iq4_levels)), v))
 #define vi_fp4(v)                                                                                                                \
-    _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_add_epi8(_mm_loadu_si128((const __m128i *)(const void *)moa_fp4_levels),      \
-                                                            _mm_set1_epi8(12))), v)
+    _mm512_shuffle_epi8(                                                                                                         \
+        _mm512_broadcast_i32x4(_mm_add_epi8(_mm_loadu_si128((const __m128i *)(const void *)moa_fp4_levels), _mm_set1_epi8(12))), \
+        v)
 #define vf_from_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_set1 _mm512_set1_epi32
+#define vi_add _mm512_add_epi32
 #define vi_to_float _mm512_cvtepi32_ps
 #define vf_set1 _mm512_set1_ps
 #define vf_mul _mm512_mul_ps
@@ -33,16 +34,21 @@ static inline void vf_store_first(float *y, VF v, int n) { _mm512_mask_storeu_ps
 /* moa_e8m0_half of 16. */
 static inline VF vf_from_e8m0_half(const uint16_t *e) {
     const VI v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)e));
-    const VI small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), v), big = _mm512_slli_epi32(_mm512_sub_epi32(v, _mm512_set1_epi32(1)), 23);
+    const VI small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), v),
+             big = _mm512_slli_epi32(_mm512_sub_epi32(v, _mm512_set1_epi32(1)), 23);
     return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(2)), big, small));
 }
 
-static inline VI dot_quads(VI s, const VI *w, const int8_t *x, int top) {
-    (void)top;
+static inline VI vi_quad(const int8_t *x) {
     int32_t quad;
     memcpy(&quad, x, 4);
-    return _mm512_dpbusd_epi32(s, *w, _mm512_set1_epi32(quad));
+    return _mm512_set1_epi32(quad);
 }
+static inline void mul_quad(VI *s, VI *p, VI w, VI x, int group) {
+    (void)p, (void)group;
+    *s = _mm512_dpbusd_epi32(*s, w, x);
+}
+static inline void fold(VI *s, VI *p, int group) { (void)s, (void)p, (void)group; }
 
 /* 16 rows of 8 words, stride bytes apart, to 8 vectors: out[j] lane r = word j of row r.
  * Pairs of rows 4 apart share a register; two rounds of unpacking turn 4 x 4 words inside each 128-bit part, and one
@@ -86,6 +92,27 @@ static inline __attribute__((always_inline)) void to_lanes4(VI out[4], const uin
              b3 = _mm512_unpackhi_epi32(a2, a3);
     out[0] = _mm512_unpacklo_epi64(b0, b2), out[1] = _mm512_unpackhi_epi64(b0, b2);
     out[2] = _mm512_unpacklo_epi64(b1, b3), out[3] = _mm512_unpackhi_epi64(b1, b3);
+}
+
+#include "tensor/kernels/panel.h"
+#include "tensor/kernels/tile.h"
+
+enum { TILE_TOKENS = 6 };
+#define KIND(NAME, MIN, RUN16)                                                                                                   \
+    TILE(NAME##_1, EACH1, MIN, RUN16, 0)                                                                                         \
+    TILE(NAME##_2, EACH2, MIN, RUN16, 0)                                                                                         \
+    TILE(NAME##_3, EACH3, MIN, RUN16, 0)                                                                                         \
+    TILE(NAME##_4, EACH4, MIN, RUN16, 0)                                                                                         \
+    TILE(NAME##_5, EACH5, MIN, RUN16, 0)                                                                                         \
+    TILE(NAME##_6, EACH6, MIN, RUN16, 0)                                                                                         \
+    static tile_fn *const NAME[TILE_TOKENS + 1] = {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4, NAME##_5, NAME##_6};
+KIND(tile32, false, false)
+KIND(tile32m, true, false)
+KIND(tile16, false, true)
+KIND(tile16m, true, true)
+
+static inline tile_fn *const *tiles_for(const format f) {
+    return f.run16 ? f.has_min ? tile16m : tile16 : f.has_min ? tile32m : tile32;
 }
 
 #include "tensor/kernels/gemm_q8.h"
