@@ -1,0 +1,77 @@
+/* cmd_verify.c - moa verify [MODEL]: are logits the same bits in any batch, on this machine and with this model? model/verify.h says what is
+ * promised; exit code 1 when it does not hold.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "cli/cli.h"
+#include "model/verify.h"
+
+#include <string.h>
+
+enum { O_QUICK, O_THREADS, O_SEED, O_JSON };
+static const moa_opt opts[] = {
+    {"--quick", NULL, MOA_OPT_FLAG, NULL, "shorter sequences and fewer batches", 0, 0},
+    {"--threads", "-t", MOA_OPT_INT, "N", "most threads (default: all cores; one more is tried too)", 1, 255},
+    MOA_ROW_SEED("of tokens and mixes (default 1)"),
+    MOA_ROW_JSON(""),
+    MOA_ROWS_END,
+};
+
+static int run(int argc, char **argv);
+const moa_command moa_command_verify = {
+    .name = "verify", .usage = "[MODEL] [--quick]", .help = "prove on this machine that logits do not depend on batch, chunks, threads or forks",
+    .more = "Sequences are computed alone, one row a step and one thread, and then beside up to 63 neighbours chosen to disturb them: every row's\n"
+            "logits must be the same bits. Instruction sets are compared with each other: the largest difference of a row's logits in units of its\n"
+            "largest logit, at most 1e-3 in reference mode. The first difference is shown with its row and the first product that differs.\n"
+            "Exit code 1: something does not hold.",
+    .opts = opts, .run = run,
+};
+
+typedef struct out { bool json; int n, bad; } out;
+
+static void json_check(const moa_verify_check *c, bool first) {
+    moa_buf b;
+    moa_buf_init(&b, 1 << 16);
+    moa_buf_adds(&b, first ? "{\"what\":" : ",\n{\"what\":");
+    moa_json_add_str(&b, c->what, strlen(c->what));
+    moa_buf_addf(&b, ",\"rows\":%lld,\"exact\":%s,\"difference\":%.4g,\"bound\":%g,\"first\":", (long long)c->rows, c->exact ? "true" : "false",
+                 c->difference, c->bound);
+    moa_json_add_str(&b, c->first, strlen(c->first));
+    moa_buf_adds(&b, "}");
+    fwrite(moa_buf_str(&b), 1, b.len, stdout);
+    moa_buf_deinit(&b);
+}
+
+static void show(void *ctx, const moa_verify_check *c) {
+    out *o = ctx;
+    o->bad += !c->exact;
+    if (o->json) json_check(c, !o->n);
+    else if (c->bound > 0) printf("%-52s %8lld rows  %.2g, %s %g\n", c->what, (long long)c->rows, c->difference, c->exact ? "within" : "NOT within", c->bound);
+    else printf("%-52s %8lld rows  %s\n", c->what, (long long)c->rows, c->exact ? "exact" : "DIFFERENT");
+    if (!o->json && c->first[0]) printf("    %s\n", c->first);
+    o->n++;
+    fflush(stdout);
+}
+
+static int run(int argc, char **argv) {
+    moa_optval v[sizeof opts / sizeof *opts];
+    const char *pos[1] = {0};
+    char path[4096];
+    int n_pos;
+    int rc = moa_opt_parse(&moa_command_verify, argc, argv, v, pos, 1, &n_pos);
+    if (rc) return rc < 0 ? 2 : 0;
+    moa_err err = {0};
+    moa_model *m;
+    if (moa_cli_model_path(path, sizeof path, pos[0], &err) < 0 || moa_model_open(&m, path, &err) < 0) return moa_cli_fail(&err);
+    const moa_verify_cfg cfg = {.n_threads = (int)v[O_THREADS].i, .quick = v[O_QUICK].set, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
+    out o = {.json = v[O_JSON].set};
+    const double t0 = moa_now();
+    if (o.json) printf("{\"checks\":[\n");
+    else printf("%s: %s on %s\n", path, m->arch->name, moa_isa_name(moa_isa_best()));
+    rc = moa_verify(m, &cfg, show, &o, &err);
+    if (o.json) printf("],\"exact\":%s,\"seconds\":%.2f}\n", rc ? "false" : "true", moa_now() - t0);
+    else if (rc >= 0) printf("%d checks, %d that do not hold, %.1f s\n", o.n, o.bad, moa_now() - t0);
+    moa_model_close(m);
+    return rc < 0 ? moa_cli_fail(&err) : rc;
+}
