@@ -26,6 +26,8 @@ struct moa_session {
     int32_t *seq_list;        /* [n_seq] its list of rope factors */
     int32_t *row_seq, *order, *logit_row; /* [n_batch]; logit_row: row of logits, -1: not wanted */
     moa_attend_rows rows;
+    bool (*stop)(void *ctx);
+    void *stop_ctx;
     bool hidden;              /* vectors instead of logits */
     const moa_tensor *logits; /* of the last step, in the arena */
     int n_row;
@@ -253,6 +255,18 @@ static int plan(moa_session *s, const moa_row *row, int n, moa_err *err) {
     return 0;
 }
 
+void moa_session_interrupt(moa_session *s, bool (*stop)(void *ctx), void *ctx) {
+    s->stop = stop;
+    s->stop_ctx = ctx;
+}
+
+static moa_tensor *attend_or_stop(moa_exec *x, void *ctx, const moa_model *m, int layer, moa_tensor *q, moa_tensor *k, moa_tensor *v) {
+    moa_session *s = ctx;
+    if (!s->stop || !s->stop(s->stop_ctx)) return moa_attend_paged(x, &s->rows, m, layer, q, k, v);
+    moa_fail(&x->err, MOA_ECANCELED, "step: nobody waits for it any more");
+    return NULL;
+}
+
 static int forward(moa_session *s, const moa_row *row, int n) {
     moa_exec *x = &s->x;
     int64_t n_out = 0;
@@ -272,7 +286,7 @@ static int forward(moa_session *s, const moa_row *row, int n) {
     if (!n_out) ((int32_t *)out->data)[0] = n - 1; /* a prefill chunk: KV is all that matters */
     s->rows.pos = pos->data;
     moa_attend_order(s->order, &s->rows, n);
-    const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = out, .attend = moa_attend_paged, .attend_ctx = &s->rows,
+    const moa_rows_in in = {.ids = ids, .pos = pos, .out_rows = out, .attend = attend_or_stop, .attend_ctx = s,
                             .rope_list = list, .hidden = s->hidden};
     s->logits = moa_model_forward(x, s->m, &in);
     return x->err.code;

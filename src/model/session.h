@@ -28,7 +28,6 @@ typedef struct moa_session_cfg {
     bool exact;      /* reference mode: dequantised weights, f32 activations */
     bool hidden;     /* moa_session_logits gives the last norm's row, [d_model], instead of logits */
     moa_dtype kv_type; /* MOA_F32, MOA_F16, MOA_BF16 or MOA_Q8_0 */
-    size_t cache_bytes; /* of a generator: KV kept for beginnings (prefix.h), at most; 0: as much as there is */
 } moa_session_cfg;
 moa_session_cfg moa_session_defaults(void);
 
@@ -47,6 +46,9 @@ bool moa_seq_reaches(const moa_session *s, int seq, int64_t n_keep);
 int64_t moa_session_free_positions(const moa_session *s);            /* room left, in positions (whole blocks) */
 int64_t moa_session_max_len(const moa_session *s);                   /* most positions of one sequence: max_len, model context or KV */
 
+/* stop is asked before each layer of the steps to come, by the thread that steps; true ends a step with MOA_ECANCELED and nothing changed.
+ * NULL: never. */
+void moa_session_interrupt(moa_session *s, bool (*stop)(void *ctx), void *ctx);
 /* fn sees every product with a weight of the steps to come (moa_exec.watch); NULL ends it. */
 void moa_session_watch(moa_session *s, void (*fn)(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out), void *ctx);
 /* Sequences begun from now on run with these adapters (made for this model, borrowed until the next call or the session's end; NULL:

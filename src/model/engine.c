@@ -1,0 +1,398 @@
+/* engine.c - the turns of a generator. The design is in generate.h; the details that matter:
+ *
+ * Long-rope: a job whose tokens have passed the model's original context is taken up again from its first token with the other
+ * list of rope factors, in the way of a job that had lost its KV; the samples of a prompt share that too.
+ *
+ * Grammar: a job with one has a state in its matcher from its first token to its end; forks and suspensions concern the KV
+ * alone, so the state is simply the job's. A text that can only end here is ended without asking the model once more.
+ *
+ * A turn makes no heap call while nothing begins or ends.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model/engine.h"
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    WORTH_WAITING = 8, /* tokens of shared beginning for which a job waits */
+    LEAST_CHUNK = 8,   /* rows of a prompt in a step, whatever it takes */
+    FIRST_CHUNK = 32,  /* while nothing is known of their cost */
+};
+
+/* ---- waiting ---- */
+
+static bool before(const moa_job *a, const moa_job *b) { return a->order < b->order; }
+
+int moa_engine_add(moa_generator *g, moa_job *j, moa_err *err) {
+    /* Room for the running ones too: who loses its KV must be able to wait. */
+    if (g->n_wait + g->n_run + 1 > g->cap_wait) {
+        const int cap = 2 * (g->n_wait + g->n_run + 1) + 16;
+        moa_job **p = realloc(g->wait, (size_t)cap * sizeof *p);
+        if (!p) return moa_fail(err, MOA_ENOMEM, "request %lld: no memory for a queue of %d", j->number, cap);
+        g->wait = p, g->cap_wait = cap;
+    }
+    j->order = j->came - j->req.priority * g->cfg.age_s;
+    int i = g->n_wait++;
+    for (; i > 0 && before(j, g->wait[i - 1]); i--) g->wait[i] = g->wait[i - 1];
+    g->wait[i] = j;
+    j->state = MOA_JOB_WAITING;
+    return 0;
+}
+
+static void wait_again(moa_generator *g, moa_job *j) {
+    int i = g->n_wait++;
+    for (; i > 0 && before(j, g->wait[i - 1]); i--) g->wait[i] = g->wait[i - 1];
+    g->wait[i] = j;
+}
+
+static void forget_waiting(moa_generator *g, int i) {
+    memmove(g->wait + i, g->wait + i + 1, (size_t)(--g->n_wait - i) * sizeof(moa_job *));
+}
+
+/* It has begun, or will never: it counts no longer among those that were submitted and wait. */
+static void close_open(moa_generator *g, const moa_job *j) {
+    if (j->started) return;
+    pthread_mutex_lock(&g->lock);
+    g->n_open--;
+    pthread_mutex_unlock(&g->lock);
+}
+
+/* ---- ends ---- */
+
+static void finish(moa_generator *g, moa_job *j, moa_stop why) {
+    if (j->state == MOA_JOB_RUNNING) {
+        if (why == MOA_STOP_FAILED) moa_seq_free(g->s, j->seq); /* nobody should build on this KV */
+        else moa_prefix_put(&g->cache, j->seq, j->tok, moa_seq_len(g->s, j->seq));
+        j->seq = -1;
+    }
+    close_open(g, j);
+    if (j->sampler) {
+        if (g->n_spare < g->n_live) g->spare[g->n_spare++] = j->sampler;
+        else moa_sampler_free(j->sampler);
+        j->sampler = NULL;
+    }
+    moa_job_end(j, why, &g->grammars);
+}
+
+/* What this request read, or its grammar, led to it; the others need not. */
+static void fail_alone(moa_generator *g, moa_job *j) {
+    j->res.rc = moa_wrap(&j->res.err, j->res.err.code, "request %lld", j->number);
+    finish(g, j, MOA_STOP_FAILED);
+}
+
+/* A job gives its sequence to the cache, from where room is made as far as it is needed, and waits. */
+static void suspend(moa_generator *g, moa_job *j) {
+    moa_prefix_put(&g->cache, j->seq, j->tok, moa_seq_len(g->s, j->seq));
+    j->seq = -1;
+    j->state = MOA_JOB_WAITING;
+}
+
+/* Running jobs that run no more leave. */
+static void sweep(moa_generator *g) {
+    int n = 0;
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *j = g->run[i];
+        if (j->state == MOA_JOB_RUNNING) g->run[n++] = j;
+        else if (j->state == MOA_JOB_WAITING) wait_again(g, j);
+        else moa_job_free(j);
+    }
+    g->n_run = n;
+}
+
+static void drop_canceled(moa_generator *g) {
+    for (int i = 0; i < g->n_wait;) {
+        moa_job *j = g->wait[i];
+        if (!moa_job_canceled(j)) {
+            i++;
+            continue;
+        }
+        forget_waiting(g, i);
+        finish(g, j, MOA_STOP_CANCELED);
+        moa_job_free(j);
+    }
+    for (int i = 0; i < g->n_run; i++)
+        if (moa_job_canceled(g->run[i])) finish(g, g->run[i], MOA_STOP_CANCELED);
+    sweep(g);
+}
+
+void moa_engine_refuse(moa_generator *g, moa_job *j) {
+    fail_alone(g, j);
+    moa_job_free(j);
+}
+
+void moa_engine_cancel_all(moa_generator *g) {
+    for (int i = 0; i < g->n_wait; i++) g->wait[i]->dropped = true;
+    for (int i = 0; i < g->n_run; i++) g->run[i]->dropped = true;
+    drop_canceled(g);
+}
+
+/* ---- admission ---- */
+
+static int64_t free_blocks(const moa_generator *g) { return moa_session_free_positions(g->s) / MOA_KV_BLOCK; }
+
+/* Blocks that running jobs will still take for what they already have to compute, and one each to go on. */
+static int64_t owed(const moa_generator *g) {
+    int64_t n = 0;
+    for (int i = 0; i < g->n_run; i++)
+        if (g->run[i]->state == MOA_JOB_RUNNING)
+            n += moa_kv_blocks(g->run[i]->n_tok) - moa_kv_blocks(moa_seq_len(g->s, g->run[i]->seq)) + 1;
+    return n;
+}
+
+/* Where to fork from: *seq (-1: the cache) and how many tokens. Negative: a running job will soon hold more, so wait. */
+static int64_t find_source(moa_generator *g, const moa_job *j, int *seq) {
+    const int64_t limit = j->n_tok - 1; /* the last token must be computed: its logits are wanted */
+    const uint64_t kind = moa_session_kind(g->s, j->n_tok);
+    int64_t have = moa_prefix_find(&g->cache, kind, j->tok, limit), soon = have;
+    moa_job *holds = NULL;
+    *seq = -1;
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *o = g->run[i];
+        if (o->state != MOA_JOB_RUNNING || moa_seq_kind(g->s, o->seq) != kind) continue;
+        const int64_t same = moa_common(o->tok, j->tok, o->n_tok < limit ? o->n_tok : limit);
+        const int64_t len = moa_seq_len(g->s, o->seq), now = same < len ? same : len;
+        if (!moa_seq_reaches(g->s, o->seq, now)) continue; /* a sliding window has left it */
+        if (same > soon) soon = same, holds = o;
+        if (now > have) have = now, *seq = o->seq;
+    }
+    if (soon - have < WORTH_WAITING) return have;
+    if (holds->req.priority < j->req.priority) holds->req.priority = j->req.priority; /* it works for both now */
+    return -1;
+}
+
+/* The last running job in order: for a waiting one only where its priority is lower, else (NULL) only where it is not the first too. */
+static moa_job *last_running(const moa_generator *g, const moa_job *j) {
+    moa_job *last = g->n_run ? g->run[0] : NULL;
+    for (int i = 1; i < g->n_run; i++)
+        if (before(last, g->run[i])) last = g->run[i];
+    if (!last || (!j && g->n_run == 1)) return NULL;
+    return !j || (j->req.priority > last->req.priority && before(j, last)) ? last : NULL;
+}
+
+static int start_sampler(moa_generator *g, moa_job *j) {
+    if (g->n_spare) {
+        j->sampler = g->spare[--g->n_spare];
+        moa_sampler_reset(j->sampler, &j->req.sampling);
+    } else {
+        MOA_TRY(moa_sampler_new(&j->sampler, &j->req.sampling, g->n_vocab, &j->res.err));
+    }
+    for (int64_t i = 0; i < j->n_tok; i++) moa_sampler_accept(j->sampler, j->tok[i]);
+    return j->req.grammar ? moa_constraints_open(&j->matcher, &j->place, &g->grammars, g->m->tok, j->req.grammar, &j->res.err) : 0;
+}
+
+static int start(moa_generator *g, moa_job *j, int64_t reused) {
+    close_open(g, j);
+    j->started = true;
+    j->res.n_reused = reused;
+    return start_sampler(g, j);
+}
+
+typedef enum verdict { RUNS, SHARES /* waits for a beginning */, FULL, FAILED } verdict;
+
+static verdict admit(moa_generator *g, moa_job *j) {
+    int from;
+    moa_job *last;
+    const int64_t have = find_source(g, j, &from);
+    if (have < 0) return SHARES;
+    const int seq = from >= 0 ? moa_seq_fork(g->s, from, have, &j->res.err) : moa_prefix_fork(&g->cache, have, j->n_tok, &j->res.err);
+    if (seq < 0) return FAILED;
+    /* The fork holds what it shares, so the cache may drop it. */
+    const int64_t need = moa_kv_blocks(j->n_tok + 1) - have / MOA_KV_BLOCK;
+    while (free_blocks(g) < need + owed(g)) {
+        if (moa_prefix_evict(&g->cache)) continue;
+        if (!(last = last_running(g, j))) break;
+        suspend(g, last);
+        sweep(g); /* it waits behind j */
+    }
+    if (free_blocks(g) < need + owed(g) && g->n_run) {
+        moa_seq_free(g->s, seq);
+        return FULL;
+    }
+    j->seq = seq;
+    j->state = MOA_JOB_RUNNING;
+    j->pass = g->pass;
+    if (!j->started && start(g, j, have) < 0) return FAILED;
+    return RUNS;
+}
+
+static void admit_all(moa_generator *g) {
+    for (int i = 0; i < g->n_wait && i < g->n_live;) {
+        moa_job *j = g->wait[i], *last;
+        if (g->n_run == g->n_live) {
+            if (!(last = last_running(g, j))) return;
+            suspend(g, last);
+            sweep(g);
+        }
+        const verdict v = admit(g, j);
+        if (v == FULL) return;
+        if (v == SHARES) {
+            i++;
+            continue;
+        }
+        forget_waiting(g, i);
+        if (v == RUNS) {
+            g->run[g->n_run++] = j;
+        } else {
+            fail_alone(g, j);
+            moa_job_free(j);
+        }
+    }
+}
+
+/* ---- steps ---- */
+
+static int64_t missing(const moa_generator *g, const moa_job *j) { return j->n_tok - moa_seq_len(g->s, j->seq); }
+
+static int feed(moa_generator *g, moa_job *j, int n, int64_t most) {
+    const int64_t len = moa_seq_len(g->s, j->seq), left = j->n_tok - len, take = left < most ? left : most;
+    for (int64_t i = 0; i < take; i++)
+        g->row[n + i] = (moa_row){.seq = j->seq, .token = j->tok[len + i], .want_logits = len + i + 1 == j->n_tok};
+    if (take == left) j->row = n + (int)take - 1;
+    j->n_row = (int)take;
+    return n + (int)take;
+}
+
+/* How many rows of prompts join n rows that decode. Where decoding alone takes most of the bound, a chunk may take half of it more:
+ * nothing is gained by reading for ever. */
+static int chunk(const moa_generator *g, int n) {
+    const int room = g->n_batch - n;
+    if (!n) return room;
+    const double half_more = 1.5 * moa_pace_at(&g->plain, n), bound = g->cfg.stall_s > half_more ? g->cfg.stall_s : half_more;
+    const int rows = moa_pace_rows(&g->reading, bound, n + FIRST_CHUNK, g->n_batch) - n;
+    return rows < LEAST_CHUNK ? (LEAST_CHUNK < room ? LEAST_CHUNK : room) : rows;
+}
+
+/* Of the jobs that read and have no rows in this step yet, the one that has read least for its weight. */
+static moa_job *next_reader(const moa_generator *g) {
+    moa_job *next = NULL;
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *j = g->run[i];
+        if (!j->n_row && (!next || j->pass < next->pass || (j->pass == next->pass && before(j, next)))) next = j;
+    }
+    return next;
+}
+
+static int fill_rows(moa_generator *g, int *n_plain) {
+    int n = 0;
+    for (int i = 0; i < g->n_run; i++) g->run[i]->row = -1, g->run[i]->n_row = g->run[i]->n_draft = 0;
+    for (int i = 0; i < g->n_run; i++)
+        if (missing(g, g->run[i]) == 1) n = feed(g, g->run[i], n, 1);
+    *n_plain = n;
+    moa_job *j;
+    for (int left = chunk(g, n); left > 0 && (j = next_reader(g));) {
+        const int from = n;
+        n = feed(g, j, n, left);
+        left -= n - from;
+    }
+    return n;
+}
+
+/* What was read counts, once it is in. */
+static void account(moa_generator *g, int n, int n_plain, double seconds) {
+    moa_pace_note(n > n_plain ? &g->reading : &g->plain, n, seconds);
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *j = g->run[i];
+        j->res.share_s += seconds / n * j->n_row;
+        if (j->n_row <= 1 + j->n_draft) continue;
+        if (j->pass > g->pass) g->pass = j->pass;
+        j->pass += ldexp(j->n_row, -j->req.priority);
+    }
+}
+
+/* Nobody else can make room: all that were in this step fail with its error. */
+static void fail_step(moa_generator *g, const moa_err *err) {
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *j = g->run[i];
+        if (!j->n_row) continue;
+        j->res.err = *err;
+        fail_alone(g, j);
+    }
+    sweep(g);
+}
+
+bool moa_engine_useless(void *ctx) {
+    const moa_generator *g = ctx;
+    for (int i = 0; i < g->n_run; i++)
+        if (g->run[i]->n_row && !moa_job_canceled(g->run[i])) return false;
+    return true;
+}
+
+/* One step; true: its logits are there. */
+static bool step(moa_generator *g) {
+    moa_err err = {0};
+    int rc = 0, n_plain;
+    while (g->n_run) {
+        const int n = fill_rows(g, &n_plain);
+        const double start = moa_now();
+        rc = moa_session_step(g->s, g->row, n, &err);
+        if (rc >= 0) {
+            account(g, n, n_plain, moa_now() - start);
+            g->count.steps++;
+            return true;
+        }
+        if (rc == MOA_ECANCELED) return false;
+        moa_job *last = NULL;
+        const bool memory = rc == MOA_ELIMIT || rc == MOA_ENOMEM;
+        if (memory && rc == MOA_ELIMIT && moa_prefix_evict(&g->cache)) continue;
+        if (!memory || !(last = last_running(g, NULL))) {
+            fail_step(g, &err);
+            return false;
+        }
+        suspend(g, last);
+        sweep(g);
+    }
+    return false;
+}
+
+/* ---- tokens ---- */
+
+/* Takes what was drawn into the text, token by token, until the job ends. */
+static void take(moa_generator *g, moa_job *j) {
+    const moa_tokenizer *tok = g->m->tok;
+    const int64_t had = j->n_tok;
+    for (int i = 0; i < j->n_pick; i++) {
+        const int32_t t = j->pick[i];
+        const bool last = i + 1 == j->n_pick;
+        if (last) moa_seq_truncate(g->s, j->seq, had + i); /* drafts that did not come true */
+        if (moa_tokenizer_is_eog(tok, t)) return finish(g, j, MOA_STOP_EOS);
+        j->tok[j->n_tok++] = t;
+        j->res.sum_logprob += (double)j->logprob[i];
+        j->res.n_accepted += !last;
+        const moa_str s = moa_token_bytes(tok, t, false);
+        if (moa_stream_add(&j->out, s.p, s.n, &j->res.err) < 0) return fail_alone(g, j);
+        if (j->out.stopped) {
+            moa_seq_truncate(g->s, j->seq, had + i);
+            return finish(g, j, MOA_STOP_STRING);
+        }
+        moa_job_show(j);
+        if (last && j->matcher && moa_matcher_finished(j->matcher, j->place)) return finish(g, j, MOA_STOP_EOS);
+    }
+    if (j->n_tok == j->most)
+        finish(g, j, j->n_tok - j->req.n_prompt == j->req.max_tokens ? MOA_STOP_LENGTH : MOA_STOP_CONTEXT);
+    else if (moa_seq_kind(g->s, j->seq) != moa_session_kind(g->s, j->n_tok))
+        suspend(g, j);
+}
+
+static void next_tokens(moa_generator *g, moa_job *j) {
+    /* Where windows slide, a sequence forgets its beginning as it goes on: the prompt stays for who reads it next. */
+    if (moa_session_slides(g->s) && j->n_tok == j->req.n_prompt) moa_prefix_keep(&g->cache, j->seq, j->tok, j->n_tok);
+    if (moa_job_draw(j, g->m->tok, g->s) < 0) fail_alone(g, j);
+    else take(g, j);
+}
+
+void moa_engine_turn(moa_generator *g) {
+    drop_canceled(g);
+    admit_all(g);
+    if (step(g)) {
+        for (int i = 0; i < g->n_run; i++) {
+            moa_job *j = g->run[i];
+            if (j->n_row && j->row < 0 && !j->dropped) j->dropped = !j->sink.text(j->sink.ctx, "", 0); /* who waits for a long prompt may give up */
+        }
+        for (int i = 0; i < g->n_run; i++)
+            if (g->run[i]->row >= 0) next_tokens(g, g->run[i]);
+        sweep(g);
+    }
+}
