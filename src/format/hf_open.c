@@ -170,6 +170,7 @@ static int open_pieces(hf_model *m, moa_err *err) {
     m->n_pieces = m->pieces_file.size;
     m->pieces_name = NAMES[i];
     if (rc >= 0 && strcmp(NAMES[i], "vocab.json") == 0) rc = read_text(&m->merges, &m->n_merges, m, "merges.txt", HF_MAX_TOKENIZER, err);
+    if (rc == MOA_ENOTFOUND && m->pieces) moa_hint(err, rc, "vocab.json needs it beside it: fetch it as well");
     return rc < 0 ? rc : read_json(&m->added, m, "added_tokens.json", HF_MAX_CONFIG, false, err);
 }
 
