@@ -4,6 +4,7 @@ Reads JSON lines {"template", "vars"}, writes one JSON line each: {"text"} or {"
 SPDX-License-Identifier: Apache-2.0
 """
 import datetime
+import functools
 import json
 import os
 import sys
@@ -37,10 +38,12 @@ env = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=[Gener
 env.filters["tojson"] = tojson
 env.globals.update(raise_exception=raise_exception, strftime_now=strftime_now)
 
+compiled = functools.lru_cache(maxsize=64)(env.from_string)  # a template comes with many conversations
+
 for line in sys.stdin:
     case = json.loads(line)
     try:
-        answer = {"text": env.from_string(case["template"]).render(**case["vars"])}
+        answer = {"text": compiled(case["template"]).render(**case["vars"])}
     except Exception as error:  # any failure of the template counts as one
         answer = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(answer), flush=True)
