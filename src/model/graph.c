@@ -12,6 +12,7 @@
  * Without a tape a layer's intermediates are dropped when the layer is done, so a step needs the memory of one layer.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
+#include "mix/experts.h"
 #include "mix/gate.h"
 #include "model/latent.h"
 
@@ -89,6 +90,28 @@ static moa_tensor *one_expert(moa_exec *x, void *ctx, int e, moa_tensor *rows) {
     return gated(x, c->m, &c->l->e_gate[e], &c->l->e_up[e], &c->l->e_down[e], rows);
 }
 
+static moa_expert_w expert_weights(const void *ctx, int e) {
+    const moa_layer *l = ((const expert_ctx *)ctx)->l;
+    return (moa_expert_w){l->e_gate[e].w, l->e_gate[e].b, l->e_up[e].w, l->e_up[e].b, l->e_down[e].w, l->e_down[e].b};
+}
+
+/* Do adapters add to an expert of this layer, or stand in for its weights? */
+static bool experts_adapted(const moa_exec *x, const moa_layer *l, int n_expert) {
+    if (!x->sites) return false;
+    for (int e = 0; e < n_expert; e++)
+        if (x->sites->at[l->e_gate[e].site] || x->sites->at[l->e_up[e].site] || x->sites->at[l->e_down[e].site]) return true;
+    return x->sites->n_swap > 0;
+}
+
+/* Experts one by one, where each product is recorded, watched or added to; else all of them together, with the same bits. */
+static moa_tensor *experts(moa_exec *x, const moa_model *m, const moa_layer *l, const moa_route *r, moa_tensor *in) {
+    static const moa_gated_fn act[] = {[MOA_FFN_SILU] = moa_silu_mul_row, [MOA_FFN_GELU] = moa_gelu_mul_row, [MOA_FFN_CLAMPED] = moa_clamped_mul_row};
+    expert_ctx ctx = {m, l};
+    if (x->tape || x->watch || experts_adapted(x, l, m->h.n_expert))
+        return moa_combiner_sum.combine(x, r, in, one_expert, &ctx, m->h.n_expert);
+    return moa_experts_sum(x, r, in, expert_weights, &ctx, m->h.n_expert, act[m->arch->act]);
+}
+
 /* The expert that every row goes through, times its gate where it has one. */
 static moa_tensor *add_shared(moa_exec *x, const moa_model *m, const moa_layer *l, moa_tensor *y, moa_tensor *in) {
     if (!l->s_gate.w) return y;
@@ -108,8 +131,7 @@ static moa_tensor *feed_forward(moa_exec *x, const moa_model *m, const moa_layer
     moa_route r = {0};
     if (moa_router_grouped.route(x, &r, &cfg, moa_linear_apply(x, &l->router, in)) < 0) return NULL;
     if (trace) *trace = r;
-    expert_ctx ctx = {m, l};
-    return add_shared(x, m, l, moa_combiner_sum.combine(x, &r, in, one_expert, &ctx, h->n_expert), in);
+    return add_shared(x, m, l, experts(x, m, l, &r, in), in);
 }
 
 /* ---- the decoder ---- */

@@ -140,6 +140,11 @@ moa_tensor *moa_silu_mul(moa_exec *x, moa_tensor *gate, moa_tensor *up);    /* s
 moa_tensor *moa_gelu_mul(moa_exec *x, moa_tensor *gate, moa_tensor *up);
 /* g sigmoid(1.702 g) (u + 1) with g = min(gate, 7), u = up cut to -7..7: the gated unit of gpt-oss. */
 moa_tensor *moa_clamped_mul(moa_exec *x, moa_tensor *gate, moa_tensor *up);
+/* n elements of one of the three, where an op does more than that in a region of work: the same bits. y overlaps neither input. */
+typedef void (*moa_gated_fn)(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n);
+void moa_silu_mul_row(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n);
+void moa_gelu_mul_row(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n);
+void moa_clamped_mul_row(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n);
 moa_tensor *moa_softcap(moa_exec *x, moa_tensor *in, float cap);            /* cap tanh(in / cap) */
 moa_tensor *moa_add(moa_exec *x, moa_tensor *a, moa_tensor *b);             /* same shape, or b is one row */
 moa_tensor *moa_mul(moa_exec *x, moa_tensor *a, moa_tensor *b);             /* same shape, or b is one row, or b is one column */

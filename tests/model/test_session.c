@@ -127,6 +127,38 @@ static void test_bits_architectures(void **state) {
     }
 }
 
+static void ignore(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out) { (void)w, (void)in, (void)out, ++*(int *)ctx; }
+
+/* Who watches products sees experts one by one; all of them together give the same bits. */
+static void test_experts_together(void **state) {
+    (void)state;
+    int n, tried = 0;
+    const moa_arch *const *all = moa_archs(&n);
+    for (int i = 0; i < n; i++) {
+        moa_err err = {0};
+        if (all[i]->encoder || !arch_hparams(all[i]).n_expert) continue;
+        moa_model *m = arch_model(all[i], 90 + (uint64_t)i);
+        for (int exact = 0; exact < 2; exact++) {
+            moa_row row[48];
+            moa_session *s[2];
+            int seen = 0;
+            for (int k = 0; k < 2; k++) {
+                s[k] = open_session(m, 64, 1 + k, MOA_F32, exact);
+                if (!k) moa_session_watch(s[k], ignore, &seen);
+                const int seq = moa_seq_new(s[k], &err);
+                for (int r = 0; r < 48; r++) row[r] = (moa_row){seq, (r * 37 + 5) % m->h.n_vocab, true};
+                OK(moa_session_step(s[k], row, 48, &err));
+            }
+            assert_true(seen > 0);
+            for (int r = 0; r < 48; r++) assert_memory_equal(moa_session_logits(s[0], r), moa_session_logits(s[1], r), (size_t)m->h.n_vocab * sizeof(float));
+            moa_session_free(s[0]), moa_session_free(s[1]);
+        }
+        moa_model_close(m);
+        tried++;
+    }
+    assert_true(tried >= 4);
+}
+
 /* attn_kv_b [n_head * (plain + d_value), rank], head by head, as attn_k_b [n_head, rank, plain] and attn_v_b [n_head, d_value, rank]. */
 static void put_absorbed(moa_gguf_out *o, const moa_tensor *t, const moa_hparams *h, float *k, float *v) {
     const int plain = h->head_dim - h->n_rot, rank = h->kv_rank, each = (plain + h->d_value) * rank;
@@ -344,7 +376,7 @@ static void test_no_heap(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits_dense), cmocka_unit_test(test_bits_experts), cmocka_unit_test(test_bits_architectures),
+        cmocka_unit_test(test_bits_dense), cmocka_unit_test(test_bits_experts), cmocka_unit_test(test_bits_architectures), cmocka_unit_test(test_experts_together),
         cmocka_unit_test(test_bits_latent),
         cmocka_unit_test(test_bits_quantised),
         cmocka_unit_test(test_copy_on_write), cmocka_unit_test(test_truncate), cmocka_unit_test(test_limits), cmocka_unit_test(test_no_heap),

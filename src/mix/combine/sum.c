@@ -6,32 +6,9 @@
  * no experts is zero: also for a batch without rows, and for routes without columns.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
-#include "mix/route.h"
+#include "mix/groups.h"
 
 #include <string.h>
-
-/* Slots (row * k + j) grouped by expert: those of e are slot[first[e]] .. slot[first[e + 1] - 1], rows ascending. */
-typedef struct groups {
-    int32_t *slot;  /* [n_tok * k] */
-    int64_t *first; /* [n_expert + 1] */
-} groups;
-
-static int group_slots(moa_exec *x, groups *g, const moa_route *r, int n_expert) {
-    const int64_t n = moa_tensor_count(r->ids);
-    const int32_t *id = r->ids->data;
-    g->slot = moa_arena_alloc(x->arena, (size_t)n * sizeof *g->slot);
-    g->first = moa_arena_calloc(x->arena, (size_t)(n_expert + 2) * sizeof *g->first);
-    if (!g->slot || !g->first) return moa_fail(&x->err, MOA_ENOMEM, "combine: no memory for %lld slots", (long long)n);
-    int64_t *count = g->first + 1; /* counts, shifted by one, become first positions, then end positions */
-    for (int64_t s = 0; s < n; s++) {
-        if (id[s] < 0 || id[s] >= n_expert)
-            return moa_fail(&x->err, MOA_EINVAL, "combine: expert %d chosen, expected 0 to %d", id[s], n_expert - 1);
-        count[id[s] + 1]++;
-    }
-    for (int e = 0; e < n_expert; e++) count[e + 1] += count[e];
-    for (int64_t s = 0; s < n; s++) g->slot[count[id[s]]++] = (int32_t)s;
-    return 0; /* count[e] is now the end of e, that is first[e + 1] */
-}
 
 static moa_tensor *index_tensor(moa_exec *x, const int32_t *slot, int64_t m, int64_t divisor) {
     moa_tensor *t = moa_new_tensor(x, MOA_I32, 1, &m);
@@ -60,9 +37,9 @@ static moa_tensor *combine(moa_exec *x, const moa_route *r, moa_tensor *in, moa_
     if (x->err.code || !in || !r->ids || !r->weight) return NULL;
     const int64_t n = moa_rows(in), k = moa_cols(r->ids);
     const bool recorded = x->tape && moa_tensor_count(r->ids) > 0;
-    groups g;
+    moa_groups g;
     moa_tensor *acc = NULL;
-    if (group_slots(x, &g, r, n_expert) < 0) return NULL;
+    if (moa_groups_make(x, &g, r, n_expert) < 0) return NULL;
     if (!recorded) {
         if (!(acc = moa_new_tensor(x, MOA_F32, 2, (int64_t[]){n, moa_cols(in)}))) return NULL;
         memset(acc->data, 0, moa_tensor_bytes(acc));

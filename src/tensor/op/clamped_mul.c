@@ -58,3 +58,8 @@ const moa_op moa_op_clamped_mul = {.name = "clamped_mul", .help = "gated unit of
 moa_tensor *moa_clamped_mul(moa_exec *x, moa_tensor *gate, moa_tensor *up) {
     return moa_apply(x, &moa_op_clamped_mul, (moa_tensor *[]){gate, up}, 2, NULL, 0);
 }
+
+void moa_clamped_mul_row(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n) {
+    (void)x;
+    clamped_range(&(clamped){.y = y, .gate = gate, .up = up}, 0, n, 0);
+}

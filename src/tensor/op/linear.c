@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/dense.h"
 #include "tensor/op/op.h"
+#include "tensor/op/product.h"
 
 enum { X, W, B };
 
@@ -26,25 +27,41 @@ static int shape(const moa_node *n, moa_tensor *out, moa_err *err) {
 
 /* ---- inference ---- */
 
+int moa_product_pick(moa_exec *x, moa_product *p, const moa_tensor *w, const moa_tensor *bias) {
+    const moa_kernel *q8 = x->exact || moa_cols(w) % 32 ? NULL : x->k->slot[MOA_K_GEMM_Q8][w->dtype];
+    const moa_kernel *kernel = q8 ? q8 : x->k->slot[MOA_K_GEMM][w->dtype];
+    if (!kernel)
+        return moa_fail(&x->err, MOA_EUNSUPPORTED, "linear: no product for weights of type %s", moa_type_get(w->dtype)->name), -1;
+    *p = (moa_product){.w = w, .bias = bias ? bias->data : NULL, .fn = kernel->fn, .int8 = q8 != NULL};
+    return 0;
+}
+
+void moa_product_tile(const moa_product *p, float *y, int64_t ldy, const moa_act_rows *a, int64_t r0, int64_t n, int64_t o0, int64_t o1) {
+    const size_t stride = (size_t)p->w->stride[0];
+    const char *w = (const char *)p->w->data + (size_t)o0 * stride;
+    if (p->int8) {
+        const int64_t at = r0 * a->n_in;
+        const moa_q8_act q = {n, a->n_in, a->q.q + at, a->q.scale + at / 32, a->q.sum + at / 16};
+        p->fn.gemm_q8(y, ldy, &q, w, stride, 0, o1 - o0);
+    } else {
+        p->fn.gemm_f32(y, ldy, a->x + r0 * a->n_in, a->n_in, w, stride, n, 0, o1 - o0, a->n_in);
+    }
+    if (!p->bias) return;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t o = o0; o < o1; o++) y[i * ldy + o - o0] += p->bias[o];
+}
+
 typedef struct product { /* range: rows of w */
-    float *y;            /* [n_tok, n_out] */
-    const float *x;      /* [n_tok, n_in] */
-    const moa_q8_act *q; /* NULL: f32 activations */
-    const moa_tensor *w;
-    const float *bias;
-    int64_t n_tok, n_in, n_out;
-    moa_kernel_fn fn;
+    const moa_product *p;
+    float *y;            /* [n, n_out] */
+    const moa_act_rows *a;
+    int64_t n, n_out;
 } product;
 
 static void product_range(const void *args, int64_t o0, int64_t o1, int thread) {
     const product *p = args;
-    const size_t stride = (size_t)p->w->stride[0];
     (void)thread;
-    if (p->q) p->fn.gemm_q8(p->y, p->n_out, p->q, p->w->data, stride, o0, o1);
-    else p->fn.gemm_f32(p->y, p->n_out, p->x, p->n_in, p->w->data, stride, p->n_tok, o0, o1, p->n_in);
-    if (!p->bias) return;
-    for (int64_t i = 0; i < p->n_tok; i++)
-        for (int64_t o = o0; o < o1; o++) p->y[i * p->n_out + o] += p->bias[o];
+    moa_product_tile(p->p, p->y + o0, p->n_out, p->a, 0, p->n, o0, o1);
 }
 
 typedef struct quantise { moa_q8_act *dst; const float *x; moa_kernel_fn fn; } quantise; /* range: rows */
@@ -54,17 +71,30 @@ static void quantise_range(const void *args, int64_t r0, int64_t r1, int thread)
     p->fn.quant_q8(p->dst, p->x, p->dst->n, r0, r1);
 }
 
-/* The int8 form of in; kept on tensors of the arena, whose content does not change. */
-static const moa_q8_act *quantised(moa_exec *x, const moa_node *n, moa_tensor *in) {
+moa_q8_act moa_act_new(moa_exec *x, int64_t n, int64_t cols) {
+    moa_q8_act a = {.n_tok = n, .n = cols};
+    const size_t count = (size_t)(n * cols); /* fewer than elements of a tensor */
+    a.scale = moa_arena_alloc(x->arena, count / 32 * sizeof *a.scale);
+    a.sum = moa_arena_alloc(x->arena, count / 16 * sizeof *a.sum);
+    a.q = a.scale && a.sum ? moa_arena_alloc(x->arena, count) : NULL;
+    if (!a.q) moa_fail(&x->err, MOA_ENOMEM, "linear: no memory for %lld activations", (long long)count);
+    return a;
+}
+
+void moa_act_copy_row(moa_q8_act *dst, int64_t i, const moa_q8_act *src, int64_t j) {
+    const int64_t n = dst->n;
+    memcpy(dst->q + i * n, src->q + j * n, (size_t)n);
+    memcpy(dst->scale + i * (n / 32), src->scale + j * (n / 32), (size_t)(n / 32) * sizeof *dst->scale);
+    memcpy(dst->sum + i * (n / 16), src->sum + j * (n / 16), (size_t)(n / 16) * sizeof *dst->sum);
+}
+
+const moa_q8_act *moa_act_of(moa_exec *x, moa_tensor *in) {
     if (in->act) return in->act;
     const int64_t rows = moa_rows(in), cols = moa_cols(in);
-    moa_q8_act *a = moa_op_alloc(x, n, 1, sizeof *a);
-    if (!a) return NULL;
-    *a = (moa_q8_act){.n_tok = rows, .n = cols};
-    a->q = moa_op_alloc(x, n, rows * cols, 1);
-    a->scale = a->q ? moa_op_alloc(x, n, rows * (cols / 32), sizeof *a->scale) : NULL;
-    a->sum = a->scale ? moa_op_alloc(x, n, rows * (cols / 16), sizeof *a->sum) : NULL;
-    if (!a->sum) return NULL;
+    moa_q8_act *a = moa_arena_alloc(x->arena, sizeof *a);
+    if (!a) return moa_fail(&x->err, MOA_ENOMEM, "linear: no memory"), NULL;
+    *a = moa_act_new(x, rows, cols);
+    if (!a->q) return NULL;
     const quantise p = {a, in->data, x->k->slot[MOA_K_QUANT_Q8][MOA_F32]->fn};
     moa_parallel(x, rows, 1, 0.3 * (double)cols, quantise_range, &p);
     if (in->arena == x->arena) in->act = a;
@@ -73,20 +103,17 @@ static const moa_q8_act *quantised(moa_exec *x, const moa_node *n, moa_tensor *i
 
 static void infer(moa_exec *x, moa_node *n) {
     moa_tensor *in = n->in[X], *w = n->in[W];
-    product p = {.y = n->out->data, .x = in->data, .w = w, .bias = n->in[B] ? n->in[B]->data : NULL};
-    p.n_tok = moa_rows(in), p.n_in = moa_cols(in), p.n_out = w->shape[0];
-    if (!p.n_tok) return;
-    const moa_kernel *q8 = x->exact || p.n_in % 32 ? NULL : x->k->slot[MOA_K_GEMM_Q8][w->dtype];
-    const moa_kernel *kernel = q8 ? q8 : x->k->slot[MOA_K_GEMM][w->dtype];
-    if (!kernel) {
-        moa_fail(&x->err, MOA_EUNSUPPORTED, "linear: no product for weights of type %s", moa_type_get(w->dtype)->name);
-        return;
+    moa_product one;
+    moa_act_rows a = {.x = in->data, .n_in = moa_cols(in)};
+    const product p = {&one, n->out->data, &a, moa_rows(in), w->shape[0]};
+    if (!p.n || moa_product_pick(x, &one, w, n->in[B]) < 0) return;
+    if (one.int8) {
+        const moa_q8_act *q = moa_act_of(x, in);
+        if (!q) return;
+        a.q = *q;
     }
-    p.fn = kernel->fn;
-    if (q8 && !(p.q = quantised(x, n, in))) return;
-    /* One output row reads n_in weights from memory once and multiplies them n_tok times. */
-    const double cost = (double)p.n_in * (0.05 + (q8 ? 0.008 : 0.02) * (double)p.n_tok);
-    moa_parallel(x, p.n_out, 16, cost, product_range, &p);
+    /* One output row reads n_in weights from memory once and multiplies them n times. */
+    moa_parallel(x, p.n_out, 16, moa_product_cost(&one, (double)p.n), product_range, &p);
     if (x->watch) x->watch(x->watch_ctx, w, in, n->out);
 }
 
