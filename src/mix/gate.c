@@ -78,15 +78,21 @@ static void gate_row(float *w, const float *l, const int32_t *id, int64_t n_expe
     for (int64_t j = 0; j < k; j++) w[j] *= p->scale;
 }
 
-static void forward(moa_exec *x, moa_node *n) {
-    (void)x;
+static void gate_rows(const void *args, int64_t i0, int64_t i1, int thread) { /* range: rows */
+    const moa_node *n = args;
     gate_param p;
     memcpy(&p, n->param, sizeof p);
-    const int64_t rows = n->out->shape[0], k = n->out->shape[1], n_expert = n->in[0]->shape[1];
+    const int64_t k = n->out->shape[1], n_expert = n->in[0]->shape[1];
     const float *l = n->in[0]->data;   /* [rows, n_expert] */
     const int32_t *id = n->in[1]->data; /* [rows, k] */
     float *w = n->out->data;           /* [rows, k] */
-    for (int64_t i = 0; i < rows; i++) gate_row(w + i * k, l + i * n_expert, id + i * k, n_expert, k, &p);
+    (void)thread;
+    for (int64_t i = i0; i < i1; i++) gate_row(w + i * k, l + i * n_expert, id + i * k, n_expert, k, &p);
+}
+
+static void forward(moa_exec *x, moa_node *n) {
+    const bool all = ((const gate_param *)(const void *)n->param)->norm == MOA_GATE_SOFTMAX; /* sums over all experts, else over the chosen */
+    moa_parallel(x, n->out->shape[0], 1, 10.0 * (double)(n->out->shape[1] + (all ? n->in[0]->shape[1] : 0)), gate_rows, n);
 }
 
 static void backward_row(float *dl, const float *g, const float *w, const float *l, const int32_t *id, int64_t n_expert,
@@ -129,11 +135,18 @@ moa_tensor *moa_gate(moa_exec *x, moa_tensor *logits, moa_tensor *ids, moa_gate_
     return moa_apply(x, &op_gate, (moa_tensor *[]){logits, ids}, 2, &p, sizeof p);
 }
 
+static void count_rows(const void *args, int64_t i0, int64_t i1, int thread) { /* range: rows */
+    const moa_tensor *t = args;
+    const int64_t n = t->shape[1];
+    (void)thread;
+    for (int64_t i = i0; i < i1; i++)
+        for (int64_t e = 0; e < n; e++) ((int32_t *)t->data)[i * n + e] = (int32_t)e;
+}
+
 moa_tensor *moa_gate_sigmoid(moa_exec *x, moa_tensor *in) {
-    moa_tensor *all = in ? moa_new_tensor(x, MOA_I32, 2, in->shape) : NULL;
+    moa_tensor *all = in ? moa_new_tensor(x, MOA_I32, 2, in->shape) : NULL; /* every number of every row */
     if (!all) return NULL;
-    int32_t *id = all->data; /* every number of every row */
-    for (int64_t i = 0, n = moa_tensor_count(all); i < n; i++) id[i] = (int32_t)(i % in->shape[1]);
+    moa_parallel(x, all->shape[0], 1, 0.3 * (double)all->shape[1], count_rows, all);
     return moa_gate(x, in, all, MOA_GATE_SIGMOID, 1.0f);
 }
 

@@ -376,10 +376,19 @@ static void take(moa_generator *g, moa_job *j) {
         suspend(g, j);
 }
 
+/* Jobs of a grammar share the states of its matcher, so they draw one after the other. */
+static void draw_range(const void *args, int64_t i0, int64_t i1, int thread) { /* range: running jobs */
+    const moa_generator *g = args;
+    (void)thread;
+    for (int64_t i = i0; i < i1; i++)
+        if (g->run[i]->row >= 0 && !g->run[i]->matcher) g->run[i]->drawn = moa_job_draw(g->run[i], g->m->tok, g->s);
+}
+
 static void next_tokens(moa_generator *g, moa_job *j) {
     /* Where windows slide, a sequence forgets its beginning as it goes on: the prompt stays for who reads it next. */
     if (moa_session_slides(g->s) && j->n_tok == j->req.n_prompt) moa_prefix_keep(&g->cache, j->seq, j->tok, j->n_tok);
-    if (moa_job_draw(j, g->m->tok, g->s) < 0) fail_alone(g, j);
+    if (j->matcher) j->drawn = moa_job_draw(j, g->m->tok, g->s);
+    if (j->drawn < 0) fail_alone(g, j);
     else take(g, j);
 }
 
@@ -391,6 +400,7 @@ void moa_engine_turn(moa_generator *g) {
             moa_job *j = g->run[i];
             if (j->n_row && j->row < 0 && !j->dropped) j->dropped = !j->sink.text(j->sink.ctx, "", 0); /* who waits for a long prompt may give up */
         }
+        moa_session_parallel(g->s, g->n_run, 4.0 * moa_tokenizer_n_vocab(g->m->tok), draw_range, g);
         for (int i = 0; i < g->n_run; i++)
             if (g->run[i]->row >= 0) next_tokens(g, g->run[i]);
         sweep(g);

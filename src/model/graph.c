@@ -153,6 +153,13 @@ static moa_tensor *layer(moa_exec *x, const moa_model *m, int i, moa_tensor *h, 
     return moa_add(x, h, scaled(x, norm(x, m, f, &l->ffn_post_norm), m->h.residual_scale));
 }
 
+typedef struct copy { char *to; const char *from; } copy; /* range: bytes */
+static void copy_range(const void *args, int64_t i0, int64_t i1, int thread) {
+    const copy *p = args;
+    (void)thread;
+    memcpy(p->to + i0, p->from + i0, (size_t)(i1 - i0));
+}
+
 /* One layer at inference: its result goes to buf, which lies below the mark, and all else is forgotten. */
 static moa_tensor *layer_in(moa_exec *x, const moa_model *m, int i, moa_tensor *h, const moa_rows_in *in, float *buf) {
     moa_tensor *out = moa_arena_alloc(x->arena, sizeof *out);
@@ -160,7 +167,7 @@ static moa_tensor *layer_in(moa_exec *x, const moa_model *m, int i, moa_tensor *
     moa_tensor *y = layer(x, m, i, h, in);
     if (!y) return NULL;
     if (!out) return moa_fail(&x->err, MOA_ENOMEM, "forward: no memory for layer %d", i), NULL;
-    memcpy(buf, y->data, moa_tensor_bytes(y));
+    moa_parallel(x, (int64_t)moa_tensor_bytes(y), 4096, 0.1, copy_range, &(copy){(char *)buf, y->data});
     const int64_t n = moa_rows(y);
     moa_arena_restore(x->arena, mark);
     *out = moa_view2(MOA_F32, buf, n, m->h.d_model);

@@ -33,7 +33,7 @@ typedef struct moa_job {
     /* drawn in this step */
     int32_t draft[MOA_DRAFT_MAX], pick[MOA_DRAFT_MAX + 1];
     float logprob[MOA_DRAFT_MAX + 1];
-    int n_draft, n_pick;         /* n_pick: all but the last are drafts that came true */
+    int n_draft, n_pick, drawn;  /* n_pick: all but the last are drafts that came true; drawn: what moa_job_draw said */
 } moa_job;
 
 /* Checks q and copies it; max_len as of the session. number: which request, for errors. */

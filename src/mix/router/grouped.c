@@ -30,12 +30,20 @@ static void keep_groups(float *y, const float *s, float *rank, const moa_router_
     }
 }
 
+typedef struct keep { float *y; const float *s; float *rank /* [n_threads, n_group] */; const moa_router_cfg *c; } keep; /* range: rows */
+static void keep_rows(const void *args, int64_t i0, int64_t i1, int thread) {
+    const keep *p = args;
+    for (int64_t i = i0; i < i1; i++)
+        keep_groups(p->y + i * p->c->n_expert, p->s + i * p->c->n_expert, p->rank + thread * p->c->n_group, p->c);
+}
+
 static moa_tensor *choice(moa_exec *x, moa_tensor *score, const moa_router_cfg *c) {
     moa_tensor *s = moa_route_biased(x, score, c), *y = s ? moa_new_tensor(x, MOA_F32, 2, s->shape) : NULL;
-    float *rank = y ? moa_arena_alloc(x->arena, (size_t)c->n_group * sizeof *rank) : NULL;
+    const size_t threads = (size_t)(x->n_threads > 1 ? x->n_threads : 1);
+    float *rank = y ? moa_arena_alloc(x->arena, threads * (size_t)c->n_group * sizeof *rank) : NULL;
     if (!rank) return x->err.code ? NULL : (moa_fail(&x->err, MOA_ENOMEM, "grouped router: no memory"), NULL);
-    for (int64_t i = 0; i < moa_rows(s); i++)
-        keep_groups((float *)y->data + i * c->n_expert, (const float *)s->data + i * c->n_expert, rank, c);
+    const keep p = {y->data, s->data, rank, c};
+    moa_parallel(x, moa_rows(s), 1, 2.0 * c->n_expert + c->n_group * c->n_group, keep_rows, &p);
     return y;
 }
 
