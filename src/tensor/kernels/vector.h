@@ -1,5 +1,6 @@
-/* vector.h - kernels on single rows for the vectors of avx2/simd.h or avx512/simd.h. Sums run in 4 vectors side by
- * side and end in one fixed tree, so a result depends on n alone. exp and its kin come from vmath.h.
+/* vector.h - kernels on single rows for the vectors of avx2/simd.h or avx512/simd.h. Sums run in 4 times 16
+ * lanes side by side, whatever the width of a vector, and end in one fixed tree: a result depends on n alone, and AVX2 and AVX-512 give
+ * the same bits. exp and its kin come from vmath.h.
  *
  * The including file includes simd.h of its ISA first.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -13,18 +14,29 @@ MOA_INLINE float vf_sum(VF v) {
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
+/* 16 lanes in every ISA: HALF vectors of VN. */
+enum { WIDE = 16, HALF = WIDE / VN };
+MOA_INLINE VF join_halves(const VF *v) { return HALF == 2 ? vf_add(v[0], v[HALF - 1]) : v[0]; }
+MOA_INLINE int rest_of(int64_t n, int half) { return n < half * VN ? 0 : n - half * VN < VN ? (int)(n - half * VN) : VN; }
+
 static float dot(const float *a, const float *b, int64_t n) {
-    VF s0 = vf_zero(), s1 = s0, s2 = s0, s3 = s0;
+    VF s[4][HALF];
     int64_t i = 0;
-    for (; i + 4 * VN <= n; i += 4 * VN) {
-        s0 = vf_fma(vf_load(a + i), vf_load(b + i), s0);
-        s1 = vf_fma(vf_load(a + i + VN), vf_load(b + i + VN), s1);
-        s2 = vf_fma(vf_load(a + i + 2 * VN), vf_load(b + i + 2 * VN), s2);
-        s3 = vf_fma(vf_load(a + i + 3 * VN), vf_load(b + i + 3 * VN), s3);
+    for (int j = 0; j < 4; j++)
+        for (int h = 0; h < HALF; h++) s[j][h] = vf_zero();
+    for (; i + 4 * WIDE <= n; i += 4 * WIDE)
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+#pragma GCC unroll 2
+            for (int h = 0; h < HALF; h++) s[j][h] = vf_fma(vf_load(a + i + j * WIDE + h * VN), vf_load(b + i + j * WIDE + h * VN), s[j][h]);
+    for (; i + WIDE <= n; i += WIDE)
+        for (int h = 0; h < HALF; h++) s[0][h] = vf_fma(vf_load(a + i + h * VN), vf_load(b + i + h * VN), s[0][h]);
+    for (int h = 0; h < HALF && i < n; h++) {
+        const int rest = rest_of(n - i, h);
+        if (rest) s[1][h] = vf_fma(vf_load_first(a + i + h * VN, rest), vf_load_first(b + i + h * VN, rest), s[1][h]);
     }
-    for (; i + VN <= n; i += VN) s0 = vf_fma(vf_load(a + i), vf_load(b + i), s0);
-    if (i < n) s1 = vf_fma(vf_load_first(a + i, (int)(n - i)), vf_load_first(b + i, (int)(n - i)), s1);
-    return vf_sum(vf_add(vf_add(s0, s1), vf_add(s2, s3)));
+    for (int h = 0; h < HALF; h++) s[0][h] = vf_add(vf_add(s[0][h], s[1][h]), vf_add(s[2][h], s[3][h]));
+    return vf_sum(join_halves(s[0]));
 }
 
 static void axpy(float *y, float a, const float *x, int64_t n) {
@@ -63,12 +75,20 @@ static float largest(const float *x, int64_t n) {
 }
 
 static float sum(const float *x, int64_t n) {
-    VF s0 = vf_zero(), s1 = s0;
+    VF s[2][HALF];
     int64_t i = 0;
-    for (; i + 2 * VN <= n; i += 2 * VN) s0 = vf_add(s0, vf_load(x + i)), s1 = vf_add(s1, vf_load(x + i + VN));
-    for (; i + VN <= n; i += VN) s0 = vf_add(s0, vf_load(x + i));
-    if (i < n) s1 = vf_add(s1, vf_load_first(x + i, (int)(n - i)));
-    return vf_sum(vf_add(s0, s1));
+    for (int h = 0; h < HALF; h++) s[0][h] = s[1][h] = vf_zero();
+    for (; i + 2 * WIDE <= n; i += 2 * WIDE)
+#pragma GCC unroll 2
+        for (int h = 0; h < HALF; h++) s[0][h] = vf_add(s[0][h], vf_load(x + i + h * VN)), s[1][h] = vf_add(s[1][h], vf_load(x + i + WIDE + h * VN));
+    for (; i + WIDE <= n; i += WIDE)
+        for (int h = 0; h < HALF; h++) s[0][h] = vf_add(s[0][h], vf_load(x + i + h * VN));
+    for (int h = 0; h < HALF && i < n; h++) {
+        const int rest = rest_of(n - i, h);
+        if (rest) s[1][h] = vf_add(s[1][h], vf_load_first(x + i + h * VN, rest));
+    }
+    for (int h = 0; h < HALF; h++) s[0][h] = vf_add(s[0][h], s[1][h]);
+    return vf_sum(join_halves(s[0]));
 }
 
 static void softmax(float *x, int64_t n) {

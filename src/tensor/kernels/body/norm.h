@@ -10,6 +10,26 @@ static void half_row(uint16_t *restrict h, const float *restrict y, int64_t d) {
     for (int64_t j = 0; j < d; j++) h[j] = moa_vbf16(y[j]);
 }
 
+/* In 16 lanes and one tree whatever the ISA, without fused adds: inference rounds what a norm gives to integers, and where its last bit
+ * differed between instruction sets, so would some of those. */
+static float sum_of_squares(const float *x, int64_t d) {
+    enum { WIDE = 16, PARTS = WIDE / MOA_VL };
+    moa_vf acc[PARTS];
+    for (int v = 0; v < PARTS; v++) acc[v] = (moa_vf){0};
+    int64_t j = 0;
+    for (; j + WIDE <= d; j += WIDE)
+        for (int v = 0; v < PARTS; v++) {
+            const moa_vf a = *(const moa_vf *)(const void *)(x + j + v * MOA_VL);
+            acc[v] += a * a;
+        }
+    float lane[WIDE];
+    memcpy(lane, acc, sizeof lane);
+    for (int l = 0; j < d; j++, l++) lane[l] += x[j] * x[j];
+    for (int half = WIDE / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
 static void rms_norm(const void *args, int64_t r0, int64_t r1, int thread) {
     const moa_norm_args *p = args;
     const int64_t d = p->d;
@@ -18,10 +38,7 @@ static void rms_norm(const void *args, int64_t r0, int64_t r1, int thread) {
     for (int64_t i = r0; i < r1; i++) {
         const float *restrict x = p->x + i * d;
         float *restrict y = p->y + i * d;
-        float s = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t j = 0; j < d; j++) s += x[j] * x[j];
-        const float r = 1.0f / __builtin_sqrtf(s / (float)d + p->eps);
+        const float r = 1.0f / __builtin_sqrtf(sum_of_squares(x, d) / (float)d + p->eps);
         if (p->inv) p->inv[i] = r;
         if (w) {
 #pragma omp simd
