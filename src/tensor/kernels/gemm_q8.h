@@ -21,9 +21,20 @@
 
 enum { TOKENS = 512 }; /* rows of x for which a panel is filled once */
 
-/* PANELS * LANES columns of y for at most TOKENS rows of x from i0 on. */
+/* Ask memory for the next 256 elements of all rows, or for the first ones of the rows after these. The rows are more streams than
+ * a core's own prefetcher follows; further ahead than one panel gained less. */
+MOA_INLINE void prefetch_next(const uint8_t *const *row, size_t stride, int64_t k, int64_t n, bool more, const format f) {
+    const size_t bytes = (size_t)(MOA_QK / f.block) * (size_t)f.bytes;
+    const uint8_t *at = row[0] + (size_t)((k + MOA_QK) / f.block) * (size_t)f.bytes;
+    if (k + MOA_QK >= n) at = row[0] + PANELS * LANES * stride;
+    if (k + MOA_QK >= n && !more) return;
+    for (int r = 0; r < PANELS * LANES; r++, at += stride)
+        for (size_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b);
+}
+
+/* PANELS * LANES columns of y for at most TOKENS rows of x from i0 on. more: as many rows of w follow. */
 MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok,
-                              const uint8_t *const row[PANELS * LANES], size_t stride, int n_row, const format f) {
+                              const uint8_t *const row[PANELS * LANES], size_t stride, int n_row, bool more, const format f) {
     VF acc[TOKENS * PANELS];
     panel p[PANELS];
     tile_fn *const *tile = tiles_for(f);
@@ -31,6 +42,7 @@ MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_
     for (int64_t i = 0; i < n_tok * PANELS; i++) acc[i] = vf_set1(0);
     for (int64_t k = 0; k < x->n; k += MOA_QK) {
         const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;
+        if (n_row == PANELS * LANES) prefetch_next(row, stride, k, x->n, more, f);
         const size_t at = (size_t)(k / f.block) * (size_t)f.bytes;
         for (int j = 0; j < PANELS && j * LANES < n_row; j++)
             fill_panel(&p[j], row + j * LANES, stride, n_row - j * LANES, at, n_run, f);
@@ -55,7 +67,8 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
         const uint8_t *row[ROWS]; /* lanes without a row repeat the last one; their sums are dropped */
         for (int r = 0; r < ROWS; r++) row[r] = (const uint8_t *)w + (size_t)(o + (r < n_row ? r : n_row - 1)) * w_stride;
         for (int64_t i = 0; i < x->n_tok; i += TOKENS)
-            block_of_rows(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, row, w_stride, n_row, f);
+            block_of_rows(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, row, w_stride, n_row,
+                          i == 0 && o + 2 * ROWS <= o1, f);
     }
 }
 

@@ -48,8 +48,9 @@ MOA_INLINE void fill_nibbles(VI q[8], const uint8_t *base, size_t stride, const 
     }
 }
 
-/* Small blocks. The 16-bit scales are collected first and widened last: wide loads of fresh narrow stores stall. */
-MOA_INLINE void fill_small(panel *p, const uint8_t *base, size_t stride, int n_run, const format f) {
+/* The scales of small blocks, one by one. The 16-bit numbers are collected first and widened last: wide loads of fresh
+ * narrow stores stall. */
+MOA_INLINE void small_scales(panel *p, const uint8_t *base, size_t stride, int n_run, const format f) {
     uint16_t d[8][LANES], m[8][LANES];
     for (int r = 0; r < LANES; r++)
         for (int b = 0; b < n_run; b++) {
@@ -61,6 +62,17 @@ MOA_INLINE void fill_small(panel *p, const uint8_t *base, size_t stride, int n_r
             if (f.has_min) memcpy(&m[b][r], block + 2, 2);
         }
     for (int b = 0; b < n_run; b++) {
+        p->d[b] = f.fill == FILL_FP4 ? vf_from_e8m0_half(d[b]) : vf_from_half(d[b]);
+        if (f.has_min) p->m[b] = vf_from_half(m[b]);
+    }
+}
+
+MOA_INLINE void fill_small(panel *p, const uint8_t *base, size_t stride, int n_run, const format f) {
+    if (f.fill == FILL_FP4 || n_run < 8)
+        small_scales(p, base, stride, n_run, f);
+    else
+        eight_scales(p->d, p->m, base, stride, f.bytes, f.has_min);
+    for (int b = 0; b < n_run; b++) {
         const uint8_t *q = base + b * f.bytes + f.q_at;
         if (f.fill == FILL_BYTES) {
             VI v[8];
@@ -70,10 +82,6 @@ MOA_INLINE void fill_small(panel *p, const uint8_t *base, size_t stride, int n_r
         } else {
             fill_nibbles(p->q[b], q, stride, f);
         }
-    }
-    for (int b = 0; b < n_run; b++) {
-        p->d[b] = f.fill == FILL_FP4 ? vf_from_e8m0_half(d[b]) : vf_from_half(d[b]);
-        if (f.has_min) p->m[b] = vf_from_half(m[b]);
     }
 }
 

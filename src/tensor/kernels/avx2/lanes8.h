@@ -1,6 +1,7 @@
 /* lanes8.h - vectors of 8 rows for gemm_q8.h: what gemm_q8_avx2.c and gemm_q8_avxvnni.c have in common.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -65,6 +66,32 @@ static inline __attribute__((always_inline)) void to_lanes4(VI out[4], const uin
              b3 = _mm256_unpackhi_epi32(a2, a3);
     out[0] = _mm256_unpacklo_epi64(b0, b2), out[1] = _mm256_unpackhi_epi64(b0, b2);
     out[2] = _mm256_unpacklo_epi64(b1, b3), out[3] = _mm256_unpackhi_epi64(b1, b3);
+}
+
+static inline __attribute__((always_inline)) __m128i eight_words(const uint8_t *p, int bytes) {
+    uint16_t h[8];
+#pragma GCC unroll 8
+    for (int b = 0; b < 8; b++) memcpy(&h[b], p + b * bytes, 2);
+    return _mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], (short)h[4], (short)h[5], (short)h[6], (short)h[7]);
+}
+static inline __attribute__((always_inline)) void halves_to_lanes(VF out[8], const __m128i h[8]) {
+    VF v[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) v[r] = _mm256_cvtph_ps(h[r]);
+    to_lanes((VI *)(void *)out, (const uint8_t *)v, sizeof *v);
+}
+/* The 16-bit scales at the beginning of 8 blocks (and the minima behind them) of 8 rows, with a gap of `bytes` from one to the
+ * next. */
+static inline __attribute__((always_inline)) void eight_scales(VF d[8], VF m[8], const uint8_t *base, size_t stride, int bytes,
+                                                               bool has_min) {
+    __m128i hd[8], hm[8];
+    for (int r = 0; r < 8; r++) {
+        const uint8_t *p = base + (size_t)r * stride;
+        hd[r] = eight_words(p, bytes);
+        if (has_min) hm[r] = eight_words(p + 2, bytes);
+    }
+    halves_to_lanes(d, hd);
+    if (has_min) halves_to_lanes(m, hm);
 }
 
 static inline VI vi_quad(const int8_t *x) {
