@@ -266,6 +266,7 @@ int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *
     moa_session_cfg cfg = moa_session_defaults();
     cfg.n_threads = o->n_threads;
     cfg.max_len = o->n_ctx;
+    MOA_TRY(moa_session_kv_type(&cfg, o->kv_type, err));
     MOA_TRY(moa_backend_local_open(out, path, &cfg, err));
     int rc = moa_backend_local_vars(*out, o->template_vars, err);
     if (rc >= 0) rc = moa_backend_local_adapters(&a, *out, o->adapter, o->n_adapter, o->n_threads, err);

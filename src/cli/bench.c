@@ -27,6 +27,7 @@ const moa_bench *const *moa_benches(int *n) {
 int moa_bench_open(moa_backend **out, char path[4096], const moa_bench_opt *o, moa_err *err) {
     moa_session_cfg cfg = moa_session_defaults();
     cfg.n_threads = o->threads;
+    MOA_TRY(moa_session_kv_type(&cfg, o->kv, err));
     MOA_TRY(moa_cli_model_path(path, 4096, o->model, err));
     return moa_backend_local_open(out, path, &cfg, err);
 }

@@ -35,6 +35,14 @@ struct moa_session {
 
 moa_session_cfg moa_session_defaults(void) { return (moa_session_cfg){.isa = MOA_ISA_COUNT, .kv_type = MOA_F32}; }
 
+int moa_session_kv_type(moa_session_cfg *c, const char *name, moa_err *err) {
+    const moa_type *t = name ? moa_type_find(name) : moa_type_get(c->kv_type);
+    if (!t || (t->id != MOA_F32 && t->id != MOA_F16 && t->id != MOA_BF16 && t->id != MOA_Q8_0))
+        return moa_fail(err, MOA_EUSAGE, "KV cache of type '%s', expected f32, f16, bf16 or q8_0", name);
+    c->kv_type = t->id;
+    return 0;
+}
+
 static int in_range(const char *what, int v, int hi, moa_err *err) {
     return v >= 0 && v <= hi ? 0 : moa_fail(err, MOA_EINVAL, "session: %s = %d, expected 0 to %d", what, v, hi);
 }

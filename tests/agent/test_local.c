@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "train/render.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -415,6 +416,60 @@ static void test_cancel_while_reading(void **state) {
     moa_buf_deinit(&b);
 }
 
+/* Runs of many threads on one backend: the answers that each gives alone, decoded together. */
+enum { ASKERS = 4 };
+typedef struct asker { moa_backend *be; const char *strategy; int n; char *answer; } asker;
+
+static void *ask_beside(void *arg) {
+    asker *a = arg;
+    moa_err err = {0};
+    moa_run *r = make_run(&a->be, a->strategy, a->n, 1, question, 1);
+    if (moa_run_execute(r, NULL, NULL, &err) < 0) fprintf(stderr, "%s\n", err.text);
+    else a->answer = strdup(moa_run_answer(r));
+    moa_run_free(r);
+    return NULL;
+}
+
+static void test_many_threads(void **state) {
+    (void)state;
+    asker alone[ASKERS] = {{be, "self-moa", 3, NULL}, {be, "single", 1, NULL}, {be, "vote", 4, NULL}, {be, "self-moa", 2, NULL}}, live[ASKERS];
+    moa_backend *other;
+    moa_err err = {0};
+    pthread_t t[ASKERS];
+    for (int i = 0; i < ASKERS; i++) ask_beside(&alone[i]);
+    if (moa_backend_local_open(&other, path, NULL, &err) < 0 || moa_backend_local_start(other, &err) < 0) fail_msg("%s", err.text);
+    assert_int_equal(moa_backend_local_adapt(other, NULL, &err), MOA_EINVAL);
+    for (int i = 0; i < ASKERS; i++) {
+        live[i] = alone[i];
+        live[i].be = other, live[i].answer = NULL;
+        assert_int_equal(pthread_create(&t[i], NULL, ask_beside, &live[i]), 0);
+    }
+    for (int i = 0; i < ASKERS; i++) {
+        pthread_join(t[i], NULL);
+        assert_non_null(live[i].answer);
+        assert_string_equal(live[i].answer, alone[i].answer);
+        free(live[i].answer);
+        free(alone[i].answer);
+    }
+    moa_backend_close(other);
+}
+
+/* Replies of another KV type are other replies: the journal must not mix them up. */
+static void test_kv_type(void **state) {
+    (void)state;
+    moa_backend *other;
+    moa_err err = {0};
+    moa_session_cfg cfg = moa_session_defaults();
+    assert_int_equal(moa_session_kv_type(&cfg, "q4_0", &err), MOA_EUSAGE);
+    assert_int_equal(moa_session_kv_type(&cfg, "bf16", &err), 0);
+    if (moa_backend_local_open(&other, path, &cfg, &err) < 0) fail_msg("%s", err.text);
+    assert_true(other->fingerprint != be->fingerprint);
+    moa_run *r = make_run(&other, "self-moa", 2, 1, question, 1);
+    assert_int_equal(moa_run_execute(r, NULL, NULL, &err), 0);
+    moa_run_free(r);
+    moa_backend_close(other);
+}
+
 /* The public way: moa.h, sections 2 and 4. */
 static void test_public(void **state) {
     (void)state;
@@ -452,7 +507,7 @@ int main(void) {
         cmocka_unit_test(test_samples_are_paired), cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_measure),
         cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_context), cmocka_unit_test(test_reply_within_context), cmocka_unit_test(test_hostile_messages),
         cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_cancel_while_reading), cmocka_unit_test(test_one_bos), cmocka_unit_test(test_template_vars),
-        cmocka_unit_test(test_public),
+        cmocka_unit_test(test_many_threads), cmocka_unit_test(test_kv_type), cmocka_unit_test(test_public),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -261,7 +261,7 @@ static void test_threads(void **state) {
     moa_err err = {0};
     alone(want, plain);
     for (int round = 0; round < 2; round++) {
-        moa_generator *g = single_threaded(plain, round ? 400 : 4096, 8); /* the runtime of OpenMP is not known to ThreadSanitizer */
+        moa_generator *g = round ? generator_of(plain, 400, 8, 64) : single_threaded(plain, 4096, 8);
         OK(moa_generator_start(g, &err));
         pthread_t t[CLIENTS];
         client c[CLIENTS];

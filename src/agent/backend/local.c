@@ -19,6 +19,7 @@ typedef struct local {
     char *id;
     moa_adapters *adapters; /* NULL: none */
     uint64_t bare;          /* fingerprint without adapters */
+    bool started;           /* many threads may be using it */
 } local;
 
 static void close_local(moa_backend *b) {
@@ -150,7 +151,8 @@ static char *name_of(const char *path) {
 /* Positions of KV: 32 whole conversations where 1 GiB holds them, and a quarter more than one of the length that was asked for
  * (the samples beside it) whatever that takes. */
 static int positions(const moa_hparams *h, moa_dtype kv, int asked) {
-    const int64_t per = moa_kv_numbers(h) * (kv == MOA_F32 ? 4 : 2), most = 1 << 28;
+    const moa_type *t = moa_type_get(kv);
+    const int64_t per = moa_kv_numbers(h) * t->bytes / t->block, most = 1 << 28;
     const int64_t len = asked && asked < h->n_ctx ? asked : h->n_ctx, room = per > 0 ? (1LL << 30) / per : most;
     int64_t n = 32 * len < room ? 32 * len : room;
     if (n > 1 << 22) n = 1 << 22;
@@ -177,7 +179,9 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
     int rc = moa_model_open(&l->model, path, err);
     if (rc >= 0) {
         if (!c.n_ctx) c.n_ctx = positions(&l->model->h, c.kv_type, c.max_len);
-        l->base.fingerprint = l->bare = fingerprint(path);
+        l->bare = fingerprint(path);
+        if (l->bare && c.kv_type != MOA_F32) l->bare = moa_hash64(&c.kv_type, sizeof c.kv_type, l->bare); /* other rounding, other replies */
+        l->base.fingerprint = l->bare;
         rc = moa_generator_new(&l->gen, l->model, &c, err);
     }
     if (rc >= 0) {
@@ -219,11 +223,19 @@ int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const c
 int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err) {
     local *l = (local *)b;
     MOA_TRY(need_local(b, err));
+    if (l->started) return moa_fail(err, MOA_EINVAL, "%s: adapters cannot be changed while its thread runs", b->id);
     MOA_TRY(moa_session_use(moa_generator_session(l->gen), a, err));
     moa_adapters_close(l->adapters);
     l->adapters = a;
     const uint64_t key = moa_session_adapters(moa_generator_session(l->gen));
     b->fingerprint = key && l->bare ? moa_hash64(&key, sizeof key, l->bare) : l->bare;
+    return 0;
+}
+
+int moa_backend_local_start(moa_backend *b, moa_err *err) {
+    MOA_TRY(need_local(b, err));
+    MOA_TRY(moa_generator_start(((local *)b)->gen, err));
+    ((local *)b)->started = true;
     return 0;
 }
 
