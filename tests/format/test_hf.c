@@ -487,6 +487,24 @@ static void test_pre(void **state) {
                                "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}|"
                                " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", true), "tekken");
     assert_string_equal(pre_of("x+", false), "");
+    /* two parts before the bytes */
+#define PARTS(a, b) "{\"type\":\"Sequence\",\"pretokenizers\":[" a "," b ",{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}"
+#define ONE(re) "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" re "\"},\"behavior\":\"Isolated\",\"invert\":false}"
+    static const char *const TWO[][2] = {
+        {"minicpm5", PARTS(ONE("\\\\p{N}{1,3}"), ONE("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|"
+                               "\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"))},
+        {"viking", PARTS(ONE(" ?[^(\\\\s|[.,!?\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c])]+"), "{\"type\":\"Digits\",\"individual_digits\":true}")},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        json_t *o = json_loads(TWO[i][1], 0, NULL);
+        const char *name;
+        bool prefix;
+        moa_err err = {0};
+        assert_non_null(o);
+        if (hf_pre_name(&name, &prefix, o, false, "tokenizer.json", &err) < 0) fail_msg("%s", err.text);
+        assert_string_equal(name, TWO[i][0]);
+        json_decref(o);
+    }
 }
 
 int main(void) {
