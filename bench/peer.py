@@ -9,13 +9,13 @@ attention, with and without -rtr (weights repacked when it loads), and its bette
 `moa shape llama-336m l.gguf Q4_0`. The works are those of `moa bench speed`: prefill of a prompt, and decoding of 1, 4, 8, 16
 sequences that share that prompt. moa loads, measures and ends once a turn, as the peer does.
 """
-import argparse, json, os, re, statistics, subprocess, sys
+import argparse, json, os, re, statistics, subprocess, sys, tempfile
 
 BATCH = (1, 4, 8, 16)
 
 
-def run(cmd, env=None, merge=False):
-    p = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merge else subprocess.PIPE, text=True, env=env)
+def run(cmd, env=None, merge=False, cwd=None):
+    p = subprocess.run(cmd, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merge else subprocess.PIPE, text=True, env=env)
     if p.returncode:
         sys.exit(f"peer.py: {' '.join(cmd)} ended with {p.returncode}:\n{(p.stderr or p.stdout)[-2000:]}")
     return p.stdout
@@ -36,7 +36,7 @@ def peer(a, model, repack):
     out = {"prefill": o[0]["avg_ts"]}
     flags = ["-fa", "1", "-rtr"] if repack else ["-fa", "1"]
     text = run([f"{a.peer}/llama-batched-bench", "-m", model, "-c", str(a.prompt + 64 * max(BATCH)), "-b", "2048", "-ub", "512", "-npp",
-                str(a.prompt), "-ntg", "32", "-npl", ",".join(map(str, BATCH)), "-pps", "-t", str(a.threads), *flags], merge=True)
+                str(a.prompt), "-ntg", "32", "-npl", ",".join(map(str, BATCH)), "-pps", "-t", str(a.threads), *flags], merge=True, cwd=a.scratch)
     for line in text.splitlines():
         cells = [c.strip() for c in line.strip().strip("|").split("|")]
         if len(cells) >= 8 and re.fullmatch(r"\d+", cells[0]):
@@ -55,6 +55,9 @@ def main():
     p.add_argument("--moa", default="build/moa")
     a = p.parse_args()
     a.peer = os.environ.get("PEER") or sys.exit("peer.py: set PEER to the folder with llama-bench and llama-batched-bench")
+    a.peer, a.model = os.path.abspath(a.peer), [os.path.abspath(m) for m in a.model]
+    scratch = tempfile.TemporaryDirectory()
+    a.scratch = scratch.name  # the peer leaves logs where it runs
     report = {}
     for model in a.model:
         ours, theirs, reads = {}, {}, []
