@@ -1,6 +1,7 @@
 /* arena.c - a list of chunks, each twice the one before; after a reset one chunk holds it all.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
+#include "base/pages.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
-enum { ALIGN = 64, FIRST = 64 * 1024 };
+enum { ALIGN = 64, FIRST = 64 * 1024, HUGE = 2 * MOA_HUGE_PAGE /* chunks from here on lie on large pages */ };
 
 typedef struct chunk {
     struct chunk *prev;
@@ -39,12 +40,15 @@ static chunk *chunk_new(size_t size) {
     if (size > SIZE_MAX - 2 * ALIGN) return NULL;
     chunk *c = malloc(sizeof *c);
     if (!c) return NULL;
+    const size_t align = size >= HUGE ? MOA_HUGE_PAGE : ALIGN;
     size = (size + ALIGN - 1) / ALIGN * ALIGN;
-    c->data = aligned_alloc(ALIGN, size);
-    if (!c->data) {
+    void *data = NULL;
+    if (posix_memalign(&data, align, size)) {
         free(c);
         return NULL;
     }
+    c->data = data;
+    if (align > ALIGN) moa_pages_huge(c->data, size);
     c->prev = NULL;
     c->size = size;
     c->used = 0;

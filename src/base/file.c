@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,40 @@ static int fail_errno(moa_err *err, const char *path, const char *doing) {
     return code;
 }
 
+/* ---- who is mapped where ---- */
+
+/* A row is taken by a compare-and-swap of its state, so that a signal's handler can read the table at any time. */
+enum { FREE, BEING_FILLED, NAMED };
+static struct named { _Atomic int state; _Atomic uintptr_t first, end; char path[256]; } named[256];
+
+static void name_map(const moa_map *m, const char *path) {
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        int was = FREE;
+        if (!atomic_compare_exchange_strong(&named[i].state, &was, BEING_FILLED)) continue;
+        snprintf(named[i].path, sizeof named[i].path, "%s", path);
+        atomic_store(&named[i].first, (uintptr_t)m->data);
+        atomic_store(&named[i].end, (uintptr_t)m->data + m->size);
+        atomic_store(&named[i].state, NAMED);
+        return;
+    }
+}
+
+static void forget_map(const moa_map *m) {
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (atomic_load(&named[i].state) == NAMED && atomic_load(&named[i].first) == (uintptr_t)m->data) {
+            atomic_store(&named[i].state, FREE);
+            return;
+        }
+}
+
+const char *moa_map_name(const void *addr) {
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (atomic_load(&named[i].state) == NAMED && (uintptr_t)addr >= atomic_load(&named[i].first) &&
+            (uintptr_t)addr < (atomic_load(&named[i].end) + 4095) / 4096 * 4096)
+            return named[i].path;
+    return NULL;
+}
+
 int moa_map_open(moa_map *out, const char *path, moa_err *err) {
     *out = (moa_map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not block here */
@@ -37,13 +72,14 @@ int moa_map_open(moa_map *out, const char *path, moa_err *err) {
     } else if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED) rc = fail_errno(err, path, "map");
-        else *out = (moa_map){p, (size_t)st.st_size};
+        else *out = (moa_map){p, (size_t)st.st_size}, name_map(out, path);
     }
     close(fd);
     return rc;
 }
 
 void moa_map_close(moa_map *m) {
+    if (m->data) forget_map(m);
     if (m->data) munmap((void *)(uintptr_t)m->data, m->size);
     *m = (moa_map){0};
 }

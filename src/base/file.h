@@ -9,6 +9,9 @@
 typedef struct moa_map { const uint8_t *data; size_t size; } moa_map;
 int moa_map_open(moa_map *out, const char *path, moa_err *err);
 void moa_map_close(moa_map *m);
+/* The mapped file that addr lies in, NULL: none. For a handler of SIGBUS, which is what reading a file that has become shorter raises:
+ * takes no lock and calls nothing. Names are cut after 255 bytes; files beyond the first 256 have none. */
+const char *moa_map_name(const void *addr);
 
 /* A whole small file into heap memory, 0-terminated. path "-" is standard input.
  * MOA_ELIMIT when it is longer than max. */

@@ -52,6 +52,7 @@ typedef struct moa_optval { bool set; long long i; double f; const char *s; cons
 int moa_opt_parse(const moa_command *c, int argc, char **argv, moa_optval *val, const char **pos, int max_pos, int *n_pos);
 
 void moa_cli_polite_threads(char **argv); /* first thing in main: see threads.c */
+void moa_cli_watch_files(void); /* a mapped file that becomes unreadable ends the program with words: see fault.c */
 int moa_cli_fail(const moa_err *err); /* prints "moa: text" and "  hint: ...", returns 1 (2 for MOA_EUSAGE) */
 /* MODEL argument -> path of a GGUF file (of one in parts: the first) or of a folder with a config.json: as it is; else NAME, NAME.gguf
  * in $MOA_MODELS, ./models, the installed models, the user's data folder (~/.local/share/moa/models). NULL: bundled. */

@@ -165,6 +165,7 @@ static int talk(chat *c, moa_err *err) {
         if (tty) fputs("> ", stderr);
         moa_interrupt_clear();
         errno = 0;
+        fflush(stdout); /* who talks to it through pipes waits for the answer */
         ssize_t n = getline(&line, &cap, stdin);
         if (n < 0 && errno == EINTR) {
             clearerr(stdin);

@@ -46,6 +46,7 @@ static void hold_standard_files(void) {
 int main(int argc, char **argv) {
     hold_standard_files();
     moa_cli_polite_threads(argv);
+    moa_cli_watch_files();
     signal(SIGXFSZ, SIG_IGN); /* a file beyond the size limit is an error to report, not a signal to die of */
     if (argc < 2) return help(stderr), 2;
     const char *name = argv[1];

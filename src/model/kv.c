@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/kv.h"
 #include "base/err.h"
+#include "base/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ static int init_store(moa_kv *kv, moa_kv_store *s, moa_err *err) {
         moa_fail(err, MOA_ENOMEM, "KV cache: no memory for %zu bytes (%d positions)", s->bytes, kv->n_block * MOA_KV_BLOCK);
         return moa_hint(err, MOA_ENOMEM, "use a smaller context, or KV in f16");
     }
+    moa_pages_huge(p, s->bytes);
     s->data = p;
     s->ref = calloc((size_t)kv->n_block, sizeof *s->ref);
     s->spare = calloc((size_t)kv->n_block, sizeof *s->spare);

@@ -227,8 +227,33 @@ static void folders(void **state) {
 }
 
 #define IN_DIR(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+/* Addresses of mapped files have names while they are mapped. */
+static void names_of_maps(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-test-map-XXXXXX";
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, "some bytes", 10) == 10);
+    close(fd);
+    moa_map a, b, many[300];
+    moa_err err;
+    assert_int_equal(moa_map_open(&a, path, &err), 0);
+    assert_int_equal(moa_map_open(&b, path, &err), 0);
+    const uint8_t *was = a.data;
+    assert_string_equal(moa_map_name(a.data), path);
+    assert_string_equal(moa_map_name(b.data + 9), path);
+    assert_null(moa_map_name(&a));
+    moa_map_close(&a);
+    assert_null(moa_map_name(was));
+    assert_string_equal(moa_map_name(b.data), path);
+    for (int i = 0; i < 300; i++) assert_int_equal(moa_map_open(&many[i], path, &err), 0); /* more than have names */
+    for (int i = 0; i < 300; i++) moa_map_close(&many[i]);
+    assert_string_equal(moa_map_name(b.data), path);
+    moa_map_close(&b);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {IN_DIR(maps), IN_DIR(reads), IN_DIR(abort_keeps_the_old_file), IN_DIR(large_files_come_out_whole), IN_DIR(full_disk_keeps_the_old_file),
-                                       IN_DIR(killed_writers_leave_nothing), IN_DIR(folders)};
+                                       IN_DIR(killed_writers_leave_nothing), IN_DIR(folders), cmocka_unit_test(names_of_maps)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
