@@ -56,8 +56,9 @@ int moa_backend_complete(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, v
 /* Hint for a prompt of n tokens that b has no room for: `first`, and a longer context where the model reads that much. */
 int moa_backend_ctx_hint(moa_err *err, int rc, const moa_backend *b, int64_t n, const char *first);
 /* cfg NULL: all cores, and a context of moa_backend_local_ctx. cfg->max_len: tokens of one conversation. KV (cfg->n_ctx 0) then is
- * for about 32 conversations within 1 GiB, and for one of max_len whatever it takes; memory is used as far as it fills. */
-int moa_backend_local_ctx(const moa_hparams *h); /* the model's, or what 1 GiB of KV (f32) holds */
+ * for about 32 conversations within 1 GiB or a quarter of the memory, and for one of max_len whatever it takes; memory is used as far as it fills. */
+uint64_t moa_backend_local_kv_bytes(void); /* 1 GiB, or a quarter of the memory that the machine or its control group has */
+int moa_backend_local_ctx(const moa_hparams *h); /* the model's, or what that much KV (f32) holds */
 int moa_backend_local_open(moa_backend **out, const char *path, const moa_session_cfg *cfg, moa_err *err);
 void moa_backend_close(moa_backend *b);
 /* Variables of the model's chat template as JSON text, before the first call; NULL: none. And does a variable of this name occur in it? */

@@ -31,7 +31,7 @@ typedef struct moa_opt {
 typedef struct moa_optval { bool set; long long i; double f; const char *s; const char *list[64]; int n_list; } moa_optval;
 /* Rows that several commands have: one spelling, one help text, one range. */
 #define MOA_ROW_MODEL {"--model", "-m", MOA_OPT_STR, "MODEL", "model file or name (default: the bundled one)", 0, 0}
-#define MOA_ROW_CTX {"--ctx", "-c", MOA_OPT_INT, "N", "tokens of a conversation with its reply (default: the model's, within 1 GiB of KV)", 16, 1 << 28}
+#define MOA_ROW_CTX {"--ctx", "-c", MOA_OPT_INT, "N", "tokens of a conversation with its reply (default: the model's, within 1 GiB of KV or a quarter of the memory)", 16, 1 << 28}
 #define MOA_ROW_KV {"--kv", NULL, MOA_OPT_STR, "TYPE", "KV cache in f32 (default), f16, bf16 or q8_0: less memory, other rounding", 0, 0}
 #define MOA_ROW_MAX_TOKENS {"--max-tokens", NULL, MOA_OPT_INT, "N", "most tokens of one reply (default 256)", 1, 1000000}
 #define MOA_ROW_SEED(help) {"--seed", "-s", MOA_OPT_INT, "S", help, 0, 9.2e18}
@@ -41,7 +41,7 @@ typedef struct moa_optval { bool set; long long i; double f; const char *s; cons
 #define MOA_ROW_TEMPLATE \
     {"--chat-template-kwargs", NULL, MOA_OPT_STR, "JSON", "variables of the chat template, such as {\"enable_thinking\": false}", 0, 0}
 #define MOA_ROW_ISA {"--isa", NULL, MOA_OPT_STR, "NAME", "use kernels of at most ref, avx2, avx512 or amx", 0, 0}
-#define MOA_ROW_THREADS {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: all cores)", 1, 1024}
+#define MOA_ROW_THREADS {"--threads", "-t", MOA_OPT_INT, "N", "threads (default: one a processor that affinity and control groups leave)", 1, 1024}
 #define MOA_ROW_JSON(help) {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object on stdout" help, 0, 0}
 #define MOA_ROW_EXACT {"--exact", NULL, MOA_OPT_FLAG, NULL, "reference mode: dequantised weights, f32 activations (default: as `moa run` computes)", 0, 0}
 #define MOA_ROW_QUIET {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no progress and no notes on stderr", 0, 0}

@@ -167,7 +167,8 @@ static void show_text(const moa_gguf *g, const summary *s, const char *path, boo
         printf("  KV cache %" PRIu64 " bytes a token, %.2f MB for the whole context (half in f16)\n", kv_bytes(h),
                (double)kv_bytes(h) * h->n_ctx / 1e6);
         const int ctx = moa_backend_local_ctx(h);
-        if (ctx < h->n_ctx) printf("  moa run takes conversations of %d tokens (1 GiB of KV); --ctx N allows longer ones\n", ctx);
+        if (ctx < h->n_ctx) printf("  moa run takes conversations of %d tokens (%.3g GiB of KV); --ctx N allows longer ones\n", ctx,
+                                     (double)moa_backend_local_kv_bytes() / (1 << 30));
     } else {
         printf("to run\n  not possible: %s\n", s->why.text);
     }

@@ -4,6 +4,7 @@
 #include "agent/run.h"
 
 #include "agent/backend/prompt.h"
+#include "base/cpu.h"
 #include "base/file.h"
 #include "base/rng.h"
 
@@ -148,12 +149,17 @@ static char *name_of(const char *path) {
     return strndup(base, dot && dot > base && !strcmp(dot, ".gguf") ? (size_t)(dot - base) : strlen(base));
 }
 
-/* Positions of KV: 32 whole conversations where 1 GiB holds them, and a quarter more than one of the length that was asked for
+uint64_t moa_backend_local_kv_bytes(void) {
+    const uint64_t part = moa_cpu_memory() / 4; /* of a small container: the model and the steps want theirs */
+    return part < 1u << 30 ? part : 1u << 30;
+}
+
+/* Positions of KV: 32 whole conversations where that holds them, and a quarter more than one of the length that was asked for
  * (the samples beside it) whatever that takes. */
 static int positions(const moa_hparams *h, moa_dtype kv, int asked) {
     const moa_type *t = moa_type_get(kv);
     const int64_t per = moa_kv_numbers(h) * t->bytes / t->block, most = 1 << 28;
-    const int64_t len = asked && asked < h->n_ctx ? asked : h->n_ctx, room = per > 0 ? (1LL << 30) / per : most;
+    const int64_t len = asked && asked < h->n_ctx ? asked : h->n_ctx, room = per > 0 ? (int64_t)moa_backend_local_kv_bytes() / per : most;
     int64_t n = 32 * len < room ? 32 * len : room;
     if (n > 1 << 22) n = 1 << 22;
     n -= n % MOA_KV_BLOCK;
