@@ -21,31 +21,23 @@
 
 enum { TOKENS = 512 }; /* rows of x for which a panel is filled once */
 
-/* Ask memory for the next 256 elements of all rows, or for the first ones of the rows after these. The rows are more streams than
- * a core's own prefetcher follows; further ahead than one panel gained less. */
-MOA_INLINE void prefetch_next(const uint8_t *const *row, size_t stride, int64_t k, int64_t n, bool more, const format f) {
-    const size_t bytes = (size_t)(MOA_QK / f.block) * (size_t)f.bytes;
-    const uint8_t *at = row[0] + (size_t)((k + MOA_QK) / f.block) * (size_t)f.bytes;
-    if (k + MOA_QK >= n) at = row[0] + PANELS * LANES * stride;
-    if (k + MOA_QK >= n && !more) return;
-    for (int r = 0; r < PANELS * LANES; r++, at += stride)
-        for (size_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b);
-}
-
-/* PANELS * LANES columns of y for at most TOKENS rows of x from i0 on. more: as many rows of w follow. */
+/* PANELS * LANES columns of y for at most TOKENS rows of x from i0 on. n_after: rows of w behind
+ * these that will be wanted next. */
 MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok,
-                              const uint8_t *const row[PANELS * LANES], size_t stride, int n_row, bool more, const format f) {
+                              const uint8_t *const row[PANELS * LANES], size_t stride, int n_row, int64_t n_after,
+                              const format f) {
     VF acc[TOKENS * PANELS];
     panel p[PANELS];
+    const int64_t n_panel = PANELS * ((x->n + MOA_QK - 1) / MOA_QK);
+    ahead next = {row[0] + PANELS * LANES * stride, ((size_t)n_after * stride / 64 + (size_t)n_panel - 1) / (size_t)n_panel};
     tile_fn *const *tile = tiles_for(f);
     const int64_t n_tile = (n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
     for (int64_t i = 0; i < n_tok * PANELS; i++) acc[i] = vf_set1(0);
     for (int64_t k = 0; k < x->n; k += MOA_QK) {
         const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;
-        if (n_row == PANELS * LANES) prefetch_next(row, stride, k, x->n, more, f);
         const size_t at = (size_t)(k / f.block) * (size_t)f.bytes;
         for (int j = 0; j < PANELS && j * LANES < n_row; j++)
-            fill_panel(&p[j], row + j * LANES, stride, n_row - j * LANES, at, n_run, f);
+            fill_panel(&p[j], row + j * LANES, stride, n_row - j * LANES, at, n_run, &next, f);
         const panel *last = n_row > LANES ? &p[1] : p;
         for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
             const int64_t end = n_tok * (t + 1) / n_tile;
@@ -68,7 +60,10 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
         for (int r = 0; r < ROWS; r++) row[r] = (const uint8_t *)w + (size_t)(o + (r < n_row ? r : n_row - 1)) * w_stride;
         for (int64_t i = 0; i < x->n_tok; i += TOKENS)
             block_of_rows(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, row, w_stride, n_row,
-                          i == 0 && o + 2 * ROWS <= o1, f);
+                          i                       ? 0
+                          : o1 - o - n_row < ROWS ? o1 - o - n_row
+                                                  : ROWS,
+                          f);
     }
 }
 
