@@ -28,7 +28,7 @@ MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_
                               const format f) {
     VF acc[TOKENS * PANELS];
     panel p[PANELS];
-    const int64_t n_panel = PANELS * ((x->n + MOA_QK - 1) / MOA_QK);
+    const int64_t n_panel = PANELS * ((x->n + MOA_QK - 1) / MOA_QK) + !x->n;
     ahead next = {row[0] + PANELS * LANES * stride, ((size_t)n_after * stride / 64 + (size_t)n_panel - 1) / (size_t)n_panel};
     tile_fn *const *tile = tiles_for(f);
     const int64_t n_tile = (n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
