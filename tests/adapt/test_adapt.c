@@ -417,8 +417,9 @@ static void same_logits(const char *name, const loaded *l, const moa_adapter *pe
     int32_t *ids = read_all(scratch_path(name, ".ids"));
     const int n = 40 * l->m->h.n_vocab;
     float *want = logits_of(l->m, l->a, ids), *got = logits_of(l->m, peft, ids), *other = logits_of(l->m, gguf, ids);
-    compare(name, got, want, n, 1e-5);
-    compare(name, other, want, n, 1e-5);
+    /* The scale is folded into a factor: another rounding, which the gpt-oss model makes 6e-6 of its logits even with sums in double. */
+    compare(name, got, want, n, 2e-5);
+    compare(name, other, want, n, 2e-5);
     if (!turned) assert_memory_equal(got, other, (size_t)n * sizeof *got);
     free(ids), free(want), free(got), free(other);
 }
