@@ -59,28 +59,44 @@ static moa_tensor *rope(moa_exec *x, const moa_model *m, const moa_layer *l, moa
     return moa_rope_heads(x, m, &m->rope[local ? MOA_ROPE_LOCAL : MOA_ROPE_GLOBAL], in, m->h.head_dim, 0, rows->pos, rows->rope_list);
 }
 
+/* Queries, keys and values of a. */
+static void project(moa_exec *x, moa_tensor *qkv[3], const moa_layer *l, moa_tensor *a) {
+    const moa_linear_w *p[3] = {&l->q, &l->k, &l->v};
+    moa_tensor *w[3], *b[3];
+    for (int i = 0; i < 3; i++) w[i] = moa_weight_at(x, &p[i]->w), b[i] = moa_weight_at(x, &p[i]->b);
+    moa_linear_many(x, qkv, a, w, b, 3);
+    for (int i = 0; i < 3; i++) qkv[i] = adapted(x, p[i], p[i]->site, a, qkv[i]);
+}
+
 static moa_tensor *attention(moa_exec *x, const moa_model *m, int i, moa_tensor *h, const moa_rows_in *in) {
     const moa_layer *l = &m->layer[i];
     moa_tensor *a = norm(x, m, h, &l->attn_norm), *qkv[3];
     if (m->h.kv_rank) {
         moa_latent_heads(qkv, x, m, l, a, in);
     } else {
-        qkv[0] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->q, a), &l->q_norm), in);
-        qkv[1] = rope(x, m, l, head_norm(x, m, moa_linear_apply(x, &l->k, a), &l->k_norm), in);
-        qkv[2] = moa_linear_apply(x, &l->v, a);
+        project(x, qkv, l, a);
+        qkv[0] = rope(x, m, l, head_norm(x, m, qkv[0], &l->q_norm), in);
+        qkv[1] = rope(x, m, l, head_norm(x, m, qkv[1], &l->k_norm), in);
     }
     return qkv[0] && qkv[1] && qkv[2] ? in->attend(x, in->attend_ctx, m, i, qkv[0], qkv[1], qkv[2]) : NULL;
 }
 
 /* ---- feed-forward ---- */
 
+static const moa_gated_unit *unit_of(const moa_model *m) {
+    static const int unit[] = {[MOA_FFN_SILU] = MOA_GATED_SILU, [MOA_FFN_GELU] = MOA_GATED_GELU, [MOA_FFN_CLAMPED] = MOA_GATED_CLAMPED};
+    return &moa_gated_units[unit[m->arch->act]];
+}
+
 static moa_tensor *gated(moa_exec *x, const moa_model *m, const moa_linear_w *gate, const moa_linear_w *up, const moa_linear_w *down,
                          moa_tensor *in) {
-    moa_tensor *g = moa_linear_apply(x, gate, in), *u = moa_linear_apply(x, up, in);
-    moa_tensor *a = m->arch->act == MOA_FFN_SILU   ? moa_silu_mul(x, g, u)
-                    : m->arch->act == MOA_FFN_GELU ? moa_gelu_mul(x, g, u)
-                                                   : moa_clamped_mul(x, g, u);
-    return moa_linear_apply(x, down, a);
+    const moa_gated_unit *unit = unit_of(m);
+    if (x->sites && (x->sites->at[gate->site] || x->sites->at[up->site])) { /* what is added comes before the unit */
+        moa_tensor *g = moa_linear_apply(x, gate, in), *u = moa_linear_apply(x, up, in);
+        return moa_linear_apply(x, down, unit->op(x, g, u));
+    }
+    return moa_linear_apply(x, down, moa_gated_linear(x, in, moa_weight_at(x, &gate->w), moa_weight_at(x, &gate->b), moa_weight_at(x, &up->w),
+                                                      moa_weight_at(x, &up->b), unit));
 }
 
 typedef struct expert_ctx { const moa_model *m; const moa_layer *l; } expert_ctx;
@@ -105,11 +121,10 @@ static bool experts_adapted(const moa_exec *x, const moa_layer *l, int n_expert)
 
 /* Experts one by one, where each product is recorded, watched or added to; else all of them together, with the same bits. */
 static moa_tensor *experts(moa_exec *x, const moa_model *m, const moa_layer *l, const moa_route *r, moa_tensor *in) {
-    static const moa_gated_fn act[] = {[MOA_FFN_SILU] = moa_silu_mul_row, [MOA_FFN_GELU] = moa_gelu_mul_row, [MOA_FFN_CLAMPED] = moa_clamped_mul_row};
     expert_ctx ctx = {m, l};
     if (x->tape || x->watch || experts_adapted(x, l, m->h.n_expert))
         return moa_combiner_sum.combine(x, r, in, one_expert, &ctx, m->h.n_expert);
-    return moa_experts_sum(x, r, in, expert_weights, &ctx, m->h.n_expert, act[m->arch->act]);
+    return moa_experts_sum(x, r, in, expert_weights, &ctx, m->h.n_expert, unit_of(m)->row);
 }
 
 /* The expert that every row goes through, times its gate where it has one. */

@@ -145,6 +145,15 @@ typedef void (*moa_gated_fn)(const moa_exec *x, float *y, const float *gate, con
 void moa_silu_mul_row(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n);
 void moa_gelu_mul_row(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n);
 void moa_clamped_mul_row(const moa_exec *x, float *y, const float *gate, const float *up, int64_t n);
+typedef struct moa_gated_unit { moa_tensor *(*op)(moa_exec *x, moa_tensor *gate, moa_tensor *up); moa_gated_fn row; } moa_gated_unit;
+enum { MOA_GATED_SILU, MOA_GATED_GELU, MOA_GATED_CLAMPED };
+extern const moa_gated_unit moa_gated_units[];
+/* What the ops give one by one, to the bit, and what is recorded; at inference without a watcher one region of work (together.c).
+ * n linears of one input (b[i] NULL: no bias), and unit(gate in, up in). */
+enum { MOA_LINEAR_MANY = 4 };
+void moa_linear_many(moa_exec *x, moa_tensor **out, moa_tensor *in, moa_tensor *const *w, moa_tensor *const *b, int n);
+moa_tensor *moa_gated_linear(moa_exec *x, moa_tensor *in, moa_tensor *gate, moa_tensor *gate_b, moa_tensor *up, moa_tensor *up_b,
+                             const moa_gated_unit *unit);
 moa_tensor *moa_softcap(moa_exec *x, moa_tensor *in, float cap);            /* cap tanh(in / cap) */
 moa_tensor *moa_add(moa_exec *x, moa_tensor *a, moa_tensor *b);             /* same shape, or b is one row */
 moa_tensor *moa_mul(moa_exec *x, moa_tensor *a, moa_tensor *b);             /* same shape, or b is one row, or b is one column */
