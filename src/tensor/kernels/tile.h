@@ -92,7 +92,7 @@ MOA_INLINE void set_terms(run_terms *t, const float *scale, const int16_t *sum, 
     _Pragma("GCC unroll 8") for (int j = FIRST; j < FIRST + N; j++) {                                                            \
         const VI w0 = pa->q[b][j], w1 = pb->q[b][j];                                                                             \
         EACH(QUAD)                                                                                                               \
-        if (group && (j + 1) % group == 0) {                                                                                     \
+        if (group > 0 && (j + 1) % group == 0) {                                                                                 \
             EACH(FOLD)                                                                                                           \
         }                                                                                                                        \
     }                                                                                                                            \
