@@ -63,12 +63,18 @@ typedef struct moa_kernel {
     moa_isa isa;
     float tol;            /* largest relative difference to ref that the conformance test allows */
     bool (*usable)(void); /* finer CPU test than the isa level (e.g. VNNI); NULL: the level is enough */
+    int min_rows;         /* products: with fewer rows of x another kernel of the same bits is faster; 0: always this one */
     moa_kernel_fn fn;
 } moa_kernel;
 
+/* Products with int8 activations have several kernels of the same bits; which is fastest depends on how many rows x has. */
+enum { MOA_ROW_CLASSES = 4 }; /* 1, 2 to 4, 5 to 15, more */
+static inline int moa_row_class(int64_t n) { return n <= 1 ? 0 : n <= 4 ? 1 : n < 16 ? 2 : 3; }
+
 typedef struct moa_kernels {
     moa_isa isa;
-    const moa_kernel *slot[MOA_K_COUNT][MOA_DTYPE_MAX]; /* NULL where nothing fits */
+    const moa_kernel *slot[MOA_K_COUNT][MOA_DTYPE_MAX]; /* NULL where nothing fits; MOA_K_GEMM_Q8: that for many rows */
+    const moa_kernel *gemm_q8[MOA_ROW_CLASSES][MOA_DTYPE_MAX];
 } moa_kernels;
 
 /* The table for at most this ISA; static storage, thread-safe. MOA_EUNSUPPORTED when the CPU lacks it

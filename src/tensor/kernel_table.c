@@ -25,12 +25,19 @@ const moa_kernel *const *moa_kernel_list(int *n) {
     return list;
 }
 
+static void offer(const moa_kernel **slot, const moa_kernel *k, moa_isa isa) {
+    if (k->isa <= isa && (!*slot || (*slot)->isa <= k->isa) && (!k->usable || k->usable())) *slot = k;
+}
+
 /* A later row of the same level wins, so that a special kernel may follow a general one. */
 static void fill(moa_kernels *t, moa_isa isa) {
+    static const int fewest[MOA_ROW_CLASSES] = {1, 2, 5, 16}; /* rows of x in a class */
     t->isa = isa;
     for (int i = 0; i < N_KERNELS; i++) {
-        const moa_kernel *k = list[i], **slot = &t->slot[k->op][k->dtype];
-        if (k->isa <= isa && (!*slot || (*slot)->isa <= k->isa) && (!k->usable || k->usable())) *slot = k;
+        const moa_kernel *k = list[i];
+        offer(&t->slot[k->op][k->dtype], k, isa);
+        for (int c = 0; k->op == MOA_K_GEMM_Q8 && c < MOA_ROW_CLASSES; c++)
+            if (k->min_rows <= fewest[c]) offer(&t->gemm_q8[c][k->dtype], k, isa);
     }
 }
 

@@ -3,6 +3,7 @@
  * its row of x and its row of w only, not on how many rows there are nor on how they are split.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/rng.h"
+#include "support/amx_emulated.h"
 #include "tensor/kernel.h"
 
 #include <math.h>
@@ -16,6 +17,19 @@
 
 static const moa_kernel *const *list;
 static int n_list;
+
+/* The registry, and the kernels for AMX with its tiles in plain C behind it: they are tested on machines without AMX too. */
+static const moa_kernel *const *with_emulation(int *n) {
+    static const moa_kernel *all[1024];
+    int n_emulated;
+    const moa_kernel *const *real = moa_kernel_list(n), *const *emulated = amx_emulated(&n_emulated);
+    if (moa_isa_best() < MOA_ISA_AVX512) n_emulated = 0, printf("no AVX-512 here: the kernels for AMX are not tested\n");
+    assert_true(*n + n_emulated <= 1024);
+    memcpy(all, real, (size_t)*n * sizeof *all);
+    memcpy(all + *n, emulated, (size_t)n_emulated * sizeof *all);
+    *n += n_emulated;
+    return all;
+}
 
 static bool runs_here(const moa_kernel *k) { return k->isa <= moa_isa_best() && (!k->usable || k->usable()); }
 static const moa_kernel *ref_of(const moa_kernel *k) {
@@ -450,6 +464,12 @@ static void tables(void **state) {
         assert_non_null(t->slot[MOA_K_GEMM][MOA_F32]);
         assert_non_null(t->slot[MOA_K_GEMM_Q8][MOA_IQ4_XS]);
         assert_null(t->slot[MOA_K_GEMM_Q8][MOA_F32]);
+        for (int c = 0; c < MOA_ROW_CLASSES; c++)
+            for (int d = 0; d < MOA_DTYPE_MAX; d++) {
+                const moa_kernel *k = t->gemm_q8[c][d];
+                assert_true(!k == !t->slot[MOA_K_GEMM_Q8][d]);
+                assert_true(!k || (k->op == MOA_K_GEMM_Q8 && (int)k->dtype == d && (int)k->isa <= isa));
+            }
     }
     for (int i = 0; i < n_list; i++) { /* plain C is complete */
         assert_non_null(ref_of(list[i]));
@@ -474,7 +494,7 @@ static void tables(void **state) {
 }
 
 int main(void) {
-    list = moa_kernel_list(&n_list);
+    list = with_emulation(&n_list);
     printf("instruction set of this machine: %s\n", moa_isa_name(moa_isa_best()));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables),

@@ -15,9 +15,19 @@
  * of the sums for every tile shape).
  *
  * The including file defines LANES, VI, VF and operations on them and includes panel.h and its tile_*.h, see
- * gemm_q8_avx512.c. SIGNED_BYTES: bytes that need all 8 bits go into the panel signed, without an offset (AVX2 has no
- * product that could take them unsigned).
- * SPDX-License-Identifier: Apache-2.0 */
+ * gemm_q8_avx512.c; multiply_tile does up to TILE_TOKENS rows of x. SIGNED_BYTES: bytes that need all 8 bits go into the panel
+ * signed, without an offset (AVX2 has no product that could take them unsigned). SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef USABLE
+#define USABLE NULL
+#endif
+#ifndef MIN_ROWS
+#define MIN_ROWS 0
+#endif
+#ifndef ENTER /* what a product needs before and after */
+#define ENTER(f)
+#define LEAVE
+#endif
 
 enum { TOKENS = 512 }; /* rows of x for which a panel is filled once */
 
@@ -30,7 +40,6 @@ MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_
     panel p[PANELS];
     const int64_t n_panel = PANELS * ((x->n + MOA_QK - 1) / MOA_QK) + !x->n;
     ahead next = {row[0] + PANELS * LANES * stride, ((size_t)n_after * stride / 64 + (size_t)n_panel - 1) / (size_t)n_panel};
-    tile_fn *const *tile = tiles_for(f);
     const int64_t n_tile = (n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
     for (int64_t i = 0; i < n_tok * PANELS; i++) acc[i] = vf_set1(0);
     for (int64_t k = 0; k < x->n; k += MOA_QK) {
@@ -41,7 +50,7 @@ MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_
         const panel *last = n_row > LANES ? &p[1] : p;
         for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
             const int64_t end = n_tok * (t + 1) / n_tile;
-            tile[end - i](acc + i * PANELS, p, last, x, i0 + i, k, n_run, f.offset);
+            multiply_tile(acc + i * PANELS, p, last, x, i0 + i, (int)(end - i), k, n_run, f);
             i = end;
         }
     }
@@ -54,6 +63,7 @@ MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_
 MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1,
                         const format f) {
     enum { ROWS = PANELS * LANES };
+    ENTER(f)
     for (int64_t o = o0; o < o1; o += ROWS) {
         const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;
         const uint8_t *row[ROWS]; /* lanes without a row repeat the last one; their sums are dropped */
@@ -65,12 +75,10 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                                                   : ROWS,
                           f);
     }
+    LEAVE
 }
 
 /* A kernel's row; its function's body follows. */
-#ifndef USABLE
-#define USABLE NULL
-#endif
 #define GEMM_Q8(NAME, type)                                                                                                      \
     static void gemm_q8_##type(float *, int64_t, const moa_q8_act *, const void *, size_t, int64_t, int64_t);                    \
     const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
@@ -79,6 +87,7 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                                                 .dtype = MOA_##NAME,                                                             \
                                                 .isa = ISA_LEVEL,                                                                \
                                                 .usable = USABLE,                                                                \
+                                                .min_rows = MIN_ROWS,                                                            \
                                                 .fn.gemm_q8 = gemm_q8_##type};                                                   \
     static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
 

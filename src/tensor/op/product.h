@@ -9,8 +9,8 @@
 typedef struct moa_product {
     const moa_tensor *w;  /* [n_out, n_in] */
     const float *bias;    /* [n_out] or NULL */
-    moa_kernel_fn fn;
-    bool int8;            /* fn takes int8 activations */
+    moa_kernel_fn fn;     /* of f32 activations, */
+    const moa_kernels *int8; /* unless not NULL: int8 activations, by the kernel for their number of rows */
 } moa_product;
 
 /* Kernel of w for this session; -1 with a sticky error where its type has none. */

@@ -19,7 +19,7 @@ static bool one_by_one(const moa_exec *x, const moa_tensor *in) {
 static int make_rows(moa_exec *x, moa_act_rows *a, moa_tensor *in, const moa_product *p, int n) {
     bool int8 = false;
     *a = (moa_act_rows){.x = in->data, .n_in = moa_cols(in)};
-    for (int i = 0; i < n; i++) int8 |= p[i].int8;
+    for (int i = 0; i < n; i++) int8 |= p[i].int8 != NULL;
     const moa_q8_act *q = int8 ? moa_act_of(x, in) : NULL;
     if (q) a->q = *q;
     return int8 && !q ? -1 : 0;
