@@ -8,12 +8,13 @@
 
 #include <string.h>
 
-enum { O_AGAINST, O_CTX, O_CHUNKS, O_EXACT, O_THREADS, O_JSON, O_QUIET };
+enum { O_AGAINST, O_CTX, O_CHUNKS, O_EXACT, O_KV, O_THREADS, O_JSON, O_QUIET };
 static const moa_opt opts[] = {
     {"--against", "-a", MOA_OPT_STR, "MODEL2", "reference: KL divergence from its distributions, change of perplexity", 0, 0},
     MOA_ROW_CHUNK(""),
     MOA_ROW_CHUNKS(""),
     MOA_ROW_EXACT,
+    MOA_ROW_KV,
     MOA_ROW_THREADS,
     MOA_ROW_JSON(""),
     MOA_ROW_QUIET,
@@ -24,7 +25,8 @@ static int run(int argc, char **argv);
 const moa_command moa_command_perplexity = {
     .name = "perplexity", .usage = "MODEL TEXT [--against MODEL2]", .help = "how well a model predicts a text; how far it is from another",
     .more = "TEXT is a file, or - for standard input. It is cut into chunks that start anew; the second half of each is scored, as\n"
-            "llama.cpp's perplexity tool does. With --against, MODEL2 is the reference P and MODEL is Q of KL(P || Q), in nats a token.",
+            "llama.cpp's perplexity tool does. With --against, MODEL2 is the reference P and MODEL is Q of KL(P || Q), in nats a token.\n"
+            "--kv is of MODEL: with --against the same model it shows what a smaller cache costs.",
     .opts = opts, .run = run,
 };
 
@@ -34,7 +36,8 @@ static int perplexity(const char *model, const char *text, const moa_optval *v, 
     MOA_TRY(moa_cli_model_path(path, sizeof path, model, err));
     if (v[O_AGAINST].set) MOA_TRY(moa_cli_model_path(ref, sizeof ref, v[O_AGAINST].s, err));
     moa_ppl_ask ask = {.model = path, .against = v[O_AGAINST].set ? ref : NULL, .text = text, .quiet = v[O_QUIET].set};
-    ask.cfg = (moa_ppl_cfg){.n_ctx = (int)v[O_CTX].i, .max_chunks = (int)v[O_CHUNKS].i, .n_threads = (int)v[O_THREADS].i, .exact = v[O_EXACT].set};
+    ask.cfg = (moa_ppl_cfg){.n_ctx = (int)v[O_CTX].i, .max_chunks = (int)v[O_CHUNKS].i, .n_threads = (int)v[O_THREADS].i, .exact = v[O_EXACT].set,
+                             .kv_type = v[O_KV].s};
     MOA_TRY(moa_ppl_measure(&p, &ask, err));
     if (!v[O_JSON].set) {
         moa_ppl_show(&p);

@@ -175,8 +175,9 @@ static int same_tokens(const run *r, const moa_model *m, const moa_model *ref, c
 static int start(run *r, const moa_model *m, const moa_model *ref, const moa_ppl_cfg *cfg, moa_err *err) {
     moa_session_cfg sc = moa_session_defaults();
     sc.n_ctx = r->c.n_ctx, sc.n_batch = ROWS, sc.n_seq = 1, sc.n_threads = cfg->n_threads, sc.exact = cfg->exact;
-    MOA_TRY(moa_session_new(&r->s, m, &sc, err));
     if (ref) MOA_TRY(moa_session_new(&r->ref, ref, &sc, err));
+    MOA_TRY(moa_session_kv_type(&sc, cfg->kv_type, err));
+    MOA_TRY(moa_session_new(&r->s, m, &sc, err));
     r->n_vocab = m->h.n_vocab;
     r->token = malloc((size_t)r->c.n_ctx * sizeof *r->token);
     r->row = malloc(ROWS * sizeof *r->row);

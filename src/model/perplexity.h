@@ -27,6 +27,7 @@ typedef struct moa_ppl_cfg {
     int max_chunks;           /* 0: all */
     int n_threads;
     bool exact;               /* reference mode for both models */
+    const char *kv_type;      /* of the model's cache, as moa_session_kv_type reads it; NULL: f32, as the reference's always is */
     bool (*progress)(void *ctx, const moa_ppl *so_far); /* after each chunk; false: MOA_ECANCELED, with what was measured in out. NULL: none */
     void *ctx;
 } moa_ppl_cfg;
