@@ -4,10 +4,16 @@
 # Called by make; runs once for a build folder.
 set -u
 cc=${CC:-gcc}
-need=""
+need="" like=""
 
 has_header() { printf '#include <%s>\n' "$1" | $cc -E - >/dev/null 2>&1; }
 want() { has_header "$1" || need="$need $2"; }
+# The independent references of the tests are in Python, the first in PATH or Debian's: installed where that can be done; else the tests
+# that ask them are skipped.
+like_module() {
+    for python in python3 /usr/bin/python3; do $python -c "import $1" >/dev/null 2>&1 && return; done
+    like="$like python3-$1"
+}
 
 command -v "${cc%% *}" >/dev/null 2>&1 || need="$need gcc"
 if command -v "${cc%% *}" >/dev/null 2>&1; then
@@ -21,6 +27,7 @@ if command -v "${cc%% *}" >/dev/null 2>&1; then
     want curl/curl.h libcurl4-openssl-dev
     [ "${1:-}" = check ] && { printf '#include <stdarg.h>\n#include <stddef.h>\n#include <setjmp.h>\n#include <stdint.h>\n#include <cmocka.h>\n' |
         $cc -E - >/dev/null 2>&1 || need="$need libcmocka-dev"; }
+    [ "${1:-}" = check ] && like_module numpy && like_module jinja2
     case $($cc --version 2>/dev/null | head -n 1) in
     *clang*)
         printf '#include <omp.h>\nint main(void){return omp_get_max_threads()<1;}\n' | $cc -fopenmp -x c - -o /dev/null 2>/dev/null ||
@@ -32,29 +39,34 @@ else
     need="gcc libc6-dev libdnnl-dev libjansson-dev libcyaml-dev libyaml-dev libpcre2-dev libutf8proc-dev libcurl4-openssl-dev"
     [ "${1:-}" = check ] && need="$need libcmocka-dev"
 fi
-[ -z "$need" ] && exit 0
+[ -z "$need$like" ] && exit 0
+give_up() {
+    [ -z "$need" ] || exit 1
+    echo "moa: without$like some tests are skipped" >&2
+    exit 0
+}
 
-echo "moa: missing Debian packages:$need" >&2
+echo "moa: missing Debian packages:$need$like" >&2
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "moa: this system has no apt-get. Install what these packages hold (headers and libraries of oneDNN 2.x," >&2
     echo "     jansson, libcyaml, libyaml, pcre2, utf8proc, libcurl; cmocka for the tests) and run make again." >&2
-    exit 1
+    give_up
 fi
 root=""
 if [ "$(id -u)" -ne 0 ]; then
     if command -v sudo >/dev/null 2>&1; then root=sudo
     else
-        echo "moa: neither root nor sudo. Ask for: apt-get install$need" >&2
-        exit 1
+        echo "moa: neither root nor sudo. Ask for: apt-get install$need$like" >&2
+        give_up
     fi
 fi
 echo "moa: installing them with apt-get" >&2
 export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086
-$root apt-get install -y --no-install-recommends $need >/dev/null 2>&1 && exit 0
+$root apt-get install -y --no-install-recommends $need $like >/dev/null 2>&1 && exit 0
 $root apt-get update >&2 || echo "moa: apt-get update failed, trying the old package lists" >&2
 # shellcheck disable=SC2086
-$root apt-get install -y --no-install-recommends $need >&2 || {
-    echo "moa: could not install:$need" >&2
-    exit 1
+$root apt-get install -y --no-install-recommends $need $like >&2 || {
+    echo "moa: could not install:$need$like" >&2
+    give_up
 }
