@@ -246,6 +246,8 @@ static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     n->prompt_tokens = c->res.n_prompt;
     n->completion_tokens = c->res.n_ids;
     n->reused_tokens = c->res.n_reused;
+    n->drafted_tokens = c->res.n_drafted;
+    n->accepted_tokens = c->res.n_accepted;
     n->seconds = c->res.seconds;
     n->share_s = c->share_s;
     n->why = c->res.why;
@@ -254,6 +256,8 @@ static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     r->usage.prompt_tokens += n->prompt_tokens;
     r->usage.completion_tokens += n->completion_tokens;
     r->usage.reused_prefix_tokens += n->reused_tokens;
+    r->usage.drafted_tokens += n->drafted_tokens;
+    r->usage.accepted_tokens += n->accepted_tokens;
     r->usage.total_tokens = r->usage.prompt_tokens + r->usage.completion_tokens;
 }
 

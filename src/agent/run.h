@@ -110,7 +110,7 @@ struct moa_agent_node {
     moa_message *msg; int n_msg;      /* in the run's arena */
     char *text; size_t text_len;
     bool replaced;                    /* text is the fallback's */
-    int64_t prompt_tokens, completion_tokens, reused_tokens;
+    int64_t prompt_tokens, completion_tokens, reused_tokens, drafted_tokens, accepted_tokens;
     double seconds, share_s; moa_stop why;
     double sum_logprob;
     int rc;                           /* of the call, also where a fallback made up for it */
@@ -123,7 +123,11 @@ void moa_node_note(moa_run *r, moa_agent_node *n, const char *fmt, ...) __attrib
 typedef struct moa_event { enum { MOA_EV_START, MOA_EV_TEXT, MOA_EV_DONE } kind; int node; const char *text; size_t n; } moa_event;
 typedef bool (*moa_event_cb)(void *ctx, moa_run *r, const moa_event *e); /* false cancels */
 
-typedef struct moa_usage { int64_t prompt_tokens, completion_tokens, total_tokens, reused_prefix_tokens; int calls; } moa_usage;
+/* drafted: fed as guesses of what comes (model/generate.h); accepted: of these, those that came. Each saved its reply a step. */
+typedef struct moa_usage {
+    int64_t prompt_tokens, completion_tokens, total_tokens, reused_prefix_tokens, drafted_tokens, accepted_tokens;
+    int calls;
+} moa_usage;
 
 /* What a mix is: strategy + roles + numbers. */
 typedef struct moa_mix_cfg {

@@ -30,6 +30,8 @@ typedef struct speed {
     double prefill_tps, tps[N_BATCH], cost[N_BATCH];
     int n_batch;                 /* batch sizes that fit */
     double single_s, mixed_s, samples_s;
+    double single_plain_s, mixed_plain_s; /* without drafts (model/generate.h) */
+    int64_t drafted, accepted;   /* tokens of the self-moa passes */
     double peak_rss_mb, model_mb, kv_mb, read_gbps;
     int threads;
     const char *type, *isa;
@@ -85,12 +87,17 @@ static int measure_session(speed *o, const moa_model *m, const moa_bench_opt *op
 
 /* ---- one answer, mixed and single ---- */
 
-static int answer_seconds(double *all, double *drafts, const moa_mix_cfg *cfg, const char *question, uint64_t seed, moa_err *err) {
+/* What the passes over all questions took, and what was guessed in them. */
+typedef struct passes { double single, mixed, samples; int64_t drafted, accepted; } passes;
+
+static int answer_seconds(double *all, double *drafts, passes *p, const moa_mix_cfg *cfg, const char *question, uint64_t seed, moa_err *err) {
     moa_message msg = {"user", question};
     moa_run *r;
     MOA_TRY(moa_run_new(&r, cfg, &msg, 1, seed, err));
     int rc = moa_run_execute(r, NULL, NULL, err);
     *all += r->seconds;
+    p->drafted += r->usage.drafted_tokens;
+    p->accepted += r->usage.accepted_tokens;
     double last = 0;
     for (int i = 0; i < r->n_node; i++)
         if (!strcmp(r->node[i].role, "proposer") && r->node[i].seconds > last) last = r->node[i].seconds;
@@ -100,17 +107,19 @@ static int answer_seconds(double *all, double *drafts, const moa_mix_cfg *cfg, c
 }
 
 /* One pass over all questions; pass -1 warms up. The same seeds: the single reply is the first draft. */
-static int one_pass(double *single, double *mixed, double *drafts, moa_backend *be, const moa_item *item, int reply, uint64_t seed, moa_err *err) {
+static int one_pass(passes *p, moa_backend *be, const moa_item *item, int reply, uint64_t seed, bool guess, moa_err *err) {
     moa_mix_cfg one = moa_mix_defaults("single"), many = moa_mix_defaults("self-moa");
     one.proposer = many.proposer = &be;
     one.n_proposer = many.n_proposer = 1;
     one.max_tokens = many.max_tokens = reply;
     many.n = SAMPLES;
     double unused = 0;
-    *single = *mixed = *drafts = 0;
+    passes other = {0};
+    *p = other;
+    MOA_TRY(moa_generator_set(moa_backend_local_generator(be), &(moa_gen_cfg){.drafts = guess ? 0 : -1}, err));
     for (int q = 0; q < N_QUESTION; q++) {
-        MOA_TRY(answer_seconds(single, &unused, &one, moa_buf_str(&item[q].question), seed, err));
-        MOA_TRY(answer_seconds(mixed, drafts, &many, moa_buf_str(&item[q].question), seed, err));
+        MOA_TRY(answer_seconds(&p->single, &unused, &other, &one, moa_buf_str(&item[q].question), seed, err));
+        MOA_TRY(answer_seconds(&p->mixed, &p->samples, p, &many, moa_buf_str(&item[q].question), seed, err));
     }
     return 0;
 }
@@ -122,13 +131,22 @@ static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
     for (int i = 0; i < N_QUESTION; i++) moa_item_init(&item[i]);
     for (int i = 0, k = 0; rc >= 0 && i < N_QUESTION; k++)
         if (f[k % n_family]->scored) rc = moa_item_make(&item[i++], f[k % n_family], MOA_HELDOUT, 1, (uint64_t)k, 0, err);
-    double s[MOA_BENCH_RUNS], m[MOA_BENCH_RUNS], d[MOA_BENCH_RUNS], warm[3];
-    if (rc >= 0) rc = one_pass(&warm[0], &warm[1], &warm[2], be, item, o->reply, 1, err);
-    for (int i = 0; rc >= 0 && i < runs; i++) rc = one_pass(&s[i], &m[i], &d[i], be, item, o->reply, (uint64_t)i + 2, err);
+    double s[2][MOA_BENCH_RUNS], m[2][MOA_BENCH_RUNS], d[MOA_BENCH_RUNS];
+    for (int i = -1; rc >= 0 && i < runs; i++) /* run -1 warms up */
+        for (int guess = 0; rc >= 0 && guess < 2; guess++) {
+            passes p;
+            rc = one_pass(&p, be, item, o->reply, (uint64_t)i + 2, guess, err);
+            if (i < 0) continue;
+            s[guess][i] = p.single, m[guess][i] = p.mixed, d[i] = p.samples;
+            o->drafted += p.drafted;
+            o->accepted += p.accepted;
+        }
     for (int i = 0; i < N_QUESTION; i++) moa_item_deinit(&item[i]);
     if (rc < 0) return rc;
-    o->single_s = moa_median(s, runs) / N_QUESTION;
-    o->mixed_s = moa_median(m, runs) / N_QUESTION;
+    o->single_s = moa_median(s[1], runs) / N_QUESTION;
+    o->mixed_s = moa_median(m[1], runs) / N_QUESTION;
+    o->single_plain_s = moa_median(s[0], runs) / N_QUESTION;
+    o->mixed_plain_s = moa_median(m[0], runs) / N_QUESTION;
     o->samples_s = moa_median(d, runs) / N_QUESTION;
     return 0;
 }
@@ -178,8 +196,10 @@ static void print_json(const speed *o, const char *model) {
         moa_buf_addf(&b, "%s{\"n\":%d,\"tps\":%.2f,\"cost\":%.3f}", i ? "," : "", batch_n[i], o->tps[i], o->cost[i]);
     if (o->decode) moa_buf_adds(&b, "]");
     if (o->mix)
-        moa_buf_addf(&b, ",\"self_moa\":{\"n\":%d,\"single_s\":%.5f,\"mixed_s\":%.5f,\"ratio\":%.3f,\"samples_ratio\":%.3f}", SAMPLES,
-                     o->single_s, o->mixed_s, o->mixed_s / o->single_s, o->samples_s / o->single_s);
+        moa_buf_addf(&b, ",\"self_moa\":{\"n\":%d,\"single_s\":%.5f,\"mixed_s\":%.5f,\"ratio\":%.3f,\"samples_ratio\":%.3f}"
+                     ",\"guesses\":{\"drafted\":%lld,\"accepted\":%lld,\"single_without_s\":%.5f,\"mixed_without_s\":%.5f}", SAMPLES,
+                     o->single_s, o->mixed_s, o->mixed_s / o->single_s, o->samples_s / o->single_s, (long long)o->drafted, (long long)o->accepted,
+                     o->single_plain_s, o->mixed_plain_s);
     moa_buf_addf(&b, ",\"peak_rss_mb\":%.1f,\"model_mb\":%.1f,\"kv_mb\":%.1f,\"read_gbps\":%.2f}\n", o->peak_rss_mb, o->model_mb, o->kv_mb,
                  o->read_gbps);
     fwrite(moa_buf_str(&b), 1, b.len, stdout);
@@ -195,6 +215,10 @@ static void print_text(const speed *o, const char *model) {
     if (o->mix)
         printf("  self-moa       %10.3f s for %d drafts and the merge, one reply %.3f s: %.2f times (drafts alone %.2f)\n", o->mixed_s, SAMPLES,
                o->single_s, o->mixed_s / o->single_s, o->samples_s / o->single_s);
+    if (o->mix)
+        printf("  guesses        %10.0f %% of %lld came true; without them self-moa %.3f s (%.2f times as long), one reply %.3f s (%.2f)\n",
+               o->drafted ? 100.0 * (double)o->accepted / (double)o->drafted : 0, (long long)o->drafted, o->mixed_plain_s, o->mixed_plain_s / o->mixed_s,
+               o->single_plain_s, o->single_plain_s / o->single_s);
     printf("  memory         %10.1f MB at most: model %.1f MB, KV %.1f MB\n", o->peak_rss_mb, o->model_mb, o->kv_mb);
     printf("  machine reads  %10.2f GB/s\n", o->read_gbps);
 }

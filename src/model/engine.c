@@ -16,9 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MARGIN 1.25 /* both sides of the comparison are estimates */
 enum {
     WORTH_WAITING = 8, /* tokens of shared beginning for which a job waits */
     LEAST_CHUNK = 8,   /* rows of a prompt in a step, whatever it takes */
+    TRY_EVERY = 32,    /* steps after which a draft is tried to see what its row costs */
     FIRST_CHUNK = 32,  /* while nothing is known of their cost */
 };
 
@@ -69,6 +71,8 @@ static void finish(moa_generator *g, moa_job *j, moa_stop why) {
         j->seq = -1;
     }
     close_open(g, j);
+    moa_ngrams_close(&g->ngrams, j->ngrams);
+    j->ngrams = NULL;
     if (j->sampler) {
         if (g->n_spare < g->n_live) g->spare[g->n_spare++] = j->sampler;
         else moa_sampler_free(j->sampler);
@@ -187,6 +191,9 @@ static int start(moa_generator *g, moa_job *j, int64_t reused) {
     close_open(g, j);
     j->started = true;
     j->res.n_reused = reused;
+    j->ngrams = g->cfg.drafts > 0 ? moa_ngrams_open(&g->ngrams, j->tok, j->n_tok) : NULL;
+    if (!j->ngrams || !moa_ngrams_guess(j->ngrams, &j->guess, 1, j->tok, j->n_tok)) j->guess = -1;
+    memcpy(j->hit, g->hit, sizeof j->hit);
     return start_sampler(g, j);
 }
 
@@ -250,9 +257,32 @@ static int feed(moa_generator *g, moa_job *j, int n, int64_t most) {
     const int64_t len = moa_seq_len(g->s, j->seq), left = j->n_tok - len, take = left < most ? left : most;
     for (int64_t i = 0; i < take; i++)
         g->row[n + i] = (moa_row){.seq = j->seq, .token = j->tok[len + i], .want_logits = len + i + 1 == j->n_tok};
-    if (take == left) j->row = n + (int)take - 1;
+    n += (int)take;
     j->n_row = (int)take;
-    return n + (int)take;
+    if (take < left) return n;
+    j->row = n - 1;
+    for (int i = 0; i < j->n_draft; i++) g->row[n++] = (moa_row){.seq = j->seq, .token = j->draft[i], .want_logits = true};
+    j->n_row += j->n_draft;
+    return n;
+}
+
+/* Drafts for a job that decodes, of n_decode that do, at most `most`. The i-th row of a draft is worth its cost where the chance
+ * that all guesses up to i come true is greater than that cost, counted in tokens: the time that a row adds over the time
+ * that a token takes without drafts. Guesses are compared with what comes whether they are fed or not, so chances are known
+ * beforehand; what a row adds is seen only when rows vary, so where all looks well a row is tried now and then. */
+static void draft(moa_generator *g, moa_job *j, int n_decode, int most) {
+    const double step = moa_pace_at(&g->plain, n_decode), cost = step > 0 ? moa_pace_row(&g->plain) * n_decode / step : 1;
+    double chance = (double)j->hit[j->came_true];
+    int k = 0;
+    if (most > g->cfg.drafts) most = g->cfg.drafts;
+    if (most > j->most - j->n_tok - 1) most = (int)(j->most - j->n_tok - 1);
+    if (j->guess < 0) return;
+    while (most > 0 && moa_session_kind(g->s, j->n_tok + most) != moa_seq_kind(g->s, j->seq)) most--;
+    for (; k < most && (chance > MARGIN * cost || g->cfg.draft_always); k++) chance *= (double)j->hit[1];
+    if (!k && most > 0 && chance > 0.4 && g->since_draft >= TRY_EVERY) k = 1;
+    if (!k) return;
+    j->n_draft = moa_ngrams_guess(j->ngrams, j->draft, k, j->tok, j->n_tok);
+    g->since_draft = 0;
 }
 
 /* How many rows of prompts join n rows that decode. Where decoding alone takes most of the bound, a chunk may take half of it more:
@@ -275,11 +305,18 @@ static moa_job *next_reader(const moa_generator *g) {
     return next;
 }
 
-static int fill_rows(moa_generator *g, int *n_plain) {
+static int fill_rows(moa_generator *g, int *n_plain, bool drafts) {
     int n = 0;
     for (int i = 0; i < g->n_run; i++) g->run[i]->row = -1, g->run[i]->n_row = g->run[i]->n_draft = 0;
-    for (int i = 0; i < g->n_run; i++)
-        if (missing(g, g->run[i]) == 1) n = feed(g, g->run[i], n, 1);
+    int n_decode = 0, spare = g->n_batch - g->n_run;
+    for (int i = 0; i < g->n_run; i++) n_decode += missing(g, g->run[i]) == 1;
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *j = g->run[i];
+        if (missing(g, j) != 1) continue;
+        if (drafts) draft(g, j, n_decode, spare);
+        spare -= j->n_draft;
+        n = feed(g, j, n, 1);
+    }
     *n_plain = n;
     moa_job *j;
     for (int left = chunk(g, n); left > 0 && (j = next_reader(g));) {
@@ -293,6 +330,8 @@ static int fill_rows(moa_generator *g, int *n_plain) {
 /* What was read counts, once it is in. */
 static void account(moa_generator *g, int n, int n_plain, double seconds) {
     moa_pace_note(n > n_plain ? &g->reading : &g->plain, n, seconds);
+    g->count.steps++;
+    g->since_draft++;
     for (int i = 0; i < g->n_run; i++) {
         moa_job *j = g->run[i];
         j->res.share_s += seconds / n * j->n_row;
@@ -321,23 +360,17 @@ bool moa_engine_useless(void *ctx) {
 }
 
 /* One step; true: its logits are there. */
-static bool step(moa_generator *g) {
-    moa_err err = {0};
-    int rc = 0, n_plain;
-    while (g->n_run) {
-        const int n = fill_rows(g, &n_plain);
-        const double start = moa_now();
-        rc = moa_session_step(g->s, g->row, n, &err);
-        if (rc >= 0) {
-            account(g, n, n_plain, moa_now() - start);
-            g->count.steps++;
-            return true;
-        }
+static bool step(moa_generator *g, int *n, int *n_plain) {
+    for (bool drafts = true; g->n_run;) {
+        moa_err err = {0};
+        *n = fill_rows(g, n_plain, drafts);
+        const int rc = moa_session_step(g->s, g->row, *n, &err);
+        if (rc >= 0) return true;
         if (rc == MOA_ECANCELED) return false;
-        moa_job *last = NULL;
-        const bool memory = rc == MOA_ELIMIT || rc == MOA_ENOMEM;
-        if (memory && rc == MOA_ELIMIT && moa_prefix_evict(&g->cache)) continue;
-        if (!memory || !(last = last_running(g, NULL))) {
+        if (rc == MOA_ELIMIT && moa_prefix_evict(&g->cache)) continue;
+        if (drafts && !(drafts = false)) continue; /* rather than stop a job */
+        moa_job *last = rc == MOA_ELIMIT || rc == MOA_ENOMEM ? last_running(g, NULL) : NULL;
+        if (!last) {
             fail_step(g, &err);
             return false;
         }
@@ -353,14 +386,18 @@ static bool step(moa_generator *g) {
 static void take(moa_generator *g, moa_job *j) {
     const moa_tokenizer *tok = g->m->tok;
     const int64_t had = j->n_tok;
+    j->res.n_drafted += j->n_draft;
+    j->res.n_accepted += j->n_pick - 1;
+    g->count.drafted += j->n_draft;
+    g->count.accepted += j->n_pick - 1;
     for (int i = 0; i < j->n_pick; i++) {
         const int32_t t = j->pick[i];
         const bool last = i + 1 == j->n_pick;
         if (last) moa_seq_truncate(g->s, j->seq, had + i); /* drafts that did not come true */
         if (moa_tokenizer_is_eog(tok, t)) return finish(g, j, MOA_STOP_EOS);
-        j->tok[j->n_tok++] = t;
+        if (j->guess >= 0) g->hit[j->came_true] += ((float)(j->guess == t) - g->hit[j->came_true]) / 300;
+        moa_job_learn(j, t);
         j->res.sum_logprob += (double)j->logprob[i];
-        j->res.n_accepted += !last;
         const moa_str s = moa_token_bytes(tok, t, false);
         if (moa_stream_add(&j->out, s.p, s.n, &j->res.err) < 0) return fail_alone(g, j);
         if (j->out.stopped) {
@@ -376,7 +413,6 @@ static void take(moa_generator *g, moa_job *j) {
         suspend(g, j);
 }
 
-/* Jobs of a grammar share the states of its matcher, so they draw one after the other. */
 static void draw_range(const void *args, int64_t i0, int64_t i1, int thread) { /* range: running jobs */
     const moa_generator *g = args;
     (void)thread;
@@ -384,25 +420,38 @@ static void draw_range(const void *args, int64_t i0, int64_t i1, int thread) { /
         if (g->run[i]->row >= 0 && !g->run[i]->matcher) g->run[i]->drawn = moa_job_draw(g->run[i], g->m->tok, g->s);
 }
 
+/* Jobs of a grammar share the states of its matcher, so they draw one after the other. */
+static void draw_all(moa_generator *g) {
+    moa_session_parallel(g->s, g->n_run, 4.0 * g->n_vocab, draw_range, g);
+    for (int i = 0; i < g->n_run; i++)
+        if (g->run[i]->row >= 0 && g->run[i]->matcher) g->run[i]->drawn = moa_job_draw(g->run[i], g->m->tok, g->s);
+}
+
 static void next_tokens(moa_generator *g, moa_job *j) {
     /* Where windows slide, a sequence forgets its beginning as it goes on: the prompt stays for who reads it next. */
     if (moa_session_slides(g->s) && j->n_tok == j->req.n_prompt) moa_prefix_keep(&g->cache, j->seq, j->tok, j->n_tok);
-    if (j->matcher) j->drawn = moa_job_draw(j, g->m->tok, g->s);
     if (j->drawn < 0) fail_alone(g, j);
     else take(g, j);
 }
 
+/* Who waits for a long prompt may give up between its chunks. */
+static void tell_reading(moa_generator *g) {
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *j = g->run[i];
+        if (j->n_row && j->row < 0 && !j->dropped) j->dropped = !j->sink.text(j->sink.ctx, "", 0);
+    }
+}
+
 void moa_engine_turn(moa_generator *g) {
+    int n, n_plain;
     drop_canceled(g);
     admit_all(g);
-    if (step(g)) {
-        for (int i = 0; i < g->n_run; i++) {
-            moa_job *j = g->run[i];
-            if (j->n_row && j->row < 0 && !j->dropped) j->dropped = !j->sink.text(j->sink.ctx, "", 0); /* who waits for a long prompt may give up */
-        }
-        moa_session_parallel(g->s, g->n_run, 4.0 * moa_tokenizer_n_vocab(g->m->tok), draw_range, g);
-        for (int i = 0; i < g->n_run; i++)
-            if (g->run[i]->row >= 0) next_tokens(g, g->run[i]);
-        sweep(g);
-    }
+    const double start = moa_now();
+    if (!step(g, &n, &n_plain)) return;
+    draw_all(g);
+    account(g, n, n_plain, moa_now() - start);
+    tell_reading(g);
+    for (int i = 0; i < g->n_run; i++)
+        if (g->run[i]->row >= 0) next_tokens(g, g->run[i]);
+    sweep(g);
 }

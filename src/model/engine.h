@@ -23,6 +23,9 @@ struct moa_generator {
     moa_job **run, **wait;         /* [n_live], [cap_wait] by order; the first of wait is the next */
     int n_run, n_wait, cap_wait;
     moa_row *row;                  /* [n_batch] */
+    moa_ngrams *ngrams;            /* a table for each prompt of a running or suspended job */
+    float hit[2];                  /* of jobs' guesses, over the last few hundred: what a new job begins with */
+    int since_draft;               /* steps */
     double pass;                   /* of the job that had the last turn to read */
     moa_gen_load count;
     moa_pace plain, reading;       /* steps that only decode; steps with rows of prompts */

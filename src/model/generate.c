@@ -14,6 +14,7 @@
 static void usual(moa_gen_cfg *c) {
     if (c->stall_s <= 0) c->stall_s = 0.05;
     if (c->age_s <= 0) c->age_s = 5;
+    if (c->drafts == 0 || c->drafts > MOA_DRAFT_MAX) c->drafts = MOA_DRAFT_MAX;
     if (c->max_waiting <= 0) c->max_waiting = 1024;
 }
 
@@ -23,6 +24,8 @@ static int init(moa_generator *g, const moa_model *m, moa_session_cfg c, moa_err
     g->n_batch = c.n_batch;
     g->n_live = c.n_seq = c.n_seq < c.n_batch ? c.n_seq : c.n_batch;
     usual(&g->cfg);
+    g->hit[0] = 0.3f, g->hit[1] = 0.7f;
+    g->plain.keep = 0.97, g->reading.keep = 0.9;
     MOA_TRY(moa_session_new(&g->s, m, &c, err));
     MOA_TRY(moa_prefix_init(&g->cache, g->s, 0, err));
     moa_session_interrupt(g->s, moa_engine_useless, g);

@@ -63,6 +63,8 @@ typedef struct moa_gen_cfg {
     size_t cache_bytes;                /* KV kept for beginnings, at most; 0: as much as there is */
     double stall_s;                    /* between two tokens of a running request while others read, about at most; 0: 0.05 */
     double age_s;                      /* what a step of priority is worth; 0: 5 s */
+    int drafts;                        /* tokens drafted for one request in a step, at most; 0: 16; negative: none */
+    bool draft_always;                 /* whatever it costs: for tests and measurements */
     int max_waiting;                   /* submitted requests that have not begun; 0: 1024. More are refused (MOA_ELIMIT) */
 } moa_gen_cfg;
 

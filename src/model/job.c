@@ -95,6 +95,17 @@ static int32_t choose(moa_job *j, const float *logits, int64_t n_tok, float *log
     return t;
 }
 
+void moa_job_learn(moa_job *j, int32_t t) {
+    enum { MEMORY = 10 }; /* guesses that count */
+    j->tok[j->n_tok++] = t;
+    if (!j->ngrams) return;
+    const bool was = j->came_true;
+    j->came_true = j->guess == t;
+    if (j->guess >= 0) j->hit[was] += ((float)j->came_true - j->hit[was]) / MEMORY;
+    moa_ngrams_learn(j->ngrams, j->tok, j->n_tok);
+    if (!moa_ngrams_guess(j->ngrams, &j->guess, 1, j->tok, j->n_tok)) j->guess = -1;
+}
+
 int moa_job_draw(moa_job *j, const moa_tokenizer *tok, const moa_session *s) {
     j->n_pick = 0;
     for (int i = 0; i <= j->n_draft; i++) {

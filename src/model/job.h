@@ -5,6 +5,7 @@
 
 #include "model/constrain.h"
 #include "model/generate.h"
+#include "model/ngram.h"
 #include "model/stream.h"
 
 enum { MOA_DRAFT_MAX = 16 };
@@ -34,6 +35,11 @@ typedef struct moa_job {
     int32_t draft[MOA_DRAFT_MAX], pick[MOA_DRAFT_MAX + 1];
     float logprob[MOA_DRAFT_MAX + 1];
     int n_draft, n_pick, drawn;  /* n_pick: all but the last are drafts that came true; drawn: what moa_job_draw said */
+    /* what will be drawn */
+    moa_ngrams *ngrams;          /* from its first admission to its end; NULL: no drafts */
+    int32_t guess;               /* of the next token; -1: none */
+    bool came_true;              /* the last guess */
+    float hit[2];                /* how often guesses come true, lately: after one that did not, after one that did */
 } moa_job;
 
 /* Checks q and copies it; max_len as of the session. number: which request, for errors. */
@@ -45,6 +51,8 @@ static inline bool moa_job_canceled(const moa_job *j) {
 
 /* Hands over what may be shown. */
 void moa_job_show(moa_job *j);
+/* t is the next token: what was guessed is compared, what comes next is guessed. */
+void moa_job_learn(moa_job *j, int32_t t);
 /* Draws from logits [1 + n_draft][n_vocab] (of rows row ..) until a draft is not what comes; -> pick, n_pick. 0, or negative with
  * res.err filled. */
 int moa_job_draw(moa_job *j, const moa_tokenizer *tok, const moa_session *s);

@@ -1,23 +1,24 @@
 /* pace.c - see pace.h. SPDX-License-Identifier: Apache-2.0 */
 #include "model/pace.h"
 
-#define KEEP 0.95 /* weight of a step against the next one */
+#define SURE 5    /* steps after which there is an expectation */
 #define PRIOR 0.05 /* the pull is as strong as a spread of rows of this share of their mean */
 
 void moa_pace_note(moa_pace *p, int rows, double seconds) {
-    const double n = rows;
-    p->w = p->w * KEEP + 1;
-    p->n = p->n * KEEP + n;
-    p->t = p->t * KEEP + seconds;
-    p->nn = p->nn * KEEP + n * n;
-    p->nt = p->nt * KEEP + n * seconds;
+    const double n = rows, expected = moa_pace_at(p, rows);
+    if (p->w > SURE && seconds > 2 * expected) seconds = 2 * expected;
+    p->w = p->w * p->keep + 1;
+    p->n = p->n * p->keep + n;
+    p->t = p->t * p->keep + seconds;
+    p->nn = p->nn * p->keep + n * n;
+    p->nt = p->nt * p->keep + n * seconds;
 }
 
 double moa_pace_row(const moa_pace *p) {
     if (p->w <= 0) return 0;
     const double n = p->n / p->w, t = p->t / p->w, pull = PRIOR * n * PRIOR * n;
     const double b = (p->nt / p->w - n * t + pull * t / n) / (p->nn / p->w - n * n + pull);
-    const double least = 0.01 * t / n, most = 1.5 * t / n; /* noise of few steps */
+    const double least = 0.02 * t / n, most = 1.5 * t / n; /* noise of few steps */
     return b < least ? least : b > most ? most : b;
 }
 

@@ -41,7 +41,7 @@ static int teardown(void **state) {
 
 /* A run on *b that has not begun. It borrows b, and numbers that the next one takes over. */
 static moa_run *make_run(moa_backend **b, const char *strategy, int n, uint64_t seed, const moa_message *msg, int n_msg) {
-    static moa_mix_cfg cfg;
+    static _Thread_local moa_mix_cfg cfg;
     moa_run *r;
     moa_err err = {0};
     cfg = moa_mix_defaults(strategy);
