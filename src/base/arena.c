@@ -135,10 +135,14 @@ static void pop(moa_arena *a) {
 void moa_arena_reset(moa_arena *a) {
     if (!a->top) return;
     if (a->top->prev) {
-        size_t all = a->held;
+        /* The newest is kept where all would have fitted into it: its pages are there already. */
+        chunk *keep = a->top->size >= a->peak ? a->top : NULL;
+        const size_t all = a->held;
+        if (keep) a->top = keep->prev, a->held -= keep->size;
         while (a->top) pop(a);
         a->below = 0;
-        if (!push(a, all)) return; /* the next alloc tries again, smaller */
+        if (keep) keep->prev = NULL, a->top = keep, a->held = keep->size;
+        else if (!push(a, all)) return; /* the next alloc tries again, smaller */
     }
     a->top->used = 0;
     POISON(a->top->data, a->top->size);

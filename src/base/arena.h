@@ -20,7 +20,7 @@ void *moa_arena_alloc(moa_arena *a, size_t bytes);
 void *moa_arena_calloc(moa_arena *a, size_t bytes);
 char *moa_arena_strndup(moa_arena *a, const char *s, size_t n);
 
-/* Forget everything allocated; merges the chunks into one, so the next round is one chunk. */
+/* Forget everything allocated; one chunk that holds as much is kept, so the next round is one chunk. */
 void moa_arena_reset(moa_arena *a);
 
 /* Position to return to: scratch inside a step. */

@@ -1,4 +1,4 @@
-/* threads.c - worker threads that wait politely.
+/* threads.c - threads of training that wait politely; those of inference do so by themselves (base/team.h).
  *
  * An OpenMP runtime lets threads that wait at a barrier spin, gcc's for milliseconds. Alone on a machine that is the fastest
  * way; beside other work the spinning threads take the very cores that the others need, and a step of a small model

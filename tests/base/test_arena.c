@@ -38,7 +38,8 @@ static void reset_merges_and_reuses(void **state) {
     size_t held = moa_arena_bytes(a), peak = moa_arena_peak(a);
     assert_true(held >= 1000000 && peak >= 1000000 && peak <= held);
     moa_arena_reset(a);
-    assert_int_equal(moa_arena_bytes(a), held); /* one chunk of the same size: */
+    assert_true(moa_arena_bytes(a) >= peak && moa_arena_bytes(a) <= held); /* one chunk that holds as much: */
+    held = moa_arena_bytes(a);
     char *first = moa_arena_alloc(a, 10000), *last = first;
     for (int i = 1; i < 100; i++) {
         char *p = moa_arena_alloc(a, 10000);
