@@ -50,13 +50,16 @@ static void tile_dot_su(int c, int a, int b) {
     need(cpu.on && cpu.is.rows[c] == cpu.is.rows[a] && cpu.is.row_bytes[c] == cpu.is.row_bytes[b] &&
              cpu.is.row_bytes[a] == 4 * cpu.is.rows[b] && c != a && c != b && a != b,
          "TDPBSUD: tiles that do not fit each other");
-    for (int m = 0; m < cpu.is.rows[c]; m++)
-        for (int n = 0; n < cpu.is.row_bytes[c] / 4; n++) {
-            int32_t s;
-            memcpy(&s, &cpu.byte[c][m][4 * n], 4);
-            for (int k = 0; k < cpu.is.row_bytes[a]; k++) s += (int8_t)cpu.byte[a][m][k] * cpu.byte[b][k / 4][4 * n + k % 4];
-            memcpy(&cpu.byte[c][m][4 * n], &s, 4);
+    for (int m = 0; m < cpu.is.rows[c]; m++) {
+        int32_t s[16]; /* columns beyond the tile's are worked out too, and dropped */
+        memcpy(s, cpu.byte[c][m], sizeof s);
+        for (int k = 0; k < cpu.is.rows[b]; k++) {
+            const int8_t *x = (const int8_t *)&cpu.byte[a][m][4 * k];
+            const uint8_t *w = cpu.byte[b][k];
+            for (int n = 0; n < 16; n++) s[n] += x[0] * w[4 * n] + x[1] * w[4 * n + 1] + x[2] * w[4 * n + 2] + x[3] * w[4 * n + 3];
         }
+        memcpy(cpu.byte[c][m], s, (size_t)cpu.is.row_bytes[c]);
+    }
 }
 
 #define ISA_LEVEL MOA_ISA_AVX512

@@ -201,8 +201,10 @@ static void products_do_not_depend_on_the_batch(void **state) {
             quantise(&p);
             float *want = malloc((size_t)(p.n_tok * p.ldy) * 4);
             memcpy(want, p.y, (size_t)(p.n_tok * p.ldy) * 4);
+            /* Emulated tiles take a minute for single elements: plain C has the same bits. */
+            const moa_kernel *one = k->isa == MOA_ISA_AMX ? ref_of(k) : k;
             for (int64_t t = 0; t < p.n_tok; t++)
-                for (int64_t o = 0; o < p.n_out; o++) multiply(k, &p, want, t, 1, o, o + 1);
+                for (int64_t o = 0; o < p.n_out; o++) multiply(one, &p, want, t, 1, o, o + 1);
             for (int round = 0; round < 20; round++) {
                 const int64_t n = round < 17 ? round + 1 : round == 17 ? 70 : round == 18 ? 67 : 29;
                 const int64_t from = moa_rng_below(&rng, (uint32_t)(p.n_tok - n) + 1);
