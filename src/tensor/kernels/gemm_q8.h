@@ -31,6 +31,19 @@
 
 enum { TOKENS = 512 }; /* rows of x for which a panel is filled once */
 
+MOA_INLINE void one_row(VF acc[PANELS], panel *p, const moa_q8_act *x, int64_t i, int64_t k, const uint8_t *const *row,
+                        size_t stride, int n_row, size_t at, int n_run, ahead *next, const format f) {
+    const int64_t first = i * x->n + k;
+    run_terms terms;
+    VI sum[16];
+    const target to = {p, x->q + first, &terms, sum};
+    set_terms(&terms, x->scale + first / MOA_QB, x->sum + first / 16, n_run, f.offset, f.has_min, f.run16);
+    for (int j = 0; j < PANELS && j * LANES < n_row; j++) {
+        fill_panel(&to, row + j * LANES, stride, n_row - j * LANES, at, n_run, next, f);
+        acc[j] = chain(acc[j], &to, n_run, f);
+    }
+}
+
 /* PANELS * LANES columns of y for at most TOKENS rows of x from i0 on. n_after: rows of w behind
  * these that will be wanted next. */
 MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok,
@@ -45,8 +58,12 @@ MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_
     for (int64_t k = 0; k < x->n; k += MOA_QK) {
         const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;
         const size_t at = (size_t)(k / f.block) * (size_t)f.bytes;
+        if (n_tok == 1) {
+            one_row(acc, p, x, i0, k, row, stride, n_row, at, n_run, &next, f);
+            continue;
+        }
         for (int j = 0; j < PANELS && j * LANES < n_row; j++)
-            fill_panel(&p[j], row + j * LANES, stride, n_row - j * LANES, at, n_run, &next, f);
+            fill_panel(&(const target){.p = &p[j]}, row + j * LANES, stride, n_row - j * LANES, at, n_run, &next, f);
         const panel *last = n_row > LANES ? &p[1] : p;
         for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
             const int64_t end = n_tok * (t + 1) / n_tile;
@@ -91,7 +108,7 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                                                 .fn.gemm_q8 = gemm_q8_##type};                                                   \
     static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
 
-#define FORMAT(NAME, type, block_, offset_, top_, min_, run16_, fill_, q_at_)                                                    \
+#define FORMAT(NAME, type, block_, offset_, top_, min_, run16_, fill_, q_at_, high_at_)                                          \
     GEMM_Q8(NAME, type) {                                                                                                        \
         const format f = {.unpack = unpack_##type,                                                                               \
                           .block = block_,                                                                                       \
@@ -101,31 +118,37 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                           .has_min = min_,                                                                                       \
                           .run16 = run16_,                                                                                       \
                           .fill = fill_,                                                                                         \
-                          .q_at = q_at_};                                                                                        \
+                          .q_at = q_at_,                                                                                         \
+                          .high_at = high_at_};                                                                                  \
         gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);                                                                              \
     }
-FORMAT(Q4_0, q4_0, 32, 8, 15, false, false, FILL_NIBBLES, 2)
-FORMAT(Q4_1, q4_1, 32, 0, 15, true, false, FILL_NIBBLES, 4)
-FORMAT(Q5_0, q5_0, 32, 16, 31, false, false, FILL_ROWS, 0)
-FORMAT(Q5_1, q5_1, 32, 0, 31, true, false, FILL_ROWS, 0)
-FORMAT(Q8_0, q8_0, 32, 128, 255, false, false, FILL_BYTES, 2)
-FORMAT(Q2_K, q2_k, 256, 0, 3, true, true, FILL_ROWS, 0)
-FORMAT(Q3_K, q3_k, 256, 4, 7, false, true, FILL_ROWS, 0)
-FORMAT(Q4_K, q4_k, 256, 0, 15, true, false, FILL_NIBBLES_K, 16)
-FORMAT(Q5_K, q5_k, 256, 0, 31, true, false, FILL_ROWS, 0)
-FORMAT(Q6_K, q6_k, 256, 32, 63, false, true, FILL_ROWS, 0)
-FORMAT(IQ4_NL, iq4_nl, 32, 128, 255, false, false, FILL_LEVELS, 2)
-FORMAT(IQ4_XS, iq4_xs, 256, 128, 255, false, false, FILL_LEVELS_XS, 8)
-FORMAT(TQ2_0, tq2_0, 256, 1, 3, false, false, FILL_ROWS, 0)
-FORMAT(MXFP4, mxfp4, 32, 12, 24, false, false, FILL_FP4, 1)
-FORMAT(NVFP4, nvfp4, 64, 12, 24, false, true, FILL_ROWS, 0)
+FORMAT(Q4_0, q4_0, 32, 8, 15, false, false, FILL_NIBBLES, 2, 0)
+FORMAT(Q4_1, q4_1, 32, 0, 15, true, false, FILL_NIBBLES, 4, 0)
+FORMAT(Q5_0, q5_0, 32, 16, 31, false, false, FILL_NIBBLES_1, 6, 0)
+FORMAT(Q5_1, q5_1, 32, 0, 31, true, false, FILL_NIBBLES_1, 8, 0)
+FORMAT(Q8_0, q8_0, 32, 128, 255, false, false, FILL_BYTES, 2, 0)
+FORMAT(Q2_K, q2_k, 256, 0, 3, true, true, FILL_Q2_K, 16, 0)
+FORMAT(Q3_K, q3_k, 256, 4, 7, false, true, FILL_Q3_K, 32, 0)
+FORMAT(Q4_K, q4_k, 256, 0, 15, true, false, FILL_Q4_K, 16, 0)
+FORMAT(Q5_K, q5_k, 256, 0, 31, true, false, FILL_Q5_K, 48, 16)
+FORMAT(Q6_K, q6_k, 256, 32, 63, false, true, FILL_Q6_K, 0, 128)
+FORMAT(IQ4_NL, iq4_nl, 32, 128, 255, false, false, FILL_LEVELS, 2, 0)
+FORMAT(IQ4_XS, iq4_xs, 256, 128, 255, false, false, FILL_LEVELS_XS, 8, 0)
+FORMAT(TQ2_0, tq2_0, 256, 1, 3, false, false, FILL_TQ2_0, 0, 0)
+FORMAT(MXFP4, mxfp4, 32, 12, 24, false, false, FILL_FP4, 1, 0)
+FORMAT(NVFP4, nvfp4, 64, 12, 24, false, true, FILL_ROWS, 0, 0)
 
 /* Types whose unpack costs much more than a call share two instances, with scales for 16 and for 32 elements; their bytes are
  * signed. */
 static __attribute__((noinline)) void gemm_q8_shared(const moa_type *type, unpack_fn *unpack, float *y, int64_t ldy,
                                                      const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,
                                                      int64_t o1) {
-    format f = {.unpack = unpack, .block = type->block, .bytes = type->bytes, .offset = SIGNED_BYTES ? 0 : 128, .top = 255};
+    format f = {.unpack = unpack,
+                .block = type->block,
+                .bytes = type->bytes,
+                .offset = SIGNED_BYTES ? 0 : 128,
+                .top = 255,
+                .fill = FILL_ROWS};
     if (type->run == 16) {
         f.run16 = true;
         gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);

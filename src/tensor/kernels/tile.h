@@ -6,7 +6,6 @@
  * The including file defines how bytes are multiplied: vi_quad broadcasts 4 activations; mul_quad adds their products with
  * 4 weights a lane to s, or to p, whose parts of 16 bits go into s when fold is told to; KINDS lists which tiles there are.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tensor/kernels/terms.h"
 
 /* EACH(M) applies M to the row numbers of a tile; sums are named variables, which compilers keep in
  * registers where they leave arrays in memory. */

@@ -150,9 +150,7 @@ MOA_INLINE void unpack_q6_k(unpacked *u, const void *src, int n_run) {
     }
 }
 
-MOA_INLINE void unpack_q2_k(unpacked *u, const void *src, int n_run) {
-    (void)n_run;
-    const moa_block_q2_k *b = src;
+MOA_INLINE void q2_k_scales(unpacked *u, const moa_block_q2_k *b) {
     const __m128i s = _mm_loadu_si128((const __m128i *)(const void *)b->scale), low = _mm_set1_epi8(15);
     uint64_t sc[2], mn[2];
     _mm_storeu_si128((__m128i *)(void *)sc, _mm_and_si128(s, low));
@@ -161,31 +159,45 @@ MOA_INLINE void unpack_q2_k(unpacked *u, const void *src, int n_run) {
         _mm256_storeu_ps(u->d + 8 * j, scale8(sc[j], half(b->d)));
         _mm256_storeu_ps(u->m + 8 * j, _mm256_xor_ps(scale8(mn[j], half(b->dmin)), _mm256_set1_ps(-0.0f)));
     }
+}
+MOA_INLINE void unpack_q2_k(unpacked *u, const void *src, int n_run) {
+    (void)n_run;
+    const moa_block_q2_k *b = src;
+    q2_k_scales(u, b);
     for (int h = 0; h < 2; h++)
         for (int k = 0; k < 4; k++) store32(u->q + 128 * h + 32 * k, two_bits(load32(b->q + 32 * h), k));
 }
 
+/* Scale j: 4 bits from byte j % 8, the lower half of them first; 2 more from byte 8 + j % 4; minus 32. */
+MOA_INLINE void q3_k_scales(unpacked *u, const moa_block_q3_k *b) {
+    int8_t s[16];
+    int32_t high;
+    memcpy(&high, b->scale + 8, 4);
+    const __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)b->scale);
+    const __m128i lo = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), _mm_set1_epi8(15));
+    const __m128i hi = _mm_and_si128(_mm_srlv_epi32(_mm_set1_epi32(high), _mm_setr_epi32(0, 2, 4, 6)), _mm_set1_epi8(3));
+    _mm_storeu_si128((__m128i *)(void *)s, _mm_sub_epi8(_mm_or_si128(lo, _mm_slli_epi16(hi, 4)), _mm_set1_epi8(32)));
+    signed_scales(u->d, s, half(b->d));
+}
 MOA_INLINE void unpack_q3_k(unpacked *u, const void *src, int n_run) {
     (void)n_run;
     const moa_block_q3_k *b = src;
-    int8_t s[16];
-    for (int j = 0; j < 16; j++) {
-        const int lo = (b->scale[j % 8] >> (j / 8 * 4)) & 15, hi = (b->scale[8 + j % 4] >> (j / 4 * 2)) & 3;
-        s[j] = (int8_t)((lo | hi << 4) - 32);
-    }
-    signed_scales(u->d, s, half(b->d));
+    q3_k_scales(u, b);
     const __m256i bits = load32(b->h);
     for (int h = 0; h < 2; h++)
         for (int k = 0; k < 4; k++)
             store32(u->q + 128 * h + 32 * k, _mm256_or_si256(two_bits(load32(b->q + 32 * h), k), where_bit(bits, 4 * h + k, 4)));
 }
 
+/* Scale j: 4 bits of nibble j, 2 more from bit 2 j of a word; minus 32. */
 MOA_INLINE void iq4_xs_scales(float d[8], const moa_block_iq4_xs *b) {
-    const float f = half(b->d);
-    for (int j = 0; j < 8; j++) {
-        const int lo = (b->scale_lo[j / 2] >> (j % 2 * 4)) & 15, hi = (b->scale_hi >> (2 * j)) & 3;
-        d[j] = f * (float)((lo | hi << 4) - 32);
-    }
+    const __m256i at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    int32_t low;
+    memcpy(&low, b->scale_lo, 4);
+    const __m256i lo = _mm256_srlv_epi32(_mm256_set1_epi32(low), _mm256_slli_epi32(at, 2));
+    const __m256i hi = _mm256_srlv_epi32(_mm256_set1_epi32(b->scale_hi), _mm256_slli_epi32(at, 1));
+    const __m256i six = _mm256_or_si256(_mm256_and_si256(lo, _mm256_set1_epi32(15)), _mm256_slli_epi32(_mm256_and_si256(hi, _mm256_set1_epi32(3)), 4));
+    _mm256_storeu_ps(d, _mm256_mul_ps(_mm256_set1_ps(half(b->d)), _mm256_cvtepi32_ps(_mm256_sub_epi32(six, _mm256_set1_epi32(32)))));
 }
 MOA_INLINE void unpack_iq4_xs(unpacked *u, const void *src, int n_run) {
     (void)n_run;
@@ -194,9 +206,11 @@ MOA_INLINE void unpack_iq4_xs(unpacked *u, const void *src, int n_run) {
     for (int j = 0; j < 8; j++) store32(u->q + 32 * j, level_bytes(nibbles16(b->q + 16 * j)));
 }
 
+MOA_INLINE void tq2_0_scales(unpacked *u, const moa_block_tq2_0 *b) { _mm256_storeu_ps(u->d, _mm256_set1_ps(half(b->d))); }
 MOA_INLINE void unpack_tq2_0(unpacked *u, const void *src, int n_run) {
     const moa_block_tq2_0 *b = src;
-    for (int i = 0; i < n_run; i++) u->d[i] = half(b->d);
+    (void)n_run;
+    tq2_0_scales(u, b);
     for (int h = 0; h < 2; h++)
         for (int k = 0; k < 4; k++) store32(u->q + 128 * h + 32 * k, two_bits(load32(b->q + 32 * h), k));
 }

@@ -16,7 +16,6 @@
 #include "tensor/kernels/avx512/lanes16.h"
 
 #include "tensor/kernels/panel.h"
-#include "tensor/kernels/terms.h"
 
 enum { TILE_TOKENS = 32, HALF = 16 };
 typedef int32_t sums[TILE_TOKENS][PANELS][LANES];

@@ -32,6 +32,8 @@ static inline void fold(VI *s, VI *sixteen, int group) {
     *sixteen = _mm256_setzero_si256();
 }
 
+/* Vectors whose products fit into 16 bits together; 0: none. */
+#define group_of(f) ((f).top <= 32 ? 4 : (f).top <= 64 ? 2 : 0)
 #include "tensor/kernels/panel.h"
 #include "tensor/kernels/tile.h"
 

@@ -16,10 +16,20 @@ typedef __m256 VF;
 #define vf_from_half(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_set1 _mm256_set1_epi32
 #define vi_add _mm256_add_epi32
+#define vi_or _mm256_or_si256
+#define vi_and1(v, i) _mm256_and_si256(v, vi_set1(i))
+#define vi_srl32(v, n) _mm256_srl_epi32(v, _mm_cvtsi32_si128(n))
+#define vi_mul32 _mm256_mullo_epi32
 #define vi_to_float _mm256_cvtepi32_ps
 #define vf_set1 _mm256_set1_ps
 #define vf_mul _mm256_mul_ps
 #define vf_fma _mm256_fmadd_ps
+
+/* `bits` of every byte from bit `at` on, moved to bit `to`; shifts of 16 bits, what they carry over is masked away. */
+static inline __attribute__((always_inline)) VI vi_bits(VI v, int at, int bits, int to) {
+    const VI moved = at > to ? _mm256_srl_epi16(v, _mm_cvtsi32_si128(at - to)) : _mm256_sll_epi16(v, _mm_cvtsi32_si128(to - at));
+    return _mm256_and_si256(moved, _mm256_set1_epi8((char)(((1 << bits) - 1) << to)));
+}
 
 static inline void vf_store_first(float *y, VF v, int n) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

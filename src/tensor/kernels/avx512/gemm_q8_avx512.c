@@ -6,12 +6,6 @@
 #define MOA_NAME(name) #name "_avx512"
 #include "tensor/kernels/avx512/lanes16.h"
 
-static inline void mul_quad(VI *s, VI *p, VI w, VI x, int group) {
-    (void)p, (void)group;
-    *s = _mm512_dpbusd_epi32(*s, w, x);
-}
-static inline void fold(VI *s, VI *p, int group) { (void)s, (void)p, (void)group; }
-
 #include "tensor/kernels/panel.h"
 #include "tensor/kernels/tile.h"
 

@@ -21,10 +21,20 @@ typedef __m512 VF;
 #define vf_from_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_set1 _mm512_set1_epi32
 #define vi_add _mm512_add_epi32
+#define vi_or _mm512_or_si512
+#define vi_and1(v, i) _mm512_and_si512(v, vi_set1(i))
+#define vi_srl32(v, n) _mm512_srl_epi32(v, _mm_cvtsi32_si128(n))
+#define vi_mul32 _mm512_mullo_epi32
 #define vi_to_float _mm512_cvtepi32_ps
 #define vf_set1 _mm512_set1_ps
 #define vf_mul _mm512_mul_ps
 #define vf_fma _mm512_fmadd_ps
+
+/* `bits` of every byte from bit `at` on, moved to bit `to`; shifts of 16 bits, what they carry over is masked away. */
+static inline __attribute__((always_inline)) VI vi_bits(VI v, int at, int bits, int to) {
+    const VI moved = at > to ? _mm512_srl_epi16(v, _mm_cvtsi32_si128(at - to)) : _mm512_sll_epi16(v, _mm_cvtsi32_si128(to - at));
+    return _mm512_and_si512(moved, _mm512_set1_epi8((char)(((1 << bits) - 1) << to)));
+}
 
 static inline void vf_store_first(float *y, VF v, int n) { _mm512_mask_storeu_ps(y, (__mmask16)((1u << n) - 1), v); }
 
@@ -121,3 +131,10 @@ static inline __attribute__((always_inline)) void eight_scales(VF d[8], VF m[8],
     halves_to_lanes(d, hd);
     if (has_min) halves_to_lanes(m, hm);
 }
+
+static inline void mul_quad(VI *s, VI *p, VI w, VI x, int group) {
+    (void)p, (void)group;
+    *s = _mm512_dpbusd_epi32(*s, w, x);
+}
+static inline void fold(VI *s, VI *p, int group) { (void)s, (void)p, (void)group; }
+#define group_of(f) 0
