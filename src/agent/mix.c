@@ -269,6 +269,7 @@ int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *
     MOA_TRY(moa_session_kv_type(&cfg, o->kv_type, err));
     MOA_TRY(moa_backend_local_open(out, path, &cfg, err));
     int rc = moa_backend_local_vars(*out, o->template_vars, err);
+    if (rc >= 0 && o->draft) rc = moa_backend_local_draft(*out, o->draft, err);
     if (rc >= 0) rc = moa_backend_local_adapters(&a, *out, o->adapter, o->n_adapter, o->n_threads, err);
     if (rc >= 0 && (rc = moa_backend_local_adapt(*out, a, err)) < 0) moa_adapters_close(a);
     if (rc < 0) {

@@ -69,6 +69,8 @@ int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const c
 /* It works with these from now on and closes them; those it had are closed. NULL: none. Its fingerprint changes with them. On
  * failure it keeps what it had, and a stays the caller's. */
 int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err);
+/* The model at path guesses for it (moa_generator_draft), and is closed with it. */
+int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err);
 /* Gives a local backend's generator a thread (moa_generator_start): from then on moa_backend_complete may be called by any number of
  * threads at a time, and their calls are decoded together. Adapters can be changed no more. */
 int moa_backend_local_start(moa_backend *b, moa_err *err);

@@ -29,7 +29,12 @@ int moa_bench_open(moa_backend **out, char path[4096], const moa_bench_opt *o, m
     cfg.n_threads = o->threads;
     MOA_TRY(moa_session_kv_type(&cfg, o->kv, err));
     MOA_TRY(moa_cli_model_path(path, 4096, o->model, err));
-    return moa_backend_local_open(out, path, &cfg, err);
+    MOA_TRY(moa_backend_local_open(out, path, &cfg, err));
+    char draft[4096];
+    int rc = o->draft ? moa_cli_model_path(draft, sizeof draft, o->draft, err) : 0;
+    if (rc >= 0 && o->draft) rc = moa_backend_local_draft(*out, draft, err);
+    if (rc < 0) moa_backend_close(*out), *out = NULL;
+    return rc;
 }
 
 int moa_steps_init(moa_steps *t, moa_session *s, int max_row, int runs, moa_err *err) {

@@ -6,9 +6,9 @@
 #include "format/chat.h"
 
 moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter, const moa_optval *vars,
-                               const moa_optval *kv) {
+                               const moa_optval *kv, const moa_optval *draft) {
     return (moa_mix_options){.n_threads = (int)threads->i, .n_ctx = (int)ctx->i, .adapter = adapter->list, .n_adapter = adapter->n_list,
-                             .template_vars = vars->s, .kv_type = kv->s};
+                             .template_vars = vars->s, .kv_type = kv->s, .draft = draft->s};
 }
 
 /* A misspelt name would change nothing without a word; another model of the mix may read what this one does not. */
@@ -22,8 +22,11 @@ static void note_unread(const moa_backend *b, const char *text) {
 }
 
 int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err) {
-    const moa_mix_options *o = options;
-    MOA_TRY(moa_open_local(options, out, path, err));
+    moa_mix_options named = *(const moa_mix_options *)options, *o = &named;
+    char draft[4096];
+    if (o->draft) MOA_TRY(moa_cli_model_path(draft, sizeof draft, o->draft, err));
+    if (o->draft) o->draft = draft;
+    MOA_TRY(moa_open_local(o, out, path, err));
     const moa_backend *b = *out;
     if (o->n_ctx > b->n_ctx_most) fprintf(stderr, "moa: --ctx %d: %s reads no more than %d tokens\n", o->n_ctx, b->id, b->n_ctx_most);
     note_unread(b, o->template_vars);

@@ -21,6 +21,7 @@ enum {
     WORTH_WAITING = 8, /* tokens of shared beginning for which a job waits */
     LEAST_CHUNK = 8,   /* rows of a prompt in a step, whatever it takes */
     TRY_EVERY = 32,    /* steps after which a draft is tried to see what its row costs */
+    MOA_DRAFT_JOBS = 64, /* that the small model guesses for in one turn */
     FIRST_CHUNK = 32,  /* while nothing is known of their cost */
 };
 
@@ -71,6 +72,7 @@ static void finish(moa_generator *g, moa_job *j, moa_stop why) {
         j->seq = -1;
     }
     close_open(g, j);
+    moa_drafter_leave(g->drafter, j);
     moa_ngrams_close(&g->ngrams, j->ngrams);
     j->ngrams = NULL;
     if (j->sampler) {
@@ -90,6 +92,7 @@ static void fail_alone(moa_generator *g, moa_job *j) {
 /* A job gives its sequence to the cache, from where room is made as far as it is needed, and waits. */
 static void suspend(moa_generator *g, moa_job *j) {
     moa_prefix_put(&g->cache, j->seq, j->tok, moa_seq_len(g->s, j->seq));
+    moa_drafter_leave(g->drafter, j);
     j->seq = -1;
     j->state = MOA_JOB_WAITING;
 }
@@ -266,18 +269,28 @@ static int feed(moa_generator *g, moa_job *j, int n, int64_t most) {
     return n;
 }
 
+/* What one more row in a step of n jobs that decode costs, in tokens as they come without drafts; 1: unknown. */
+static double row_cost(const moa_generator *g, int n) {
+    const double step = moa_pace_at(&g->plain, n);
+    return step > 0 ? moa_pace_row(&g->plain) * n / step : 1;
+}
+
 /* Drafts for a job that decodes, of n_decode that do, at most `most`. The i-th row of a draft is worth its cost where the chance
  * that all guesses up to i come true is greater than that cost, counted in tokens: the time that a row adds over the time
  * that a token takes without drafts. Guesses are compared with what comes whether they are fed or not, so chances are known
  * beforehand; what a row adds is seen only when rows vary, so where all looks well a row is tried now and then. */
 static void draft(moa_generator *g, moa_job *j, int n_decode, int most) {
-    const double step = moa_pace_at(&g->plain, n_decode), cost = step > 0 ? moa_pace_row(&g->plain) * n_decode / step : 1;
+    const double cost = row_cost(g, n_decode);
     double chance = (double)j->hit[j->came_true];
     int k = 0;
     if (most > g->cfg.drafts) most = g->cfg.drafts;
     if (most > j->most - j->n_tok - 1) most = (int)(j->most - j->n_tok - 1);
-    if (j->guess < 0) return;
     while (most > 0 && moa_session_kind(g->s, j->n_tok + most) != moa_seq_kind(g->s, j->seq)) most--;
+    if (j->n_model) {
+        j->n_draft = j->n_model < most ? j->n_model : most > 0 ? most : 0;
+        return;
+    }
+    if (j->guess < 0) return;
     for (; k < most && (chance > MARGIN * cost || g->cfg.draft_always); k++) chance *= (double)j->hit[1];
     if (!k && most > 0 && chance > 0.4 && g->since_draft >= TRY_EVERY) k = 1;
     if (!k) return;
@@ -285,12 +298,12 @@ static void draft(moa_generator *g, moa_job *j, int n_decode, int most) {
     g->since_draft = 0;
 }
 
-/* How many rows of prompts join n rows that decode. Where decoding alone takes most of the bound, a chunk may take half of it more:
+/* How many rows of prompts join n rows that decode. Steps vary, so the aim is below the bound. Where decoding alone takes most of the bound, a chunk may take half of it more:
  * nothing is gained by reading for ever. */
 static int chunk(const moa_generator *g, int n) {
     const int room = g->n_batch - n;
     if (!n) return room;
-    const double half_more = 1.5 * moa_pace_at(&g->plain, n), bound = g->cfg.stall_s > half_more ? g->cfg.stall_s : half_more;
+    const double half_more = 1.5 * moa_pace_at(&g->plain, n), aim = 0.8 * g->cfg.stall_s, bound = aim > half_more ? aim : half_more;
     const int rows = moa_pace_rows(&g->reading, bound, n + FIRST_CHUNK, g->n_batch) - n;
     return rows < LEAST_CHUNK ? (LEAST_CHUNK < room ? LEAST_CHUNK : room) : rows;
 }
@@ -303,6 +316,29 @@ static moa_job *next_reader(const moa_generator *g) {
         if (!j->n_row && (!next || j->pass < next->pass || (j->pass == next->pass && before(j, next)))) next = j;
     }
     return next;
+}
+
+/* Guesses of the small model, for all jobs that decode and do not know better: as many for each as still pay for their rows and
+ * for the small model's steps, whose time they share. Tried anew now and then. */
+static void consult_drafter(moa_generator *g) {
+    moa_drafter *d = g->drafter;
+    moa_job *job[MOA_DRAFT_JOBS];
+    int n = 0, n_decode = 0, k = 0;
+    for (int i = 0; i < g->n_run; i++) {
+        moa_job *j = g->run[i];
+        j->n_model = 0;
+        if (missing(g, j) != 1) continue;
+        n_decode++;
+        if (n < MOA_DRAFT_JOBS && (g->cfg.draft_always || j->guess < 0 || (double)j->hit[j->came_true] < d->hit)) job[n++] = j;
+    }
+    d->since++;
+    if (!n) return;
+    const double token = moa_pace_at(&g->plain, n_decode) / n_decode, guess = moa_pace_at(&d->pace, n) / n;
+    const double cost = token > 0 && guess > 0 ? row_cost(g, n_decode) + guess / token : 1;
+    for (double chance = d->hit; k < g->cfg.drafts && chance > MARGIN * cost; k++) chance *= d->hit;
+    if (g->cfg.draft_always) k = g->cfg.drafts;
+    if (!k && d->since >= 2 * TRY_EVERY) k = 3;
+    if (k) moa_drafter_run(d, job, n, k);
 }
 
 static int fill_rows(moa_generator *g, int *n_plain, bool drafts) {
@@ -393,7 +429,11 @@ static void take(moa_generator *g, moa_job *j) {
     for (int i = 0; i < j->n_pick; i++) {
         const int32_t t = j->pick[i];
         const bool last = i + 1 == j->n_pick;
-        if (last) moa_seq_truncate(g->s, j->seq, had + i); /* drafts that did not come true */
+        if (last) { /* drafts that did not come true go */
+            moa_seq_truncate(g->s, j->seq, had + i);
+            moa_drafter_keep(g->drafter, j, had + i);
+        }
+        if (i < j->n_draft && j->n_model) g->drafter->hit += ((double)(t == j->draft[i]) - g->drafter->hit) / 100;
         if (moa_tokenizer_is_eog(tok, t)) return finish(g, j, MOA_STOP_EOS);
         if (j->guess >= 0) g->hit[j->came_true] += ((float)(j->guess == t) - g->hit[j->came_true]) / 300;
         moa_job_learn(j, t);
@@ -446,6 +486,7 @@ void moa_engine_turn(moa_generator *g) {
     int n, n_plain;
     drop_canceled(g);
     admit_all(g);
+    if (g->drafter) consult_drafter(g);
     const double start = moa_now();
     if (!step(g, &n, &n_plain)) return;
     draw_all(g);

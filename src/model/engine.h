@@ -3,6 +3,7 @@
 #ifndef MOA_MODEL_ENGINE_H
 #define MOA_MODEL_ENGINE_H
 
+#include "model/drafter.h"
 #include "model/job.h"
 #include "model/pace.h"
 #include "model/prefix.h"
@@ -13,6 +14,7 @@ struct moa_generator {
     /* fixed */
     const moa_model *m;
     moa_session *s;
+    moa_session_cfg session_cfg;
     moa_gen_cfg cfg;
     int n_live, n_batch, n_vocab;
     /* the owner's */
@@ -23,6 +25,7 @@ struct moa_generator {
     moa_job **run, **wait;         /* [n_live], [cap_wait] by order; the first of wait is the next */
     int n_run, n_wait, cap_wait;
     moa_row *row;                  /* [n_batch] */
+    moa_drafter *drafter;          /* NULL: none */
     moa_ngrams *ngrams;            /* a table for each prompt of a running or suspended job */
     float hit[2];                  /* of jobs' guesses, over the last few hundred: what a new job begins with */
     int since_draft;               /* steps */

@@ -26,6 +26,7 @@ static int init(moa_generator *g, const moa_model *m, moa_session_cfg c, moa_err
     usual(&g->cfg);
     g->hit[0] = 0.3f, g->hit[1] = 0.7f;
     g->plain.keep = 0.97, g->reading.keep = 0.9;
+    g->session_cfg = c;
     MOA_TRY(moa_session_new(&g->s, m, &c, err));
     MOA_TRY(moa_prefix_init(&g->cache, g->s, 0, err));
     moa_session_interrupt(g->s, moa_engine_useless, g);
@@ -65,6 +66,15 @@ int moa_generator_set(moa_generator *g, const moa_gen_cfg *cfg, moa_err *err) {
     return moa_prefix_init(&g->cache, g->s, cfg->cache_bytes, err);
 }
 
+int moa_generator_draft(moa_generator *g, const moa_model *small, moa_err *err) {
+    moa_drafter *d = NULL;
+    if (g->threaded || !moa_engine_idle(g)) return moa_fail(err, MOA_EINVAL, "generator: it is at work, so it cannot be set");
+    if (small) MOA_TRY(moa_drafter_new(&d, small, g->m, &g->session_cfg, g->n_live, err));
+    moa_drafter_free(g->drafter);
+    g->drafter = d;
+    return 0;
+}
+
 void moa_generator_free(moa_generator *g) {
     if (!g) return;
     if (g->threaded) {
@@ -77,6 +87,7 @@ void moa_generator_free(moa_generator *g) {
     moa_constraints_deinit(&g->grammars);
     if (g->cache.s) moa_prefix_deinit(&g->cache);
     moa_session_free(g->s);
+    moa_drafter_free(g->drafter);
     for (int i = 0; i < g->n_spare; i++) moa_sampler_free(g->spare[i]);
     pthread_mutex_destroy(&g->lock);
     pthread_cond_destroy(&g->wake);

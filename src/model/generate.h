@@ -71,6 +71,8 @@ typedef struct moa_gen_cfg {
 typedef struct moa_generator moa_generator; /* a session, samplers and a prefix cache */
 int moa_generator_new(moa_generator **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err);
 int moa_generator_set(moa_generator *g, const moa_gen_cfg *cfg, moa_err *err); /* while nothing runs */
+/* small guesses for the model (drafter.h); borrowed as long as the generator lives; NULL: no more. While nothing runs. */
+int moa_generator_draft(moa_generator *g, const moa_model *small, moa_err *err);
 void moa_generator_free(moa_generator *g); /* what still runs is canceled, its end told */
 moa_session *moa_generator_session(moa_generator *g);
 const struct moa_prefix_cache *moa_generator_cache(const moa_generator *g);

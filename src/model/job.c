@@ -43,7 +43,7 @@ int moa_job_new(moa_job **out, const moa_model *m, int64_t max_len, const moa_ge
     MOA_TRY(check_request(m, max_len, q, number, err));
     moa_job *j = calloc(1, sizeof *j);
     if (!j) return moa_fail(err, MOA_ENOMEM, "request %lld: no memory", number);
-    *j = (moa_job){.req = *q, .number = number, .seq = -1, .row = -1, .n_tok = q->n_prompt, .came = moa_now()};
+    *j = (moa_job){.req = *q, .number = number, .seq = -1, .row = -1, .mirror = -1, .n_tok = q->n_prompt, .came = moa_now()};
     j->req.prompt = NULL;
     j->req.grammar = q->grammar ? moa_grammar_ref(q->grammar) : NULL;
     j->most = q->max_tokens < max_len - q->n_prompt ? q->n_prompt + q->max_tokens : max_len;
@@ -65,6 +65,7 @@ int moa_job_new(moa_job **out, const moa_model *m, int64_t max_len, const moa_ge
 void moa_job_free(moa_job *j) {
     if (!j) return;
     moa_stream_deinit(&j->out);
+    moa_sampler_free(j->shadow);
     moa_gen_res_deinit(&j->res);
     moa_grammar_free((moa_grammar *)(uintptr_t)j->req.grammar);
     free((void *)(uintptr_t)j->req.stop);

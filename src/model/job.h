@@ -39,6 +39,8 @@ typedef struct moa_job {
     moa_ngrams *ngrams;          /* from its first admission to its end; NULL: no drafts */
     int32_t guess;               /* of the next token; -1: none */
     bool came_true;              /* the last guess */
+    int mirror, mirror_row, n_model; /* its sequence with a drafter, or -1; row of that; guesses that the drafter made for this turn */
+    moa_sampler *shadow;         /* with a drafter: draws as sampler would */
     float hit[2];                /* how often guesses come true, lately: after one that did not, after one that did */
 } moa_job;
 

@@ -92,6 +92,14 @@ void moa_sampler_reset(moa_sampler *s, const moa_sampling *cfg) {
     moa_rng_seed(&s->rng, cfg->seed);
 }
 
+void moa_sampler_copy(moa_sampler *to, const moa_sampler *from) {
+    moa_assert_eq(to->n_vocab, from->n_vocab);
+    to->cfg = from->cfg;
+    to->rng = from->rng;
+    to->n_recent = from->n_recent;
+    memcpy(to->recent, from->recent, (size_t)(from->n_recent < MOA_REPEAT_MAX ? from->n_recent : MOA_REPEAT_MAX) * sizeof *to->recent);
+}
+
 void moa_sampler_accept(moa_sampler *s, int32_t token) {
     if (token < 0 || token >= s->n_vocab) return;
     s->recent[s->n_recent++ % MOA_REPEAT_MAX] = token;

@@ -8,6 +8,7 @@
 
 int moa_sampling_check(const moa_sampling *s, moa_err *err); /* ranges; names the field */
 void moa_sampler_reset(moa_sampler *s, const moa_sampling *cfg); /* reuse without a heap call */
+void moa_sampler_copy(moa_sampler *to, const moa_sampler *from); /* of one vocabulary: `to` will pick as `from` would */
 /* moa_sampler_next with a bit set of the tokens that may be chosen (format/grammar.h; NULL: all). They are masked before anything
  * else; logprob stays that of the model itself. */
 int32_t moa_sampler_pick(moa_sampler *s, const float *logits, const uint64_t *mask, float *logprob);

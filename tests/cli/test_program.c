@@ -35,6 +35,7 @@ static void test_exit_codes(void **state) {
         {"run -m /tmp x", 1, "'/tmp' is a folder"},
         {"run -m /dev/null x", 1, "no plain file"},
         {"run -m %M ' '", 2, "the prompt is empty"},
+        {"run -m %M --draft nowhere.gguf x", 1, "nowhere"},
         {"run --kv q4_0 x", 2, "f32, f16, bf16 or q8_0"},
         {"run --ctx 0 x", 2, "whole number from 16 to 268435456"},
         {"run --seed -1 x", 2, "from 0 to 9200000000000000000"},

@@ -18,6 +18,7 @@ typedef struct local {
     moa_generator *gen;
     moa_prompter *prompter;
     char *id;
+    moa_model *draft;       /* NULL: none */
     moa_adapters *adapters; /* NULL: none */
     uint64_t bare;          /* fingerprint without adapters */
     bool started;           /* many threads may be using it */
@@ -29,6 +30,7 @@ static void close_local(moa_backend *b) {
     moa_generator_free(l->gen);
     moa_adapters_close(l->adapters);
     moa_model_close(l->model);
+    moa_model_close(l->draft);
     free(l->id);
     free(l);
 }
@@ -235,6 +237,21 @@ int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err) {
     l->adapters = a;
     const uint64_t key = moa_session_adapters(moa_generator_session(l->gen));
     b->fingerprint = key && l->bare ? moa_hash64(&key, sizeof key, l->bare) : l->bare;
+    return 0;
+}
+
+int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err) {
+    local *l = (local *)b;
+    moa_model *small;
+    MOA_TRY(need_local(b, err));
+    MOA_TRY(moa_model_open(&small, path, err));
+    const int rc = moa_generator_draft(l->gen, small, err);
+    if (rc < 0) {
+        moa_model_close(small);
+        return moa_wrap(err, rc, "%s for %s", path, b->id);
+    }
+    moa_model_close(l->draft);
+    l->draft = small;
     return 0;
 }
 
