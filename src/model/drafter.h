@@ -5,7 +5,8 @@
  * same cuts and penalties. Where both models agree about the order of magnitude, the same number picks the same token, at any
  * temperature; and the larger model's pick is taken in any case, so the text is what it is without guesses.
  *
- * Each job has a mirror in a session of the small model. It follows when a guess is wanted, at most one step's rows a turn.
+ * Each job has a mirror in a session of the small model. It follows when a guess is wanted, by at most a step's rows a turn, and forks
+ * from another mirror what both begin with.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_MODEL_DRAFTER_H
 #define MOA_MODEL_DRAFTER_H
@@ -18,16 +19,18 @@ typedef struct moa_drafter {
     int n_batch;
     moa_row *row;     /* [n_batch] */
     moa_job **active; /* [n_live] jobs of a run */
-    moa_pace pace;    /* of steps that guess one token a job */
+    moa_pace pace, reading; /* of steps that guess one token a job; of those that read */
     double hit;       /* how often guesses come true, over the last hundred */
     int since;        /* turns since the last run */
+    int rest;         /* turns to leave out: its KV was full */
 } moa_drafter;
 
 /* small is borrowed. Its tokens must be those of m: as many, with the same bytes and roles; MOA_EINVAL names the first that differs. */
 int moa_drafter_new(moa_drafter **out, const moa_model *small, const moa_model *m, const moa_session_cfg *cfg, int n_live, moa_err *err);
 void moa_drafter_free(moa_drafter *d);
-/* Up to k guesses for each of the jobs that decode -> draft, n_model; 0 where the mirror is still behind, or memory is short. */
-void moa_drafter_run(moa_drafter *d, moa_job *const *job, int n, int k);
+/* Up to k guesses for each of the jobs that decode -> draft, n_model (which were 0); none where the mirror is still behind, or memory is
+ * short. Reading takes about `bound` seconds at most. */
+void moa_drafter_run(moa_drafter *d, moa_job *const *job, int n, int k, double bound);
 void moa_drafter_leave(moa_drafter *d, moa_job *j); /* j needs its mirror no more; d NULL is fine */
 /* The mirror keeps at most len tokens: what follows did not come true. */
 void moa_drafter_keep(moa_drafter *d, moa_job *j, int64_t len);

@@ -21,7 +21,7 @@ enum {
     WORTH_WAITING = 8, /* tokens of shared beginning for which a job waits */
     LEAST_CHUNK = 8,   /* rows of a prompt in a step, whatever it takes */
     TRY_EVERY = 32,    /* steps after which a draft is tried to see what its row costs */
-    MOA_DRAFT_JOBS = 64, /* that the small model guesses for in one turn */
+    DRAFT_JOBS = 64,   /* that the small model guesses for in one turn */
     FIRST_CHUNK = 32,  /* while nothing is known of their cost */
 };
 
@@ -298,8 +298,8 @@ static void draft(moa_generator *g, moa_job *j, int n_decode, int most) {
     g->since_draft = 0;
 }
 
-/* How many rows of prompts join n rows that decode. Steps vary, so the aim is below the bound. Where decoding alone takes most of the bound, a chunk may take half of it more:
- * nothing is gained by reading for ever. */
+/* How many rows of prompts join n rows that decode. Steps vary, so the aim is below the bound. Where decoding alone takes most of the
+ * bound, a chunk may take half of it more: nothing is gained by reading for ever. */
 static int chunk(const moa_generator *g, int n) {
     const int room = g->n_batch - n;
     if (!n) return room;
@@ -318,27 +318,45 @@ static moa_job *next_reader(const moa_generator *g) {
     return next;
 }
 
-/* Guesses of the small model, for all jobs that decode and do not know better: as many for each as still pay for their rows and
- * for the small model's steps, whose time they share. Tried anew now and then. */
-static void consult_drafter(moa_generator *g) {
-    moa_drafter *d = g->drafter;
-    moa_job *job[MOA_DRAFT_JOBS];
-    int n = 0, n_decode = 0, k = 0;
+static int64_t unread(const moa_drafter *d, const moa_job *j) { return j->n_tok - moa_seq_len(d->s, j->mirror); }
+
+/* Jobs for which the small model may guess: they decode and do not know better themselves. */
+static int guessable(moa_generator *g, moa_job **job, int *n_decode) {
+    int n = 0;
+    *n_decode = 0;
     for (int i = 0; i < g->n_run; i++) {
         moa_job *j = g->run[i];
         j->n_model = 0;
         if (missing(g, j) != 1) continue;
-        n_decode++;
-        if (n < MOA_DRAFT_JOBS && (g->cfg.draft_always || j->guess < 0 || (double)j->hit[j->came_true] < d->hit)) job[n++] = j;
+        ++*n_decode;
+        if (n < DRAFT_JOBS && (g->cfg.draft_always || j->guess < 0 || (double)j->hit[j->came_true] < g->drafter->hit)) job[n++] = j;
     }
+    return n;
+}
+
+/* Guesses of the small model: as many for each job as still pay for their rows and for the small model's steps, whose time they share,
+ * and only where the tokens that may still come pay for reading what the small model has not read. Where they do not, one job tries
+ * anew now and then. */
+static void consult_drafter(moa_generator *g) {
+    moa_drafter *d = g->drafter;
+    moa_job *job[DRAFT_JOBS];
+    int n_decode, k = 0, m = 0, n = guessable(g, job, &n_decode);
     d->since++;
-    if (!n) return;
-    const double token = moa_pace_at(&g->plain, n_decode) / n_decode, guess = moa_pace_at(&d->pace, n) / n;
+    if (!n || (d->rest > 0 && d->rest--)) return;
+    const double token = moa_pace_at(&g->plain, n_decode) / n_decode, guess = moa_pace_at(&d->pace, n) / n, h = d->hit;
     const double cost = token > 0 && guess > 0 ? row_cost(g, n_decode) + guess / token : 1;
-    for (double chance = d->hit; k < g->cfg.drafts && chance > MARGIN * cost; k++) chance *= d->hit;
-    if (g->cfg.draft_always) k = g->cfg.drafts;
-    if (!k && d->since >= 2 * TRY_EVERY) k = 3;
-    if (k) moa_drafter_run(d, job, n, k);
+    double tokens = 1; /* from a step */
+    for (double chance = h; k < g->cfg.drafts && chance > MARGIN * cost; k++, chance *= h) tokens += chance;
+    const double saved = token * (1 - (1 + k * cost) / tokens), row = moa_pace_row(&d->reading);
+    for (int i = 0; i < n; i++)
+        if (saved * (double)(job[i]->most - job[i]->n_tok) > row * (double)unread(d, job[i])) job[m++] = job[i];
+    if (g->cfg.draft_always) k = g->cfg.drafts, m = n;
+    if ((!k || !m) && d->since >= 2 * TRY_EVERY) {
+        for (int i = 1; i < n; i++)
+            if (unread(d, job[i]) < unread(d, job[0])) job[0] = job[i];
+        k = 3, m = 1;
+    }
+    if (k && m) moa_drafter_run(d, job, m, k, 0.3 * g->cfg.stall_s);
 }
 
 static int fill_rows(moa_generator *g, int *n_plain, bool drafts) {

@@ -234,6 +234,52 @@ static void test_drafter(void **state) {
     moa_gguf_close(keys);
 }
 
+/* The mirrors of one prompt's samples share it; a source of guesses that is never right is asked only now and then. */
+static void test_drafter_cost(void **state) {
+    (void)state;
+    moa_err err = {0};
+    ear e[6];
+    moa_model *stranger = tiny_model(tiny_hparams(), meta, 99);
+    moa_generator *g = generator_of(plain, 1024, 8, 64);
+    const moa_gen_cfg always = {.draft_always = true, .drafts = 4};
+    OK(moa_generator_set(g, &always, &err));
+    OK(moa_generator_draft(g, plain, &err));
+    moa_gen_req q = req[1];
+    q.stop = NULL, q.n_stop = 0, q.n_prompt = 120, q.max_tokens = 30, q.sampling.temperature = 1;
+    for (int i = 0; i < 6; i++) {
+        ear_open(&e[i]);
+        q.sampling.seed = (uint64_t)i;
+        add(g, &q, &e[i], i);
+    }
+    int followed = 0;
+    for (int turn = 0; turn < 12; turn++) {
+        moa_engine_turn(g);
+        int n = 0;
+        for (int i = 0; i < g->n_run; i++) n += g->run[i]->mirror >= 0 && moa_seq_len(g->drafter->s, g->run[i]->mirror) >= 120;
+        if (n > followed) followed = n;
+        assert_true(1024 - moa_session_free_positions(g->drafter->s) <= 3 * MOA_KV_BLOCK + 6 * 3 * MOA_KV_BLOCK);
+    }
+    assert_int_equal(followed, 6);
+    while (!moa_engine_idle(g)) moa_engine_turn(g);
+    for (int i = 0; i < 6; i++) ear_close(&e[i]);
+    OK(moa_generator_set(g, &(moa_gen_cfg){0}, &err));
+    OK(moa_generator_draft(g, stranger, &err));
+    g->drafter->hit = 0;
+    ear_open(&e[0]);
+    q.max_tokens = 130;
+    add(g, &q, &e[0], 0);
+    for (int turn = 0; turn < 140 && !moa_engine_idle(g); turn++) {
+        moa_engine_turn(g);
+        g->drafter->hit = 0;
+        if (g->n_run) g->run[0]->guess = -1; /* nothing else is fed */
+    }
+    assert_true(moa_engine_idle(g) && e[0].res.n_ids > 100);
+    assert_true(e[0].res.n_drafted > 0 && e[0].res.n_drafted <= 9);
+    ear_close(&e[0]);
+    moa_generator_free(g);
+    moa_model_close(stranger);
+}
+
 /* ---- many threads ---- */
 
 typedef struct client { moa_generator *g; const moa_gen_res *want; int first; } client;
@@ -576,7 +622,8 @@ static void test_no_heap(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_life), cmocka_unit_test(test_drafter), cmocka_unit_test(test_threads), cmocka_unit_test(test_end_and_limits), cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_random_life), cmocka_unit_test(test_drafter), cmocka_unit_test(test_drafter_cost),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_end_and_limits), cmocka_unit_test(test_fair),
         cmocka_unit_test(test_priority), cmocka_unit_test(test_pace), cmocka_unit_test(test_ngrams), cmocka_unit_test(test_cancel_in_step), cmocka_unit_test(test_no_heap),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
