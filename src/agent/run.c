@@ -249,6 +249,7 @@ static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     n->drafted_tokens = c->res.n_drafted;
     n->accepted_tokens = c->res.n_accepted;
     n->seconds = c->res.seconds;
+    n->first_s = c->res.first_s;
     n->share_s = c->share_s;
     n->why = c->res.why;
     n->sum_logprob = c->res.sum_logprob;

@@ -113,7 +113,7 @@ struct moa_agent_node {
     char *text; size_t text_len;
     bool replaced;                    /* text is the fallback's */
     int64_t prompt_tokens, completion_tokens, reused_tokens, drafted_tokens, accepted_tokens;
-    double seconds, share_s; moa_stop why;
+    double seconds, first_s, share_s; moa_stop why; /* first_s: to the first token */
     double sum_logprob;
     int rc;                           /* of the call, also where a fallback made up for it */
     const char *note;                 /* what went otherwise than planned; NULL: nothing */

@@ -29,7 +29,8 @@ typedef struct speed {
     int prompt, shared, reply;   /* tokens of the prefilled prompt, of the prefix that a batch shares, of a reply at most */
     double prefill_tps, tps[N_BATCH], cost[N_BATCH];
     int n_batch;                 /* batch sizes that fit */
-    double single_s, mixed_s, samples_s;
+    double single_s, mixed_s, samples_s, read_s; /* read_s: until the aggregator's first token, of mixed_s */
+    double reply_tokens, sample_tokens, merge_tokens, prompt_tokens, reused_tokens; /* means: of one reply, a sample, the aggregator's, its prompt */
     double single_plain_s, mixed_plain_s; /* without drafts (model/generate.h) */
     int64_t drafted, accepted;   /* tokens of the self-moa passes */
     double peak_rss_mb, model_mb, kv_mb, read_gbps;
@@ -88,9 +89,11 @@ static int measure_session(speed *o, const moa_model *m, const moa_bench_opt *op
 /* ---- one answer, mixed and single ---- */
 
 /* What the passes over all questions took, and what was guessed in them. */
-typedef struct passes { double single, mixed, samples; int64_t drafted, accepted; } passes;
+typedef struct passes { double single, mixed, samples, read; int64_t drafted, accepted; } passes;
+/* Of all calls of a role: how many, and their tokens. */
+typedef struct lengths { double calls, reply, prompt, reused; } lengths;
 
-static int answer_seconds(double *all, double *drafts, passes *p, const moa_mix_cfg *cfg, const char *question, uint64_t seed, moa_err *err) {
+static int answer(double *all, passes *p, lengths *sample, lengths *last, const moa_mix_cfg *cfg, const char *question, uint64_t seed, moa_err *err) {
     moa_message msg = {"user", question};
     moa_run *r;
     MOA_TRY(moa_run_new(&r, cfg, &msg, 1, seed, err));
@@ -98,28 +101,34 @@ static int answer_seconds(double *all, double *drafts, passes *p, const moa_mix_
     *all += r->seconds;
     p->drafted += r->usage.drafted_tokens;
     p->accepted += r->usage.accepted_tokens;
-    double last = 0;
-    for (int i = 0; i < r->n_node; i++)
-        if (!strcmp(r->node[i].role, "proposer") && r->node[i].seconds > last) last = r->node[i].seconds;
-    *drafts += last;
+    double drafts = 0;
+    for (int i = 0; i < r->n_node; i++) {
+        const moa_agent_node *n = &r->node[i];
+        const bool answers = i == r->answer;
+        lengths *l = answers ? last : sample;
+        l->calls++, l->reply += (double)n->completion_tokens, l->prompt += (double)n->prompt_tokens, l->reused += (double)n->reused_tokens;
+        if (answers) p->read += n->first_s;
+        else if (n->seconds > drafts) drafts = n->seconds;
+    }
+    p->samples += drafts;
     moa_run_free(r);
     return rc;
 }
 
 /* One pass over all questions; pass -1 warms up. The same seeds: the single reply is the first draft. */
-static int one_pass(passes *p, moa_backend *be, const moa_item *item, int reply, uint64_t seed, bool guess, moa_err *err) {
+static int one_pass(passes *p, lengths l[3] /* a reply alone, samples, the aggregator's */, moa_backend *be, const moa_item *item, int reply, uint64_t seed, bool guess,
+                    moa_err *err) {
     moa_mix_cfg one = moa_mix_defaults("single"), many = moa_mix_defaults("self-moa");
     one.proposer = many.proposer = &be;
     one.n_proposer = many.n_proposer = 1;
     one.max_tokens = many.max_tokens = reply;
     many.n = SAMPLES;
-    double unused = 0;
     passes other = {0};
     *p = other;
     MOA_TRY(moa_generator_set(moa_backend_local_generator(be), &(moa_gen_cfg){.drafts = guess ? 0 : -1}, err));
     for (int q = 0; q < N_QUESTION; q++) {
-        MOA_TRY(answer_seconds(&p->single, &unused, &other, &one, moa_buf_str(&item[q].question), seed, err));
-        MOA_TRY(answer_seconds(&p->mixed, &p->samples, p, &many, moa_buf_str(&item[q].question), seed, err));
+        MOA_TRY(answer(&p->single, &other, NULL, &l[0], &one, moa_buf_str(&item[q].question), seed, err));
+        MOA_TRY(answer(&p->mixed, p, &l[1], &l[2], &many, moa_buf_str(&item[q].question), seed, err));
     }
     return 0;
 }
@@ -131,13 +140,14 @@ static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
     for (int i = 0; i < N_QUESTION; i++) moa_item_init(&item[i]);
     for (int i = 0, k = 0; rc >= 0 && i < N_QUESTION; k++)
         if (f[k % n_family]->scored) rc = moa_item_make(&item[i++], f[k % n_family], MOA_HELDOUT, 1, (uint64_t)k, 0, err);
-    double s[2][MOA_BENCH_RUNS], m[2][MOA_BENCH_RUNS], d[MOA_BENCH_RUNS];
+    double s[2][MOA_BENCH_RUNS], m[2][MOA_BENCH_RUNS], d[MOA_BENCH_RUNS], read[MOA_BENCH_RUNS];
+    lengths l[3] = {0};
     for (int i = -1; rc >= 0 && i < runs; i++) /* run -1 warms up */
         for (int guess = 0; rc >= 0 && guess < 2; guess++) {
             passes p;
-            rc = one_pass(&p, be, item, o->reply, (uint64_t)i + 2, guess, err);
+            rc = one_pass(&p, l, be, item, o->reply, (uint64_t)i + 2, guess, err);
             if (i < 0) continue;
-            s[guess][i] = p.single, m[guess][i] = p.mixed, d[i] = p.samples;
+            s[guess][i] = p.single, m[guess][i] = p.mixed, d[i] = p.samples, read[i] = p.read;
             o->drafted += p.drafted;
             o->accepted += p.accepted;
         }
@@ -148,6 +158,9 @@ static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
     o->single_plain_s = moa_median(s[0], runs) / N_QUESTION;
     o->mixed_plain_s = moa_median(m[0], runs) / N_QUESTION;
     o->samples_s = moa_median(d, runs) / N_QUESTION;
+    o->read_s = moa_median(read, runs) / N_QUESTION;
+    o->reply_tokens = l[0].reply / l[0].calls, o->sample_tokens = l[1].reply / l[1].calls, o->merge_tokens = l[2].reply / l[2].calls;
+    o->prompt_tokens = l[2].prompt / l[2].calls, o->reused_tokens = l[2].reused / l[2].calls;
     return 0;
 }
 
@@ -196,9 +209,13 @@ static void print_json(const speed *o, const char *model) {
         moa_buf_addf(&b, "%s{\"n\":%d,\"tps\":%.2f,\"cost\":%.3f}", i ? "," : "", batch_n[i], o->tps[i], o->cost[i]);
     if (o->decode) moa_buf_adds(&b, "]");
     if (o->mix)
-        moa_buf_addf(&b, ",\"self_moa\":{\"n\":%d,\"single_s\":%.5f,\"mixed_s\":%.5f,\"ratio\":%.3f,\"samples_ratio\":%.3f}"
+        moa_buf_addf(&b, ",\"self_moa\":{\"n\":%d,\"single_s\":%.5f,\"mixed_s\":%.5f,\"ratio\":%.3f,\"samples_ratio\":%.3f,\"samples_s\":%.5f,"
+                     "\"read_s\":%.5f,\"write_s\":%.5f,\"single_tokens\":%.1f,\"sample_tokens\":%.1f,\"merge_tokens\":%.1f,\"merge_prompt_tokens\":%.1f,"
+                     "\"merge_reused_tokens\":%.1f}"
                      ",\"guesses\":{\"drafted\":%lld,\"accepted\":%lld,\"single_without_s\":%.5f,\"mixed_without_s\":%.5f}", SAMPLES,
-                     o->single_s, o->mixed_s, o->mixed_s / o->single_s, o->samples_s / o->single_s, (long long)o->drafted, (long long)o->accepted,
+                     o->single_s, o->mixed_s, o->mixed_s / o->single_s, o->samples_s / o->single_s, o->samples_s, o->read_s,
+                     o->mixed_s - o->samples_s - o->read_s, o->reply_tokens, o->sample_tokens, o->merge_tokens, o->prompt_tokens, o->reused_tokens,
+                     (long long)o->drafted, (long long)o->accepted,
                      o->single_plain_s, o->mixed_plain_s);
     moa_buf_addf(&b, ",\"peak_rss_mb\":%.1f,\"model_mb\":%.1f,\"kv_mb\":%.1f,\"read_gbps\":%.2f}\n", o->peak_rss_mb, o->model_mb, o->kv_mb,
                  o->read_gbps);
@@ -215,6 +232,9 @@ static void print_text(const speed *o, const char *model) {
     if (o->mix)
         printf("  self-moa       %10.3f s for %d drafts and the merge, one reply %.3f s: %.2f times (drafts alone %.2f)\n", o->mixed_s, SAMPLES,
                o->single_s, o->mixed_s / o->single_s, o->samples_s / o->single_s);
+    if (o->mix)
+        printf("  of it             drafts %.3f s (%.0f tokens each; the reply alone has %.0f), reading them %.3f s (%.0f tokens, %.0f known before), the merge %.3f s (%.0f)\n",
+               o->samples_s, o->sample_tokens, o->reply_tokens, o->read_s, o->prompt_tokens, o->reused_tokens, o->mixed_s - o->samples_s - o->read_s, o->merge_tokens);
     if (o->mix)
         printf("  guesses        %10.0f %% of %lld came true; without them self-moa %.3f s (%.2f times as long), one reply %.3f s (%.2f)\n",
                o->drafted ? 100.0 * (double)o->accepted / (double)o->drafted : 0, (long long)o->drafted, o->mixed_plain_s, o->mixed_plain_s / o->mixed_s,

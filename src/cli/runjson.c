@@ -20,8 +20,8 @@ static void add_call(moa_buf *b, const moa_agent_node *n) {
     str(b, "role", n->role);
     moa_buf_adds(b, ",");
     str(b, "model", n->backend->id);
-    moa_buf_addf(b, ",\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"seconds\":%.6f,",
-                 (long long)n->prompt_tokens, (long long)n->completion_tokens, (long long)n->reused_tokens, n->seconds);
+    moa_buf_addf(b, ",\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"seconds\":%.6f,\"first_token_seconds\":%.6f,",
+                 (long long)n->prompt_tokens, (long long)n->completion_tokens, (long long)n->reused_tokens, n->seconds, n->first_s);
     str(b, "finish", n->rc < 0 ? "error" : finish[n->why]);
     moa_buf_adds(b, ",");
     str(b, "text", n->text ? n->text : "");

@@ -440,6 +440,7 @@ static bool step(moa_generator *g, int *n, int *n_plain) {
 static void take(moa_generator *g, moa_job *j) {
     const moa_tokenizer *tok = g->m->tok;
     const int64_t had = j->n_tok;
+    if (had == j->req.n_prompt) j->res.first_s = moa_now() - j->came;
     j->res.n_drafted += j->n_draft;
     j->res.n_accepted += j->n_pick - 1;
     g->count.drafted += j->n_draft;

@@ -50,7 +50,7 @@ typedef struct moa_gen_res {
     int32_t *ids; int n_ids;           /* generated, without the end token */
     int64_t n_prompt, n_reused;        /* prompt tokens; of these, not computed again */
     double sum_logprob;                /* of ids, under the model itself (temperature 1, no cuts) */
-    double seconds;                    /* from the call's start to this one's end */
+    double seconds, first_s;           /* from the call's start to this one's end; to its first token */
     double share_s;                    /* its part of the steps' time, by rows: adds up over the requests of a call */
     int n_drafted, n_accepted;         /* tokens fed as drafts; of these, kept: each saved this request a step */
     moa_stop why;

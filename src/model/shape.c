@@ -100,10 +100,12 @@ static int fill_pool(plan *p, moa_err *err) {
     return 0;
 }
 
-/* <unk>, <s>, </s>, the 256 bytes, and words that are numbers in letters: distinct, and never end tokens. */
+/* <unk>, <s>, </s>, the 256 bytes, the 26 letters, the mark of a space, and words: a, b, .. z, aa, ab and so on behind that mark. A word less
+ * its last letter comes before it, so words are put together letter by letter, and a text of random tokens reads back as these tokens, as
+ * the replies of a trained model do: what an aggregator reads of a reply is as long as the reply. */
 static int put_vocabulary(moa_gguf_out *o, int n_vocab, moa_err *err) {
-    enum { WORD = 16 };
-    static const char model[] = "llama";
+    enum { WORD = 16, LETTER = 259, SPACE = LETTER + 26 };
+    static const char model[] = "llama", space[] = "\xe2\x96\x81"; /* SentencePiece's */
     moa_str *s = calloc((size_t)n_vocab, sizeof *s);
     char *text = calloc((size_t)n_vocab, WORD);
     int32_t *type = calloc((size_t)n_vocab, sizeof *type);
@@ -112,13 +114,16 @@ static int put_vocabulary(moa_gguf_out *o, int n_vocab, moa_err *err) {
     for (int i = 0; ok && i < n_vocab; i++) {
         char *at = text + (size_t)i * WORD;
         int n = 0;
-        type[i] = i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1; /* unknown, control, byte, normal */
-        score[i] = i < 259 ? 0 : (float)(258 - i);
+        type[i] = i == 0 ? 2 : i < 3 ? 3 : i < LETTER ? 6 : 1; /* unknown, control, byte, normal */
+        score[i] = i < LETTER ? 0 : (float)(LETTER - 1 - i);
         if (i < 3) n = snprintf(at, WORD, "%s", i == 0 ? "<unk>" : i == 1 ? "<s>" : "</s>");
-        else if (i < 259) n = snprintf(at, WORD, "<0x%02X>", (unsigned)i - 3);
+        else if (i < LETTER) n = snprintf(at, WORD, "<0x%02X>", (unsigned)i - 3);
+        else if (i < SPACE) at[n++] = (char)('a' + i - LETTER);
         else {
-            n = snprintf(at, WORD, "\xe2\x96\x81"); /* the mark that SentencePiece has for a space */
-            for (int v = i; v; v /= 26) at[n++] = (char)('a' + v % 26);
+            int v = i - SPACE, letters = 0, first = 1; /* of the words of as many letters */
+            for (; v >= first; letters++) v -= first, first *= 26;
+            n = snprintf(at, WORD, "%s", space);
+            for (; letters > 0; letters--) first /= 26, at[n++] = (char)('a' + v / first % 26);
         }
         s[i] = (moa_str){at, (size_t)n};
     }

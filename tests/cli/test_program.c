@@ -92,7 +92,7 @@ static void test_run_json(void **state) {
         prompt += integer(c, "prompt_tokens");
         completion += integer(c, "completion_tokens");
         assert_true(integer(c, "completion_tokens") <= 12);
-        assert_true(number(c, "seconds") >= 0);
+        assert_true(number(c, "first_token_seconds") > 0 && number(c, "seconds") >= number(c, "first_token_seconds"));
     }
     assert_string_equal(string(v, "answer"), string(json_array_get(calls, 3), "text"));
     assert_int_equal(integer(usage, "prompt_tokens"), prompt);
