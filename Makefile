@@ -70,7 +70,7 @@ $(BUILD)/libmoa.so: $(LIB_OBJ)
 $(BUILD)/src/tensor/kernels/avx2/%.o:   private ISA := -mavx2 -mfma -mf16c
 $(BUILD)/src/tensor/kernels/avx2/%_avxvnni.o: private ISA := -mavx2 -mfma -mf16c -mavxvnni
 $(BUILD)/src/tensor/kernels/avx512/%.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
-$(BUILD)/src/tensor/kernels/amx/%.o: private ISA := -mamx-tile -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
+$(BUILD)/src/tensor/kernels/amx/%.o: private ISA := -mamx-tile -mamx-int8 -mamx-bf16 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
 $(BUILD)/tests/support/amx_emulated.o: private OPT := -O3
 $(BUILD)/tests/support/amx_emulated.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma -mf16c
 # The training kernels are plain loops, so the compiler is told to vectorise and unroll them fully.

@@ -3,7 +3,10 @@
 # its reason, the whole log of a failure, and a closing line with the sums.
 pass=0 fail=0 skip=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# What programs keep between runs (measured limits) is the tests' own.
+XDG_CACHE_HOME=$(mktemp -d)
+export XDG_CACHE_HOME
+trap 'rm -rf "$log" "$XDG_CACHE_HOME"' EXIT
 limit=${TEST_TIMEOUT:-300}
 all0=$(date +%s)
 for t in "$@"; do

@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "cli/bench.h"
 #include "task/task.h"
+#include "tensor/machine.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -166,25 +167,6 @@ static int measure_mix(speed *o, moa_backend *be, int runs, moa_err *err) {
 
 /* ---- the machine ---- */
 
-static double read_bandwidth(int threads, int runs) {
-    const size_t n = (size_t)256 << 20;
-    uint64_t *p = malloc(n);
-    double t[MOA_BENCH_RUNS];
-    if (!p) return 0;
-    memset(p, 1, n);
-    uint64_t seen = 0;
-    for (int k = 0; k < runs; k++) {
-        double t0 = moa_now();
-        uint64_t sum = 0;
-#pragma omp parallel for reduction(+ : sum) num_threads(threads) schedule(static)
-        for (size_t i = 0; i < n / 8; i++) sum += p[i];
-        seen |= sum;
-        t[k] = moa_now() - t0;
-    }
-    free(p);
-    return seen ? (double)n / 1e9 / moa_median(t, runs) : 0; /* the sum is used, so it is computed */
-}
-
 /* The type that most of the weights' bytes have. */
 static const char *weight_type(const moa_model *m) {
     size_t bytes[MOA_DTYPE_MAX] = {0};
@@ -291,7 +273,7 @@ static int measure(speed *o, moa_backend *be, const moa_bench_opt *opt, const ch
     if (kv > o->kv_mb) o->kv_mb = kv;
     o->type = weight_type(m);
     o->isa = moa_isa_name(k->isa);
-    o->read_gbps = read_bandwidth(o->threads, runs);
+    o->read_gbps = moa_machine_read_now(o->threads, runs) * 1e-9;
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "model/model.h"
 #include "task/task.h"
 #include "tensor/exec.h"
+#include "tensor/probe.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 
@@ -60,6 +61,12 @@ static void list_kernels(void) {
     }
 }
 
+static void list_probes(void) {
+    int n;
+    const moa_probe *const *p = moa_probes(&n);
+    for (int i = 0; i < n; i++) printf("%-14s %-7s %s%s\n", p[i]->name, moa_isa_name(p[i]->isa), p[i]->help, moa_probe_usable(p[i]) ? "" : "  (not on this CPU)");
+}
+
 static void list_tasks(void) {
     int n;
     const moa_family *const *f = moa_families(&n);
@@ -100,6 +107,7 @@ static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"archs", "model architectures", list_archs},
     {"types", "element types and block formats, bits per weight", list_types},
     {"kernels", "inner loops by instruction set", list_kernels},
+    {"probes", "loops that measure what the machine can do at most", list_probes},
     {"ops", "operations with gradients", list_ops},
     {"tokenizers", "kinds of vocabulary: tokenizer.ggml.model of a file", list_tokenizers},
     {"pretokenizers", "rules that cut text into words: tokenizer.ggml.pre of a file", list_pretokenizers},

@@ -10,6 +10,7 @@
 
 #include <cpuid.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -44,7 +45,7 @@ static const struct {
 static struct {
     moa_isa best;
     const char *missing;
-    bool avx_vnni;
+    bool avx_vnni, avx512_bf16;
 } found; /* missing: the first thing that the next level lacks */
 
 static uint64_t enabled_state(void) {
@@ -78,13 +79,10 @@ static const char *missing_for(moa_isa isa) {
     return NULL;
 }
 
-static bool has_avx_vnni(void) {
-    unsigned a = 0, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-}
-
 static void detect(void) {
-    found.avx_vnni = has_avx_vnni();
+    unsigned a = 0, b, c, d;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) a = 0;
+    found.avx_vnni = a >> 4 & 1, found.avx512_bf16 = a >> 5 & 1;
     for (int isa = MOA_ISA_AVX2; isa < MOA_ISA_COUNT; isa++) {
         if ((found.missing = missing_for((moa_isa)isa))) return;
         found.best = (moa_isa)isa;
@@ -101,6 +99,27 @@ moa_isa moa_isa_best(void) {
 bool moa_cpu_has_avx_vnni(void) {
     pthread_once(&once, detect);
     return found.avx_vnni && found.best >= MOA_ISA_AVX2;
+}
+
+bool moa_cpu_has_avx512_bf16(void) {
+    pthread_once(&once, detect);
+    return found.avx512_bf16 && found.best >= MOA_ISA_AVX512;
+}
+
+void moa_cpu_name(char out[MOA_CPU_NAME]) {
+    unsigned r[12] = {0}, top = 0, b, c, d;
+    if (__get_cpuid(0x80000000u, &top, &b, &c, &d) && top >= 0x80000004u)
+        for (unsigned i = 0; i < 3; i++) __get_cpuid(0x80000002u + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2], &r[4 * i + 3]);
+    char brand[sizeof r + 1] = {0};
+    memcpy(brand, r, sizeof r);
+    for (char *p = brand; *p; p++)
+        if (*p < ' ' || *p > '~') *p = '?';
+    unsigned signature = 0;
+    __get_cpuid(1, &signature, &b, &c, &d);
+    const char *from = brand + strspn(brand, " ");
+    int n = (int)strlen(from);
+    while (n && from[n - 1] == ' ') n--;
+    snprintf(out, MOA_CPU_NAME, "%.*s (%08x)", n, from, signature);
 }
 
 const char *moa_isa_missing(void) {

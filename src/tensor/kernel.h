@@ -2,7 +2,8 @@
  *
  * kernels/ref/ is plain C, complete, and the definition. A faster file in kernels/<isa>/ exports one
  * const row per function (kernels.def lists them); the table starts as ref and each slot is raised to the
- * best ISA that the CPU has and MOA_ISA (ref|avx2|avx512|amx) or --isa allows.
+ * best ISA that the CPU has and MOA_ISA (ref|avx2|avx512|amx) or --isa allows. Where several kernels have the same bits, the one that was
+ * measured to be fastest on this machine takes the slot (tune.h), if that was ever measured.
  *
  * Contract of every product used at inference: y[i][o] depends only on row i of x and row o of w, and is
  * summed in one fixed order, so logits are bit-equal for any batch and any thread count (on one ISA).
@@ -85,6 +86,9 @@ int moa_kernels_default(const moa_kernels **out, moa_err *err);
 const moa_kernel *const *moa_kernel_list(int *n); /* the registry, usable on this CPU or not */
 moa_isa moa_isa_best(void);
 bool moa_cpu_has_avx_vnni(void); /* vpdpbusd of 256 bits without AVX-512 */
+bool moa_cpu_has_avx512_bf16(void);
+enum { MOA_CPU_NAME = 64 };
+void moa_cpu_name(char out[MOA_CPU_NAME]); /* the maker's name and the signature of cpuid: printable ASCII */
 const char *moa_isa_missing(void); /* what the level above the best lacks; NULL when nothing */
 const char *moa_isa_name(moa_isa isa);
 int moa_isa_parse(moa_isa *out, const char *name, moa_err *err);

@@ -1,9 +1,10 @@
 /* kernel_table.c - the registry of kernels and, for each ISA level, the table of the best ones up to it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
-#include "tensor/kernel.h"
+#include "tensor/machine.h"
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #define KERNEL(name) extern const moa_kernel moa_kernel_##name;
@@ -16,6 +17,22 @@ static const moa_kernel *const list[] = {
 #undef KERNEL
 };
 enum { N_KERNELS = sizeof list / sizeof *list };
+
+/* Ops of which the table holds a kernel for every class of rows, and where. */
+static const moa_kernel_op row_op[] = {MOA_K_GEMM_Q8};
+static const size_t row_slots[] = {offsetof(moa_kernels, gemm_q8)};
+enum { N_ROW_OPS = sizeof row_op / sizeof *row_op };
+_Static_assert((int)N_ROW_OPS <= (int)MOA_ROW_OPS && sizeof row_slots / sizeof *row_slots == N_ROW_OPS, "a place for every op");
+
+const moa_kernel_op *moa_row_ops(int *n) {
+    *n = N_ROW_OPS;
+    return row_op;
+}
+
+static const moa_kernel **row_slot(moa_kernels *t, int i, int class, int dtype) {
+    const moa_kernel *(*by_class)[MOA_DTYPE_MAX] = (void *)((char *)t + row_slots[i]);
+    return &by_class[class][dtype];
+}
 
 static moa_kernels tables[MOA_ISA_COUNT];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -36,14 +53,38 @@ static void fill(moa_kernels *t, moa_isa isa) {
     for (int i = 0; i < N_KERNELS; i++) {
         const moa_kernel *k = list[i];
         offer(&t->slot[k->op][k->dtype], k, isa);
-        for (int c = 0; k->op == MOA_K_GEMM_Q8 && c < MOA_ROW_CLASSES; c++)
-            if (k->min_rows <= fewest[c]) offer(&t->gemm_q8[c][k->dtype], k, isa);
+        for (int o = 0; o < N_ROW_OPS; o++)
+            for (int c = 0; k->op == row_op[o] && c < MOA_ROW_CLASSES; c++)
+                if (k->min_rows <= fewest[c]) offer(row_slot(t, o, c, k->dtype), k, isa);
     }
 }
 
+const moa_kernel *moa_kernel_usual(moa_kernel_op op, moa_dtype type, int row_class) {
+    moa_kernels t = {0};
+    fill(&t, moa_isa_best());
+    for (int o = 0; o < N_ROW_OPS; o++)
+        if (row_op[o] == op) return *row_slot(&t, o, row_class, type);
+    return NULL;
+}
+
+void moa_tuned_apply(moa_kernels *t, const moa_tuned *tuned) {
+    for (int o = 0; o < N_ROW_OPS; o++)
+        for (int d = 0; d < MOA_DTYPE_MAX; d++)
+            for (int c = 0; c < MOA_ROW_CLASSES; c++)
+                for (int r = MOA_RANKS - 1; r >= 0; r--) { /* the first of a ranking is written last */
+                    const moa_kernel *k = tuned->rank[o][d][c][r];
+                    if (k && k->isa <= t->isa) *row_slot(t, o, c, d) = k;
+                }
+}
+
 static void fill_all(void) {
+    static moa_machine m;
     const moa_isa best = moa_isa_best();
-    for (int isa = 0; isa <= (int)best; isa++) fill(&tables[isa], (moa_isa)isa);
+    const bool measured = moa_machine_load(&m, NULL) >= 0; /* if not, the commands that measure say why */
+    for (int isa = 0; isa <= (int)best; isa++) {
+        fill(&tables[isa], (moa_isa)isa);
+        if (measured) moa_tuned_apply(&tables[isa], &m.tuned);
+    }
 }
 
 int moa_kernels_get(const moa_kernels **out, moa_isa at_most, moa_err *err) {
