@@ -6,13 +6,14 @@
 
 #include <string.h>
 
-enum { O_MODEL, O_THREADS, O_RUNS, O_KV, O_DRAFT, O_JSON };
+enum { O_MODEL, O_THREADS, O_RUNS, O_KV, O_DRAFT, O_TUNE, O_JSON };
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     MOA_ROW_THREADS,
     {"--runs", "-r", MOA_OPT_INT, "N", "repeats of each measurement; the median counts", 1, MOA_BENCH_RUNS},
     MOA_ROW_KV,
     MOA_ROW_DRAFT,
+    {"--tune", NULL, MOA_OPT_FLAG, NULL, "kernels: measure which of those with the same bits are fastest here, and use them from then on", 0, 0},
     MOA_ROW_JSON(""),
     MOA_ROWS_END,
 };
@@ -37,9 +38,11 @@ static int run(int argc, char **argv) {
         for (int i = 0; i < n; i++) printf("%-10s %s\n", b[i]->name, b[i]->help);
         return 0;
     }
-    moa_bench_opt o = {v[O_JSON].set, v[O_MODEL].s, (int)v[O_THREADS].i, (int)v[O_RUNS].i, v[O_KV].s, v[O_DRAFT].s, n_pos > 1 ? pos[1] : NULL};
+    moa_bench_opt o = {v[O_JSON].set, v[O_MODEL].s, (int)v[O_THREADS].i, (int)v[O_RUNS].i, v[O_KV].s, v[O_DRAFT].s, v[O_TUNE].set, n_pos > 1 ? pos[1] : NULL};
     for (int i = 0; i < n; i++)
         if (!strcmp(b[i]->name, pos[0])) {
+            if (o.tune && strcmp(pos[0], "kernels")) return moa_cli_usage(&moa_command_bench, "--tune belongs to moa bench kernels");
+            if (o.tune && o.arg) return moa_cli_usage(&moa_command_bench, "--tune measures all kernels: '%s' is one argument too many", o.arg);
             moa_err err = {0};
             return b[i]->run(&o, &err) < 0 ? moa_cli_fail(&err) : 0;
         }

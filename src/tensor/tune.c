@@ -6,6 +6,7 @@
 #include "tensor/tune.h"
 
 #include "base/err.h"
+#include "base/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,9 @@ static void lab_free(lab *b) { free(b->ring), free(b->y), free(b->x.q), free(b->
 
 static int lab_new(lab *b, moa_err *err) {
     const size_t n = MAX_ROWS * N_IN;
-    *b = (lab){.ring = aligned_alloc(64, RING), .y = malloc(MAX_ROWS * 4096 * sizeof(float)), .x = {.n = N_IN, .q = malloc(n), .scale = malloc(n / 32 * 4), .sum = malloc(n / 16 * 2)}};
+    *b = (lab){.ring = aligned_alloc(MOA_HUGE_PAGE, RING), .y = malloc(MAX_ROWS * 4096 * sizeof(float)), .x = {.n = N_IN, .q = malloc(n), .scale = malloc(n / 32 * 4), .sum = malloc(n / 16 * 2)}};
     if (!b->ring || !b->y || !b->x.q || !b->x.scale || !b->x.sum) return lab_free(b), moa_fail(err, MOA_ENOMEM, "no memory to measure kernels with");
+    moa_pages_huge(b->ring, RING);
     memset(b->ring, 0x2a, RING); /* ordinary weights of every type */
     memset(b->x.q, 1, n);
     for (size_t i = 0; i < n / 32; i++) b->x.scale[i] = 0.01f, b->x.sum[2 * i] = b->x.sum[2 * i + 1] = 16;

@@ -1,0 +1,114 @@
+/* test_machine_program.c - moa bench machine, moa bench kernels with shares of the limits and --tune, and what every command does with the
+ * file they keep: a made-up one that chooses the slowest kernels changes no bit of any answer, and no fault of it stops a program.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "support/program.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+static void test_machine(void **state) {
+    (void)state;
+    need_program();
+    assert_int_equal(moa("bench machine --json"), 0);
+    json_t *v = parsed(), *read = json_object_get(v, "read"), *peak = json_object_get(v, "peak");
+    assert_true(json_array_size(read) > 0 && number(json_array_get(read, 0), "gb_per_s") > 0);
+    for (size_t i = 0; i < json_array_size(peak); i++) assert_true(number(json_array_get(peak, i), "gflop_per_s") > 0);
+    json_decref(v);
+    assert_int_equal(files_like("cache/moa/machine.json"), 1);
+    assert_int_equal(files_like("cache/moa/*"), 1); /* nothing half written beside it */
+}
+
+static void test_kernels(void **state) {
+    (void)state;
+    need_program();
+    assert_int_equal(moa("bench kernels gemm_q8_q4_0 -r 1 --json"), 0);
+    json_t *v = parsed(), *list = json_object_get(v, "kernels");
+    assert_true(json_array_size(list) >= 3);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *k = json_array_get(list, i);
+        assert_true(number(k, "gb_per_s") > 0 && number(k, "memory_gb_per_s") > 0 && number(k, "share_of_limit") > 0 && number(k, "share_of_limit") < 3);
+        assert_true(!strcmp(string(k, "limit"), "reads") || strstr(string(k, "kernel"), strchr(string(k, "limit"), '_')));
+    }
+    json_decref(v);
+    assert_int_equal(moa("bench kernels --tune --json"), 0);
+    v = parsed(), list = json_object_get(v, "chosen");
+    assert_true(json_array_size(list) % 4 == 0);
+    for (size_t i = 0; i < json_array_size(list); i++) assert_true(number(json_array_get(list, i), "x_faster") >= 1);
+    json_decref(v);
+    char kept[1 << 16];
+    slurp(kept, sizeof kept, path_of("cache/moa/machine.json"));
+    assert_non_null(strstr(kept, "\"gemm_q8_q4_0\": [["));
+    moa_expect(0, "bench machine"); /* keeps what was chosen */
+    assert_non_null(strstr(out, "GB/s with 1 thread"));
+    slurp(kept, sizeof kept, path_of("cache/moa/machine.json"));
+    assert_non_null(strstr(kept, "\"gemm_q8_q4_0\": [["));
+    const program_case wrong[] = {{"bench speed --tune -m %M", 2, "belongs to moa bench kernels"}, {"bench kernels --tune gemm", 2, "too many"}};
+    moa_expect_errors(wrong, 2);
+}
+
+/* Text and logits of the small model in int8, on one instruction set, go to files of that name. */
+static void answer(const char *name) {
+    if (moaf("run -q --mix self-moa -n 3 --max-tokens 12 -m %%D/q8.gguf 'What is two and two?' >%%D/%s.txt", name) != 0) fail_msg("%s", err_text);
+    if (moaf("logits %%D/q8.gguf --fast --tokens '1 5 9 2 6 4 3 8 7 1 2 3 4 5 6 7 8 9 1' -o %%D/%s.f32", name) != 0) fail_msg("%s", err_text);
+    if (moaf("logits %%D/q8.gguf --fast -b 1 --tokens '1 5 9' -o %%D/%s-1.f32", name) != 0) fail_msg("%s", err_text);
+}
+
+static void same_answer(const char *name) {
+    static const char *const ending[] = {".txt", ".f32", "-1.f32"};
+    char a[64], b[64];
+    answer(name);
+    for (int i = 0; i < 3; i++) {
+        snprintf(a, sizeof a, "usual%s", ending[i]), snprintf(b, sizeof b, "%s%s", name, ending[i]);
+        if (!same_bytes(path_of(a), path_of(b))) fail_msg("%s differs", b);
+    }
+}
+
+static void test_worst_choice(void **state) {
+    (void)state;
+    need_program();
+    assert_int_equal(moa("quantize %M %D/q8.gguf Q8_0"), 0);
+    moa_expect(0, "bench kernels --tune");
+    char kept[1 << 16], worst[1 << 16];
+    slurp(kept, sizeof kept, path_of("cache/moa/machine.json"));
+    answer("usual");
+    char *kernels = strstr(kept, "\"kernels\"");
+    assert_non_null(kernels);
+    snprintf(worst, sizeof worst, "%.*s\"kernels\": {\"gemm_q8_q8_0\": [[\"ref\"], [\"ref\"], [\"ref\"], [\"ref\"]]}}", (int)(kernels - kept), kept);
+    put_file("cache/moa/machine.json", worst);
+    same_answer("worst");
+    put_file("cache/moa/machine.json", "{\"moa\": 3");
+    same_answer("garbage");
+    assert_int_equal(remove(path_of("cache/moa/machine.json")), 0);
+    same_answer("none");
+    put_file("cache/moa/machine.json", kept);
+    same_answer("again");
+}
+
+static void test_faults(void **state) {
+    (void)state;
+    need_program();
+    char cache[4096];
+    snprintf(cache, sizeof cache, "%s", getenv("XDG_CACHE_HOME"));
+    setenv("XDG_CACHE_HOME", "/dev/null", 1); /* no folder can be made there, not even by root */
+    moa_expect(0, "bench machine");
+    assert_true(strstr(err_text, "/dev/null") && strstr(out, "GB/s"));
+    assert_int_equal(moa("bench kernels --tune"), 1); /* asked for, and not possible */
+    assert_non_null(strstr(err_text, "/dev/null"));
+    setenv("XDG_CACHE_HOME", cache, 1);
+    put_file("cache/moa/machine.json", "{\"moa\": \"9.9\"}");
+    moa_expect(0, "bench kernels axpy -r 1");
+    assert_true(strstr(err_text, "measured with moa '9.9'") && strstr(out, "axpy"));
+    moa_expect(0, "bench kernels axpy -r 1");
+    assert_string_equal(err_text, "");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_machine), cmocka_unit_test(test_kernels), cmocka_unit_test(test_worst_choice), cmocka_unit_test(test_faults)};
+    return cmocka_run_group_tests(tests, program_setup, program_teardown);
+}
