@@ -11,7 +11,7 @@ AR      ?= ar
 BUILD   ?= build$(if $(SAN),-san)
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
-LAYERS  := base tensor format mix model adapt task train agent fetch cli
+LAYERS  := base tensor format mix model adapt task train agent fetch serve cli
 PARTS   ?= $(LAYERS)
 WARN    := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion $(if $(WERROR),-Werror)
 SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
@@ -26,14 +26,15 @@ comma   := ,
 MSG     ?= Tom has 12 apples. He buys 9 more and gives 4 to Anna. How many apples does Tom have now?
 
 SRC     := $(foreach p,$(PARTS),$(shell find src/$(p) -name '*.c' 2>/dev/null | sort))
-LIB_SRC := $(filter-out src/cli/% src/fetch/%,$(SRC))
+LIB_SRC := $(filter-out src/cli/% src/fetch/% src/serve/%,$(SRC))
 CLI_SRC := $(filter src/cli/%,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
-# Downloads belong to the program: the library does not need libcurl.
+# Downloads and the server belong to the program: the library needs neither libcurl nor libmicrohttpd.
 FETCH_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter src/fetch/%,$(SRC)))
-FETCH   := $(if $(FETCH_OBJ),$(BUILD)/libfetch.a)
-CURL    := $(if $(FETCH_OBJ),-Wl$(comma)--as-needed -lcurl)
+SERVE_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter src/serve/%,$(SRC)))
+FETCH   := $(if $(SERVE_OBJ),$(BUILD)/libserve.a) $(if $(FETCH_OBJ),$(BUILD)/libfetch.a)
+CURL    := $(if $(FETCH_OBJ),-Wl$(comma)--as-needed -lcurl) $(if $(SERVE_OBJ),-lmicrohttpd)
 # Tests and fuzz targets that include no layer which is left out.
 ABSENT  := $(subst $() ,|,none $(filter-out $(PARTS),$(LAYERS)))
 built    = $(sort $(if $(1),$(shell grep -LE '^.include "($(ABSENT))/' $(1))))
@@ -54,6 +55,10 @@ $(BUILD)/moa: $(CLI_OBJ) $(FETCH) $(BUILD)/libmoa.a
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS) $(CURL)
 $(BUILD)/libfetch.a: $(FETCH_OBJ)
+	@rm -f $@
+	$(if $(V),,@echo "  AR  $@")
+	$(Q)$(AR) rcs $@ $^
+$(BUILD)/libserve.a: $(SERVE_OBJ)
 	@rm -f $@
 	$(if $(V),,@echo "  AR  $@")
 	$(Q)$(AR) rcs $@ $^

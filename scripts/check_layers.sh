@@ -1,6 +1,6 @@
 #!/bin/sh
 # check_layers.sh - a folder of src/ may include only itself and the folders to its left in this line.
-order="base tensor format mix model adapt task train agent fetch cli"
+order="base tensor format mix model adapt task train agent fetch serve cli"
 bad=0
 seen=""
 for part in $order; do

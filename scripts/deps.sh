@@ -25,6 +25,7 @@ if command -v "${cc%% *}" >/dev/null 2>&1; then
     printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | $cc -E - >/dev/null 2>&1 || need="$need libpcre2-dev"
     want utf8proc.h libutf8proc-dev
     want curl/curl.h libcurl4-openssl-dev
+    want microhttpd.h libmicrohttpd-dev
     [ "${1:-}" = check ] && { printf '#include <stdarg.h>\n#include <stddef.h>\n#include <setjmp.h>\n#include <stdint.h>\n#include <cmocka.h>\n' |
         $cc -E - >/dev/null 2>&1 || need="$need libcmocka-dev"; }
     [ "${1:-}" = check ] && like_module numpy && like_module jinja2
@@ -36,7 +37,7 @@ if command -v "${cc%% *}" >/dev/null 2>&1; then
             need="$need libclang-rt-14-dev" ;;
     esac
 else
-    need="gcc libc6-dev libdnnl-dev libjansson-dev libcyaml-dev libyaml-dev libpcre2-dev libutf8proc-dev libcurl4-openssl-dev"
+    need="gcc libc6-dev libdnnl-dev libjansson-dev libcyaml-dev libyaml-dev libpcre2-dev libutf8proc-dev libcurl4-openssl-dev libmicrohttpd-dev"
     [ "${1:-}" = check ] && need="$need libcmocka-dev"
 fi
 [ -z "$need$like" ] && exit 0
@@ -49,7 +50,7 @@ give_up() {
 echo "moa: missing Debian packages:$need$like" >&2
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "moa: this system has no apt-get. Install what these packages hold (headers and libraries of oneDNN 2.x," >&2
-    echo "     jansson, libcyaml, libyaml, pcre2, utf8proc, libcurl; cmocka for the tests) and run make again." >&2
+    echo "     jansson, libcyaml, libyaml, pcre2, utf8proc, libcurl, libmicrohttpd; cmocka for the tests) and run make again." >&2
     give_up
 fi
 root=""

@@ -19,6 +19,23 @@
 
 enum { MAX_NODES = 4096, RUN_BYTES = 256 << 20 };
 
+/* Copies of the answer's node: they read the same inputs and draw by seeds of their own. */
+static int add_answers(moa_run *r, int n, moa_err *err) {
+    if (n > 1 && r->answer >= 0)
+        return moa_fail(err, MOA_EUSAGE, "mix %s grows while it works, so that it gives one answer, not %d", r->cfg->name, n);
+    if (r->answer < 0) r->answer = r->n_node - 1;
+    r->n_answer = 1;
+    for (; r->n_answer < n; r->n_answer++) {
+        const moa_agent_node first = r->node[r->answer];
+        char name[64];
+        snprintf(name, sizeof name, "%s.%d", first.name, r->n_answer + 1);
+        moa_agent_node copy = first;
+        copy.name = name;
+        MOA_TRY(moa_run_add(r, &copy, err));
+    }
+    return 0;
+}
+
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err) {
     *out = NULL;
     const moa_strategy *s = moa_strategy_find(cfg->strategy ? cfg->strategy : cfg->name);
@@ -38,11 +55,11 @@ int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, 
     r->conv = conv, r->n_conv = n_conv, r->cfg = cfg, r->seed = seed, r->answer = -1;
     int rc = s->build(r, cfg, err);
     if (rc >= 0 && r->n_node == 0) rc = moa_fail(err, MOA_EINVAL, "strategy %s built an empty graph", s->name);
+    if (rc >= 0) rc = add_answers(r, cfg->n_answer, err);
     if (rc < 0) {
         moa_run_free(r);
         return rc;
     }
-    if (r->answer < 0) r->answer = r->n_node - 1;
     *out = r;
     return 0;
 }
@@ -138,7 +155,7 @@ static void node_fail(exec_state *x, moa_run *r, int i, int rc, const moa_err *e
     if (!r->cause.code) r->cause = *err;
     moa_node_note(r, n, "failed: %s", err->text[0] ? err->text : moa_strerror(rc));
     if (rc != MOA_ECANCELED && fall_back(r, n)) n->state = MOA_NODE_DONE;
-    if (n->state == MOA_NODE_FAILED && i == r->answer) r->rc = rc, r->err = *err;
+    if (n->state == MOA_NODE_FAILED && moa_run_is_answer(r, i)) r->rc = rc, r->err = *err;
     emit(x, r, i, MOA_EV_DONE, NULL, 0);
 }
 
@@ -171,7 +188,7 @@ static int batch_add(exec_state *x, moa_run *r, int i, moa_err *err) {
     }
     moa_agent_node *n = &r->node[i];
     x->call[x->n] = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens,
-                                .grammar = n->grammar};
+                                .grammar = n->grammar, .extra = n->extra, .cancel = r->cancel};
     x->slot[x->n++] = (slot){r, i, false};
     return 0;
 }
@@ -191,12 +208,16 @@ static bool settle_node(exec_state *x, moa_run *r, int i) {
     int ready = inputs(r, n), rc = 0;
     if (ready == 0) return false;
     moa_err err = {0};
+    if (r->cancel && atomic_load(r->cancel)) {
+        rc = moa_fail(&err, MOA_ECANCELED, "%s was canceled", n->name);
+        return node_fail(x, r, i, rc, &err), true;
+    }
     if (ready < 0) {
         /* The cause says more than the consequence: it is what the run fails with, the node's own note is short. */
         rc = r->cause.code ? r->cause.code : MOA_EINVAL;
         moa_fail(&err, rc, "too few of its %d inputs worked", n->n_in);
         node_fail(x, r, i, rc, &err);
-        if (n->state == MOA_NODE_FAILED && i == r->answer && r->cause.code) r->err = r->cause;
+        if (n->state == MOA_NODE_FAILED && moa_run_is_answer(r, i) && r->cause.code) r->err = r->cause;
         return true;
     }
     note_missing(r, i);
@@ -286,7 +307,7 @@ static void finish_call(exec_state *x, int k) {
         node_fail(x, r, i, c->rc, &c->err);
         return;
     }
-    note_cut(r, n, i == r->answer);
+    note_cut(r, n, moa_run_is_answer(r, i));
     const char *refused = n->refuse ? n->refuse(r, n) : NULL;
     if (refused) {
         moa_node_note(r, n, "%s", refused);
@@ -323,6 +344,7 @@ static int round_of_calls(exec_state *x, moa_err *err) {
 
 static void conclude(exec_state *x, moa_run *r) {
     const moa_agent_node *a = &r->node[r->answer];
+    for (int i = 1; i < r->n_answer && a->state == MOA_NODE_DONE; i++) a++;
     if (a->state == MOA_NODE_DONE) {
         r->rc = 0;
     } else if (x->canceled) {

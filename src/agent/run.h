@@ -24,10 +24,16 @@ typedef struct moa_agent_node moa_agent_node;
 
 /* A place that completes conversations. One row per kind in backends.def (local now; openai, replay later). */
 typedef struct moa_backend moa_backend;
+/* What few calls have: what a client of the server asks of the reply. */
+typedef struct moa_call_extra {
+    const char *const *stop; int n_stop; /* stop strings beside the model's own */
+} moa_call_extra;
 typedef struct moa_call {             /* one request to a backend, and its reply */
     const moa_message *msg; int n_msg;
     moa_sampling sampling; int max_tokens;
     const moa_grammar *grammar;       /* what the reply may be; NULL: anything */
+    const moa_call_extra *extra;      /* NULL: nothing */
+    const _Atomic bool *cancel;       /* NULL, or: once it is true, the call ends as canceled */
     moa_gen_res res;
     int rc; moa_err err;
     double share_s;                   /* this call's part of the batch's time, by tokens computed: adds up over calls */
@@ -75,6 +81,7 @@ int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err);
  * threads at a time, and their calls are decoded together. Adapters can be changed no more. */
 int moa_backend_local_start(moa_backend *b, moa_err *err);
 moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements; NULL for other kinds */
+const moa_model *moa_backend_local_model(const moa_backend *b); /* NULL for other kinds */
 
 /* A journal of finished calls: equal calls (model, messages, sampling, max_tokens) are answered from it. With a path it
  * is a JSONL file, to which every call is written when it ends, so that killed work resumes; NULL: in memory. */
@@ -100,6 +107,7 @@ struct moa_agent_node {
     moa_backend *backend;             /* NULL: reduce */
     moa_sampling sampling; int max_tokens;
     const moa_grammar *grammar;       /* what its text may be; NULL: anything */
+    const moa_call_extra *extra;      /* NULL: nothing */
     const int *in; int n_in;          /* earlier nodes */
     moa_compose_fn compose;           /* NULL: the conversation as it is */
     moa_reduce_fn reduce;
@@ -142,6 +150,8 @@ typedef struct moa_mix_cfg {
     moa_sampling propose, aggregate;               /* seeds are ignored: the executor sets them */
     int max_tokens, aggregate_max_tokens;          /* the second 0: like the first */
     const moa_grammar *propose_grammar, *aggregate_grammar; /* borrowed; NULL: free. A draft stands in for a merge that fails */
+    const moa_call_extra *propose_extra, *aggregate_extra; /* borrowed; NULL: nothing */
+    int n_answer;                                  /* 0: 1. More: so many answers out of the same inputs, each with a seed of its own */
     const char *propose_system, *aggregate_system; /* NULL, or a system message put before the conversation for that role */
     const char *aggregate_text;                    /* NULL: moa_aggregate_prompt; else this follows question and references */
 } moa_mix_cfg;
@@ -161,7 +171,8 @@ struct moa_run {
     moa_arena *arena;
     const moa_message *conv; int n_conv;  /* the user's conversation */
     moa_agent_node *node; int n_node, cap;
-    int answer;                           /* node whose text is the answer */
+    int answer, n_answer;                 /* node whose text is the answer; further answers are the nodes behind it */
+    const _Atomic bool *cancel;           /* borrowed; NULL, or: once it is true, the run ends as canceled */
     moa_usage usage; double seconds;
     const moa_mix_cfg *cfg;
     uint64_t seed;
@@ -170,6 +181,7 @@ struct moa_run {
 };
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);
 int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err); /* index; inputs must be earlier nodes */
+static inline bool moa_run_is_answer(const moa_run *r, int node) { return node >= r->answer && node < r->answer + r->n_answer; }
 /* Several runs advance together, so that a local backend sees all their ready calls as one batch (evaluation). A run
  * that fails does not stop the others: its code is in rc. */
 int moa_run_execute_many(moa_run **r, int n, moa_event_cb cb, void *ctx, moa_err *err);

@@ -41,7 +41,8 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
         char name[48];
         snprintf(name, sizeof name, "%s%d", prefix, i + 1);
         moa_agent_node node = {.name = name, .role = "proposer", .backend = c->proposer[i % c->n_proposer],
-                               .sampling = c->propose, .max_tokens = c->max_tokens, .grammar = c->propose_grammar, .in = in, .n_in = n_in,
+                               .sampling = c->propose, .max_tokens = c->max_tokens,
+                               .grammar = c->propose_grammar, .extra = c->propose_extra, .in = in, .n_in = n_in,
                                .compose = n_in ? moa_compose_aggregate : moa_compose_proposer};
         int id = moa_run_add(r, &node, err);
         if (id < 0) return id;
@@ -53,7 +54,7 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
     moa_agent_node node = {.name = name, .role = "aggregator", .backend = c->aggregator ? c->aggregator : c->proposer[0],
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
-                           .grammar = c->aggregate_grammar,
+                           .grammar = c->aggregate_grammar, .extra = c->aggregate_extra,
                            .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .fallback = moa_reduce_vote, .refuse = moa_refuse_merge};
     return moa_run_add(r, &node, err);
 }

@@ -86,6 +86,16 @@ int moa_json_add_str(moa_buf *b, const char *s, size_t n) {
     return moa_buf_add(b, "\"", 1);
 }
 
+json_t *moa_json_str(const char *s, size_t n) {
+    json_t *v = json_stringn(s, n);
+    if (v || n > SIZE_MAX / 4) return v;
+    moa_buf b;
+    moa_buf_init(&b, n * 3);
+    if (moa_utf8_add_clean(&b, s, n) == 0) v = json_stringn(moa_buf_str(&b), b.len);
+    moa_buf_deinit(&b);
+    return v;
+}
+
 static int dump(const char *p, size_t n, void *b) { return moa_buf_add(b, p, n) < 0 ? -1 : 0; }
 
 int moa_json_add(moa_buf *b, const json_t *v) {

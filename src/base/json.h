@@ -21,6 +21,8 @@ int moa_json_read(json_t **out, const char *path, size_t max, moa_err *err); /* 
 
 /* Append s as a JSON string with its quotes. Bad UTF-8 becomes U+FFFD, so the result always parses. */
 int moa_json_add_str(moa_buf *b, const char *s, size_t n);
+/* A JSON string of any bytes in the same way (json_decref it). NULL: no memory. */
+json_t *moa_json_str(const char *s, size_t n);
 /* Append a value in one line, keys in their order. */
 int moa_json_add(moa_buf *b, const json_t *v);
 

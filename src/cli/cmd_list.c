@@ -9,6 +9,7 @@
 #include "format/tokenizer/pretokenize.h"
 #include "mix/route.h"
 #include "model/model.h"
+#include "serve/endpoint.h"
 #include "task/task.h"
 #include "tensor/exec.h"
 #include "tensor/probe.h"
@@ -97,6 +98,16 @@ static void list_models(void) {
     if (moa_cli_list_models(false, &err) < 0) moa_cli_fail(&err);
 }
 
+static void list_endpoints(void) {
+    int n;
+    const moa_endpoint *const *e = moa_endpoints(&n);
+    for (int i = 0; i < n; i++) {
+        char help[160];
+        snprintf(help, sizeof help, "%s %s%s: %s", e[i]->method, e[i]->path, e[i]->path[strlen(e[i]->path) - 1] == '/' && e[i]->path[1] ? "ID" : "", e[i]->help);
+        line(e[i]->name, help);
+    }
+}
+
 static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"models", "model files in the folders that are searched", list_models},
     {"mixes", "ways to answer with several calls, by name", list_mixes},
@@ -115,6 +126,7 @@ static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"schedules", "of the learning rate", list_schedules},
     {"tasks", "what moa eval measures with", list_tasks},
     {"benches", "what moa bench measures", list_benches},
+    {"endpoints", "of moa serve, each with and without /v1 before it", list_endpoints},
     {"commands", "of this program", list_commands},
 };
 enum { N_KIND = sizeof kinds / sizeof *kinds };

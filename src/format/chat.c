@@ -44,22 +44,10 @@ void moa_chat_template_free(moa_chat_template *t) {
     free(t);
 }
 
-/* A JSON string of any bytes: bad UTF-8 becomes U+FFFD. NULL: no memory. */
-static json_t *text_value(const char *s) {
-    size_t n = strlen(s);
-    json_t *v = json_stringn(s, n);
-    if (v || n > SIZE_MAX / 4) return v;
-    moa_buf b;
-    moa_buf_init(&b, n * 3);
-    if (moa_utf8_add_clean(&b, s, n) == 0) v = json_stringn(moa_buf_str(&b), b.len);
-    moa_buf_deinit(&b);
-    return v;
-}
-
 /* The _new functions take over the value and fail on NULL: one check covers a chain of them. */
 static json_t *message_value(const moa_message *m) {
     json_t *o = json_object();
-    if (json_object_set_new(o, "role", text_value(m->role)) == 0 && json_object_set_new(o, "content", text_value(m->content)) == 0) return o;
+    if (json_object_set_new(o, "role", moa_json_str(m->role, strlen(m->role))) == 0 && json_object_set_new(o, "content", moa_json_str(m->content, strlen(m->content))) == 0) return o;
     json_decref(o);
     return NULL;
 }
@@ -68,8 +56,8 @@ static json_t *context(const moa_message *msg, int n_msg, const char *bos, const
     json_t *o = json_object(), *list = json_array();
     bool ok = o && list;
     for (int i = 0; i < n_msg && ok; i++) ok = json_array_append_new(list, message_value(&msg[i])) == 0;
-    ok = ok && json_object_set(o, "messages", list) == 0 && json_object_set_new(o, "bos_token", text_value(bos ? bos : "")) == 0 &&
-         json_object_set_new(o, "eos_token", text_value(eos ? eos : "")) == 0 &&
+    ok = ok && json_object_set(o, "messages", list) == 0 && json_object_set_new(o, "bos_token", moa_json_str(bos ? bos : "", bos ? strlen(bos) : 0)) == 0 &&
+         json_object_set_new(o, "eos_token", moa_json_str(eos ? eos : "", eos ? strlen(eos) : 0)) == 0 &&
          json_object_set_new(o, "add_generation_prompt", json_boolean(prompt)) == 0 && json_object_set_new(o, "tools", json_null()) == 0 &&
          json_object_set_new(o, "documents", json_null()) == 0;
     json_decref(list);

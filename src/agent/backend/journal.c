@@ -239,6 +239,10 @@ static key key_of(const remembering *b, const moa_call *c) {
         k.a = moa_hash64(&g, sizeof g, k.a);
         k.b = moa_hash64(&g, sizeof g, k.b);
     }
+    for (int i = 0; c->extra && i < c->extra->n_stop; i++) {
+        k.a = moa_hash64(c->extra->stop[i], strlen(c->extra->stop[i]) + 1, k.a);
+        k.b = moa_hash64(c->extra->stop[i], strlen(c->extra->stop[i]) + 1, k.b);
+    }
     if (!(k.a | k.b)) k.a = 1;
     return k;
 }

@@ -51,6 +51,7 @@ typedef struct batch {
     moa_gen_req *req; moa_gen_res *res;
     int *call_of;       /* [n_req] index of the call behind a request; -1: its result has been handed over */
     moa_ids *ids;       /* [n_call]; a call with its neighbour's messages borrows its neighbour's ids */
+    const char **stop;  /* lists of calls that have stops beside the model's, one after the other */
     moa_gen_cb cb; void *ctx;
 } batch;
 
@@ -76,10 +77,31 @@ static bool same_messages(const moa_call *a, const moa_call *b) {
     return true;
 }
 
+/* Room for the stops of all calls with those of the model before them. */
+static int join_stops(batch *b, const moa_call *call, int n, moa_err *err) {
+    int n_own, n_all = 0;
+    moa_prompter_stop(b->l->prompter, &n_own);
+    for (int i = 0; i < n; i++) n_all += call[i].extra && call[i].extra->n_stop ? call[i].extra->n_stop + n_own : 0;
+    b->stop = n_all ? malloc((size_t)n_all * sizeof *b->stop) : NULL;
+    return n_all && !b->stop ? moa_fail(err, MOA_ENOMEM, "%d stop strings", n_all) : 0;
+}
+
+static void set_stops(moa_gen_req *q, const batch *b, const moa_call *c, int *used) {
+    int n_own;
+    const char *const *own = moa_prompter_stop(b->l->prompter, &n_own);
+    const int n = c->extra ? c->extra->n_stop : 0;
+    q->stop = own, q->n_stop = n_own;
+    if (!n) return;
+    const char **list = b->stop + *used;
+    if (n_own) memcpy(list, own, (size_t)n_own * sizeof *list);
+    memcpy(list + n_own, c->extra->stop, (size_t)n * sizeof *list);
+    q->stop = list, q->n_stop = n_own + n;
+    *used += q->n_stop;
+}
+
 /* Requests of all calls whose prompts can be made and fit; the others get their code. */
 static int make_requests(batch *b, moa_call *call, int n) {
-    int m = 0, prompt_of = -1, n_stop;
-    const char *const *stop = moa_prompter_stop(b->l->prompter, &n_stop);
+    int m = 0, prompt_of = -1, used = 0;
     for (int i = 0; i < n; i++) {
         moa_call *c = &call[i];
         if (prompt_of < 0 || !same_messages(c, &call[prompt_of])) {
@@ -95,7 +117,8 @@ static int make_requests(batch *b, moa_call *call, int n) {
             continue;
         }
         b->req[m] = (moa_gen_req){.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens,
-                                  .grammar = c->grammar, .stop = stop, .n_stop = n_stop};
+                                  .grammar = c->grammar, .cancel = c->cancel};
+        set_stops(&b->req[m], b, c, &used);
         b->call_of[m++] = i;
     }
     return m;
@@ -106,6 +129,7 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
     batch b = {.l = (local *)base, .call = call, .cb = cb, .ctx = ctx, .req = calloc(k, sizeof *b.req),
                .res = calloc(k, sizeof *b.res), .call_of = calloc(k, sizeof *b.call_of), .ids = calloc(k, sizeof *b.ids)};
     int rc = b.req && b.res && b.call_of && b.ids ? 0 : moa_fail(err, MOA_ENOMEM, "a batch of %d calls", n);
+    if (rc >= 0) rc = join_stops(&b, call, n, err);
     int m = rc < 0 ? 0 : make_requests(&b, call, n);
     if (m > 0) rc = moa_generate(b.l->gen, b.res, b.req, m, on_text, &b, err);
     for (int i = 0; i < m; i++) {
@@ -122,6 +146,7 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
     free(b.res);
     free(b.call_of);
     free(b.ids);
+    free(b.stop);
     return rc;
 }
 
@@ -264,4 +289,8 @@ int moa_backend_local_start(moa_backend *b, moa_err *err) {
 
 moa_generator *moa_backend_local_generator(moa_backend *b) {
     return b->ops == &moa_backend_ops_local ? ((local *)b)->gen : NULL;
+}
+
+const moa_model *moa_backend_local_model(const moa_backend *b) {
+    return b->ops == &moa_backend_ops_local ? ((const local *)b)->model : NULL;
 }

@@ -1,0 +1,37 @@
+/* ask.h - what a client asks, checked: the conversation, who shall answer it, how the reply is drawn. All endpoints that generate text
+ * make one of these out of their body. SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_SERVE_ASK_H
+#define MOA_SERVE_ASK_H
+
+#include "base/arena.h"
+#include "serve/catalog.h"
+#include "serve/param.h"
+
+enum { MOA_ASK_STOPS = 16, MOA_ASK_CHOICES = 32, MOA_ASK_MESSAGES = 4096 };
+
+typedef enum moa_show { MOA_SHOW_ANSWER, MOA_SHOW_THOUGHTS /* proposals one after the other */, MOA_SHOW_ALL /* as they come, each tagged */ } moa_show;
+
+typedef struct moa_ask {
+    json_t *body;                     /* what the texts below point into */
+    moa_arena *arena;                 /* and this */
+    const char *model, *user;
+    moa_num temperature, top_p, top_k, min_p, repeat_penalty, n, max_tokens, max_completion_tokens, seed, stream;
+    bool include_usage;
+    moa_show show;
+    moa_message *msg; int n_msg;
+    const char *stop[MOA_ASK_STOPS];
+    moa_call_extra extra;             /* of the calls that make the reply */
+    moa_grammar *grammar;
+    moa_mix_spec spec;                /* bound: its cfg is ready to run */
+    uint64_t run_seed;
+    time_t created;
+} moa_ask;
+
+/* Zero-initialised a. Deinit in any case. */
+int moa_ask_body(moa_ask *a, const char *text, size_t n, moa_fault *f); /* parses, reads what all endpoints share */
+int moa_ask_messages(moa_ask *a, const json_t *messages, moa_fault *f); /* OpenAI's messages -> msg */
+int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f);       /* who answers, with which numbers */
+void moa_ask_deinit(moa_ask *a);
+static inline int moa_ask_n(const moa_ask *a) { return a->n.set ? (int)a->n.v : 1; }
+
+#endif

@@ -1,0 +1,55 @@
+/* catalog.h - who can be asked: models by id, and mixes of them by id. All models are open, with a thread of their own that decodes what
+ * many requests ask at once. Nothing of it changes while it is used, so any thread reads it without a lock.
+ *
+ * The id of a request is a model's ("moa-tiny": one reply of it), a mix's ("self-moa"), or a mix's with numbers of its own
+ * ("self-moa:n=4,temperature=0.9"). Names within it are ids too: no path that a client names is ever opened.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_SERVE_CATALOG_H
+#define MOA_SERVE_CATALOG_H
+
+#include "agent/mix.h"
+#include "model/embed.h"
+#include "serve/fault.h"
+
+#include <pthread.h>
+#include <time.h>
+
+typedef struct moa_catalog_model {
+    char *id;
+    moa_backend *backend;     /* the pool's; NULL: an encoder, which gives vectors alone */
+    moa_model *encoder;       /* NULL: a model that writes */
+    pthread_mutex_t lock;     /* over the embedder, which is made on first use */
+    moa_embedder *embedder;
+} moa_catalog_model;
+
+typedef struct moa_catalog_row {
+    char *id, *help;
+    char *spec;               /* text form of the mix (agent/mix.h); NULL: an encoder */
+    char *model;              /* id for the roles that the mix names no model for */
+} moa_catalog_row;
+
+typedef struct moa_catalog {
+    moa_catalog_model *model; int n_model;
+    moa_catalog_row *row; int n_row;
+    moa_pool *pool;
+    const struct moa_catalog_cfg *cfg; /* while it is opened */
+    time_t made;
+} moa_catalog;
+
+typedef struct moa_catalog_cfg {
+    const char *const *model; int n_model; /* as on a command line; none: the bundled one */
+    moa_path_fn path;
+    moa_open_fn open; void *options;       /* a const moa_mix_options */
+} moa_catalog_cfg;
+
+int moa_catalog_open(moa_catalog **out, const moa_catalog_cfg *cfg, moa_err *err);
+void moa_catalog_close(moa_catalog *c);
+
+const moa_catalog_row *moa_catalog_row_of(const moa_catalog *c, const char *id); /* NULL: none has exactly this id */
+moa_catalog_model *moa_catalog_model_of(const moa_catalog *c, const char *id);
+/* The model behind an id, for what concerns one model alone (tokens, vectors): of a mix, the one for roles that name none. NULL with f. */
+moa_catalog_model *moa_catalog_one(const moa_catalog *c, const char *id, moa_fault *f);
+/* id (NULL or "": the first) -> s, parsed, not bound yet. */
+int moa_catalog_spec(moa_mix_spec *s, const char **model, const moa_catalog *c, const char *id, moa_fault *f);
+
+#endif

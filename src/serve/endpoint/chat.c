@@ -1,0 +1,114 @@
+/* chat.c - POST /v1/chat/completions, whole or as a stream: first the role of every choice, then text as it comes, then for each choice one
+ * chunk with its reason to end, then the usage where it was asked for, then [DONE].
+ * endpoints.def: ENDPOINT(chat)
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "serve/endpoint.h"
+#include "serve/server.h"
+
+#include "base/json.h"
+#include "serve/chunk.h"
+
+#include <string.h>
+
+typedef struct stream {
+    moa_chunks chunks;
+    moa_buf body;
+    int spoke;             /* node whose thoughts came last; -1: none */
+} stream;
+
+static int send(stream *s, int choice) { return s->body.failed ? s->body.failed : moa_chunk_send(&s->chunks, choice, moa_buf_str(&s->body), s->body.len); }
+
+static int send_role(stream *s, int choice) {
+    moa_buf_clear(&s->body);
+    moa_buf_adds(&s->body, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null");
+    return send(s, choice);
+}
+
+static int on_text(void *ctx, const moa_turn *t, int choice, const char *text, size_t n) {
+    stream *s = ctx;
+    (void)t;
+    moa_buf_clear(&s->body);
+    moa_buf_adds(&s->body, "\"delta\":");
+    moa_chunk_delta(&s->body, "content", text, n);
+    moa_buf_adds(&s->body, ",\"logprobs\":null,\"finish_reason\":null");
+    return send(s, choice);
+}
+
+/* Where thoughts come one after the other, the name of each agent stands before its text, since most clients show one text. */
+static int on_thought(void *ctx, const moa_turn *t, const moa_agent_node *node, const char *text, size_t n) {
+    stream *s = ctx;
+    const int at = (int)(node - t->run->node);
+    const bool serial = t->ask->show == MOA_SHOW_THOUGHTS;
+    moa_buf both;
+    if (serial && !n) return 0;
+    moa_buf_init(&both, 1 << 26);
+    if (serial && s->spoke != at) moa_buf_addf(&both, "%s[%s, %s]\n", s->spoke < 0 ? "" : "\n\n", node->name, node->backend ? node->backend->id : node->role);
+    moa_buf_add(&both, text ? text : "", n);
+    s->spoke = at;
+    moa_buf_clear(&s->body);
+    moa_buf_adds(&s->body, "\"delta\":");
+    moa_chunk_delta(&s->body, "reasoning_content", moa_buf_str(&both), both.len);
+    moa_buf_addf(&s->body, ",\"logprobs\":null,\"finish_reason\":null,\"moa\":{\"node\":\"%s\",\"role\":\"%s\",\"model\":", node->name, node->role);
+    moa_json_add_str(&s->body, node->backend ? node->backend->id : "", node->backend ? strlen(node->backend->id) : 0);
+    moa_buf_adds(&s->body, n ? "}" : ",\"done\":true}");
+    moa_buf_deinit(&both);
+    return send(s, 0);
+}
+
+static int on_end(void *ctx, const moa_turn *t, int choice) {
+    stream *s = ctx;
+    moa_buf_clear(&s->body);
+    moa_buf_addf(&s->body, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"", t->choice[choice].finish);
+    return send(s, choice);
+}
+
+static const moa_turn_sink sink = {on_text, on_thought, on_end};
+
+static int reply_stream(moa_exchange *x, moa_ask *a, moa_turn *t, moa_fault *f) {
+    char id[64];
+    stream s = {.spoke = -1};
+    MOA_TRY(moa_turn_check(a, f));
+    moa_chunk_id(id, "chatcmpl-", x);
+    moa_chunks_init(&s.chunks, x, a, "chat.completion.chunk", id);
+    moa_buf_init(&s.body, 1 << 26);
+    moa_sse_begin(x);
+    for (int i = 0; i < moa_ask_n(a); i++) send_role(&s, i);
+    const int rc = moa_turn_run(t, x, a, &sink, &s, f);
+    if (rc >= 0 && a->include_usage) moa_chunk_usage(&s.chunks, moa_turn_usage(t));
+    if (rc >= 0) moa_sse_end(x, true);
+    moa_chunks_deinit(&s.chunks);
+    moa_buf_deinit(&s.body);
+    return rc;
+}
+
+static json_t *choices_of(const moa_turn *t) {
+    json_t *list = json_array();
+    for (int i = 0; i < t->n_choice; i++)
+        json_array_append_new(list, json_pack("{s:i, s:{s:s, s:o}, s:n, s:s}", "index", i, "message", "role", "assistant", "content", moa_json_str(moa_buf_str(&t->choice[i].text), t->choice[i].text.len),
+                                              "logprobs", "finish_reason", t->choice[i].finish));
+    return list;
+}
+
+static int reply_whole(moa_exchange *x, moa_ask *a, moa_turn *t, moa_fault *f) {
+    char id[64], print[32];
+    MOA_TRY(moa_turn_run(t, x, a, NULL, NULL, f));
+    moa_chunk_id(id, "chatcmpl-", x);
+    moa_reply_json(x, 200, json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:s}", "id", id, "object", "chat.completion", "created", (json_int_t)a->created, "model",
+                                     a->spec.label, "choices", choices_of(t), "usage", moa_turn_usage(t), "system_fingerprint", moa_turn_fingerprint(print, a)));
+    return 0;
+}
+
+static void handle(moa_exchange *x) {
+    moa_ask a = {0};
+    moa_turn t = {0};
+    moa_fault f = {0};
+    int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
+    if (rc >= 0) rc = moa_ask_messages(&a, json_object_get(a.body, "messages"), &f);
+    if (rc >= 0) rc = moa_ask_bind(&a, x->server->catalog, &f);
+    if (rc >= 0) rc = (a.stream.v != 0 ? reply_stream : reply_whole)(x, &a, &t, &f);
+    if (rc < 0) moa_reply_fault(x, &f);
+    moa_turn_deinit(&t);
+    moa_ask_deinit(&a);
+}
+
+const moa_endpoint moa_endpoint_chat = {.name = "chat", .help = "a reply to a conversation", .method = "POST", .path = "/chat/completions", .handle = handle};

@@ -1,0 +1,61 @@
+/* server.h - the server: sockets and their requests in one event thread, work in workers, decoding in the models' own threads.
+ *
+ * moa_server_run is the event thread: an epoll of its own over libmicrohttpd's, a mailbox (eventfd) and the sockets of requests that
+ * wait, since a suspended connection is watched by nobody else. All that belongs to connections is touched by this thread alone;
+ * workers put bytes into an exchange and mail it. SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_SERVE_SERVER_H
+#define MOA_SERVE_SERVER_H
+
+#include "serve/endpoint.h"
+#include "serve/metrics.h"
+#include "serve/workers.h"
+
+#include "base/sha256.h"
+
+struct moa_catalog;
+
+typedef struct moa_server_cfg {       /* zero is a good value of every field; texts are borrowed */
+    const char *host;                 /* NULL: 127.0.0.1 */
+    int port;                         /* 0: one that is free */
+    const char *const *key; int n_key; /* bearer keys; none: everybody may ask */
+    const char *const *origin; int n_origin; /* of web pages that may ask beside those of this machine; "*": all */
+    size_t max_body;                  /* bytes of a request; 0: 32 MiB */
+    int max_running, max_queue;       /* requests at work, and waiting; 0: 64, 512 */
+    int beat_s;                       /* seconds of silence before a stream's heartbeat; 0: 15 */
+    int drain_s;                      /* most seconds that running requests get after the first stop; 0: 30 */
+    void (*log)(void *ctx, const moa_exchange *x, int status, double seconds); void *log_ctx; /* a request has ended; NULL: nobody listens */
+} moa_server_cfg;
+
+struct moa_server {
+    moa_server_cfg cfg;
+    struct moa_catalog *catalog;      /* borrowed: who can be asked */
+    struct MHD_Daemon *daemon;
+    int port, epoll, wake, listener;
+    bool local;                       /* bound to this machine alone */
+    char (*key_hash)[MOA_SHA256_HEX];
+    moa_workers workers;
+    moa_metrics metrics;
+    /* the event thread's */
+    moa_exchange *open;
+    int n_open;
+    uint64_t n_request, nonce;
+    bool draining;
+    double drain_end;
+    /* shared */
+    pthread_mutex_t lock;
+    moa_exchange *mail;
+    atomic_int stops;
+};
+
+int moa_server_open(moa_server **out, const moa_server_cfg *cfg, struct moa_catalog *catalog, moa_err *err);
+int moa_server_run(moa_server *s, moa_err *err); /* until it is stopped */
+void moa_server_stop(moa_server *s);             /* from any thread or signal handler. First: no new requests, running ones end; second: now */
+void moa_server_close(moa_server *s);
+
+void moa_server_mail(moa_server *s, moa_exchange *x); /* x has news for its connection */
+
+/* http.c: the daemon that talks to sockets */
+int moa_http_start(moa_server *s, moa_err *err);
+void moa_http_wake(moa_exchange *x); /* in the event thread: goes on with a connection that waits */
+
+#endif

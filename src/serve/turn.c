@@ -1,0 +1,210 @@
+/* turn.c - see turn.h. SPDX-License-Identifier: Apache-2.0 */
+#include "serve/turn.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "serve/server.h"
+#include "task/task.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_TEXT = 64 << 20 };
+
+int moa_turn_check(const moa_ask *a, moa_fault *f) {
+    moa_backend *b = a->spec.cfg.proposer[0];
+    moa_err err = {0};
+    if (!b->ops->measure || !b->n_ctx) return 0;
+    const int64_t n = b->ops->measure(b, a->msg, a->n_msg, &err);
+    if (n < 0) return moa_fault_from(f, "messages", &err);
+    if (n < b->n_ctx) return 0;
+    return moa_fault_set(f, 400, "context_length_exceeded", "messages", "the prompt has %lld tokens, the context of %s holds %d with the reply", (long long)n, b->id, b->n_ctx);
+}
+
+/* ---- what is shown ---- */
+
+static int show(moa_turn *t, int k, const char *s, size_t n) {
+    moa_choice *c = &t->choice[k];
+    if (!n) return 0;
+    if (moa_buf_add(&c->text, s, n) < 0) return -1;
+    pthread_mutex_lock(&t->x->lock);
+    const bool first = t->x->first_text == 0;
+    if (first) t->x->first_text = moa_now();
+    pthread_mutex_unlock(&t->x->lock);
+    if (first) moa_metric_add(&t->x->server->metrics, "moa_ttft_seconds", "model", t->ask->spec.label, NULL, NULL, moa_now() - t->x->came);
+    return t->sink ? t->sink->text(t->ctx, t, k, s, n) : 0;
+}
+
+/* Text of a call that read references may begin with the line of what they say: nothing is shown until that is clear. */
+static int show_merged(moa_turn *t, int k, const char *s, size_t n) {
+    static const char mark[] = MOA_REPLIES_SAY;
+    const size_t len = sizeof mark - 1;
+    moa_choice *c = &t->choice[k];
+    if (c->open) return show(t, k, s, n);
+    if (moa_buf_add(&c->held, s, n) < 0) return -1;
+    const size_t have = c->held.len, same = have < len ? have : len;
+    const char *text = moa_buf_str(&c->held), *end = memchr(text, '\n', have);
+    if (memcmp(text, mark, same) == 0 && !end) return 0;
+    const size_t skip = memcmp(text, mark, same) == 0 && have >= len ? (size_t)(end - text) + 1 : 0;
+    c->open = true;
+    return show(t, k, text + skip, have - skip);
+}
+
+static const char *finish_reason(const moa_agent_node *n) {
+    const bool cut = n->backend && !n->replaced && (n->why == MOA_STOP_LENGTH || n->why == MOA_STOP_CONTEXT);
+    return cut ? "length" : "stop";
+}
+
+/* What was not shown yet. A merge that was refused after it was shown cannot be taken back: what replaced it follows. */
+static int end_choice(moa_turn *t, int k, const moa_agent_node *n) {
+    moa_choice *c = &t->choice[k];
+    const char *reply = n->state == MOA_NODE_DONE && n->text ? moa_node_reply(n) : "";
+    if (c->ended) return 0;
+    if (!t->sink) moa_buf_clear(&c->text); /* nobody has seen it */
+    const size_t len = strlen(reply), had = c->text.len;
+    c->ended = c->open = true;
+    c->finish = finish_reason(n);
+    int rc = 0;
+    if (had <= len && memcmp(moa_buf_str(&c->text), reply, had) == 0) rc = show(t, k, reply + had, len - had);
+    else if ((rc = show(t, k, "\n\n", 2)) >= 0) rc = show(t, k, reply, len);
+    return rc < 0 || !t->sink ? rc : t->sink->end(t->ctx, t, k);
+}
+
+/* ---- thoughts: what proposers write ---- */
+
+static bool thinks(const moa_turn *t, int node) { return t->ask->show != MOA_SHOW_ANSWER && t->sink && t->sink->thought && !moa_run_is_answer(t->run, node); }
+
+static int room_for_thoughts(moa_turn *t, int node) {
+    if (node < t->n_thought) return 0;
+    const int n = node + 16;
+    moa_buf *v = realloc(t->thought, (size_t)n * sizeof *v);
+    if (!v) return -1;
+    t->thought = v;
+    for (; t->n_thought < n; t->n_thought++) moa_buf_init(&v[t->n_thought], MAX_TEXT);
+    return 0;
+}
+
+/* One after the other, so that who puts them together reads whole texts: the first that began is shown as it comes, others wait. */
+static int think(moa_turn *t, int node, const char *s, size_t n) {
+    const moa_agent_node *a = &t->run->node[node];
+    if (t->ask->show == MOA_SHOW_ALL) return t->sink->thought(t->ctx, t, a, s, n);
+    if (t->thinking < 0) t->thinking = node;
+    if (t->thinking == node) return t->sink->thought(t->ctx, t, a, s, n);
+    return room_for_thoughts(t, node) < 0 ? -1 : moa_buf_add(&t->thought[node], s, n);
+}
+
+static int end_thought(moa_turn *t, int node) {
+    const moa_agent_node *a = &t->run->node[node];
+    if (t->ask->show == MOA_SHOW_ALL) return t->sink->thought(t->ctx, t, a, NULL, 0);
+    if (t->thinking != node) return 0;
+    int rc = t->sink->thought(t->ctx, t, a, NULL, 0);
+    t->thinking = -1;
+    for (int i = 0; i < t->n_thought && rc >= 0 && t->thinking < 0; i++) {
+        moa_buf *b = &t->thought[i];
+        if (!b->len) continue;
+        const bool over = t->run->node[i].state >= MOA_NODE_DONE;
+        rc = t->sink->thought(t->ctx, t, &t->run->node[i], moa_buf_str(b), b->len);
+        moa_buf_clear(b);
+        if (over && rc >= 0) rc = t->sink->thought(t->ctx, t, &t->run->node[i], NULL, 0);
+        else t->thinking = i;
+    }
+    return rc;
+}
+
+static void count_call(moa_turn *t, const moa_agent_node *n) {
+    moa_metrics *m = &t->x->server->metrics;
+    if (!n->backend) return;
+    moa_metric_add(m, "moa_calls_total", "model", n->backend->id, "role", n->role, 1);
+    moa_metric_add(m, "moa_call_seconds", "model", n->backend->id, NULL, NULL, n->seconds);
+    moa_metric_add(m, "moa_tokens_total", "model", n->backend->id, "kind", "prompt", (double)n->prompt_tokens);
+    moa_metric_add(m, "moa_tokens_total", "model", n->backend->id, "kind", "completion", (double)n->completion_tokens);
+    moa_metric_add(m, "moa_tokens_total", "model", n->backend->id, "kind", "reused", (double)n->reused_tokens);
+}
+
+static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
+    moa_turn *t = ctx;
+    const moa_agent_node *n = &r->node[e->node];
+    const bool answers = moa_run_is_answer(r, e->node);
+    int rc = 0;
+    if (e->kind == MOA_EV_TEXT && e->n) {
+        atomic_fetch_add(&t->x->n_tokens, 1);
+        if (answers) rc = (n->n_in ? show_merged : show)(t, e->node - r->answer, e->text, e->n);
+        else if (thinks(t, e->node)) rc = think(t, e->node, e->text, e->n);
+    } else if (e->kind == MOA_EV_DONE) {
+        count_call(t, n);
+        if (answers && n->state == MOA_NODE_DONE) rc = end_choice(t, e->node - r->answer, n);
+        else if (thinks(t, e->node)) rc = end_thought(t, e->node);
+    }
+    return rc >= 0 && !moa_exchange_gone(t->x);
+}
+
+/* ---- the run ---- */
+
+int moa_turn_run(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void *ctx, moa_fault *f) {
+    moa_err err = {0};
+    *t = (moa_turn){.x = x, .ask = a, .sink = sink, .ctx = ctx, .n_choice = moa_ask_n(a), .thinking = -1};
+    for (int i = 0; i < t->n_choice; i++) {
+        moa_buf_init(&t->choice[i].text, MAX_TEXT);
+        moa_buf_init(&t->choice[i].held, MAX_TEXT);
+        t->choice[i].finish = "stop";
+    }
+    pthread_mutex_lock(&x->lock);
+    snprintf(x->what, sizeof x->what, "%s", a->spec.label);
+    pthread_mutex_unlock(&x->lock);
+    int rc = moa_run_new(&t->run, &a->spec.cfg, a->msg, a->n_msg, a->run_seed, &err);
+    if (rc >= 0) {
+        t->run->cancel = &x->gone;
+        rc = moa_run_execute(t->run, on_event, t, &err);
+    }
+    if (moa_exchange_gone(x)) return MOA_ECANCELED;
+    for (int i = 0; i < t->n_choice && rc >= 0; i++) end_choice(t, i, &t->run->node[t->run->answer + i]);
+    return rc < 0 ? moa_fault_from(f, NULL, &err) : 0;
+}
+
+void moa_turn_deinit(moa_turn *t) {
+    for (int i = 0; i < t->n_choice; i++) {
+        moa_buf_deinit(&t->choice[i].text);
+        moa_buf_deinit(&t->choice[i].held);
+    }
+    for (int i = 0; i < t->n_thought; i++) moa_buf_deinit(&t->thought[i]);
+    free(t->thought);
+    moa_run_free(t->run);
+}
+
+/* ---- usage ---- */
+
+/* Tokens of calls whose text nobody sees are reasoning: what is left of completion_tokens is the reply. */
+static void sums(const moa_run *r, json_int_t *hidden, json_int_t *shown, int *failed) {
+    *hidden = *shown = *failed = 0;
+    for (int i = 0; i < r->n_node; i++) {
+        const moa_agent_node *n = &r->node[i];
+        if (!n->backend) continue;
+        *(moa_run_is_answer(r, i) ? shown : hidden) += n->completion_tokens;
+        *failed += n->rc < 0;
+    }
+}
+
+static json_t *notes_of(const moa_run *r) {
+    json_t *list = json_array();
+    for (int i = 0; i < r->n_node; i++)
+        if (r->node[i].note) json_array_append_new(list, json_pack("{s:s, s:o}", "node", r->node[i].name, "note", moa_json_str(r->node[i].note, strlen(r->node[i].note))));
+    return list;
+}
+
+json_t *moa_turn_usage(const moa_turn *t) {
+    const moa_usage *u = &t->run->usage;
+    json_int_t hidden, shown;
+    int failed;
+    sums(t->run, &hidden, &shown, &failed);
+    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:{s:s, s:i, s:i, s:I, s:I, s:I, s:f, s:o}}", "prompt_tokens", (json_int_t)u->prompt_tokens, "completion_tokens",
+                     (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "prompt_tokens_details", "cached_tokens",
+                     (json_int_t)u->reused_prefix_tokens, "completion_tokens_details", "reasoning_tokens", hidden, "moa", "mix", t->ask->spec.label, "calls", u->calls,
+                     "failed", failed, "proposer_tokens", hidden, "aggregator_tokens", shown, "cached_tokens", (json_int_t)u->reused_prefix_tokens, "seconds",
+                     t->run->seconds, "notes", notes_of(t->run));
+}
+
+const char *moa_turn_fingerprint(char out[32], const moa_ask *a) {
+    snprintf(out, 32, "fp_%016llx", (unsigned long long)a->spec.cfg.proposer[0]->fingerprint);
+    return out;
+}

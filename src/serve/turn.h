@@ -1,0 +1,46 @@
+/* turn.h - a request at work: its run, what of it goes to the client as it comes, and what it used. What a client sees of a reply is decided
+ * here, once for all endpoints: the line of what the replies say is held back, a merge that was refused is followed by what replaced it,
+ * proposals are shown where the client asked for them. SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_SERVE_TURN_H
+#define MOA_SERVE_TURN_H
+
+#include "serve/ask.h"
+#include "serve/exchange.h"
+
+typedef struct moa_turn moa_turn;
+/* How an endpoint shows a reply that streams; all are called in the worker's thread. Negative: nobody listens, the run is canceled. */
+typedef struct moa_turn_sink {
+    int (*text)(void *ctx, const moa_turn *t, int choice, const char *s, size_t n);
+    int (*thought)(void *ctx, const moa_turn *t, const moa_agent_node *node, const char *s, size_t n); /* n 0: that call has ended */
+    int (*end)(void *ctx, const moa_turn *t, int choice);
+} moa_turn_sink;
+
+typedef struct moa_choice {
+    moa_buf text;              /* what has been shown, or the whole reply in the end */
+    moa_buf held;              /* what may still turn out to be the line of what the replies say */
+    bool open, ended;          /* past that line */
+    const char *finish;        /* "stop", "length" */
+} moa_choice;
+
+struct moa_turn {
+    moa_exchange *x;
+    moa_ask *ask;
+    moa_run *run;
+    const moa_turn_sink *sink; void *ctx;
+    moa_choice choice[MOA_ASK_CHOICES]; int n_choice;
+    int thinking;              /* node whose text is shown as thoughts now; -1: none */
+    moa_buf *thought;          /* [n_thought] of nodes that wait for their turn to be shown */
+    int n_thought;
+};
+
+/* The prompt fits into its model's context, as far as that can be known beforehand. */
+int moa_turn_check(const moa_ask *a, moa_fault *f);
+/* Runs it to its end. sink NULL: nothing is shown before. On failure f says why; MOA_ECANCELED: the client is gone. */
+int moa_turn_run(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void *ctx, moa_fault *f);
+void moa_turn_deinit(moa_turn *t);
+
+/* OpenAI's usage object with `moa` in it, as JSON. */
+json_t *moa_turn_usage(const moa_turn *t);
+const char *moa_turn_fingerprint(char out[32], const moa_ask *a);
+
+#endif

@@ -1,0 +1,252 @@
+/* test_chat.c - /v1/chat/completions: whole and streamed replies are the same, the order of a stream, what fields do, what is refused.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "support/client.h"
+#include "support/serving.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CHAT "/v1/chat/completions"
+#define HELLO "\"messages\":[{\"role\":\"user\",\"content\":\"Hello, how are you?\"}]"
+
+static serving s;
+
+static int setup(void **state) {
+    (void)state;
+    serving_start(&s, NULL);
+    return 0;
+}
+
+static int teardown(void **state) {
+    serving_stop(&s);
+    return serving_teardown(state);
+}
+
+static json_t *ask(const char *body) {
+    reply r = client_post(s.port, CHAT, body);
+    if (r.status != 200) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
+    json_t *v = reply_json(&r);
+    reply_deinit(&r);
+    return v;
+}
+
+static const char *content(const json_t *v, int i) {
+    const char *t = json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), (size_t)i), "message"), "content"));
+    assert_non_null(t);
+    return t;
+}
+
+static json_int_t usage(const json_t *v, const char *key) { return json_integer_value(json_object_get(json_object_get(v, "usage"), key)); }
+
+static void test_whole(void **state) {
+    (void)state;
+    json_t *v = ask("{\"seed\":1,\"max_tokens\":12," HELLO "}");
+    const json_t *c = json_array_get(json_object_get(v, "choices"), 0);
+    assert_string_equal(json_string_value(json_object_get(v, "object")), "chat.completion");
+    assert_int_equal(strncmp(json_string_value(json_object_get(v, "id")), "chatcmpl-", 9), 0);
+    assert_string_equal(json_string_value(json_object_get(c, "finish_reason")), "length");
+    assert_true(json_is_null(json_object_get(c, "logprobs")));
+    assert_int_equal(usage(v, "completion_tokens"), 12);
+    assert_int_equal(usage(v, "total_tokens"), usage(v, "prompt_tokens") + 12);
+    json_decref(v);
+}
+
+/* What a stream said, chunk by chunk, checked against the order that SDKs rely on. */
+typedef struct heard {
+    moa_buf text[4];
+    int n, n_choice, roles, ends;
+    bool usage_asked, usage, done;
+    char id[80];
+    json_int_t completion;
+} heard;
+
+static void hear(void *ctx, const char *name, const char *data, size_t n) {
+    heard *h = ctx;
+    assert_string_equal(name, "");
+    assert_false(h->done);
+    if (n == 6 && memcmp(data, "[DONE]", 6) == 0) {
+        h->done = true;
+        return;
+    }
+    json_t *v = json_loadb(data, n, 0, NULL); /* refuses a split character */
+    assert_non_null(v);
+    const char *id = json_string_value(json_object_get(v, "id"));
+    if (!h->n++) snprintf(h->id, sizeof h->id, "%s", id);
+    assert_string_equal(h->id, id);
+    const json_t *list = json_object_get(v, "choices"), *u = json_object_get(v, "usage");
+    if (json_array_size(list) == 0) { /* the usage, once, behind all choices */
+        assert_true(h->usage_asked && !h->usage && json_is_object(u) && h->ends == h->n_choice);
+        h->usage = true;
+        h->completion = json_integer_value(json_object_get(u, "completion_tokens"));
+    } else {
+        const json_t *c = json_array_get(list, 0), *d = json_object_get(c, "delta"), *end = json_object_get(c, "finish_reason");
+        const json_int_t k = json_integer_value(json_object_get(c, "index"));
+        assert_true(k >= 0 && k < h->n_choice && !h->usage);
+        assert_true(h->usage_asked ? json_is_null(u) && u : !u);
+        if (json_object_get(d, "role")) {
+            assert_int_equal(h->roles++, k); /* all roles before all text */
+            assert_int_equal(h->text[k].len, 0);
+        }
+        const char *t = json_string_value(json_object_get(d, "content"));
+        if (t) moa_buf_adds(&h->text[k], t);
+        if (!json_is_null(end)) assert_int_equal(json_object_size(d), 0), h->ends++;
+    }
+    json_decref(v);
+}
+
+static void listen_to(heard *h, const char *body, int n_choice, bool usage_asked) {
+    *h = (heard){.n_choice = n_choice, .usage_asked = usage_asked};
+    for (int i = 0; i < 4; i++) moa_buf_init(&h->text[i], 1 << 20);
+    reply r = client_post(s.port, CHAT, body);
+    if (r.status != 200) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
+    assert_true(r.whole);
+    assert_string_equal(reply_header(&r, "Content-Type"), "text/event-stream");
+    assert_string_equal(reply_header(&r, "Cache-Control"), "no-cache");
+    assert_string_equal(reply_header(&r, "X-Accel-Buffering"), "no");
+    assert_null(reply_header(&r, "Content-Length"));
+    reply_events(&r, hear, h);
+    assert_true(h->done);
+    assert_int_equal(h->roles, n_choice);
+    assert_int_equal(h->ends, n_choice);
+    assert_int_equal(h->usage, usage_asked);
+    reply_deinit(&r);
+}
+
+static void unheard(heard *h) {
+    for (int i = 0; i < 4; i++) moa_buf_deinit(&h->text[i]);
+}
+
+static void test_stream_is_the_whole(void **state) {
+    static const char *const models[] = {"single", "self-moa:n=2", "vote:n=3", "moa:n=2,layers=1", "greedy"};
+    (void)state;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char body[400];
+        heard h;
+        snprintf(body, sizeof body, "{\"model\":\"%s\",\"seed\":7,\"max_tokens\":40," HELLO "}", models[i]);
+        json_t *v = ask(body);
+        snprintf(body, sizeof body, "{\"model\":\"%s\",\"seed\":7,\"max_tokens\":40,\"stream\":true,\"stream_options\":{\"include_usage\":true}," HELLO "}", models[i]);
+        listen_to(&h, body, 1, true);
+        /* A merge that was refused after it was shown is followed by what replaced it. */
+        const size_t want = strlen(content(v, 0));
+        assert_true(h.text[0].len >= want);
+        assert_string_equal(moa_buf_str(&h.text[0]) + h.text[0].len - want, content(v, 0));
+        if (!strncmp(models[i], "single", 6)) assert_int_equal(h.text[0].len, want);
+        assert_int_equal(h.completion, usage(v, "completion_tokens"));
+        unheard(&h);
+        json_decref(v);
+    }
+}
+
+static void test_n(void **state) {
+    heard h;
+    (void)state;
+    json_t *v = ask("{\"model\":\"single\",\"n\":3,\"seed\":2,\"max_tokens\":16," HELLO "}");
+    assert_int_equal(json_array_size(json_object_get(v, "choices")), 3);
+    assert_string_not_equal(content(v, 0), content(v, 1));
+    listen_to(&h, "{\"model\":\"single\",\"n\":3,\"seed\":2,\"max_tokens\":16,\"stream\":true," HELLO "}", 3, false);
+    for (int i = 0; i < 3; i++) assert_string_equal(moa_buf_str(&h.text[i]), content(v, i));
+    unheard(&h);
+    json_decref(v);
+    v = ask("{\"model\":\"self-moa:n=3\",\"n\":2,\"seed\":2,\"max_tokens\":16," HELLO "}"); /* proposals are shared */
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json_object_get(v, "usage"), "moa"), "calls")), 5);
+    json_decref(v);
+}
+
+static void test_seed_and_stop(void **state) {
+    (void)state;
+    json_t *a = ask("{\"seed\":5,\"max_tokens\":60," HELLO "}"), *b = ask("{\"seed\":5,\"max_tokens\":60," HELLO "}"), *c = ask("{\"seed\":6,\"max_tokens\":60," HELLO "}");
+    assert_string_equal(content(a, 0), content(b, 0));
+    assert_string_not_equal(content(a, 0), content(c, 0));
+    /* A stop string out of the middle of the text ends it there, wherever tokens end. */
+    const char *text = content(a, 0), *at = text + strlen(text) / 2;
+    while (((unsigned char)*at & 0xC0) == 0x80) at++;
+    char stop[32] = "", body[400];
+    for (size_t n = 0; n < 6 && at[n] > ' ' && at[n] < 127 && at[n] != '"' && at[n] != '\\'; n++) stop[n] = at[n];
+    if (stop[0]) {
+        heard h;
+        snprintf(body, sizeof body, "{\"seed\":5,\"max_tokens\":60,\"stop\":[\"%s\"]," HELLO "}", stop);
+        json_t *d = ask(body);
+        const char *first = strstr(text, stop);
+        assert_int_equal(strlen(content(d, 0)), first - text);
+        assert_int_equal(strncmp(content(d, 0), text, (size_t)(first - text)), 0);
+        snprintf(body, sizeof body, "{\"seed\":5,\"max_tokens\":60,\"stream\":true,\"stop\":\"%s\"," HELLO "}", stop);
+        listen_to(&h, body, 1, false);
+        assert_string_equal(moa_buf_str(&h.text[0]), content(d, 0));
+        unheard(&h);
+        json_decref(d);
+    }
+    json_decref(a);
+    json_decref(b);
+    json_decref(c);
+}
+
+static void test_parts_and_roles(void **state) {
+    (void)state;
+    json_t *a = ask("{\"seed\":5,\"max_tokens\":20,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":\"Hello\"}]}");
+    json_t *b = ask("{\"seed\":5,\"max_tokens\":20,\"metadata\":{\"x\":1},\"unknown\":[],\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"Be \"},"
+                    "{\"type\":\"text\",\"text\":\"brief.\"}]},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hello\"}]}]}");
+    assert_string_equal(content(a, 0), content(b, 0));
+    json_decref(a);
+    json_decref(b);
+}
+
+static void test_refused(void **state) {
+    static const struct { const char *body; int status; const char *param, *says; } cases[] = {
+        {"", 400, NULL, "the body"},
+        {"[]", 400, NULL, "expected a JSON object"},
+        {"{\"messages\":", 400, NULL, "the body"},
+        {"{}", 400, "messages", "expected an array"},
+        {"{\"messages\":[]}", 400, "messages", "got 0"},
+        {"{\"messages\":[1]}", 400, "messages[0]", "expected an object"},
+        {"{\"messages\":[{\"role\":\"cat\",\"content\":\"x\"}]}", 400, "messages[0].role", "cat"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":5}]}", 400, "messages[0].content", "got an integer"},
+        {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:,\"}}]}]}", 400, "messages[0].content[0]", "image_url"},
+        {"{\"temperature\":\"hot\"," HELLO "}", 400, "temperature", "got a string, expected a number"},
+        {"{\"temperature\":3," HELLO "}", 400, "temperature", "expected 0 to 2"},
+        {"{\"n\":1.5," HELLO "}", 400, "n", "expected an integer"},
+        {"{\"n\":1000," HELLO "}", 400, "n", "got 1000"},
+        {"{\"stream\":\"yes\"," HELLO "}", 400, "stream", "expected true or false"},
+        {"{\"stop\":7," HELLO "}", 400, "stop", "expected a string"},
+        {"{\"model\":\"gpt-9\"," HELLO "}", 404, "model", "self-moa"},
+        {"{\"model\":\"self-moa:n=0\"," HELLO "}", 400, "model", "n '0'"},
+        {"{\"model\":\"moa:proposers=/etc/passwd\"," HELLO "}", 404, "model", "/etc/passwd"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        reply r = client_post(s.port, CHAT, cases[i].body);
+        json_t *v = reply_json(&r), *e = json_object_get(v, "error");
+        const char *param = json_string_value(json_object_get(e, "param")), *says = json_string_value(json_object_get(e, "message"));
+        if (r.status != cases[i].status || !says || !strstr(says, cases[i].says) || !json_object_get(e, "code") || !json_is_string(json_object_get(e, "type")))
+            fail_msg("%s: %d %s", cases[i].body, r.status, moa_buf_str(&r.body));
+        if (cases[i].param) assert_string_equal(param ? param : "null", cases[i].param);
+        json_decref(v);
+        reply_deinit(&r);
+    }
+}
+
+static void test_too_long(void **state) {
+    moa_buf b;
+    (void)state;
+    moa_buf_init(&b, 1 << 20);
+    moa_buf_adds(&b, "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"");
+    for (int i = 0; i < 3000; i++) moa_buf_adds(&b, "seven apples ");
+    moa_buf_adds(&b, "\"}]}");
+    reply r = client_post(s.port, CHAT, moa_buf_str(&b));
+    assert_int_equal(r.status, 400); /* before the stream begins */
+    assert_non_null(strstr(moa_buf_str(&r.body), "context_length_exceeded"));
+    reply_deinit(&r);
+    moa_buf_deinit(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole), cmocka_unit_test(test_stream_is_the_whole), cmocka_unit_test(test_n), cmocka_unit_test(test_seed_and_stop),
+        cmocka_unit_test(test_parts_and_roles), cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

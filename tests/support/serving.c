@@ -1,0 +1,72 @@
+/* serving.c - see serving.h. SPDX-License-Identifier: Apache-2.0 */
+#include "support/serving.h"
+
+#include "base/clock.h"
+#include "support/tinymodel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char file[256];
+static const char *model[] = {file};
+
+static int path_of(char *out, size_t n, const char *name, moa_err *err) {
+    (void)err;
+    snprintf(out, n, "%s", name);
+    return 0;
+}
+
+static void *live(void *arg) {
+    serving *s = arg;
+    moa_err err = {0};
+    s->rc = moa_server_run(s->server, &err);
+    return NULL;
+}
+
+void serving_start(serving *s, const moa_server_cfg *cfg) {
+    moa_err err = {0};
+    moa_mix_options o = {.n_threads = 1};
+    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o};
+    moa_server_cfg c = cfg ? *cfg : (moa_server_cfg){0};
+    *s = (serving){0};
+    if (!file[0] && tinymodel_write(file, sizeof file, 5, &err) < 0) fail_msg("%s", err.text);
+    if (moa_catalog_open(&s->catalog, &models, &err) < 0) fail_msg("%s", err.text);
+    if (moa_server_open(&s->server, &c, s->catalog, &err) < 0) fail_msg("%s", err.text);
+    s->port = s->server->port;
+    assert_int_equal(pthread_create(&s->thread, NULL, live, s), 0);
+}
+
+void serving_stop(serving *s) {
+    moa_server_stop(s->server);
+    moa_server_stop(s->server);
+    pthread_join(s->thread, NULL);
+    assert_int_equal(s->rc, 0);
+    moa_server_close(s->server);
+    moa_catalog_close(s->catalog);
+}
+
+int serving_running(serving *s) {
+    int queued, running;
+    moa_workers_load(&s->server->workers, &queued, &running);
+    return queued + running;
+}
+
+bool serving_idle_within(serving *s, double seconds) {
+    const double end = moa_now() + seconds;
+    while (serving_running(s)) {
+        if (moa_now() > end) return false;
+        usleep(500);
+    }
+    return true;
+}
+
+int serving_teardown(void **state) {
+    (void)state;
+    if (file[0]) unlink(file);
+    return 0;
+}
