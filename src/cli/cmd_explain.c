@@ -8,6 +8,8 @@
 #include "cli/bench.h"
 #include "model/explain.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { O_CTX, O_THREADS, O_MEASURE, O_JSON };
@@ -22,86 +24,124 @@ static const moa_opt opts[] = {
 static int run(int argc, char **argv);
 const moa_command moa_command_explain = {
     .name = "explain", .usage = "[MODEL] [--measure]", .help = "what a model will cost on this machine, before it is loaded",
-    .more = "Reads the header only; the machine's rates are measured in a few seconds, on weights of the model's kinds that are made up. Decoding is\n"
-            "predicted for sequences over one shared prefix, as samples of a mixture are. Experts are taken as routed at random; with --measure\n"
-            "those that random tokens really take are counted first, and the prediction is made for them.",
+    .more = "Reads the header only. The machine's limits are measured once and kept (moa bench machine); how far the model's products stay from them is\n"
+            "measured in a few seconds, on made-up weights of its kinds. Decoding is predicted for sequences over one shared prefix, as samples of a\n"
+            "mixture are. Experts are taken as routed at random, which is the most of them that a step needs; with --measure those that random\n"
+            "tokens really take are counted first. --measure then predicts and runs by turns, and says what keeps each step from the\n"
+            "limits of reading and of multiplying.",
     .opts = opts, .run = run,
 };
 
-enum { N_B = MOA_EXPLAIN_BATCHES };
-typedef struct measured { double decode[N_B], prefill; } measured; /* seconds of a step; 0: not measured */
+enum { N_B = MOA_EXPLAIN_BATCHES, PREFILL = MOA_EXPLAIN_PREFILL, POINTS = MOA_EXPLAIN_POINTS, MAX_B = 32, STEPS = 4, ROUNDS = 3 };
 
-static int measure(measured *o, const moa_model *m, const moa_explained *e, moa_err *err) {
-    moa_session *s = NULL;
-    moa_steps t = {0};
+/* ---- the model itself, step by step ---- */
+
+typedef struct running {
+    const moa_model *m;
+    moa_session *s;
+    moa_steps t;
+    int context, prompt, parent;
+} running;
+
+static void stop_running(running *r) {
+    moa_steps_deinit(&r->t);
+    moa_session_free(r->s);
+}
+
+static int start_running(running *r, int threads, moa_err *err) {
     moa_session_cfg cfg = moa_session_defaults();
-    cfg.n_threads = e->threads, cfg.n_seq = 40, cfg.n_batch = 512, cfg.n_ctx = e->context + e->prompt + 40 * 2 * MOA_KV_BLOCK;
-    int rc = moa_session_new(&s, m, &cfg, err), parent = 0;
-    if (rc >= 0) rc = moa_steps_init(&t, s, 512, 3, err);
-    double took[3];
-    for (int i = -1; rc >= 0 && i < 3; i++) {
+    cfg.n_threads = threads, cfg.n_seq = MAX_B + 2, cfg.n_batch = 512, cfg.n_ctx = r->context + r->prompt + (MAX_B + 2) * 2 * MOA_KV_BLOCK;
+    MOA_TRY(moa_session_new(&r->s, r->m, &cfg, err));
+    MOA_TRY(moa_steps_init(&r->t, r->s, 512, 1, err));
+    return r->parent = moa_steps_prefill(&r->t, r->context, err);
+}
+
+/* n forks of the context, which take a token each, 1 + `steps` times; the middle of the later ones in seconds. */
+static int decode(double *seconds, running *r, int n, int steps, moa_err *err) {
+    int seq[MAX_B], have = 0, rc = 0;
+    double took[STEPS];
+    for (; rc >= 0 && have < n; have++)
+        if ((rc = seq[have] = moa_seq_fork(r->s, r->parent, moa_seq_len(r->s, r->parent), err)) < 0) break;
+    for (int k = -1; rc >= 0 && k < steps; k++) { /* the first copies the last block of the context */
+        for (int i = 0; i < n; i++) r->t.row[i] = (moa_row){seq[i], (int32_t)moa_rng_below(&r->t.rng, (uint32_t)r->t.n_vocab), true};
         const double t0 = moa_now();
-        rc = parent = moa_steps_prefill(&t, e->prompt, err);
-        if (i >= 0) took[i] = moa_now() - t0;
-        if (rc >= 0) moa_seq_free(s, parent);
+        rc = moa_session_step(r->s, r->t.row, n, err);
+        if (k >= 0) took[k] = moa_now() - t0;
     }
-    if (rc >= 0) o->prefill = moa_median(took, 3);
-    if (rc >= 0) rc = parent = moa_steps_prefill(&t, e->context, err);
-    for (int i = 0; rc >= 0 && i < N_B; i++) rc = moa_steps_decode(&o->decode[i], &t, parent, moa_explain_batch[i], err);
-    moa_steps_deinit(&t);
-    moa_session_free(s);
+    for (int i = 0; i < have; i++) moa_seq_free(r->s, seq[i]);
+    if (rc >= 0 && steps) *seconds = moa_median(took, steps);
     return rc;
 }
 
-/* Experts that steps of random tokens take, counted by their last products. */
-typedef struct counting { const moa_model *m; long n; } counting;
+static int run_point(void *ctx, double *seconds, int point, int threads, moa_err *err) {
+    running *r = ctx;
+    if (!r->s) MOA_TRY(start_running(r, threads, err));
+    if (point != PREFILL) return decode(seconds, r, moa_explain_batch[point], STEPS, err);
+    const double t0 = moa_now();
+    const int seq = moa_steps_prefill(&r->t, r->prompt, err);
+    if (seq < 0) return seq;
+    *seconds = moa_now() - t0;
+    moa_seq_free(r->s, seq);
+    return 0;
+}
+
+/* ---- which experts steps take ---- */
+
+typedef struct counting { const moa_model *m; double *rows; } counting; /* [n_layer, n_expert] of the last products */
 static void count_products(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out) {
     counting *c = ctx;
-    (void)in, (void)out;
+    (void)out;
     for (int i = 0; i < c->m->h.n_layer; i++)
-        for (int x = 0; c->m->layer[i].router.w && x < c->m->h.n_expert; x++) c->n += w == c->m->layer[i].e_down[x].w;
+        for (int x = 0; c->m->layer[i].router.w && x < c->m->h.n_expert; x++)
+            if (w == c->m->layer[i].e_down[x].w) c->rows[i * c->m->h.n_expert + x] += (double)moa_rows(in);
 }
 
-static int count_experts(double unique[N_B + 1], const moa_model *m, moa_err *err) {
-    moa_session *s = NULL;
-    moa_steps t = {0};
-    counting c = {.m = m};
-    moa_session_cfg cfg = moa_session_defaults();
-    int routed = 0, parent = 0, seq[32];
-    for (int i = 0; i < m->h.n_layer; i++) routed += m->layer[i].router.w != NULL;
-    cfg.n_seq = 40, cfg.n_batch = 512, cfg.n_ctx = 512 + 40 * 2 * MOA_KV_BLOCK;
-    int rc = moa_session_new(&s, m, &cfg, err);
-    if (rc >= 0) rc = moa_steps_init(&t, s, 512, 1, err);
-    if (rc >= 0) moa_session_watch(s, count_products, &c);
-    if (rc >= 0) rc = parent = moa_steps_prefill(&t, m->h.n_ctx < 512 ? m->h.n_ctx : 512, err);
-    unique[N_B] = (double)c.n / routed;
-    if (rc >= 0 && m->h.n_ctx <= 512) moa_seq_truncate(s, parent, m->h.n_ctx / 2);
-    for (int i = 0; rc >= 0 && i < N_B; i++) {
-        const int n = moa_explain_batch[i];
-        c.n = 0;
-        for (int k = 0; rc >= 0 && k < n; k++) {
-            rc = seq[k] = moa_seq_fork(s, parent, moa_seq_len(s, parent), err);
-            t.row[k] = (moa_row){seq[k], (int32_t)moa_rng_below(&t.rng, (uint32_t)t.n_vocab), true};
-        }
-        if (rc >= 0) rc = moa_session_step(s, t.row, n, err);
-        for (int k = 0; rc >= 0 && k < n; k++) moa_seq_free(s, seq[k]);
-        unique[i] = (double)c.n / routed;
+static int falling(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+enum { REPEAT = 3, LAYERS = MOA_EXPLAIN_LAYERS };
+
+/* A step was counted: how many experts a layer took, and the rows of those of some layers. A prefill's last layer has only the rows that
+ * want logits. */
+static void keep(moa_explain_routes *out, const counting *c, int point, int steps) {
+    const int n_e = c->m->h.n_expert, n_l = c->m->h.n_layer - (point == PREFILL && c->m->h.n_layer > 1);
+    int layer[1024], routed = 0;
+    for (int i = 0; i < n_l && routed < 1024; i++)
+        if (c->m->layer[i].router.w) layer[routed++] = i;
+    for (int i = 0; i < routed; i++) {
+        double *rows = c->rows + layer[i] * n_e;
+        qsort(rows, (size_t)n_e, sizeof *rows, falling);
+        for (int x = 0; x < n_e; x++) out->unique[point] += rows[x] > 0 ? 1.0 / routed / steps : 0;
     }
-    moa_steps_deinit(&t);
-    moa_session_free(s);
+    for (int k = 0; k < LAYERS && routed; k++) /* evenly over the layers; of several steps the last stays */
+        memcpy(out->rows + (point * LAYERS + k) * n_e, c->rows + layer[(2 * k + 1) * routed / (2 * LAYERS)] * n_e, (size_t)n_e * sizeof(double));
+}
+
+/* By random tokens. */
+static int count_experts(moa_explain_routes *out, running *r, moa_err *err) {
+    const size_t n = (size_t)r->m->h.n_layer * (size_t)r->m->h.n_expert;
+    counting c = {r->m, calloc(n, sizeof *c.rows)};
+    *out = (moa_explain_routes){.n_layer = LAYERS, .rows = calloc((size_t)POINTS * LAYERS * (size_t)r->m->h.n_expert, sizeof *out->rows)};
+    int rc = c.rows && out->rows ? start_running(r, 0, err) : moa_fail(err, MOA_ENOMEM, "no memory to count experts");
+    if (rc >= 0) moa_session_watch(r->s, count_products, &c);
+    for (int p = 0; rc >= 0 && p < POINTS; p++)
+        for (int k = 0; rc >= 0 && k < (p == PREFILL ? 1 : REPEAT); k++) {
+            double unused;
+            memset(c.rows, 0, n * sizeof *c.rows);
+            rc = p == PREFILL ? run_point(r, &unused, p, 0, err) : decode(&unused, r, moa_explain_batch[p], 0, err);
+            if (rc >= 0) keep(out, &c, p, p == PREFILL ? 1 : REPEAT);
+        }
+    free(c.rows);
+    stop_running(r);
+    *r = (running){.m = r->m, .context = r->context, .prompt = r->prompt};
     return rc;
 }
 
-/* What keeps a step from the limit of reading. */
-static const char *reason(const moa_explained *e, const measured *r, int i) {
-    const moa_explain_cost *c = &e->decode[i];
-    const double reads = e->step_bytes[i] / (e->read_gbps * 1e9), rest = r->decode[i] - c->total, arithmetic = c->products - reads;
-    if (rest > arithmetic && rest > c->attention && rest > c->small) return "what is not in the prediction: a busy machine, waiting of threads, routing";
-    if (arithmetic >= c->attention && arithmetic >= c->small) return "products take longer than reading their weights";
-    return c->attention >= c->small ? "attention" : "small work between products";
-}
+/* ---- results ---- */
 
-static void print_text(const moa_explained *e, const measured *r, const moa_model *m, const char *path) {
+static void print_text(const moa_explained *e, const moa_model *m, const char *path) {
     double weights = 0;
     for (int p = 0; p < MOA_PARTS; p++) weights += e->weights[p];
     printf("%s: %s, %d layers, %.0f M weights\n", path, m->arch->name, m->h.n_layer, weights / 1e6);
@@ -109,35 +149,33 @@ static void print_text(const moa_explained *e, const measured *r, const moa_mode
     for (int p = 0; p < MOA_PARTS; p++)
         if (e->weights[p] > 0) printf("  %-16s %12.1f %12.1f %16.1f\n", moa_part_name((moa_part)p), e->weights[p] / 1e6, e->bytes[p] / 1e6, e->active[p] / 1e6);
     printf("  %-16s %12s %12s %16.1f   (%.1f kB a position in f32, half in f16)\n", "KV", "", "", e->kv_bytes * e->context / 1e6, e->kv_bytes / 1e3);
-    printf("machine, measured in %.1f s:", e->seconds);
-    for (int i = 0; i < e->n_tried; i++) printf("%s %d thread%s read %.1f GB/s, %.1f in products", i ? ";" : "", e->tried[i].threads, e->tried[i].threads > 1 ? "s" : "", e->tried[i].read_gbps, e->tried[i].product_gbps);
+    printf("threads, measured in %.1f s with all below:", e->seconds);
+    for (int i = 0; i < e->n_tried; i++) printf("%s %d read%s %.1f GB/s at most, %.1f in products", i ? ";" : "", e->tried[i].threads, e->tried[i].threads > 1 ? "" : "s", e->tried[i].read_gbps, e->tried[i].product_gbps);
     printf("; best: %d\n", e->threads);
-    printf("  %-22s %9s %9s %9s %9s %9s %9s%s\n", "step", "tokens/s", "ms", "products", "attention", "small", "of reads", r ? "   measured  predicted/measured" : "");
-    for (int i = 0; i < N_B; i++) {
-        const moa_explain_cost *c = &e->decode[i];
-        const double limit = e->step_bytes[i] / (e->read_gbps * 1e9), real = r && r->decode[i] > 0 ? r->decode[i] : c->total;
-        char what[64];
-        if (e->n_expert) snprintf(what, sizeof what, "decode %d (%.1f experts)", moa_explain_batch[i], e->unique[i]);
-        else snprintf(what, sizeof what, "decode %d", moa_explain_batch[i]);
-        printf("  %-22s %9.1f %9.2f %9.2f %9.2f %9.2f %8.0f%%", what, moa_explain_batch[i] / c->total, c->total * 1e3, c->products * 1e3,
-               c->attention * 1e3, c->small * 1e3, 100 * limit / real);
-        if (r) printf(" %9.1f  %6.2f  %s", moa_explain_batch[i] / real, real / c->total, reason(e, r, i));
+    const bool real = e->point[0].real > 0;
+    printf("  %-34s %9s %9s %9s %9s %9s %9s %9s%s\n", "step", "tokens/s", "ms", "products", "attention", "small", "of reads", "of work", real ? "  measured  predicted/measured; largest gap to the limits" : "");
+    for (int i = 0; i < POINTS; i++) {
+        const moa_explain_point *p = &e->point[i];
+        const double s = p->real > 0 ? p->real : p->cost.total;
+        char what[64], experts[48] = "";
+        if (e->n_expert) snprintf(experts, sizeof experts, " (%s%.1f experts)", e->counted ? "" : "at most ", p->unique);
+        snprintf(what, sizeof what, "%s %d%s", i == PREFILL ? "prefill" : "decode", p->rows, experts);
+        printf("  %-34s %9.1f %9.2f %9.2f %9.2f %9.2f %8.0f%% %8.0f%%", what, p->rows / p->cost.total, p->cost.total * 1e3, p->cost.products * 1e3, p->cost.attention * 1e3,
+               p->cost.small * 1e3, 100 * p->read_s / s, 100 * p->work_s / s);
+        if (real) printf(" %9.1f  %6.2f  %s", p->rows / p->real, p->ratio, moa_gap_name(p->gap));
         printf("\n");
     }
-    printf("  prefill %-14d %9.1f %9.1f %9.1f %9.1f %9.1f %9s", e->prompt, e->prompt / e->prefill.total, e->prefill.total * 1e3,
-           e->prefill.products * 1e3, e->prefill.attention * 1e3, e->prefill.small * 1e3, "");
-    if (r) printf(" %9.1f  %6.2f", e->prompt / r->prefill, r->prefill / e->prefill.total);
-    printf("\n");
 }
 
-static void add_cost(moa_buf *b, const char *name, int n, const moa_explain_cost *c, double real) {
-    moa_buf_addf(b, "{\"%s\":%d,\"tps\":%.3f,\"s\":%.6g,\"products_s\":%.6g,\"attention_s\":%.6g,\"small_s\":%.6g", name, n, n / c->total, c->total, c->products,
-                 c->attention, c->small);
-    if (real > 0) moa_buf_addf(b, ",\"measured_tps\":%.3f", n / real);
+static void add_point(moa_buf *b, const char *name, const moa_explain_point *p) {
+    const moa_explain_cost *c = &p->cost;
+    moa_buf_addf(b, "{\"%s\":%d,\"tps\":%.3f,\"s\":%.6g,\"products_s\":%.6g,\"attention_s\":%.6g,\"small_s\":%.6g,\"bytes\":%.0f,\"read_limit_s\":%.6g,\"work_limit_s\":%.6g", name,
+                 p->rows, p->rows / c->total, c->total, c->products, c->attention, c->small, p->bytes, p->read_s, p->work_s);
+    if (p->real > 0) moa_buf_addf(b, ",\"measured_tps\":%.3f,\"predicted_over_measured\":%.4f,\"gap\":\"%s\"", p->rows / p->real, p->ratio, moa_gap_name(p->gap));
     moa_buf_adds(b, "}");
 }
 
-static void print_json(const moa_explained *e, const measured *r, const char *path) {
+static void print_json(const moa_explained *e, const char *path) {
     moa_buf b;
     moa_buf_init(&b, 1 << 16);
     moa_buf_adds(&b, "{\"model\":");
@@ -150,12 +188,12 @@ static void print_json(const moa_explained *e, const measured *r, const char *pa
     moa_buf_adds(&b, "],\"decode\":[");
     for (int i = 0; i < N_B; i++) {
         if (i) moa_buf_adds(&b, ",");
-        add_cost(&b, "n", moa_explain_batch[i], &e->decode[i], r ? r->decode[i] : 0);
+        add_point(&b, "n", &e->point[i]);
     }
     moa_buf_adds(&b, "],\"unique_experts\":[");
-    for (int i = 0; i < N_B; i++) moa_buf_addf(&b, "%s%.3f", i ? "," : "", e->unique[i]);
-    moa_buf_adds(&b, "],\"prefill\":");
-    add_cost(&b, "tokens", e->prompt, &e->prefill, r ? r->prefill : 0);
+    for (int i = 0; i < N_B; i++) moa_buf_addf(&b, "%s%.3f", i ? "," : "", e->point[i].unique);
+    moa_buf_addf(&b, "],\"experts_counted\":%s,\"prefill\":", e->counted ? "true" : "false");
+    add_point(&b, "tokens", &e->point[PREFILL]);
     moa_buf_adds(&b, "}\n");
     fwrite(moa_buf_str(&b), 1, b.len, stdout);
     moa_buf_deinit(&b);
@@ -168,19 +206,33 @@ static int run(int argc, char **argv) {
     int n_pos;
     int rc = moa_opt_parse(&moa_command_explain, argc, argv, v, pos, 1, &n_pos);
     if (rc) return rc < 0 ? 2 : 0;
-    moa_err err = {0};
+    moa_err err = {0}, note;
     moa_model *m;
     moa_explained e;
-    measured r = {0};
-    if (moa_cli_model_path(path, sizeof path, pos[0], &err) < 0 || moa_model_open(&m, path, &err) < 0) return moa_cli_fail(&err);
-    double unique[N_B + 1];
+    moa_machine *limits = calloc(1, sizeof *limits);
+    if (!limits || moa_machine_get(limits, &note, &err) < 0 || moa_cli_model_path(path, sizeof path, pos[0], &err) < 0 || moa_model_open(&m, path, &err) < 0) {
+        free(limits);
+        return moa_cli_fail(&err);
+    }
+    if (note.code) fprintf(stderr, "moa: note: %s\n", note.text);
+    running r = {.m = m, .context = v[O_CTX].set ? (int)v[O_CTX].i : 512, .prompt = 512};
+    if (r.context > m->h.n_ctx - STEPS - 1) r.context = m->h.n_ctx - STEPS - 1; /* room for the steps after it */
+    if (r.context < 1) r.context = 1;
+    if (r.prompt > m->h.n_ctx) r.prompt = m->h.n_ctx;
+    moa_explain_routes routes = {0};
     const bool count = v[O_MEASURE].set && m->h.n_expert && !m->arch->encoder;
-    rc = count ? count_experts(unique, m, &err) : 0;
-    if (rc >= 0) rc = moa_explain(&e, m, v[O_CTX].set ? (int)v[O_CTX].i : 512, 512, (int)v[O_THREADS].i, count ? unique : NULL, &err);
-    if (rc >= 0 && v[O_MEASURE].set) rc = measure(&r, m, &e, &err);
-    const measured *real = v[O_MEASURE].set ? &r : NULL;
-    if (rc >= 0 && v[O_JSON].set) print_json(&e, real, path);
-    else if (rc >= 0) print_text(&e, real, m, path);
+    if (count) rc = count_experts(&routes, &r, &err);
+    const moa_explain_cfg cfg = {.context = r.context, .prompt = r.prompt, .threads = (int)v[O_THREADS].i, .routes = count ? &routes : NULL, .run = v[O_MEASURE].set ? run_point : NULL, .ctx = &r, .rounds = ROUNDS};
+    if (rc >= 0) rc = moa_explain(&e, m, limits, &cfg, &err);
+    bool beyond = false;
+    for (int i = 0; rc >= 0 && i < POINTS; i++) beyond |= e.point[i].real > 0 && fmax(e.point[i].read_s * (i == PREFILL ? 0 : 1), e.point[i].work_s) > 1.1 * e.point[i].real;
+    if (beyond) fprintf(stderr, "moa: note: the model does more than the machine's limits, which were measured on a busy machine or are beyond its caches: moa bench machine measures them again\n");
+    if (rc >= 0) {
+        if (v[O_JSON].set) print_json(&e, path);
+        else print_text(&e, m, path);
+    }
+    stop_running(&r);
     moa_model_close(m);
+    free(routes.rows), free(limits);
     return rc < 0 ? moa_cli_fail(&err) : 0;
 }

@@ -1,14 +1,13 @@
 /* explain.c - see explain.h. SPDX-License-Identifier: Apache-2.0 */
 #include "model/explain.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/err.h"
-#include "base/team.h"
-#include "model/attend.h"
+#include "model/explain_lab.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const int moa_explain_batch[MOA_EXPLAIN_BATCHES] = {1, 2, 4, 8, 16, 32};
 
@@ -17,315 +16,261 @@ const char *moa_part_name(moa_part p) {
     return p >= 0 && p < MOA_PARTS ? name[p] : "?";
 }
 
+const char *moa_gap_name(moa_gap g) {
+    static const char *const name[] = {"none: near its limit", "products: taking weights apart, waiting for memory and threads", "attention",
+                                       "small work between products", "what is not in the prediction: a busy machine, sharing of threads, routing"};
+    return name[g];
+}
+
 /* ---- what the model has ---- */
 
-enum { MAX_SHAPE = 48, N_ROWS = 9, BIG = 64 << 20 /* bytes: beyond most caches */, MAX_ROWS = 512, RUNS = 3 };
-static const int row_counts[N_ROWS] = {1, 2, 4, 8, 16, 32, 64, 192, MAX_ROWS};
+enum { MAX_WORK = 64, PREFILL = MOA_EXPLAIN_PREFILL };
 
-/* A kind of matrix. */
-typedef struct matrix {
-    moa_dtype type;
-    int64_t out, in;
-    double weights[MOA_PARTS]; /* of all of its kind */
-    double rate[N_ROWS];       /* seconds a weight with row_counts rows */
-} matrix;
+/* A kind of work, and after the last attention: there only rows that want logits go on. */
+typedef struct entry {
+    moa_work w;
+    double late;              /* of count, those in the last layer and behind its attention */
+    double one_s;             /* seconds with one row, this round */
+} entry;
 
-typedef struct survey { matrix shape[MAX_SHAPE]; int n; } survey;
+typedef struct survey { const moa_model *m; moa_explained *e; entry work[MAX_WORK]; int n; } survey;
 
-static void count(survey *s, moa_explained *e, moa_part part, const moa_tensor *w, double times) {
+static void count_bytes(moa_explained *e, moa_part part, const moa_tensor *w, double share) {
     if (!w) return;
-    const int64_t in = moa_cols(w), out = moa_rows(w);
-    const double weights = (double)moa_tensor_count(w);
-    e->weights[part] += weights;
+    e->weights[part] += (double)moa_tensor_count(w);
     e->bytes[part] += (double)moa_tensor_bytes(w);
-    e->active[part] += (double)moa_tensor_bytes(w) * times;
+    e->active[part] += (double)moa_tensor_bytes(w) * share;
+}
+
+static bool same_kind(const moa_work *a, const moa_work *b) {
+    bool same = a->kind == b->kind && a->n_w == b->n_w && a->part == b->part;
+    for (int i = 0; same && i < a->n_w; i++)
+        same = a->w[i].dtype == b->w[i].dtype && moa_rows(&a->w[i]) == moa_rows(&b->w[i]) && moa_cols(&a->w[i]) == moa_cols(&b->w[i]);
+    return same;
+}
+
+/* Up to three weights of one work; those that are missing are left out. */
+static void add(survey *s, moa_work_kind kind, moa_part part, bool late, const moa_tensor *a, const moa_tensor *b, const moa_tensor *c) {
+    const moa_tensor *w[3] = {a, b, c};
+    moa_work k = {.kind = kind, .part = part};
+    for (int i = 0; i < 3; i++)
+        if (w[i]) k.w[k.n_w++] = *w[i];
+    if (!k.n_w) return;
     int i = 0;
-    while (i < s->n && (s->shape[i].type != w->dtype || s->shape[i].out != out || s->shape[i].in != in)) i++;
-    if (i == MAX_SHAPE) i = MAX_SHAPE - 1; /* mixtures of very many kinds: the last stands for the rest */
-    if (i == s->n) s->shape[s->n++] = (matrix){.type = w->dtype, .out = out, .in = in};
-    s->shape[i].weights[part] += weights;
+    while (i < s->n && !same_kind(&s->work[i].w, &k)) i++;
+    if (i == MAX_WORK) i = MAX_WORK - 1; /* mixtures of very many kinds: the last stands for the rest */
+    if (i == s->n) s->work[s->n++].w = k;
+    s->work[i].w.count += 1;
+    s->work[i].late += late;
 }
 
-static void take_stock(survey *s, moa_explained *e, const moa_model *m) {
-    for (int i = 0; i < m->h.n_layer; i++) {
-        const moa_layer *l = &m->layer[i];
-        const moa_tensor *attention[] = {l->q.w, l->k.w, l->v.w, l->o.w, l->q_a.w, l->kv_a.w, l->kv_b.w, l->k_b, l->v_b};
-        const moa_tensor *dense[] = {l->gate.w, l->up.w, l->down.w}, *shared[] = {l->s_gate.w, l->s_up.w, l->s_down.w};
-        for (size_t k = 0; k < sizeof attention / sizeof *attention; k++) count(s, e, MOA_PART_ATTENTION, attention[k], 1);
-        for (int k = 0; k < 3; k++) count(s, e, MOA_PART_SHARED, shared[k], 1);
-        count(s, e, MOA_PART_ROUTER, l->router.w, 1);
-        if (!l->router.w) {
-            for (int k = 0; k < 3; k++) count(s, e, MOA_PART_DENSE, dense[k], 1);
-            continue;
-        }
-        for (int x = 0; x < m->h.n_expert; x++) {
-            const double share = (double)m->h.n_expert_used / m->h.n_expert;
-            count(s, e, MOA_PART_EXPERTS, l->e_gate[x].w, share);
-            count(s, e, MOA_PART_EXPERTS, l->e_up[x].w, share);
-            count(s, e, MOA_PART_EXPERTS, l->e_down[x].w, share);
+static void take_layer(survey *s, int i) {
+    const moa_layer *l = &s->m->layer[i];
+    const bool last = i == s->m->h.n_layer - 1;
+    const moa_tensor *attention[] = {l->q.w, l->k.w, l->v.w, l->o.w, l->q_a.w, l->kv_a.w, l->kv_b.w, l->k_b, l->v_b};
+    for (size_t k = 0; k < sizeof attention / sizeof *attention; k++) {
+        count_bytes(s->e, MOA_PART_ATTENTION, attention[k], 1);
+        if (k > 2 || s->m->h.kv_rank) add(s, MOA_WORK_LINEAR, MOA_PART_ATTENTION, last && attention[k] == l->o.w, attention[k], NULL, NULL);
+    }
+    if (!s->m->h.kv_rank) add(s, MOA_WORK_LINEAR, MOA_PART_ATTENTION, false, l->q.w, l->k.w, l->v.w);
+    const moa_part part = l->router.w ? MOA_PART_SHARED : MOA_PART_DENSE;
+    const moa_tensor *gate = l->router.w ? l->s_gate.w : l->gate.w, *up = l->router.w ? l->s_up.w : l->up.w, *down = l->router.w ? l->s_down.w : l->down.w;
+    count_bytes(s->e, part, gate, 1), count_bytes(s->e, part, up, 1), count_bytes(s->e, part, down, 1);
+    add(s, gate && up ? MOA_WORK_GATED : MOA_WORK_LINEAR, part, last, gate, up, NULL);
+    add(s, MOA_WORK_LINEAR, part, last, down, NULL, NULL);
+    if (!l->router.w) return;
+    count_bytes(s->e, MOA_PART_ROUTER, l->router.w, 1);
+    add(s, MOA_WORK_LINEAR, MOA_PART_ROUTER, last, l->router.w, NULL, NULL);
+    const double share = (double)s->m->h.n_expert_used / s->m->h.n_expert;
+    for (int x = 0; x < s->m->h.n_expert; x++)
+        count_bytes(s->e, MOA_PART_EXPERTS, l->e_gate[x].w, share), count_bytes(s->e, MOA_PART_EXPERTS, l->e_up[x].w, share),
+            count_bytes(s->e, MOA_PART_EXPERTS, l->e_down[x].w, share);
+    add(s, MOA_WORK_EXPERTS, MOA_PART_EXPERTS, last, l->e_gate[0].w, l->e_up[0].w, l->e_down[0].w);
+}
+
+static void take_stock(survey *s) {
+    for (int i = 0; i < s->m->h.n_layer; i++) take_layer(s, i);
+    count_bytes(s->e, MOA_PART_HEAD, s->m->out.w, 1);
+    add(s, MOA_WORK_LINEAR, MOA_PART_HEAD, false, s->m->out.w, NULL, NULL);
+    s->e->kv_bytes = (double)moa_kv_numbers(&s->m->h) * 4;
+}
+
+/* ---- routing ---- */
+
+typedef struct routing { const double *rows; int n; } routing; /* [n, n_expert]: profiles of a point */
+
+/* What was counted, or U experts with equally many rows, in `room`. */
+static routing routing_of(double *room, double *unique, const moa_model *m, int point, int n, const moa_explain_routes *counted) {
+    const double e = m->h.n_expert, k = m->h.n_expert_used;
+    *unique = counted ? counted->unique[point] : e > 0 ? e * (1 - pow(1 - k / e, n)) : 0;
+    if (counted) return (routing){counted->rows + point * counted->n_layer * m->h.n_expert, counted->n_layer};
+    for (int j = 0; j < m->h.n_expert; j++) room[j] = j < *unique ? (*unique - j < 1 ? *unique - j : 1) * n * k / *unique : 0;
+    return (routing){room, 1};
+}
+
+/* ---- limits ---- */
+
+static double peak_of(const moa_machine *l, const moa_kernels *k, moa_dtype d, int rows, int threads) {
+    const moa_kernel *kernel = k->gemm_q8[moa_row_class(rows)][d] ? k->gemm_q8[moa_row_class(rows)][d] : k->slot[MOA_K_GEMM][d];
+    const int p = kernel ? moa_probe_of(kernel) : -1;
+    if (p < 0 || p >= MOA_PROBES || l->peak[p].one <= 0) return INFINITY;
+    return l->n_cpu > 1 ? l->peak[p].one + (l->peak[p].all - l->peak[p].one) * (fmin(threads, l->n_cpu) - 1) / (l->n_cpu - 1) : l->peak[p].one;
+}
+
+/* Seconds that reading the weights of a step and multiplying them take at least. */
+static void limits_of(moa_explain_point *p, const survey *s, const moa_lab *b, const moa_machine *l, bool prefill) {
+    p->bytes = p->work_s = 0;
+    for (int i = 0; i < s->n; i++) {
+        const moa_work *w = &s->work[i].w;
+        const bool experts = w->kind == MOA_WORK_EXPERTS, head = w->part == MOA_PART_HEAD;
+        const double rows = experts ? (double)p->rows * s->m->h.n_expert_used : head && prefill ? 1 : p->rows;
+        const double each = experts ? rows / (p->unique > 0 ? p->unique : 1) : rows, times = w->count - (prefill ? s->work[i].late : 0);
+        for (int k = 0; k < w->n_w; k++) {
+            p->bytes += (double)moa_tensor_bytes(&w->w[k]) * (experts ? p->unique : 1) * w->count;
+            p->work_s += 2 * (double)moa_tensor_count(&w->w[k]) * rows * times / peak_of(l, b->x.k, w->w[k].dtype, (int)(each + 0.5), b->x.n_threads);
         }
     }
-    count(s, e, MOA_PART_HEAD, m->out.w, 1);
-}
-
-/* ---- what the machine does ---- */
-
-typedef struct lab { moa_exec x; char *memory; size_t size; float *rows; } lab;
-
-static void close_lab(lab *b) {
-    moa_team_free(b->x.team);
-    moa_arena_free(b->x.arena);
-    free(b->memory), free(b->rows);
-}
-
-static int open_lab(lab *b, int threads, size_t widest, moa_err *err) {
-    const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    *b = (lab){.size = l3 > BIG / 2 && l3 < BIG * 4L ? 2 * (size_t)l3 : BIG};
-    b->x = (moa_exec){.n_threads = threads, .arena = moa_arena_new(0, 0)};
-    MOA_TRY(moa_kernels_default(&b->x.k, err));
-    MOA_TRY(moa_team_new(&b->x.team, threads, err));
-    if (!b->x.arena || !(b->memory = aligned_alloc(64, b->size)) || !(b->rows = malloc(MAX_ROWS * widest * sizeof(float))))
-        return moa_fail(err, MOA_ENOMEM, "explain: no memory to measure with");
-    memset(b->memory, 0x2a, b->size); /* ordinary weights of every type */
-    for (size_t i = 0; i < MAX_ROWS * widest; i++) b->rows[i] = (float)(i * 2654435761u % 1000) * 1e-3f - 0.5f;
-    return 0;
-}
-
-static double middle_of(const double t[RUNS]) { return fmax(fmin(t[0], t[1]), fmin(fmax(t[0], t[1]), t[2])); }
-_Static_assert(RUNS == 3, "the middle of three");
-
-typedef struct sweep { const uint64_t *p; uint64_t *sum; } sweep; /* range: pieces of 32 KiB */
-static void read_range(const void *args, int64_t i0, int64_t i1, int thread) {
-    const sweep *s = args;
-    uint64_t a[4] = {0};
-    for (int64_t i = i0 * 4096; i < i1 * 4096; i += 4)
-        for (int k = 0; k < 4; k++) a[k] += s->p[i + k];
-    s->sum[thread * 8] += a[0] + a[1] + a[2] + a[3]; /* used, so it is read */
-}
-
-/* Bytes a second with t threads. */
-static double read_rate(lab *b, int t) {
-    uint64_t sum[8 * 64] = {0};
-    const sweep s = {(const uint64_t *)(const void *)b->memory, sum};
-    double took[RUNS];
-    for (int i = -1; i < RUNS; i++) {
-        const double t0 = moa_now();
-        moa_team_run(b->x.team, t, (int64_t)(b->size / 32768), 1, read_range, &s);
-        if (i >= 0) took[i] = moa_now() - t0;
-    }
-    return (double)b->size / middle_of(took);
-}
-
-/* Seconds a weight of one kind with n rows. The matrices of a step are as many as the model has, or fill the memory. */
-static double product_rate(lab *b, const matrix *s, int n, double of_kind) {
-    const size_t bytes = moa_row_bytes(s->type, s->in) * (size_t)s->out;
-    size_t fit = b->size / bytes;
-    if ((double)fit > of_kind / ((double)s->in * (double)s->out)) fit = (size_t)(of_kind / ((double)s->in * (double)s->out) + 0.5);
-    int64_t out = s->out;
-    if (!fit) fit = 1, out = (int64_t)(b->size / moa_row_bytes(s->type, s->in)); /* larger than the memory: a part of it */
-    if (n >= 64 && fit > 4) fit = 4;                                                /* bound by arithmetic: caches do not matter */
-    if (n >= 64 && (double)out * (double)s->in > 3e7) out = (int64_t)(3e7 / (double)s->in);
-    double took[RUNS];
-    for (int i = -1; i < RUNS; i++) {
-        const double t0 = moa_now();
-        for (size_t k = 0; k < fit; k++) {
-            moa_arena_reset(b->x.arena);
-            moa_tensor w = moa_view2(s->type, b->memory + k * bytes, out, s->in), x = moa_view2(MOA_F32, b->rows, n, s->in);
-            if (!moa_linear(&b->x, &x, &w, NULL)) return 0;
-        }
-        if (i >= 0) took[i] = moa_now() - t0;
-        if (took[i < 0 ? 0 : i] > 0.3) return (moa_now() - t0) / ((double)fit * (double)out * (double)s->in);
-    }
-    return middle_of(took) / ((double)fit * (double)out * (double)s->in);
-}
-
-/* Between measured counts of rows the time of a product is a straight line. */
-static double rate_at(const matrix *s, double rows) {
-    if (rows <= 1) return s->rate[0];
-    for (int i = 1; i < N_ROWS; i++)
-        if (rows <= row_counts[i]) {
-            const double f = (rows - row_counts[i - 1]) / (row_counts[i] - row_counts[i - 1]);
-            return s->rate[i - 1] + f * (s->rate[i] - s->rate[i - 1]);
-        }
-    return s->rate[N_ROWS - 1] * rows / row_counts[N_ROWS - 1];
-}
-
-/* Attention of n rows of sequences that share `at` positions, or of a prefill (at 0): seconds of one layer, measured on the thing itself. */
-static int attention_time(double *s, lab *b, const moa_model *m, int n, int at, moa_err *err) {
-    moa_kv kv;
-    moa_attend_rows rows = {.kv = &kv, .scratch_floats = moa_attend_scratch(&m->h), .part_floats = moa_attend_parts(&m->h)};
-    const bool prefill = !at;
-    const int len = prefill ? n : at, n_seq = prefill ? 1 : n, n_block = len / MOA_KV_BLOCK + 2 * n_seq + 2;
-    const moa_kv_shape kvs = moa_kv_shape_of(&m->h);
-    const int64_t cols[3] = {(int64_t)m->h.n_head * kvs.key, (int64_t)kvs.n_kv * kvs.key, (int64_t)kvs.n_kv * kvs.value};
-    int32_t *seq = calloc(3 * (size_t)n, sizeof *seq), *pos = seq + n, *order = pos + n;
-    float *in = calloc((size_t)n * (size_t)(cols[0] + cols[1] + cols[2]), sizeof *in);
-    double took[RUNS];
-    rows.scratch = aligned_alloc(64, rows.scratch_floats * (size_t)b->x.n_threads * sizeof(float));
-    rows.parts = malloc(rows.part_floats * sizeof(float));
-    int rc = moa_kv_init(&kv, m, MOA_F32, n_block, n_seq + 1, n_block, err);
-    if (rc >= 0 && (!seq || !in || !rows.scratch || !rows.parts)) rc = moa_fail(err, MOA_ENOMEM, "explain: no memory to measure with");
-    if (rc >= 0) {
-        moa_kv_reserve(&kv, n_seq, at);
-        kv.seq[n_seq].len = at;
-        for (int i = 0; i < n_seq; i++) {
-            if (at) moa_kv_fork(&kv, i, n_seq, at);
-            moa_kv_reserve(&kv, i, prefill ? n : 1);
-        }
-        for (int i = 0; i < n; i++) seq[i] = prefill ? 0 : i, pos[i] = prefill ? i : at;
-        rows.seq = seq, rows.pos = pos, rows.order = order;
-        moa_attend_order(order, &rows, n);
-        moa_tensor q = moa_view2(MOA_F32, in, n, cols[0]), k = moa_view2(MOA_F32, in + n * cols[0], n, cols[1]),
-                   v = moa_view2(MOA_F32, in + n * (cols[0] + cols[1]), n, cols[2]);
-        for (int i = -1; i < RUNS; i++) {
-            const double t0 = moa_now();
-            for (int l = 0; l < m->h.n_layer; l++) {
-                moa_arena_reset(b->x.arena);
-                moa_attend_paged(&b->x, &rows, m, l, &q, &k, &v);
-            }
-            if (i >= 0) took[i] = moa_now() - t0;
-        }
-        *s = middle_of(took);
-    }
-    moa_kv_deinit(&kv);
-    free(rows.scratch), free(rows.parts), free(in), free(seq);
-    return rc;
-}
-
-/* Seconds of what lies between the products of n rows in one layer: two norms, two sums and the copy of a layer's result, and the activation,
- * each in a region of its own. `wide`: numbers of a row's feed-forward part. */
-static double small_time(lab *b, const moa_model *m, int n, int64_t wide) {
-    const int64_t d = m->h.d_model, cols[2] = {d, wide};
-    double took[RUNS], total = 0;
-    for (int part = 0; part < 2; part++) {
-        moa_tensor t = moa_view2(MOA_F32, b->rows, n, cols[part]);
-        for (int i = -1; i < RUNS; i++) {
-            const double t0 = moa_now();
-            for (int k = 0; k < 8; k++) {
-                moa_arena_reset(b->x.arena);
-                if (part) moa_silu_mul(&b->x, &t, &t);
-                else moa_add(&b->x, moa_rms_norm(&b->x, &t, NULL, 1e-5f), &t);
-            }
-            if (i >= 0) took[i] = (moa_now() - t0) / 8;
-        }
-        total += middle_of(took) * (part ? 1 : 2.5); /* the copy and the rotations: half of a norm and a sum */
-    }
-    return total;
+    p->read_s = p->bytes / moa_machine_read(l, b->x.n_threads);
 }
 
 /* ---- prediction ---- */
 
-static double at_random(const moa_model *m, double rows) {
-    const double e = m->h.n_expert, k = m->h.n_expert_used;
-    return m->h.n_expert ? e * (1 - pow(1 - k / e, rows)) : 0;
-}
-
-/* Seconds of the products of n rows, of which n_out want logits; u experts of a layer have some of them. */
-static double products(const survey *s, const moa_model *m, int n, int n_out, double u) {
-    double t = 0;
-    for (int i = 0; i < s->n; i++)
-        for (int p = 0; p < MOA_PARTS; p++) {
-            const double w = s->shape[i].weights[p];
-            if (w == 0) continue;
-            if (p == MOA_PART_EXPERTS) {
-                t += w * u / m->h.n_expert * rate_at(&s->shape[i], n * (double)m->h.n_expert_used / u);
-            } else {
-                t += w * rate_at(&s->shape[i], p == MOA_PART_HEAD ? n_out : n);
-            }
-        }
-    return t;
-}
-
-static int cost(moa_explain_cost *c, const survey *s, lab *b, const moa_model *m, int n, int at, double u, moa_err *err) {
-    const int layers = m->h.n_layer, used = m->h.n_expert ? m->h.n_expert_used : 0;
-    const int64_t wide = used ? (int64_t)used * m->h.d_expert + m->h.d_shared : m->h.d_ff;
-    c->products = products(s, m, n, at ? n : 1, u);
-    MOA_TRY(attention_time(&c->attention, b, m, n, at, err));
-    c->small = layers * small_time(b, m, n, wide < 1 ? 1 : wide);
+static int predict(moa_explain_cost *c, survey *s, moa_lab *b, int point, routing r, int runs, moa_err *err) {
+    const moa_explained *e = s->e;
+    const bool prefill = point == PREFILL;
+    const int n = e->point[point].rows;
+    *c = (moa_explain_cost){0};
+    for (int i = 0; i < s->n; i++) {
+        entry *w = &s->work[i];
+        double t;
+        MOA_TRY(moa_lab_work(&t, b, &w->w, prefill && w->w.part == MOA_PART_HEAD ? 1 : n, r.rows, r.n, runs, err));
+        if (!point) w->one_s = t;
+        c->products += prefill ? t * (w->w.count - w->late) + w->one_s * w->late : t * w->w.count;
+    }
+    MOA_TRY(moa_lab_attention(&c->attention, b, n, prefill ? 0 : e->context, runs, err));
+    MOA_TRY(moa_lab_small(&c->small, b, n, runs, err));
+    c->small *= s->m->h.n_layer;
     c->total = c->products + c->attention + c->small;
     return 0;
 }
 
-static int measure_rates(survey *s, lab *b, moa_err *err) {
-    for (int i = 0; i < s->n; i++) {
-        double all = 0;
-        for (int p = 0; p < MOA_PARTS; p++) all += s->shape[i].weights[p];
-        for (int r = 0; r < N_ROWS; r++)
-            if ((s->shape[i].rate[r] = product_rate(b, &s->shape[i], row_counts[r], all)) <= 0) {
-                *err = b->x.err;
-                return b->x.err.code ? b->x.err.code : moa_fail(err, MOA_EUNSUPPORTED, "explain: a product cannot be measured");
-            }
+/* The fewest threads with which the products of decoding are within 3 % of the best. Turns, and the best of each, since a neighbour on the
+ * machine hurts many threads more than one. */
+static int choose_threads(survey *s, moa_lab *b, const moa_machine *l, routing r, int threads, int most, moa_err *err) {
+    moa_explained *e = s->e;
+    double best = 0, seconds[MOA_EXPLAIN_THREADS];
+    for (int t = threads ? threads : 1; e->n_tried < MOA_EXPLAIN_THREADS; t = 2 * t > most ? most : 2 * t) {
+        e->tried[e->n_tried].threads = t, seconds[e->n_tried++] = INFINITY;
+        if (t >= most) break;
     }
+    for (int turn = 0; turn < 3; turn++)
+        for (int i = 0; i < e->n_tried; i++) {
+            double all = 0, one;
+            b->x.n_threads = e->tried[i].threads;
+            for (int k = 0; k < s->n; k++) {
+                MOA_TRY(moa_lab_work(&one, b, &s->work[k].w, 1, r.rows, 1, 1, err));
+                all += one * s->work[k].w.count;
+            }
+            seconds[i] = fmin(seconds[i], all);
+        }
+    double active = 0;
+    for (int p = 0; p < MOA_PARTS; p++) active += e->active[p];
+    for (int i = 0; i < e->n_tried; i++) {
+        e->tried[i].read_gbps = moa_machine_read(l, e->tried[i].threads) * 1e-9;
+        e->tried[i].product_gbps = active / seconds[i] * 1e-9;
+        if (e->tried[i].product_gbps <= 1.03 * best) continue;
+        best = e->tried[i].product_gbps;
+        e->threads = e->tried[i].threads, e->read_gbps = e->tried[i].read_gbps;
+    }
+    b->x.n_threads = e->threads;
     return 0;
 }
 
-/* The kind of matrix that one token reads most of. */
-static const matrix *main_kind(const survey *s, const moa_explained *e) {
-    const matrix *best = NULL;
-    double most = -1;
-    for (int i = 0; i < s->n; i++) {
-        double read = 0;
-        for (int p = 0; p < MOA_PARTS; p++)
-            read += s->shape[i].weights[p] * (p == MOA_PART_EXPERTS && e->n_expert ? (double)e->n_used / e->n_expert : 1);
-        if (read > most) most = read, best = &s->shape[i];
+static double middle(const double *v, int n) {
+    double t[MOA_EXPLAIN_ROUNDS];
+    for (int i = 0; i < n; i++) {
+        int j = i;
+        for (; j > 0 && t[j - 1] > v[i]; j--) t[j] = t[j - 1];
+        t[j] = v[i];
     }
-    return best;
+    return n % 2 ? t[n / 2] : (t[n / 2 - 1] + t[n / 2]) / 2;
 }
 
-/* The fewest threads with which the products of decoding are within 3 % of the best. */
-static void choose_threads(moa_explained *e, lab *b, const survey *s, int threads, int most) {
-    const matrix *kind = main_kind(s, e);
-    double best = 0;
-    for (int t = threads ? threads : 1; kind && e->n_tried < MOA_EXPLAIN_THREADS; t = 2 * t > most ? most : 2 * t) {
-        b->x.n_threads = t;
-        const double rate = product_rate(b, kind, 1, 1e18);
-        e->tried[e->n_tried].threads = t;
-        e->tried[e->n_tried].read_gbps = read_rate(b, t) * 1e-9;
-        e->tried[e->n_tried].product_gbps = (double)moa_row_bytes(kind->type, kind->in) / (double)kind->in / rate * 1e-9;
-        if (e->tried[e->n_tried].product_gbps > 1.03 * best) {
-            best = e->tried[e->n_tried].product_gbps;
-            e->threads = t;
-            e->read_gbps = e->tried[e->n_tried].read_gbps;
+/* What is largest of what lies between a step and the nearer of its limits. */
+static moa_gap gap_of(const moa_explain_point *p) {
+    const double limit = fmax(p->read_s, p->work_s), real = p->real > 0 ? p->real : p->cost.total;
+    const double part[] = {0, p->cost.products - limit, p->cost.attention, p->cost.small, real - p->cost.total};
+    if (limit > 0.85 * real) return MOA_GAP_NONE;
+    int most = MOA_GAP_PRODUCTS;
+    for (int i = most + 1; i <= MOA_GAP_REST; i++)
+        if (part[i] > part[most]) most = i;
+    return (moa_gap)most;
+}
+
+typedef struct rounds { double total[MOA_EXPLAIN_ROUNDS], products[MOA_EXPLAIN_ROUNDS], attention[MOA_EXPLAIN_ROUNDS], small[MOA_EXPLAIN_ROUNDS], real[MOA_EXPLAIN_ROUNDS], ratio[MOA_EXPLAIN_ROUNDS]; } rounds;
+
+static int all_points(survey *s, moa_lab *b, const moa_machine *l, const moa_explain_cfg *cfg, double *room, double *own, moa_err *err) {
+    moa_explained *e = s->e;
+    rounds *r = calloc(MOA_EXPLAIN_POINTS, sizeof *r);
+    const int n_round = !cfg->run ? 1 : cfg->rounds < 1 ? 1 : cfg->rounds > MOA_EXPLAIN_ROUNDS ? MOA_EXPLAIN_ROUNDS : cfg->rounds;
+    int rc = r ? 0 : moa_fail(err, MOA_ENOMEM, "explain: no memory");
+    for (int k = 0; rc >= 0 && k < n_round; k++)
+        for (int i = 0; rc >= 0 && i < MOA_EXPLAIN_POINTS; i++) {
+            moa_explain_cost c;
+            const routing way = routing_of(room, &e->point[i].unique, s->m, i, e->point[i].rows, cfg->routes);
+            if (!k) limits_of(&e->point[i], s, b, l, i == PREFILL);
+            double real = 0;
+            const double t0 = moa_now();
+            if (cfg->run && !k) rc = cfg->run(cfg->ctx, &real, i, e->threads, err); /* warms up */
+            *own += moa_now() - t0;
+            if (rc >= 0) rc = predict(&c, s, b, i, way, cfg->run ? 2 : 3, err);
+            const double t1 = moa_now();
+            if (rc >= 0 && cfg->run) rc = cfg->run(cfg->ctx, &real, i, e->threads, err);
+            *own += moa_now() - t1;
+            if (rc < 0) break;
+            r[i].total[k] = c.total, r[i].products[k] = c.products, r[i].attention[k] = c.attention, r[i].small[k] = c.small;
+            r[i].real[k] = real, r[i].ratio[k] = real / c.total;
         }
-        e->n_tried++;
-        if (t >= most) break;
+    for (int i = 0; rc >= 0 && i < MOA_EXPLAIN_POINTS; i++) {
+        moa_explain_point *p = &e->point[i];
+        p->cost = (moa_explain_cost){middle(r[i].total, n_round), middle(r[i].products, n_round), middle(r[i].attention, n_round), middle(r[i].small, n_round)};
+        if (cfg->run) p->real = middle(r[i].real, n_round), p->ratio = middle(r[i].ratio, n_round);
+        p->gap = gap_of(p);
     }
+    free(r);
+    return rc;
 }
 
-int moa_explain(moa_explained *e, const moa_model *m, int context, int prompt, int threads, const double *unique, moa_err *err) {
+int moa_explain(moa_explained *e, const moa_model *m, const moa_machine *limits, const moa_explain_cfg *cfg, moa_err *err) {
     if (m->arch->encoder) return moa_fail(err, MOA_EUNSUPPORTED, "explain: '%s' is an encoder", m->arch->name);
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    const int most = threads ? threads : cores < 1 ? 1 : cores > 64 ? 64 : (int)cores;
+    const moa_hparams *h = &m->h;
+    const int most = cfg->threads ? cfg->threads : moa_cpu_count();
+    int prompt = cfg->prompt < MOA_LAB_ROWS ? cfg->prompt : MOA_LAB_ROWS, context = cfg->context;
+    if (prompt > h->n_ctx) prompt = h->n_ctx;
+    if (context >= h->n_ctx) context = h->n_ctx - 1;
+    *e = (moa_explained){.context = context < 1 ? 1 : context, .prompt = prompt < 1 ? 1 : prompt, .n_expert = h->n_expert, .n_used = h->n_expert_used, .counted = cfg->routes};
+    for (int i = 0; i < MOA_EXPLAIN_POINTS; i++) e->point[i].rows = i == PREFILL ? e->prompt : moa_explain_batch[i];
     const double t0 = moa_now();
+    double own = 0, bytes = 0, *room = calloc((size_t)h->n_expert + 1, sizeof *room);
     survey *s = calloc(1, sizeof *s);
-    lab b = {0};
-    if (!s) return moa_fail(err, MOA_ENOMEM, "explain: no memory");
-    if (prompt > MAX_ROWS) prompt = MAX_ROWS;
-    if (prompt > m->h.n_ctx) prompt = m->h.n_ctx;
-    if (context >= m->h.n_ctx) context = m->h.n_ctx - 1;
-    *e = (moa_explained){.context = context < 1 ? 1 : context, .prompt = prompt < 1 ? 1 : prompt, .n_expert = m->h.n_expert, .n_used = m->h.n_expert_used};
-    take_stock(s, e, m);
-    e->kv_bytes = (double)moa_kv_numbers(&m->h) * 4;
-    size_t widest = (size_t)m->h.d_model;
-    for (int i = 0; i < s->n; i++) widest = (size_t)s->shape[i].in > widest ? (size_t)s->shape[i].in : widest;
-    const size_t all_wide = (size_t)(m->h.n_expert ? m->h.n_expert_used * m->h.d_expert + m->h.d_shared : m->h.d_ff);
-    int rc = open_lab(&b, most, widest > all_wide ? widest : all_wide, err);
+    moa_lab b = {0};
+    int rc = s && room ? 0 : moa_fail(err, MOA_ENOMEM, "explain: no memory");
     if (rc >= 0) {
-        choose_threads(e, &b, s, threads, most);
-        b.x.n_threads = e->threads;
-        rc = measure_rates(s, &b, err);
+        s->m = m, s->e = e;
+        take_stock(s);
+        int64_t widest = (int64_t)(h->n_head > h->n_kv ? h->n_head : h->n_kv) * h->head_dim;
+        if (widest < h->d_model) widest = h->d_model;
+        for (int i = 0; i < s->n; i++) widest = moa_cols(&s->work[i].w.w[0]) > widest ? moa_cols(&s->work[i].w.w[0]) : widest;
+        for (int p = 0; p < MOA_PARTS; p++) bytes += e->bytes[p];
+        rc = moa_lab_open(&b, m, most, bytes, widest, err);
     }
-    for (int i = 0; rc >= 0 && i < MOA_EXPLAIN_BATCHES; i++) {
-        const int n = moa_explain_batch[i];
-        e->unique[i] = unique ? unique[i] : at_random(m, n);
-        for (int p = 0; p < MOA_PARTS; p++)
-            e->step_bytes[i] += p == MOA_PART_EXPERTS && m->h.n_expert ? e->bytes[p] * e->unique[i] / m->h.n_expert : e->bytes[p];
-        rc = cost(&e->decode[i], s, &b, m, n, e->context, e->unique[i], err);
+    if (rc >= 0) {
+        double unused;
+        rc = choose_threads(s, &b, limits, routing_of(room, &unused, m, 0, 1, cfg->routes), cfg->threads, most, err);
+        if (rc >= 0) rc = all_points(s, &b, limits, cfg, room, &own, err);
+        moa_lab_close(&b);
     }
-    e->unique[MOA_EXPLAIN_BATCHES] = unique ? unique[MOA_EXPLAIN_BATCHES] : at_random(m, e->prompt);
-    if (rc >= 0) rc = cost(&e->prefill, s, &b, m, e->prompt, 0, e->unique[MOA_EXPLAIN_BATCHES], err);
-    close_lab(&b);
-    free(s);
-    e->seconds = moa_now() - t0;
+    free(s), free(room);
+    e->seconds = moa_now() - t0 - own;
     return rc;
 }

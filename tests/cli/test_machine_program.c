@@ -1,4 +1,4 @@
-/* test_machine_program.c - moa bench machine, moa bench kernels with shares of the limits and --tune, and what every command does with the
+/* test_machine_program.c - moa bench machine, moa bench kernels with shares of the limits and --tune, moa explain, and what every command does with the
  * file they keep: a made-up one that chooses the slowest kernels changes no bit of any answer, and no fault of it stops a program.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "support/program.h"
@@ -90,6 +90,28 @@ static void test_worst_choice(void **state) {
     same_answer("again");
 }
 
+static void test_explain(void **state) {
+    (void)state;
+    need_program();
+    for (int measure = 0; measure < 2; measure++) {
+        if (moaf("explain %%M -t 1 --json%s", measure ? " --measure" : "") != 0) fail_msg("%s", err_text);
+        json_t *v = parsed(), *list = json_object_get(v, "decode");
+        assert_int_equal(json_array_size(list), 6);
+        assert_true(number(v, "read_gbps") > 0 && integer(v, "threads") == 1 && integer(v, "context") == 507);
+        for (size_t i = 0; i < 7; i++) {
+            const json_t *p = i < 6 ? json_array_get(list, i) : json_object_get(v, "prefill");
+            assert_true(number(p, "tps") > 0 && number(p, "read_limit_s") > 0 && number(p, "work_limit_s") > 0);
+            assert_int_equal(json_object_get(p, "measured_tps") != NULL, measure);
+            if (measure) assert_true(number(p, "predicted_over_measured") > 0 && strlen(string(p, "gap")) > 0);
+        }
+        json_decref(v);
+    }
+    moa_expect(0, "explain %M -t 1 --measure");
+    assert_true(strstr(out, "largest gap") && strstr(out, "prefill 512"));
+    const program_case wrong[] = {{"explain /dev/null", 1, "no plain file"}, {"explain %M -t 0", 2, "from 1"}};
+    moa_expect_errors(wrong, 2);
+}
+
 static void test_faults(void **state) {
     (void)state;
     need_program();
@@ -106,9 +128,13 @@ static void test_faults(void **state) {
     assert_true(strstr(err_text, "measured with moa '9.9'") && strstr(out, "axpy"));
     moa_expect(0, "bench kernels axpy -r 1");
     assert_string_equal(err_text, "");
+    setenv("XDG_CACHE_HOME", "/dev/null", 1); /* measured each time */
+    moa_expect(0, "explain %M -t 1");
+    assert_true(strstr(err_text, "/dev/null") && strstr(out, "decode 32"));
+    setenv("XDG_CACHE_HOME", cache, 1);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_machine), cmocka_unit_test(test_kernels), cmocka_unit_test(test_worst_choice), cmocka_unit_test(test_faults)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_machine), cmocka_unit_test(test_kernels), cmocka_unit_test(test_worst_choice), cmocka_unit_test(test_explain), cmocka_unit_test(test_faults)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }
