@@ -58,11 +58,10 @@ static int measure_regions(threads *o, moa_err *err) {
 
 /* Tokens a second of one sequence, over `seconds` and at least 8 steps. */
 static int decode(double *tps, moa_session *s, int seq, double seconds, moa_err *err) {
-    const int64_t start = moa_seq_len(s, seq);
     const double t0 = moa_now();
     int n = 0;
     for (double now = t0; n < 8 || now - t0 < seconds; n++, now = moa_now()) {
-        if (moa_seq_len(s, seq) == moa_session_max_len(s)) moa_seq_truncate(s, seq, start);
+        if (moa_seq_len(s, seq) == moa_session_max_len(s)) moa_seq_truncate(s, seq, PROMPT);
         const moa_row row = {seq, 1, true};
         MOA_TRY(moa_session_step(s, &row, 1, err));
     }

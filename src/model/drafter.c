@@ -9,6 +9,7 @@
 
 enum {
     WORTH_WAITING = 8, /* tokens of shared beginning for which a mirror waits */
+    LEAST_CHUNK = 16,  /* rows that read, whatever they take */
     REST = 256,        /* turns without guesses after the KV was full */
 };
 
@@ -93,7 +94,8 @@ static bool follow(moa_drafter *d, moa_job *j, moa_job *const *job, int n) {
 
 /* Rows that bring the mirrors up to their jobs; those that are complete become active. */
 static int catch_up(moa_drafter *d, moa_job *const *job, int n, int k, double bound, int *n_active) {
-    const int most = moa_pace_rows(&d->reading, bound, 2 * n + 16, d->n_batch);
+    const int paced = moa_pace_rows(&d->reading, bound, 0, d->n_batch), least = 2 * n + LEAST_CHUNK; /* who keeps up has two at most */
+    const int most = paced > least ? paced : least < d->n_batch ? least : d->n_batch;
     int rows = 0;
     *n_active = 0;
     for (int i = 0; i < n; i++) {

@@ -8,13 +8,20 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,26 +130,133 @@ static void test_instruction_sets(void **state) {
     assert_true(ran > 0);
 }
 
-/* Beside a busy loop on every processor. A fair share of each is half of it; what was measured is 1.9 to 3.6 times slower, and a machine that
- * runs other tests at the same time is busy before, so the bound is wide: threads that spin for each other take 10 times and more. */
+/* ---- a system that refuses ---- */
+
+/* A system call that the kernel answers with an error, where (the low word of argument arg & mask) == value. */
+typedef struct refusal { int nr, arg; uint32_t mask, value; int error; } refusal;
+enum { MOST_REFUSALS = 8 };
+
+static bool install(const refusal *r, int n) {
+    struct sock_filter f[3 + 6 * MOST_REFUSALS + 1] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    unsigned short k = 3;
+    for (int i = 0; i < n; i++) {
+        f[k++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+        f[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)r[i].nr, 0, 4);
+        f[k++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offsetof(struct seccomp_data, args) + 8 * (size_t)r[i].arg));
+        f[k++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, r[i].mask);
+        f[k++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, r[i].value, 0, 1);
+        f[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)r[i].error);
+    }
+    f[k++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &(struct sock_fprog){k, f}) == 0;
+}
+
+/* moa(args) in a process of its own whose system refuses; -> its exit code with out and err_text filled. pages: may have large ones. */
+static int moa_refused(const refusal *r, int n, bool pages, const char *args) {
+    char o[128], e[128];
+    int status;
+    snprintf(o, sizeof o, "%s", path_of("refused.out"));
+    snprintf(e, sizeof e, "%s", path_of("refused.err"));
+    program_model();
+    fflush(NULL);
+    const pid_t child = fork();
+    if (!child) {
+        if ((!pages && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0) || (n && !install(r, n))) _exit(125);
+        for (int i = 0; i < n; i++)
+            if (syscall(r[i].nr, r[i].value, r[i].value, 0, 0, 0) != -1 || errno != r[i].error) _exit(124); /* it is refused indeed */
+        const int rc = moa(args);
+        put_file("refused.out", out);
+        put_file("refused.err", err_text);
+        _exit(rc < 0 ? 126 : rc);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 125) {
+        printf("skip: no filters of system calls here\n");
+        skip();
+    }
+    slurp(out, sizeof out, o);
+    slurp(err_text, sizeof err_text, e);
+    return WEXITSTATUS(status);
+}
+
+/* Slower at most: no large pages, no processor mask, no size of the memory. The answer is the same. */
+static void test_refusals(void **state) {
+    (void)state;
+    need_program();
+    static const char args[] = "run -q -m %M --mix self-moa -n 3 --max-tokens 20 -t 2 hello";
+    static const struct { const char *what; bool pages; int n; refusal r[2]; } c[] = {
+        {"large pages switched off", false, 0, {{0}}},
+        {"madvise refused", true, 1, {{SYS_madvise, 0, 0, 0, EINVAL}}},
+        {"no affinity", true, 2, {{SYS_sched_getaffinity, 0, 0, 0, EPERM}, {SYS_sched_setaffinity, 0, 0, 0, EPERM}}},
+        {"no size of the memory", true, 1, {{SYS_sysinfo, 0, 0, 0, EPERM}}},
+        {"no futex of priorities, no rseq, no membarrier", true, 2, {{SYS_rseq, 0, 0, 0, ENOSYS}, {SYS_membarrier, 0, 0, 0, ENOSYS}}},
+    };
+    static char want[sizeof out];
+    assert_int_equal(moa(args), 0);
+    memcpy(want, out, sizeof out);
+    assert_true(strlen(want) > 5);
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        const int rc = moa_refused(c[i].r, c[i].n, c[i].pages, args);
+        if (rc != 0 || strcmp(out, want)) fail_msg("%s: exit code %d: %s", c[i].what, rc, err_text);
+    }
+}
+
+/* The system has tile registers and does not give them: the next best kernels do the work; who asks for tiles is told. On a machine without
+ * tiles the same words name what is lacking. */
+static void test_tiles_refused(void **state) {
+    (void)state;
+    need_program();
+    static const char args[] = "run -q -m %M --mix single --max-tokens 20 hello";
+    const refusal r = {SYS_arch_prctl, 0, ~0u, 0x1023, EPERM}; /* ARCH_REQ_XCOMP_PERM */
+    static char want[sizeof out];
+    assert_int_equal(moa(args), 0);
+    memcpy(want, out, sizeof out);
+    if (moa_refused(&r, 1, true, args) != 0 || strcmp(out, want)) fail_msg("%s", err_text);
+    setenv("MOA_ISA", "amx", 1);
+    const int rc = moa_refused(&r, 1, true, args);
+    unsetenv("MOA_ISA");
+    if (rc != 1 || !strstr(err_text, "amx") || !strstr(err_text, "lacks")) fail_msg("exit code %d: %s", rc, err_text);
+}
+
+/* No further thread (a limit of processes): words, or the work of one. */
+static void test_no_threads(void **state) {
+    (void)state;
+    need_program();
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    printf("skip: a sanitizer starts threads of its own\n");
+    skip();
+#endif
+    static const refusal r[] = {{SYS_clone, 0, 0x10000, 0x10000, EAGAIN}, {SYS_clone3, 0, 0, 0, ENOSYS}}; /* CLONE_THREAD */
+    const int rc = moa_refused(r, 2, true, "run -q -m %M --mix single --max-tokens 20 -t 4 hello");
+    if (rc != 0 && (rc != 1 || !strstr(err_text, "thread"))) fail_msg("exit code %d: %s", rc, err_text);
+    printf("   without threads: %s", rc ? err_text : "one does the work\n");
+}
+
+/* Beside a busy loop on every processor decode is at most 4 times slower. A fair share of each is half of it; in 40 runs it was 1.0 to 3.0 times
+ * (docs/performance.md). Threads that spin for each other take 10 times and more. */
 static void test_busy(void **state) {
     (void)state;
     need_program();
-    int n = 0;
-    for (double factor = 100; factor > 8 && n < 3; n++) { /* the best of three */
+    for (int n = 0; n < 3; n++) { /* the best of three: others may have begun to work between the two halves of a round */
         assert_int_equal(moa("bench threads -m %M -t 2 -r 1 --json"), 0);
         json_t *o = parsed();
-        factor = number(o, "busy_factor");
+        const double factor = number(o, "busy_factor");
         printf("   decode is %.1f times slower beside busy loops; a region costs %.2f us\n", factor, number(o, "region_us"));
         assert_int_equal(integer(o, "processors"), moa_cpu_count());
         json_decref(o);
-        if (factor <= 8) return;
+        if (factor <= 4) return;
     }
-    fail_msg("decode beside busy loops is more than 8 times slower");
+    fail_msg("decode beside busy loops is more than 4 times slower");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_file_cut), cmocka_unit_test(test_little_memory), cmocka_unit_test(test_many_threads),
-                                       cmocka_unit_test(test_instruction_sets), cmocka_unit_test(test_busy)};
+                                       cmocka_unit_test(test_instruction_sets), cmocka_unit_test(test_refusals), cmocka_unit_test(test_tiles_refused),
+                                       cmocka_unit_test(test_no_threads), cmocka_unit_test(test_busy)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }

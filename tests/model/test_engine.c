@@ -147,7 +147,7 @@ static void check_turn(moa_generator *g) {
     for (int i = 1; i < g->n_wait; i++) assert_true(g->wait[i - 1]->order <= g->wait[i]->order);
 }
 
-/* small: NULL, or guesses. Returns how many hundredths of the drafts came true. */
+/* small: NULL, or guesses. Returns how many hundredths of the drafts came true where no grammar bound the text (guesses know of none). */
 static int live_with(const moa_model *small, const moa_model *m, const moa_gen_res *want, uint64_t seed, int n_ctx, int n_seq, int n_batch, moa_gen_cfg cfg) {
     moa_generator *g = generator_of(m, n_ctx, n_seq, n_batch);
     moa_err err = {0};
@@ -168,9 +168,10 @@ static int live_with(const moa_model *small, const moa_model *m, const moa_gen_r
         check_turn(g);
         assert_true(++turns < 20000);
     }
-    int canceled = 0, accepted = 0, drafted = 0;
+    int canceled = 0, accepted = 0, drafted = 0, free_accepted = 0, free_drafted = 0;
     for (int i = 0; i < N; i++) {
         accepted += e[i].res.n_accepted, drafted += e[i].res.n_drafted;
+        if (!req[i].grammar) free_accepted += e[i].res.n_accepted, free_drafted += e[i].res.n_drafted;
         assert_heard(&e[i], &want[i]);
         canceled += e[i].res.why == MOA_STOP_CANCELED;
         ear_close(&e[i]);
@@ -182,7 +183,7 @@ static int live_with(const moa_model *small, const moa_model *m, const moa_gen_r
     assert_int_equal(moa_session_free_positions(g->s), n_ctx);
     if (g->drafter) assert_int_equal(moa_session_free_positions(g->drafter->s), n_ctx);
     moa_generator_free(g);
-    return drafted ? accepted * 100 / drafted : 0;
+    return free_drafted ? free_accepted * 100 / free_drafted : 0;
 }
 
 static void live_randomly(const moa_model *m, const moa_gen_res *want, uint64_t seed, int n_ctx, int n_seq, int n_batch, moa_gen_cfg cfg) {
@@ -214,10 +215,10 @@ static void test_drafter(void **state) {
     moa_hparams h = tiny_hparams();
     h.n_ctx = 200; /* shorter than some texts */
     moa_model *stranger = tiny_model(h, meta, 99);
-    const moa_gen_cfg always = {.draft_always = true, .drafts = 4};
+    const moa_gen_cfg always = {.draft_always = true, .drafts = 4, .stall_s = 1000}; /* however slow the machine: mirrors keep up */
     alone(want, plain);
-    assert_true(live_with(plain, plain, want, 1, 4096, 8, 64, always) > 80);
-    assert_true(live_with(stranger, plain, want, 2, 4096, 8, 64, always) < 40);
+    assert_true(live_with(plain, plain, want, 1, 4096, 8, 64, always) > 55); /* while a mirror reads, what follows is guessed from the text: seen 74 to 100 */
+    assert_true(live_with(stranger, plain, want, 2, 4096, 8, 64, always) < 20);
     live_with(plain, plain, want, 3, 320, 6, 19, always);
     live_with(sliding, plain, want, 4, 512, 6, 33, always);
     live_with(plain, plain, want, 5, 1024, 6, 64, (moa_gen_cfg){0});
@@ -241,7 +242,7 @@ static void test_drafter_cost(void **state) {
     ear e[6];
     moa_model *stranger = tiny_model(tiny_hparams(), meta, 99);
     moa_generator *g = generator_of(plain, 1024, 8, 64);
-    const moa_gen_cfg always = {.draft_always = true, .drafts = 4};
+    const moa_gen_cfg always = {.draft_always = true, .drafts = 4, .stall_s = 1000};
     OK(moa_generator_set(g, &always, &err));
     OK(moa_generator_draft(g, plain, &err));
     moa_gen_req q = req[1];
@@ -508,6 +509,50 @@ static void test_priority(void **state) {
     moa_generator_free(g);
 }
 
+/* A long prompt of low priority cannot hold up a short request of high priority, nor can a stream of those that never ends starve it: age makes
+ * up for priority. One place to run beside it, so that they compete for places as well as for rows. */
+static void test_starve(void **state) {
+    (void)state;
+    enum { TURNS = 600 };
+    moa_generator *g = generator_of(plain, 4096, 2, 16);
+    moa_err err = {0};
+    static ear e[TURNS + 1];
+    OK(moa_generator_set(g, &(moa_gen_cfg){.stall_s = 1e-9, .age_s = 1e-4, .drafts = -1}, &err));
+    moa_gen_req slow = req[0], quick = req[0];
+    slow.grammar = quick.grammar = NULL, slow.stop = quick.stop = NULL, slow.n_stop = quick.n_stop = 0;
+    slow.n_prompt = 150, slow.max_tokens = 40, slow.priority = -4;
+    quick.n_prompt = 6, quick.max_tokens = 3, quick.priority = 4;
+    ear_open(&e[0]);
+    add(g, &slow, &e[0], 0);
+    moa_engine_turn(g);
+    int64_t began[TURNS + 1] = {0};
+    int n = 1, longest = 0, others = 0, turn = 0;
+    for (; turn < TURNS && !atomic_load(&e[0].ended); turn++) {
+        for (int k = turn < 20 ? 1 : 3; k && n <= TURNS && turn % 4 == 0; k--, n++) { /* first one at a time, then more than there are places */
+            quick.prompt = prompt[4 * (1 + n % 9)] + n % 50;
+            ear_open(&e[n]);
+            add(g, &quick, &e[n], n);
+            began[n] = turn;
+        }
+        const int first = turn < 20;
+        moa_engine_turn(g);
+        check_turn(g);
+        for (int i = 1; first && i < n; i++)
+            if (!atomic_load(&e[i].ended) && turn - began[i] > longest) longest = (int)(turn - began[i]);
+        usleep(20);
+    }
+    for (int i = 1; i < n; i++) others += atomic_load(&e[i].ended);
+    assert_int_equal(atomic_load(&e[0].ended), 1); /* beside a stream that was still going on */
+    assert_true(turn > 20 && n > turn / 4 && others > 0 && !moa_engine_idle(g));
+    assert_true(longest <= 5); /* turns of a short request beside the long prompt: one to read, three to decode */
+    while (!moa_engine_idle(g)) moa_engine_turn(g);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(atomic_load(&e[i].ended), 1);
+        ear_close(&e[i]);
+    }
+    moa_generator_free(g);
+}
+
 /* A machine with t = a + b n: chunks settle where a step takes the bound, from either side, and follow a change. */
 static void test_pace(void **state) {
     (void)state;
@@ -624,7 +669,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_life), cmocka_unit_test(test_drafter), cmocka_unit_test(test_drafter_cost),
         cmocka_unit_test(test_threads), cmocka_unit_test(test_end_and_limits), cmocka_unit_test(test_fair),
-        cmocka_unit_test(test_priority), cmocka_unit_test(test_pace), cmocka_unit_test(test_ngrams), cmocka_unit_test(test_cancel_in_step), cmocka_unit_test(test_no_heap),
+        cmocka_unit_test(test_priority), cmocka_unit_test(test_starve), cmocka_unit_test(test_pace), cmocka_unit_test(test_ngrams), cmocka_unit_test(test_cancel_in_step), cmocka_unit_test(test_no_heap),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
