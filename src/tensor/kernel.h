@@ -28,11 +28,8 @@ typedef enum moa_kernel_op {
     MOA_K_GEMM,     /* per dtype of w: gemm_f32, f32 activations */
     MOA_K_GEMM_Q8,  /* per dtype of w: gemm_q8, int8 activations; a missing slot means: use GEMM */
     MOA_K_QUANT_Q8, /* quant_q8: f32 rows -> moa_q8_act */
-    MOA_K_DOT,      /* dot */
     MOA_K_AXPY,     /* axpy */
-    MOA_K_RMS_NORM, /* rms_norm, one row */
     MOA_K_SOFTMAX,  /* softmax, one row in place */
-    MOA_K_SILU_MUL, /* silu_mul: y = silu(a) * b */
     MOA_K_EXP,      /* expv: y = exp(x), vector */
     MOA_K_ATTN,     /* per dtype of the KV cache: attn, a table of functions (tensor/attn.h) */
     MOA_K_TRAIN,    /* train: a table of row-range functions built from kernels/body/, see kernels/body/train.h */
@@ -46,11 +43,8 @@ typedef union moa_kernel_fn {
                      int64_t n_tok, int64_t o0, int64_t o1, int64_t n_in);
     void (*gemm_q8)(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1);
     void (*quant_q8)(moa_q8_act *dst, const float *x, int64_t ldx, int64_t row0, int64_t row1);
-    float (*dot)(const float *a, const float *b, int64_t n);
     void (*axpy)(float *y, float a, const float *x, int64_t n);
-    void (*rms_norm)(float *y, const float *x, const float *w, int64_t n, float eps);
     void (*softmax)(float *x, int64_t n);
-    void (*silu_mul)(float *y, const float *a, const float *b, int64_t n);
     void (*expv)(float *y, const float *x, int64_t n);
     const struct moa_attn_kernels *attn;
     const struct moa_train_kernels *train;

@@ -156,6 +156,35 @@ static void check_layout(const moa_kernel *k, const moa_kernel *ref, int hd, moa
     check_bits("what keys are as values", va, vb, (size_t)(n * B) * sizeof *va, k);
 }
 
+/* Two blocks as two states that are merged: every step of it has the bits of plain C. */
+static void check_isa(const moa_kernel *k, const moa_kernel *plain, const block *b, int hd, int n, moa_rng *r) {
+    static float q[MAX_Q * MAX_HD], packed[2][MAX_Q * (MAX_HD + 64)], s[2][MAX_Q * B], max[2][2][MAX_Q], sum[2][2][MAX_Q * L], o[2][2][MAX_Q * MAX_HD];
+    const moa_attn_kernels *const a[2] = {k->fn.attn, plain->fn.attn};
+    const size_t floats = sizeof(float), state = (size_t)(n * hd) * floats;
+    const int t0 = (int)moa_rng_below(r, 5), t1 = t0 + 1 + (int)moa_rng_below(r, (uint32_t)(B - t0));
+    fill(q, n * hd, r);
+    for (int i = 0; i < 2; i++) {
+        memset(o[i], 0, sizeof o[i]), memset(sum[i], 0, sizeof sum[i]);
+        for (int j = 0; j < n; j++) max[i][0][j] = max[i][1][j] = -INFINITY;
+        a[i]->query(packed[i], q, n, hd, 0.3f);
+        for (int round = 0; round < 3; round++) { /* a whole block, then a part: maxima grow; the other state; */
+            const int to = round == 2, from = round == 1 ? t0 : 0, end = round == 0 ? B : t1;
+            a[i]->score(s[i], packed[i], b->k, n, hd);
+            for (int j = 0; j < n * B; j++) s[i][j] *= 1.0f + 0.5f * (float)round;
+            a[i]->soft(s[i], max[i][to], sum[i][to], o[i][to], n, from, end, hd);
+            a[i]->mix(o[i][to], s[i], b->v, n, from, end, hd);
+        }
+    }
+    check_bits("a query", packed[0], packed[1], (size_t)n * moa_attn_query_bytes(k->dtype, hd), k);
+    check_bits("a weight", s[0], s[1], (size_t)(n * B) * floats, k);
+    for (int merged = 0; merged < 2; merged++) {
+        check_bits("a maximum", max[0][0], max[1][0], (size_t)n * floats, k);
+        check_bits("a sum", sum[0][0], sum[1][0], (size_t)(n * L) * floats, k);
+        check_bits("an output", o[0][0], o[1][0], state, k);
+        for (int i = 0; i < 2; i++) a[i]->merge(max[i][0], sum[i][0], o[i][0], max[i][1], sum[i][1], o[i][1], n, hd);
+    }
+}
+
 static void test_kernels(void **state) {
     (void)state;
     static const int dims[] = {2, 8, 17, 64, 80, 100, 128}, columns[] = {1, 2, 3, 4, 7, 13, 48};
@@ -175,6 +204,7 @@ static void test_kernels(void **state) {
                     check_scores(one, &b, t, dims[d], columns[c], &r);
                     check_mix(one, &b, t, dims[d], columns[c], &r);
                     check_soft(one, dims[d], columns[c], &r);
+                    check_isa(one, ref->slot[MOA_K_ATTN][types[t]], &b, dims[d], columns[c], &r);
                 }
             }
     }
@@ -209,8 +239,8 @@ static void test_broken_positions(void **state) {
         }
 }
 
-/* All ISAs give nearly the same logits; f16 keys and values cost little. */
-static void test_isas_agree(void **state) {
+/* What the types of the cache cost, on every ISA (their bits: test_isa.c). */
+static void test_cache_types(void **state) {
     (void)state;
     moa_model *m = tiny_model(tiny_hparams(), NULL, 3);
     int32_t tok[70];
@@ -276,6 +306,6 @@ static void test_spans(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_kernels), cmocka_unit_test(test_broken_positions),
-                                       cmocka_unit_test(test_isas_agree), cmocka_unit_test(test_spans)};
+                                       cmocka_unit_test(test_cache_types), cmocka_unit_test(test_spans)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* test_embed.c - embeddings against an independent definition (reference/embed_ref.py, float64 in numpy): encoders and decoders, every
- * pooling; a text's vector is the same to the bit alone and in any company, out of a folder and of the file written from it; what does
- * not fit is refused with its numbers.
+ * pooling; a text's vector is the same to the bit alone and in any company, on every instruction set, out of a folder and of the file
+ * written from it; what does not fit is refused with its numbers.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
 #include "format/hf.h"
@@ -75,6 +75,27 @@ static void test_alone(void **state) {
             free(v);
         }
         free(all);
+        close_set(&s);
+    }
+}
+
+/* Plain C and every instruction set of this machine, in reference mode and with int8 activations. */
+static void test_isas(void **state) {
+    (void)state;
+    for (int i = 0; i < ref_n(); i++) {
+        set s = open_set(ref_at(i));
+        for (int exact = 0; exact < 2; exact++) {
+            moa_embed_cfg cfg = moa_embed_defaults();
+            cfg.exact = exact, cfg.isa = MOA_ISA_REF;
+            float *want = embed(&s, 0, s.n, cfg);
+            for (int isa = MOA_ISA_REF + 1; isa <= (int)moa_isa_best(); isa++) {
+                cfg.isa = (moa_isa)isa;
+                float *got = embed(&s, 0, s.n, cfg);
+                if (memcmp(got, want, (size_t)s.n * (size_t)s.m->h.d_model * sizeof *got)) fail_msg("%s differs between %s and ref", ref_at(i)->name, moa_isa_name(cfg.isa));
+                free(got);
+            }
+            free(want);
+        }
         close_set(&s);
     }
 }
@@ -353,7 +374,7 @@ static void test_not_a_decoder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_reference, ref_or_skip), cmocka_unit_test_setup(test_alone, ref_or_skip),
+        cmocka_unit_test_setup(test_reference, ref_or_skip), cmocka_unit_test_setup(test_alone, ref_or_skip), cmocka_unit_test_setup(test_isas, ref_or_skip),
         cmocka_unit_test_setup(test_pooling, ref_or_skip),   cmocka_unit_test_setup(test_fast, ref_or_skip),
         cmocka_unit_test_setup(test_refused, ref_or_skip),   cmocka_unit_test_setup(test_not_a_decoder, ref_or_skip),
         cmocka_unit_test_setup(test_wrong_heads, ref_or_skip), cmocka_unit_test_setup(test_folders, ref_or_skip),

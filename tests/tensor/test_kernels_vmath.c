@@ -1,6 +1,6 @@
 /* test_kernels_vmath.c - the vector elementary functions against libm in double precision: a walk over the
- * whole useful range, and the limits. Built without FMA here; the fused forms are reached through the expv,
- * softmax and silu_mul kernels in test_kernels.c.
+ * whole useful range, and the limits. Multiply-adds are calls of fmaf here; test_kernels.c compares the bits of
+ * expv and softmax with those of instructions.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/kernels/vmath.h"
 

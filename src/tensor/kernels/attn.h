@@ -310,11 +310,11 @@ static void turn_q8_0(float *v, const void *k, int n, int hd) {
     }
 }
 
-#define ATTN_ROW(NAME, TYPE, QUERY, BOUND, TEXT)                                                                                 \
+#define ATTN_ROW(NAME, TYPE, QUERY, TEXT)                                                                                        \
     static const moa_attn_kernels table_##NAME = {QUERY, score_##NAME, soft, mix_##NAME, put_key_##NAME, put_value_##NAME,       \
                                                   turn_##NAME, merge};                                                           \
     const moa_kernel MOA_ROW(attn_##NAME) = {.name = MOA_NAME(attn_##NAME), .help = TEXT, .op = MOA_K_ATTN, .dtype = TYPE,       \
-                                             .isa = ISA_LEVEL, .tol = BOUND, .fn.attn = &table_##NAME};
-ATTN_ROW(f32, MOA_F32, query, 1e-5f, "attention over an f32 cache")
-ATTN_ROW(f16, MOA_F16, query, 1e-5f, "attention over an f16 cache")
-ATTN_ROW(bf16, MOA_BF16, query, 1e-5f, "attention over a bf16 cache")
+                                             .isa = ISA_LEVEL, .fn.attn = &table_##NAME};
+ATTN_ROW(f32, MOA_F32, query, "attention over an f32 cache")
+ATTN_ROW(f16, MOA_F16, query, "attention over an f16 cache")
+ATTN_ROW(bf16, MOA_BF16, query, "attention over a bf16 cache")

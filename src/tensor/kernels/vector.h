@@ -1,10 +1,10 @@
-/* vector.h - kernels on single rows for the vectors of avx2/simd.h or avx512/simd.h. Sums run in 4 times 16
- * lanes side by side, whatever the width of a vector, and end in one fixed tree: a result depends on n alone, and AVX2 and AVX-512 give
- * the same bits. exp and its kin come from vmath.h.
+/* vector.h - kernels on single rows for the vectors of avx2/simd.h or avx512/simd.h, with the bits of ref/vector_ref.c: sums are
+ * those of sum.h, exp is vmath.h's.
  *
  * The including file includes simd.h of its ISA first.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/kernel.h"
+#include "tensor/kernels/sum.h"
 #include "tensor/kernels/vmath.h"
 
 #include <math.h>
@@ -14,48 +14,12 @@ MOA_INLINE float vf_sum(VF v) {
     return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 
-/* 16 lanes in every ISA: HALF vectors of VN. */
-enum { WIDE = 16, HALF = WIDE / VN };
-MOA_INLINE VF join_halves(const VF *v) { return HALF == 2 ? vf_add(v[0], v[HALF - 1]) : v[0]; }
-MOA_INLINE int rest_of(int64_t n, int half) { return n < half * VN ? 0 : n - half * VN < VN ? (int)(n - half * VN) : VN; }
-
-static float dot(const float *a, const float *b, int64_t n) {
-    VF s[4][HALF];
-    int64_t i = 0;
-    for (int j = 0; j < 4; j++)
-        for (int h = 0; h < HALF; h++) s[j][h] = vf_zero();
-    for (; i + 4 * WIDE <= n; i += 4 * WIDE)
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; j++)
-#pragma GCC unroll 2
-            for (int h = 0; h < HALF; h++) s[j][h] = vf_fma(vf_load(a + i + j * WIDE + h * VN), vf_load(b + i + j * WIDE + h * VN), s[j][h]);
-    for (; i + WIDE <= n; i += WIDE)
-        for (int h = 0; h < HALF; h++) s[0][h] = vf_fma(vf_load(a + i + h * VN), vf_load(b + i + h * VN), s[0][h]);
-    for (int h = 0; h < HALF && i < n; h++) {
-        const int rest = rest_of(n - i, h);
-        if (rest) s[1][h] = vf_fma(vf_load_first(a + i + h * VN, rest), vf_load_first(b + i + h * VN, rest), s[1][h]);
-    }
-    for (int h = 0; h < HALF; h++) s[0][h] = vf_add(vf_add(s[0][h], s[1][h]), vf_add(s[2][h], s[3][h]));
-    return vf_sum(join_halves(s[0]));
-}
-
 static void axpy(float *y, float a, const float *x, int64_t n) {
     const VF va = vf_set1(a);
     int64_t i = 0;
     for (; i + VN <= n; i += VN) vf_store(y + i, vf_fma(va, vf_load(x + i), vf_load(y + i)));
     const int rest = (int)(n - i);
     if (rest > 0) vf_store_first(y + i, vf_fma(va, vf_load_first(x + i, rest), vf_load_first(y + i, rest)), rest);
-}
-
-static void rms_norm(float *y, const float *x, const float *w, int64_t n, float eps) {
-    const float r = 1.0f / sqrtf(dot(x, x, n) / (float)n + eps);
-    const VF vr = vf_set1(r);
-    int64_t i = 0;
-    for (; i + VN <= n; i += VN) {
-        const VF v = vf_mul(vf_load(x + i), vr);
-        vf_store(y + i, w ? vf_mul(v, vf_load(w + i)) : v);
-    }
-    for (; i < n; i++) y[i] = x[i] * r * (w ? w[i] : 1.0f);
 }
 
 static void expv(float *y, const float *x, int64_t n) {
@@ -75,20 +39,13 @@ static float largest(const float *x, int64_t n) {
 }
 
 static float sum(const float *x, int64_t n) {
-    VF s[2][HALF];
+    VF s[SUM_PARTS];
     int64_t i = 0;
-    for (int h = 0; h < HALF; h++) s[0][h] = s[1][h] = vf_zero();
-    for (; i + 2 * WIDE <= n; i += 2 * WIDE)
-#pragma GCC unroll 2
-        for (int h = 0; h < HALF; h++) s[0][h] = vf_add(s[0][h], vf_load(x + i + h * VN)), s[1][h] = vf_add(s[1][h], vf_load(x + i + WIDE + h * VN));
-    for (; i + WIDE <= n; i += WIDE)
-        for (int h = 0; h < HALF; h++) s[0][h] = vf_add(s[0][h], vf_load(x + i + h * VN));
-    for (int h = 0; h < HALF && i < n; h++) {
-        const int rest = rest_of(n - i, h);
-        if (rest) s[1][h] = vf_add(s[1][h], vf_load_first(x + i + h * VN, rest));
-    }
-    for (int h = 0; h < HALF; h++) s[0][h] = vf_add(s[0][h], s[1][h]);
-    return vf_sum(join_halves(s[0]));
+    for (int p = 0; p < SUM_PARTS; p++) s[p] = vf_zero();
+    for (; i + SUM_LANES <= n; i += SUM_LANES)
+        for (int p = 0; p < SUM_PARTS; p++) s[p] = vf_add(s[p], vf_load(x + i + p * VN));
+    for (int p = 0; p < SUM_PARTS && i < n; p++) s[p] = vf_add(s[p], vf_load_first(x + i + p * VN, sum_rest(n - i, p)));
+    return vf_sum(sum_join(s));
 }
 
 static void softmax(float *x, int64_t n) {
@@ -98,11 +55,6 @@ static void softmax(float *x, int64_t n) {
     const float inv = 1.0f / sum(x, n);
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) x[i] *= inv;
-}
-
-static void silu_mul(float *y, const float *a, const float *b, int64_t n) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) y[i] = a[i] * moa_vsigmoidf(a[i]) * b[i];
 }
 
 /* 32 floats to int8, the bits of quant_q8 in ref/vector_ref.c. */
@@ -147,13 +99,9 @@ static void quant_q8(moa_q8_act *dst, const float *x, int64_t ldx, int64_t row0,
         }
 }
 
-#define VECTOR_ROW(kernel, slot, bound, text)                                                                                    \
-    const moa_kernel MOA_ROW(kernel) = {                                                                                         \
-        .name = MOA_NAME(kernel), .help = text, .op = slot, .isa = ISA_LEVEL, .tol = bound, .fn.kernel = kernel};
-VECTOR_ROW(quant_q8, MOA_K_QUANT_Q8, 0, "bits of ref")
-VECTOR_ROW(dot, MOA_K_DOT, 1e-5f, "4 vectors of partial sums")
-VECTOR_ROW(axpy, MOA_K_AXPY, 0, "bits of ref")
-VECTOR_ROW(rms_norm, MOA_K_RMS_NORM, 2e-6f, "4 vectors of partial sums")
-VECTOR_ROW(softmax, MOA_K_SOFTMAX, 2e-6f, "polynomial exp")
-VECTOR_ROW(silu_mul, MOA_K_SILU_MUL, 2e-6f, "polynomial exp")
-VECTOR_ROW(expv, MOA_K_EXP, 3e-7f, "polynomial exp")
+#define VECTOR_ROW(kernel, slot, text)                                                                                           \
+    const moa_kernel MOA_ROW(kernel) = {.name = MOA_NAME(kernel), .help = text, .op = slot, .isa = ISA_LEVEL, .fn.kernel = kernel};
+VECTOR_ROW(quant_q8, MOA_K_QUANT_Q8, "integers, eight at a time")
+VECTOR_ROW(axpy, MOA_K_AXPY, "fused")
+VECTOR_ROW(softmax, MOA_K_SOFTMAX, "polynomial exp, sums in 16 lanes")
+VECTOR_ROW(expv, MOA_K_EXP, "polynomial exp")

@@ -73,4 +73,4 @@ static void score_q8_0(float *s, const void *q, const void *k, int n, int hd) {
     SPLIT(j, n, 6, SCORE_Q8) SPLIT(j, n, 4, SCORE_Q8) SPLIT(j, n, 2, SCORE_Q8) SPLIT(j, n, 1, SCORE_Q8)
 }
 
-ATTN_ROW(q8_0, MOA_Q8_0, query_q8_0, 1e-5f, "attention over an int8 cache with a scale for 32 numbers")
+ATTN_ROW(q8_0, MOA_Q8_0, query_q8_0, "attention over an int8 cache with a scale for 32 numbers")

@@ -1,6 +1,7 @@
 /* all.h - every training kernel and their table, static to the including file. SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/kernels/body/train.h"
 #include "tensor/kernels/body/vec.h"
+#include "tensor/kernels/sum.h"
 
 #include "tensor/kernels/body/move.h"
 #include "tensor/kernels/body/norm.h"

@@ -10,24 +10,24 @@ static void half_row(uint16_t *restrict h, const float *restrict y, int64_t d) {
     for (int64_t j = 0; j < d; j++) h[j] = moa_vbf16(y[j]);
 }
 
-/* In 16 lanes and one tree whatever the ISA, without fused adds: inference rounds what a norm gives to integers, and where its last bit
- * differed between instruction sets, so would some of those. */
-static float sum_of_squares(const float *x, int64_t d) {
-    enum { WIDE = 16, PARTS = WIDE / MOA_VL };
+/* Sum of x - m, or of its squares, in the order of sum.h but without fused adds: inference rounds what a norm gives to integers, and
+ * where its last bit differed between instruction sets, so would some of those. */
+static inline __attribute__((always_inline)) float sum_from(const float *x, int64_t d, float m, const bool squares) {
+    enum { PARTS = SUM_LANES / MOA_VL };
     moa_vf acc[PARTS];
+    const moa_vf from = moa_vset(m);
     for (int v = 0; v < PARTS; v++) acc[v] = (moa_vf){0};
     int64_t j = 0;
-    for (; j + WIDE <= d; j += WIDE)
+    for (; j + SUM_LANES <= d; j += SUM_LANES)
         for (int v = 0; v < PARTS; v++) {
-            const moa_vf a = *(const moa_vf *)(const void *)(x + j + v * MOA_VL);
-            acc[v] += a * a;
+            moa_vf a = *(const moa_vf *)(const void *)(x + j + v * MOA_VL) - from;
+            if (squares) a = a * a;
+            acc[v] += a;
         }
-    float lane[WIDE];
+    float lane[SUM_LANES];
     memcpy(lane, acc, sizeof lane);
-    for (int l = 0; j < d; j++, l++) lane[l] += x[j] * x[j];
-    for (int half = WIDE / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
-    return lane[0];
+    for (int l = 0; j < d; j++, l++) lane[l] += squares ? (x[j] - m) * (x[j] - m) : x[j] - m;
+    return sum_fold(lane);
 }
 
 static void rms_norm(const void *args, int64_t r0, int64_t r1, int thread) {
@@ -38,7 +38,7 @@ static void rms_norm(const void *args, int64_t r0, int64_t r1, int thread) {
     for (int64_t i = r0; i < r1; i++) {
         const float *restrict x = p->x + i * d;
         float *restrict y = p->y + i * d;
-        const float r = 1.0f / __builtin_sqrtf(sum_of_squares(x, d) / (float)d + p->eps);
+        const float r = 1.0f / __builtin_sqrtf(sum_from(x, d, 0, true) / (float)d + p->eps);
         if (p->inv) p->inv[i] = r;
         if (w) {
 #pragma omp simd
@@ -87,13 +87,8 @@ static void layer_norm(const void *args, int64_t r0, int64_t r1, int thread) {
     for (int64_t i = r0; i < r1; i++) {
         const float *restrict x = p->x + i * d;
         float *restrict y = p->y + i * d;
-        float s = 0, q = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t j = 0; j < d; j++) s += x[j];
-        const float m = s / (float)d;
-#pragma omp simd reduction(+ : q)
-        for (int64_t j = 0; j < d; j++) q += (x[j] - m) * (x[j] - m);
-        const float r = 1.0f / __builtin_sqrtf(q / (float)d + p->eps);
+        const float m = sum_from(x, d, 0, false) / (float)d;
+        const float r = 1.0f / __builtin_sqrtf(sum_from(x, d, m, true) / (float)d + p->eps);
         if (p->inv) p->inv[i] = r, p->mean[i] = m;
 #pragma omp simd
         for (int64_t j = 0; j < d; j++) y[j] = (x[j] - m) * r * p->w[j];

@@ -1,7 +1,9 @@
-/* attn_ref.c - attention over one block of cached positions in plain C: the definition (attn.h).
+/* attn_ref.c - attention over one block of cached positions in plain C: the definition (attn.h), bit for bit: sums are chains of fused
+ * multiply-adds, exp is vmath.h's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/attn.h"
 #include "tensor/kernel.h"
+#include "tensor/kernels/vmath.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,22 +15,22 @@ static void soft(float *s, float *max, float *sum, float *o, int n, int t0, int 
         float top = max[j];
         for (int t = t0; t < t1; t++) top = s[t] > top ? s[t] : top;
         if (top > max[j]) {
-            const float c = expf(max[j] - top);
+            const float c = moa_vexpf(max[j] - top);
             max[j] = top;
             for (int l = 0; l < LANES; l++) sum[l] *= c;
             for (int d = 0; d < hd; d++) o[d] *= c;
         }
-        for (int t = 0; t < BLOCK; t++) s[t] = t >= t0 && t < t1 ? expf(s[t] - top) : 0;
+        for (int t = 0; t < BLOCK; t++) s[t] = moa_vexpf((t >= t0 && t < t1 ? s[t] : -INFINITY) - top);
         for (int l = 0; l < LANES; l++) sum[l] += s[l] + s[l + LANES];
     }
 }
 
 static void merge(float *max, float *sum, float *o, const float *max_b, const float *sum_b, const float *o_b, int n, int hd) {
     for (int j = 0; j < n; j++, sum += LANES, sum_b += LANES, o += hd, o_b += hd) {
-        const float top = max_b[j] > max[j] ? max_b[j] : max[j], a = expf(max[j] - top), b = expf(max_b[j] - top);
+        const float top = max_b[j] > max[j] ? max_b[j] : max[j], a = moa_vexpf(max[j] - top), b = moa_vexpf(max_b[j] - top);
         max[j] = top;
-        for (int l = 0; l < LANES; l++) sum[l] = sum[l] * a + sum_b[l] * b;
-        for (int d = 0; d < hd; d++) o[d] = o[d] * a + o_b[d] * b;
+        for (int l = 0; l < LANES; l++) sum[l] = fmaf(sum[l], a, sum_b[l] * b);
+        for (int d = 0; d < hd; d++) o[d] = fmaf(o[d], a, o_b[d] * b);
     }
 }
 
@@ -43,7 +45,7 @@ static void query(void *dst, const float *q, int n, int hd, float scale) {
         for (int j = 0; j < n; j++) {                                                                                            \
             float acc[BLOCK] = {0};                                                                                              \
             for (int d = 0; d < hd; d++)                                                                                         \
-                for (int t = 0; t < BLOCK; t++) acc[t] += ((const float *)q)[j * hd + d] * LOAD(key[d * BLOCK + t]);             \
+                for (int t = 0; t < BLOCK; t++) acc[t] = fmaf(((const float *)q)[j * hd + d], LOAD(key[d * BLOCK + t]), acc[t]); \
             memcpy(s + j * BLOCK, acc, sizeof acc);                                                                              \
         }                                                                                                                        \
     }                                                                                                                            \
@@ -51,7 +53,7 @@ static void query(void *dst, const float *q, int n, int hd, float scale) {
         const TYPE *val = v;                                                                                                     \
         for (int j = 0; j < n; j++)                                                                                              \
             for (int t = t0; t < t1; t++)                                                                                        \
-                for (int d = 0; d < hd; d++) o[j * hd + d] += p[j * BLOCK + t] * LOAD(val[t * hd + d]);                          \
+                for (int d = 0; d < hd; d++) o[j * hd + d] = fmaf(p[j * BLOCK + t], LOAD(val[t * hd + d]), o[j * hd + d]);       \
     }                                                                                                                            \
     static void put_key_##NAME(void *k, const float *src, int64_t ld, int t0, int n, int hd) {                                   \
         for (int i = 0; i < n; i++)                                                                                              \
@@ -127,7 +129,7 @@ static void score_q8_0(float *s, const void *q, const void *k, int n, int hd) {
             for (int g = 0; g < n_g; g++) {
                 int32_t sum = 0;
                 for (int i = g * 32; i < g * 32 + 32; i++) sum += i8[i] * (key[(i / 4 * BLOCK + t) * 4 + i % 4] - 128);
-                acc += (float)sum * (moa_f16_to_f32(kd[g * BLOCK + t]) * d[g]);
+                acc = fmaf((float)sum, moa_f16_to_f32(kd[g * BLOCK + t]) * d[g], acc);
             }
             s[j * BLOCK + t] = acc;
         }
@@ -140,7 +142,7 @@ static void mix_q8_0(float *o, const float *p, const void *v, int n, int t0, int
     for (int j = 0; j < n; j++)
         for (int t = t0; t < t1; t++)
             for (int d = 0; d < hd; d++)
-                o[j * hd + d] += p[j * BLOCK + t] * moa_f16_to_f32(vd[d / 32 * BLOCK + t]) * (float)((const int8_t *)v)[t * wide + d];
+                o[j * hd + d] = fmaf(p[j * BLOCK + t] * moa_f16_to_f32(vd[d / 32 * BLOCK + t]), (float)((const int8_t *)v)[t * wide + d], o[j * hd + d]);
 }
 
 static void put_key_q8_0(void *k, const float *src, int64_t ld, int t0, int n, int hd) {

@@ -1,12 +1,13 @@
 /* gemm_ref.c - matrix products in plain C, for every weight type: the definition.
  *
- * gemm_f32 adds in double and rounds once. gemm_q8 is exact integer arithmetic inside a run of 32 elements
+ * gemm_f32 adds in the order of sum.h, fused. gemm_q8 is exact integer arithmetic inside a run of 32 elements
  * (16 where the format has scales for 16) and then, in the order of k, one fused multiply-add a run:
  *     y = fma(sum of w.q * x.q,  w.d * x.scale,  y)
  *     y = fma(x.scale * (sum of x.q),  w.m,  y)              formats with a minimum only
- * The kernels of every ISA keep this chain, so gemm_q8 is bit-equal everywhere, for any batch and any split.
+ * The kernels of every ISA keep these orders: the same bits everywhere, for any batch and any split.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/kernel.h"
+#include "tensor/kernels/sum.h"
 #include "tensor/kernels/types.h"
 #include "tensor/quant/block.h"
 
@@ -17,15 +18,18 @@ enum { CHUNK = MOA_QK, TOKENS = 16 };
 /* One output column for at most TOKENS rows of x. */
 static void column(const moa_type *type, float *y, int64_t ldy, const float *x, int64_t ldx, const uint8_t *w, int64_t n_tok,
                    int64_t n_in) {
-    double sum[TOKENS] = {0};
-    float row[CHUNK];
+    float lane[TOKENS][SUM_LANES] = {0}, row[CHUNK];
     for (int64_t k = 0; k < n_in; k += CHUNK) {
         const int64_t len = n_in - k < CHUNK ? n_in - k : CHUNK;
         type->dequantize(row, w + k / type->block * type->bytes, len);
         for (int64_t i = 0; i < n_tok; i++)
-            for (int64_t j = 0; j < len; j++) sum[i] += (double)x[i * ldx + k + j] * (double)row[j];
+            for (int64_t j = 0; j < len; j += SUM_LANES)
+                for (int l = 0; l < SUM_LANES; l++) {
+                    const bool in = j + l < len;
+                    lane[i][l] = fmaf(in ? x[i * ldx + k + j + l] : 0, in ? row[j + l] : 0, lane[i][l]);
+                }
     }
-    for (int64_t i = 0; i < n_tok; i++) y[i * ldy] = (float)sum[i];
+    for (int64_t i = 0; i < n_tok; i++) y[i * ldy] = sum_fold(lane[i]);
 }
 
 static void gemm_f32(const moa_type *type, float *y, int64_t ldy, const float *x, int64_t ldx, const void *w, size_t w_stride,
@@ -77,7 +81,7 @@ static void gemm_q8(const moa_type *type, float *y, int64_t ldy, const moa_q8_ac
         gemm_f32(&moa_type_##type, y, ldy, x, ldx, w, w_stride, n_tok, o0, o1, n_in);                                            \
     }                                                                                                                            \
     const moa_kernel moa_kernel_gemm_f32_##type##_ref = {.name = "gemm_f32_" #type "_ref",                                       \
-                                                         .help = "plain C, sums in double",                                      \
+                                                         .help = "plain C, fused, 16 lanes",                                     \
                                                          .op = MOA_K_GEMM,                                                       \
                                                          .dtype = MOA_##NAME,                                                    \
                                                          .isa = MOA_ISA_REF,                                                     \

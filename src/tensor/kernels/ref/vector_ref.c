@@ -1,10 +1,13 @@
-/* vector_ref.c - the kernels on single rows in plain C: the definition. Sums are in double.
+/* vector_ref.c - the kernels on single rows in plain C: the definition. Sums are those of sum.h, exp is vmath.h's: the same bits on
+ * every instruction set.
  *
  * quant_q8: scale = max|x| / 127 over 32 elements, q = round to nearest even of x * (127 / max|x|). All in f32
  * and in this order, so that every ISA gives the same bits. A block that holds a NaN or an infinity gets the
  * scale NaN, so that a broken activation shows in every output it reaches; one below 1e-30 counts as zero.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/kernel.h"
+#include "tensor/kernels/sum.h"
+#include "tensor/kernels/vmath.h"
 #include "tensor/quant/block.h"
 
 #include <math.h>
@@ -38,47 +41,33 @@ static void quant_q8(moa_q8_act *dst, const float *x, int64_t ldx, int64_t row0,
         }
 }
 
-static float dot(const float *a, const float *b, int64_t n) {
-    double s = 0;
-    for (int64_t i = 0; i < n; i++) s += (double)a[i] * (double)b[i];
-    return (float)s;
-}
-
 static void axpy(float *y, float a, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = fmaf(a, x[i], y[i]);
 }
 
-static void rms_norm(float *y, const float *x, const float *w, int64_t n, float eps) {
-    double s = 0;
-    for (int64_t i = 0; i < n; i++) s += (double)x[i] * (double)x[i];
-    const float r = (float)(1.0 / sqrt(s / (double)n + (double)eps));
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * (w ? w[i] : 1.0f);
+static float sum(const float *x, int64_t n) {
+    float lane[SUM_LANES] = {0};
+    for (int64_t i = 0; i < n; i += SUM_LANES)
+        for (int l = 0; l < SUM_LANES; l++) lane[l] += i + l < n ? x[i + l] : 0;
+    return sum_fold(lane);
 }
 
 static void softmax(float *x, int64_t n) {
     float top = -INFINITY;
-    double s = 0;
-    for (int64_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
-    for (int64_t i = 0; i < n; i++) s += (double)(x[i] = expf(x[i] - top));
-    const float inv = (float)(1.0 / s);
+    for (int64_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top; /* a NaN is never the largest: it shows in the sum */
+    for (int64_t i = 0; i < n; i++) x[i] = moa_vexpf(x[i] - top);
+    const float inv = 1.0f / sum(x, n);
     for (int64_t i = 0; i < n; i++) x[i] *= inv;
 }
 
-static void silu_mul(float *y, const float *a, const float *b, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = a[i] / (1.0f + expf(-a[i])) * b[i];
-}
-
 static void expv(float *y, const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = expf(x[i]);
+    for (int64_t i = 0; i < n; i++) y[i] = moa_vexpf(x[i]);
 }
 
 #define ROW(kernel, slot, text)                                                                                                  \
     const moa_kernel moa_kernel_##kernel##_ref = {                                                                               \
         .name = #kernel "_ref", .help = text, .op = slot, .isa = MOA_ISA_REF, .fn.kernel = kernel};
 ROW(quant_q8, MOA_K_QUANT_Q8, "plain C")
-ROW(dot, MOA_K_DOT, "plain C, sums in double")
 ROW(axpy, MOA_K_AXPY, "plain C, fused")
-ROW(rms_norm, MOA_K_RMS_NORM, "plain C, sums in double")
-ROW(softmax, MOA_K_SOFTMAX, "plain C, sums in double")
-ROW(silu_mul, MOA_K_SILU_MUL, "plain C, libm")
-ROW(expv, MOA_K_EXP, "plain C, libm")
+ROW(softmax, MOA_K_SOFTMAX, "plain C, polynomial exp, sums in 16 lanes")
+ROW(expv, MOA_K_EXP, "plain C, polynomial exp")
