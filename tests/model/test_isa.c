@@ -66,7 +66,7 @@ static void test_types(void **state) {
     (void)state;
     static const moa_dtype types[] = {MOA_F32, MOA_F16, MOA_BF16, MOA_Q8_0, MOA_Q4_0, MOA_Q4_K, MOA_Q6_K};
     moa_hparams h = tiny_moe_hparams();
-    h.d_model = 256, h.head_dim = 32, h.d_expert = 256, h.n_layer = 2, h.n_expert = 4;
+    h.d_model = 256, h.head_dim = 32, h.d_expert = 256, h.n_layer = 1, h.n_expert = 3;
     moa_model *made = tiny_model(h, NULL, 9);
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         moa_model *m = as_type(made, types[t]);

@@ -23,11 +23,12 @@ static void column(const moa_type *type, float *y, int64_t ldy, const float *x, 
         const int64_t len = n_in - k < CHUNK ? n_in - k : CHUNK;
         type->dequantize(row, w + k / type->block * type->bytes, len);
         for (int64_t i = 0; i < n_tok; i++)
-            for (int64_t j = 0; j < len; j += SUM_LANES)
-                for (int l = 0; l < SUM_LANES; l++) {
-                    const bool in = j + l < len;
-                    lane[i][l] = fmaf(in ? x[i * ldx + k + j + l] : 0, in ? row[j + l] : 0, lane[i][l]);
-                }
+            for (int64_t j = 0; j < len; j += SUM_LANES) {
+                const float *a = x + i * ldx + k + j, *b = row + j;
+                const int n = len - j < SUM_LANES ? (int)(len - j) : SUM_LANES;
+                for (int l = 0; l < n; l++) lane[i][l] = fmaf(a[l], b[l], lane[i][l]);
+                for (int l = n; l < SUM_LANES; l++) lane[i][l] += 0.0f; /* a -0 becomes 0 */
+            }
     }
     for (int64_t i = 0; i < n_tok; i++) y[i * ldy] = sum_fold(lane[i]);
 }
