@@ -1,12 +1,7 @@
 /* verify.h - does the promise of exact logits hold for this model on this machine? (moa verify)
  *
  * What is promised (session.h): a row's logits are the same bits alone and in any batch, for any chunks of a prefill, any forks of the
- * KV and any number of threads, on one instruction set.
- *
- * Between instruction sets sums of integers are the same bits (the conformance tests of kernels) and sums of floats differ in their last
- * ones. The measure is the largest difference of a row's logits in units of the row's largest logit. In reference mode it is at most 1e-3.
- * With int8 activations a last bit can carry an activation over the border between two integers, a step of 1/127 of the largest of its
- * 32, and no bound follows from that: differences of about 1e-2 occur (docs/performance.md). 0.1 is refused as gross.
+ * KV, any number of threads and on every instruction set that the machine has, plain C among them (kernels/sum.h).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_MODEL_VERIFY_H
 #define MOA_MODEL_VERIFY_H
@@ -25,8 +20,8 @@ typedef struct moa_verify_cfg {
 typedef struct moa_verify_check {
     char what[96];      /* "batches of 16" */
     int64_t rows;       /* rows compared */
-    bool exact;         /* bits: all the same; between instruction sets: within the bound */
-    double difference, bound; /* between instruction sets: the largest, and what is allowed; else 0 */
+    bool exact;         /* all the same bits */
+    moa_isa isa;        /* compared with the best one; MOA_ISA_COUNT: none was */
     char first[256];    /* the first difference; empty where there is none */
 } moa_verify_check;
 

@@ -6,7 +6,8 @@
  * measured to be fastest on this machine takes the slot (tune.h), if that was ever measured.
  *
  * Contract of every product used at inference: y[i][o] depends only on row i of x and row o of w, and is
- * summed in one fixed order, so logits are bit-equal for any batch and any thread count (on one ISA).
+ * summed in one fixed order, so logits are bit-equal for any batch and any thread count. The order is that of ref on
+ * every ISA (kernels/sum.h), so they are bit-equal between ISAs too. Training's backward kernels are not bound by it.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_TENSOR_KERNEL_H
 #define MOA_TENSOR_KERNEL_H
@@ -56,7 +57,6 @@ typedef struct moa_kernel {
     moa_kernel_op op;
     moa_dtype dtype;      /* of w; MOA_F32 where the slot has no type */
     moa_isa isa;
-    float tol;            /* largest relative difference to ref that the conformance test allows */
     bool (*usable)(void); /* finer CPU test than the isa level (e.g. VNNI); NULL: the level is enough */
     int min_rows;         /* products: with fewer rows of x another kernel of the same bits is faster; 0: always this one */
     moa_kernel_fn fn;

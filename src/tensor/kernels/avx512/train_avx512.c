@@ -5,4 +5,4 @@
 
 const moa_kernel moa_kernel_train_avx512 = {
     .name = "train_avx512", .help = "training: norms, rope, activations, loss, attention, with backward", .op = MOA_K_TRAIN,
-    .dtype = MOA_F32, .isa = MOA_ISA_AVX512, .tol = 1e-5f, .fn.train = &train_kernels};
+    .dtype = MOA_F32, .isa = MOA_ISA_AVX512, .fn.train = &train_kernels};

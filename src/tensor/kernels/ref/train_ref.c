@@ -8,5 +8,4 @@ const moa_kernel moa_kernel_train_ref = {.name = "train_ref",
                                          .op = MOA_K_TRAIN,
                                          .dtype = MOA_F32,
                                          .isa = MOA_ISA_REF,
-                                         .tol = 1e-5f,
                                          .fn.train = &train_kernels};
