@@ -60,7 +60,43 @@ static void test_finds(void **state) {
     moa_model_close(m);
 }
 
+/* Every second step of 12 rows: of the two instruction sets that are compared, the first. */
+typedef struct one_isa { const moa_tensor *w; int n; } one_isa;
+static void spoil_first(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tensor *out) {
+    one_isa *s = ctx;
+    (void)in;
+    if (w != s->w || moa_rows(out) != 12 || s->n++ % 2) return;
+    float *x = (float *)out->data + 4 * moa_cols(out) + 1;
+    *x = nextafterf(*x, 1e30f);
+}
+
+typedef struct isas { int n; moa_verify_check bad; } isas;
+static void note_isa(void *ctx, const moa_verify_check *c) {
+    isas *s = ctx;
+    s->n += c->isa < MOA_ISA_COUNT;
+    if (c->isa < MOA_ISA_COUNT && !c->exact) s->bad = *c;
+}
+
+static void test_finds_isa(void **state) {
+    (void)state;
+    moa_model *m = arch_model(moa_arch_find("llama", 5), 8);
+    one_isa sp = {.w = m->layer[1].o.w};
+    const moa_verify_cfg cfg = {.n_threads = 1, .quick = true, .seed = 1, .spoil = spoil_first, .spoil_ctx = &sp};
+    isas s = {0};
+    moa_err err = {0};
+    const moa_kernels *k;
+    const int rc = moa_verify(m, &cfg, note_isa, &s, &err);
+    OK(moa_kernels_default(&k, &err));
+    if (k->isa > MOA_ISA_REF) {
+        assert_int_equal(rc, 1);
+        assert_int_equal(s.n, 2 * (int)k->isa); /* each lower one, in both modes */
+        if (!strstr(s.bad.what, " against ") || !strstr(s.bad.first, "row 4 of 12") || !strstr(s.bad.first, "blk.1.attn_output.weight"))
+            fail_msg("says: %s: %s", s.bad.what, s.bad.first);
+    }
+    moa_model_close(m);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_holds), cmocka_unit_test(test_finds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_holds), cmocka_unit_test(test_finds), cmocka_unit_test(test_finds_isa)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
