@@ -27,6 +27,9 @@ typedef struct moa_backend moa_backend;
 /* What few calls have: what a client of the server asks of the reply. */
 typedef struct moa_call_extra {
     const char *const *stop; int n_stop; /* stop strings beside the model's own */
+    const int32_t *ids; int64_t n_ids;   /* the prompt as tokens, in place of the messages; NULL: none */
+    const json_t *messages, *tools;      /* the conversation with tool calls and results; NULL: what messages say is all. Tools: NULL: none */
+    bool partial;                        /* a reply that ends before its grammar is complete is a reply */
 } moa_call_extra;
 typedef struct moa_call {             /* one request to a backend, and its reply */
     const moa_message *msg; int n_msg;
@@ -81,6 +84,8 @@ int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err);
  * threads at a time, and their calls are decoded together. Adapters can be changed no more. */
 int moa_backend_local_start(moa_backend *b, moa_err *err);
 moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements; NULL for other kinds */
+/* Tokens of a conversation, appended; extra (NULL: nothing) as in a call. */
+int moa_backend_local_ids(moa_ids *ids, const moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err);
 const moa_model *moa_backend_local_model(const moa_backend *b); /* NULL for other kinds */
 
 /* A journal of finished calls: equal calls (model, messages, sampling, max_tokens) are answered from it. With a path it

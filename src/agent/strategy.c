@@ -52,10 +52,12 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
 }
 
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
+    const bool stands_in = !c->aggregate_grammar || c->propose_grammar; /* free drafts cannot stand in for what must follow a grammar */
     moa_agent_node node = {.name = name, .role = "aggregator", .backend = c->aggregator ? c->aggregator : c->proposer[0],
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
                            .grammar = c->aggregate_grammar, .extra = c->aggregate_extra,
-                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .fallback = moa_reduce_vote, .refuse = moa_refuse_merge};
+                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate,
+                           .fallback = stands_in ? moa_reduce_vote : NULL, .refuse = stands_in ? moa_refuse_merge : NULL};
     return moa_run_add(r, &node, err);
 }
 

@@ -90,7 +90,7 @@ static int run(int argc, char **argv) {
     if (rc) return rc < 0 ? 2 : 0;
     moa_err err = {0};
     moa_mix_options o = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_DRAFT]);
-    const moa_catalog_cfg models = {.model = v[O_MODEL].list, .n_model = v[O_MODEL].n_list, .path = moa_cli_model_path, .open = moa_cli_open_model, .options = &o};
+    const moa_catalog_cfg models = {.model = v[O_MODEL].list, .n_model = v[O_MODEL].n_list, .path = moa_cli_model_path, .open = moa_cli_open_model, .options = &o, .n_threads = o.n_threads};
     moa_server_cfg cfg = {.host = v[O_HOST].s, .port = v[O_PORT].set ? (int)v[O_PORT].i : 8080, .key = key, .origin = v[O_ORIGIN].list, .n_origin = v[O_ORIGIN].n_list,
                           .max_body = (size_t)v[O_BODY].i << 20, .max_running = (int)v[O_RUNNING].i, .max_queue = (int)v[O_QUEUE].i, .beat_s = (int)v[O_BEAT].i,
                           .drain_s = (int)v[O_DRAIN].i, .log = v[O_QUIET].set ? NULL : log_line};

@@ -127,7 +127,7 @@ int moa_job_draw(moa_job *j, const moa_tokenizer *tok, const moa_session *s) {
 static void leave_grammar(moa_job *j, moa_stop why, moa_constraints *grammars) {
     moa_gen_res *res = &j->res;
     if (!j->matcher) return;
-    if ((why == MOA_STOP_LENGTH || why == MOA_STOP_CONTEXT) && !moa_matcher_complete(j->matcher, j->place)) {
+    if ((why == MOA_STOP_LENGTH || why == MOA_STOP_CONTEXT) && !j->req.partial && !moa_matcher_complete(j->matcher, j->place)) {
         res->rc = moa_fail(&res->err, MOA_ELIMIT, "request %lld: the reply ended after %d tokens, before its grammar was complete", j->number,
                            (int)(j->n_tok - j->req.n_prompt));
         moa_hint(&res->err, res->rc, why == MOA_STOP_LENGTH ? "raise max_tokens" : "the context is full: shorten the prompt");

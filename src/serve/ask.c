@@ -75,6 +75,8 @@ int moa_ask_body(moa_ask *a, const char *text, size_t n, moa_fault *f) {
 void moa_ask_deinit(moa_ask *a) {
     moa_mix_spec_deinit(&a->spec);
     moa_grammar_free(a->grammar);
+    moa_tools_deinit(&a->tools);
+    json_decref(a->talk);
     moa_arena_free(a->arena);
     json_decref(a->body);
     *a = (moa_ask){0};
@@ -121,7 +123,7 @@ static int read_content(moa_ask *a, const char **text, const json_t *m, size_t i
 }
 
 static int read_role(const char **role, const json_t *m, size_t i, moa_fault *f) {
-    static const char *const roles[] = {"system", "user", "assistant"};
+    static const char *const roles[] = {"system", "user", "assistant", "tool"};
     char where[64];
     const json_t *v = json_object_get(m, "role");
     snprintf(where, sizeof where, "messages[%zu].role", i);
@@ -129,7 +131,71 @@ static int read_role(const char **role, const json_t *m, size_t i, moa_fault *f)
     const char *s = strcmp(json_string_value(v), "developer") ? json_string_value(v) : "system"; /* the newer name of the same */
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++)
         if (!strcmp(roles[k], s)) return *role = roles[k], 0;
-    return moa_fault_set(f, 400, "invalid_value", where, "%s: got '%.40s', expected system, developer, user or assistant", where, s);
+    return moa_fault_set(f, 400, "invalid_value", where, "%s: got '%.40s', expected system, developer, user, assistant or tool", where, s);
+}
+
+/* A turn with calls, or a tool's result, in words: for models that only read texts. */
+static int in_words(moa_ask *a, moa_message *to, const json_t *m, size_t i, moa_fault *f) {
+    const json_t *calls = json_object_get(m, "tool_calls"), *c;
+    const char *id = json_string_value(json_object_get(m, "tool_call_id"));
+    size_t k;
+    moa_buf b;
+    moa_buf_init(&b, ARENA);
+    if (!strcmp(to->role, "tool")) {
+        moa_buf_addf(&b, "Result of the call %.80s: %s", id ? id : "", to->content);
+        to->role = "user";
+    } else {
+        moa_buf_adds(&b, to->content);
+    }
+    json_array_foreach(calls, k, c) {
+        const json_t *fn = json_object_get(c, "function");
+        const char *name = json_string_value(json_object_get(fn, "name")), *args = json_string_value(json_object_get(fn, "arguments")), *cid = json_string_value(json_object_get(c, "id"));
+        char where[80];
+        snprintf(where, sizeof where, "messages[%zu].tool_calls[%zu]", i, k);
+        if (!name || !args) {
+            moa_buf_deinit(&b);
+            return moa_fault_set(f, 400, "invalid_value", where, "%s: expected {\"id\", \"type\": \"function\", \"function\": {\"name\", \"arguments\": TEXT}}", where);
+        }
+        moa_buf_addf(&b, "%sCall %.80s: %s(%s)", b.len ? "\n" : "", cid ? cid : "", name, args);
+    }
+    to->content = moa_arena_strndup(a->arena, moa_buf_str(&b), b.len);
+    moa_buf_deinit(&b);
+    return to->content ? 0 : no_memory(f);
+}
+
+/* The message as a chat template reads it. */
+static int add_talk(moa_ask *a, const moa_message *read, const json_t *m, moa_fault *f) {
+    static const char *const keys[] = {"tool_calls", "tool_call_id", "name", "reasoning_content"};
+    json_t *o = json_pack("{s:s, s:s}", "role", read->role, "content", read->content);
+    for (size_t k = 0; o && k < sizeof keys / sizeof *keys; k++) {
+        json_t *v = json_object_get(m, keys[k]);
+        if (v && !json_is_null(v)) json_object_set(o, keys[k], v);
+    }
+    return o && json_array_append_new(a->talk, o) == 0 ? 0 : no_memory(f);
+}
+
+static int read_message(moa_ask *a, const json_t *m, size_t i, moa_fault *f) {
+    char where[64];
+    const json_t *calls = json_object_get(m, "tool_calls");
+    moa_message *to = &a->msg[a->n_msg++];
+    snprintf(where, sizeof where, "messages[%zu]", i);
+    if (!json_is_object(m)) return moa_param_wrong(f, where, m, "an object");
+    MOA_TRY(read_role(&to->role, m, i, f));
+    MOA_TRY(read_content(a, &to->content, m, i, f));
+    if (a->talk) MOA_TRY(add_talk(a, to, m, f));
+    a->after_tool = !strcmp(to->role, "tool");
+    return a->after_tool || json_array_size(calls) ? in_words(a, to, m, i, f) : 0;
+}
+
+static bool has_tools(const moa_ask *a, const json_t *messages) {
+    const json_t *m;
+    size_t i;
+    if (moa_tools_any(&a->tools)) return true;
+    json_array_foreach(messages, i, m) {
+        const char *role = json_string_value(json_object_get(m, "role"));
+        if (json_array_size(json_object_get(m, "tool_calls")) || (role && !strcmp(role, "tool"))) return true;
+    }
+    return false;
 }
 
 int moa_ask_messages(moa_ask *a, const json_t *messages, moa_fault *f) {
@@ -138,18 +204,42 @@ int moa_ask_messages(moa_ask *a, const json_t *messages, moa_fault *f) {
     if (!json_is_array(messages)) return moa_param_wrong(f, "messages", messages, "an array");
     const size_t n = json_array_size(messages);
     if (!n || n > MOA_ASK_MESSAGES) return moa_fault_set(f, 400, "invalid_value", "messages", "messages: got %zu, expected 1 to %d", n, MOA_ASK_MESSAGES);
-    if (!(a->msg = moa_arena_alloc(a->arena, n * sizeof *a->msg))) return no_memory(f);
-    json_array_foreach(messages, i, m) {
-        char where[64];
-        snprintf(where, sizeof where, "messages[%zu]", i);
-        if (!json_is_object(m)) return moa_param_wrong(f, where, m, "an object");
-        moa_message *to = &a->msg[a->n_msg++];
-        MOA_TRY(read_role(&to->role, m, i, f));
-        MOA_TRY(read_content(a, &to->content, m, i, f));
-    }
+    if (!(a->msg = moa_arena_alloc(a->arena, (n + 1) * sizeof *a->msg))) return no_memory(f); /* one more: what tools there are */
+    if (has_tools(a, messages)) a->talk = json_array();
+    json_array_foreach(messages, i, m) MOA_TRY(read_message(a, m, i, f));
     if (strcmp(a->msg[n - 1].role, "user"))
-        return moa_fault_set(f, 400, "invalid_value", "messages", "messages: the last is of role %s, expected user", a->msg[n - 1].role);
+        return moa_fault_set(f, 400, "invalid_value", "messages", "messages: the last is of role %s, expected user or tool", a->msg[n - 1].role);
     return 0;
+}
+
+/* ---- what the reply may be ---- */
+
+static int set_schema(moa_ask *a, const json_t *schema, const char *param, moa_fault *f) {
+    moa_err err = {0};
+    char *text = json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (!text) return no_memory(f);
+    const int rc = moa_grammar_from_schema(&a->grammar, text, strlen(text), param, &err);
+    free(text);
+    return rc < 0 ? moa_fault_set(f, 400, "invalid_schema", param, "%s%s%s", err.text, err.hint[0] ? "; " : "", err.hint) : 0;
+}
+
+int moa_ask_format(moa_ask *a, const json_t *format, const char *param, moa_fault *f) {
+    if (!format || json_is_null(format)) return 0;
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (!type) return moa_param_wrong(f, param, format, "an object with a type");
+    if (!strcmp(type, "text")) return 0;
+    if (!strcmp(type, "json_object")) {
+        json_t *any = json_pack("{s:s}", "type", "object");
+        const int rc = set_schema(a, any, param, f);
+        json_decref(any);
+        return rc;
+    }
+    if (strcmp(type, "json_schema")) return moa_fault_set(f, 400, "invalid_value", param, "%s.type: got '%.40s', expected text, json_object or json_schema", param, type);
+    const json_t *in = json_object_get(format, "json_schema"), *schema = json_object_get(in ? in : format, "schema"); /* flat in /v1/responses */
+    char where[100];
+    snprintf(where, sizeof where, in ? "%s.json_schema.schema" : "%s.schema", param);
+    if (!json_is_object(schema)) return moa_param_wrong(f, where, schema, "a JSON schema");
+    return set_schema(a, schema, where, f);
 }
 
 /* ---- who answers ---- */
@@ -176,11 +266,62 @@ static void set_reply(moa_ask *a) {
     c->n_answer = moa_ask_n(a);
 }
 
-int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f) {
-    const char *model;
+/* The system message with the tools in it, for a model whose template does not tell of them. */
+static int tell_tools(moa_ask *a, moa_fault *f) {
+    const bool has = !strcmp(a->msg[0].role, "system");
+    moa_buf b;
+    moa_buf_init(&b, ARENA);
+    if (has) moa_buf_addf(&b, "%s\n\n", a->msg[0].content);
+    moa_tools_tell(&b, &a->tools);
+    char *text = b.failed ? NULL : moa_arena_strndup(a->arena, moa_buf_str(&b), b.len);
+    moa_buf_deinit(&b);
+    if (!text) return no_memory(f);
+    if (!has) memmove(a->msg + 1, a->msg, (size_t)a->n_msg++ * sizeof *a->msg); /* moa_ask_messages left room */
+    a->msg[0] = (moa_message){"system", text};
+    return 0;
+}
+
+static int set_tools(moa_ask *a, moa_fault *f) {
+    const moa_mix_cfg *c = &a->spec.cfg;
+    const moa_backend *b = a->spec.row->aggregates && c->aggregator ? c->aggregator : c->proposer[0];
+    json_t *schema = moa_tools_schema(&a->tools);
+    int rc = 0;
+    if (schema) {
+        moa_grammar_free(a->grammar); /* a demanded call goes before a format */
+        a->grammar = NULL;
+        rc = set_schema(a, schema, "tools", f);
+        json_decref(schema);
+    }
+    if (rc < 0 || !a->talk) return rc;
+    if (!moa_backend_local_names(b, "tools")) return moa_tools_any(&a->tools) ? tell_tools(a, f) : 0;
+    a->extra.messages = a->talk;
+    a->extra.tools = moa_tools_any(&a->tools) ? a->tools.list : NULL;
+    return 0;
+}
+
+/* A tool's result goes on with what the merging model began: it is answered by that model alone. */
+static int take_single(moa_ask *a, const moa_catalog *c, const char *model, moa_fault *f) {
     moa_err err = {0};
-    MOA_TRY(moa_catalog_spec(&a->spec, &model, c, a->model, f));
-    if (moa_mix_spec_bind(&a->spec, c->pool, model, &err) < 0) return moa_fault_from(f, "model", &err);
+    char *label = strdup(a->spec.label), *name = strdup(a->spec.aggregator_name ? a->spec.aggregator_name : a->spec.n_proposer_name ? a->spec.proposer_name[0] : model);
+    moa_mix_spec_deinit(&a->spec);
+    int rc = label && name ? moa_mix_spec_parse(&a->spec, "single", &err) : moa_fail(&err, MOA_ENOMEM, "a mix");
+    if (rc >= 0) {
+        free(a->spec.label);
+        a->spec.label = label, label = NULL;
+        rc = moa_mix_spec_bind(&a->spec, c->pool, name, &err);
+    }
+    free(label);
+    free(name);
+    return rc < 0 ? moa_fault_from(f, "model", &err) : 0;
+}
+
+int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f) {
+    moa_err err = {0};
+    MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, a->model, f));
+    if (a->after_tool && a->spec.row->aggregates) MOA_TRY(take_single(a, c, a->row->model, f));
+    else if (moa_mix_spec_bind(&a->spec, c->pool, a->row->model, &err) < 0) return moa_fault_from(f, "model", &err);
+    a->extra.partial = true;
+    MOA_TRY(set_tools(a, f));
     set_reply(a);
     a->run_seed = (uint64_t)(int64_t)a->seed.v;
     if (!a->seed.set && getrandom(&a->run_seed, sizeof a->run_seed, 0) != sizeof a->run_seed) a->run_seed = (uint64_t)a->created;

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "serve/catalog.h"
 #include "serve/param.h"
+#include "serve/tools.h"
 
 enum { MOA_ASK_STOPS = 16, MOA_ASK_CHOICES = 32, MOA_ASK_MESSAGES = 4096 };
 
@@ -18,10 +19,14 @@ typedef struct moa_ask {
     moa_num temperature, top_p, top_k, min_p, repeat_penalty, n, max_tokens, max_completion_tokens, seed, stream;
     bool include_usage;
     moa_show show;
-    moa_message *msg; int n_msg;
+    moa_message *msg; int n_msg;      /* the conversation as texts: calls of tools and their results in words */
+    json_t *talk;                     /* the same as a chat template reads it, where there are any; NULL otherwise */
+    bool after_tool;                  /* it ends with a tool's result */
+    moa_tools tools;
     const char *stop[MOA_ASK_STOPS];
     moa_call_extra extra;             /* of the calls that make the reply */
     moa_grammar *grammar;
+    const moa_catalog_row *row;       /* that the id led to */
     moa_mix_spec spec;                /* bound: its cfg is ready to run */
     uint64_t run_seed;
     time_t created;
@@ -30,6 +35,7 @@ typedef struct moa_ask {
 /* Zero-initialised a. Deinit in any case. */
 int moa_ask_body(moa_ask *a, const char *text, size_t n, moa_fault *f); /* parses, reads what all endpoints share */
 int moa_ask_messages(moa_ask *a, const json_t *messages, moa_fault *f); /* OpenAI's messages -> msg */
+int moa_ask_format(moa_ask *a, const json_t *format, const char *param, moa_fault *f); /* response_format, or text.format */
 int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f);       /* who answers, with which numbers */
 void moa_ask_deinit(moa_ask *a);
 static inline int moa_ask_n(const moa_ask *a) { return a->n.set ? (int)a->n.v : 1; }

@@ -43,6 +43,7 @@ static int open_model(moa_catalog *c, int i, moa_err *err) {
     const char *name = c->cfg->n_model ? c->cfg->model[i] : NULL;
     moa_model *file;
     MOA_TRY(c->cfg->path(path, sizeof path, name, err));
+    m->n_threads = c->cfg->n_threads;
     if (!(m->id = id_of(path))) return moa_fail(err, MOA_ENOMEM, "model %s", path);
     for (int k = 0; k < i; k++)
         if (!strcmp(c->model[k].id, m->id)) return moa_fail(err, MOA_EUSAGE, "two models have the name '%s'", m->id);
@@ -148,7 +149,7 @@ static const moa_catalog_row *row_with_params(const moa_catalog *c, const char *
     return moa_catalog_row_of(c, name);
 }
 
-int moa_catalog_spec(moa_mix_spec *s, const char **model, const moa_catalog *c, const char *id, moa_fault *f) {
+int moa_catalog_spec(moa_mix_spec *s, const moa_catalog_row **row, const moa_catalog *c, const char *id, moa_fault *f) {
     const char *params;
     moa_err err = {0};
     const moa_catalog_row *r = id && *id ? row_with_params(c, id, &params) : (params = NULL, &c->row[0]);
@@ -157,8 +158,12 @@ int moa_catalog_spec(moa_mix_spec *s, const char **model, const moa_catalog *c, 
     char text[1024];
     const int n = snprintf(text, sizeof text, "%s%s%s", r->spec, params ? (strchr(r->spec, ':') ? "," : ":") : "", params ? params : "");
     if (n < 0 || (size_t)n >= sizeof text) return moa_fault_set(f, 400, "invalid_value", "model", "a model id of over %zu bytes", sizeof text);
-    *model = r->model;
+    *row = r;
     if (moa_mix_spec_parse(s, text, &err) < 0) return moa_fault_from(f, "model", &err);
+    char *asked = strdup(id && *id ? id : r->id); /* replies say the name that the client knows */
+    if (!asked) return moa_fault_set(f, 500, "internal_error", NULL, "no memory");
+    free(s->label);
+    s->label = asked;
     return 0;
 }
 

@@ -20,6 +20,7 @@ typedef struct moa_catalog_model {
     moa_model *encoder;       /* NULL: a model that writes */
     pthread_mutex_t lock;     /* over the embedder, which is made on first use */
     moa_embedder *embedder;
+    int n_threads;            /* of it; 0: all cores */
 } moa_catalog_model;
 
 typedef struct moa_catalog_row {
@@ -40,6 +41,7 @@ typedef struct moa_catalog_cfg {
     const char *const *model; int n_model; /* as on a command line; none: the bundled one */
     moa_path_fn path;
     moa_open_fn open; void *options;       /* a const moa_mix_options */
+    int n_threads;                         /* of embedders; 0: all cores */
 } moa_catalog_cfg;
 
 int moa_catalog_open(moa_catalog **out, const moa_catalog_cfg *cfg, moa_err *err);
@@ -50,6 +52,6 @@ moa_catalog_model *moa_catalog_model_of(const moa_catalog *c, const char *id);
 /* The model behind an id, for what concerns one model alone (tokens, vectors): of a mix, the one for roles that name none. NULL with f. */
 moa_catalog_model *moa_catalog_one(const moa_catalog *c, const char *id, moa_fault *f);
 /* id (NULL or "": the first) -> s, parsed, not bound yet. */
-int moa_catalog_spec(moa_mix_spec *s, const char **model, const moa_catalog *c, const char *id, moa_fault *f);
+int moa_catalog_spec(moa_mix_spec *s, const moa_catalog_row **row, const moa_catalog *c, const char *id, moa_fault *f);
 
 #endif

@@ -12,11 +12,19 @@
 
 enum { MAX_TEXT = 64 << 20 };
 
+static int64_t measure_talk(const moa_backend *b, const moa_ask *a, moa_err *err) {
+    moa_ids ids = {0};
+    const int rc = moa_backend_local_ids(&ids, b, a->msg, a->n_msg, &a->extra, err);
+    const int64_t n = ids.n;
+    moa_ids_deinit(&ids);
+    return rc < 0 ? rc : n;
+}
+
 int moa_turn_check(const moa_ask *a, moa_fault *f) {
     moa_backend *b = a->spec.cfg.proposer[0];
     moa_err err = {0};
     if (!b->ops->measure || !b->n_ctx) return 0;
-    const int64_t n = b->ops->measure(b, a->msg, a->n_msg, &err);
+    const int64_t n = a->extra.messages ? measure_talk(b, a, &err) : b->ops->measure(b, a->msg, a->n_msg, &err);
     if (n < 0) return moa_fault_from(f, "messages", &err);
     if (n < b->n_ctx) return 0;
     return moa_fault_set(f, 400, "context_length_exceeded", "messages", "the prompt has %lld tokens, the context of %s holds %d with the reply", (long long)n, b->id, b->n_ctx);
@@ -24,16 +32,29 @@ int moa_turn_check(const moa_ask *a, moa_fault *f) {
 
 /* ---- what is shown ---- */
 
-static int show(moa_turn *t, int k, const char *s, size_t n) {
-    moa_choice *c = &t->choice[k];
-    if (!n) return 0;
-    if (moa_buf_add(&c->text, s, n) < 0) return -1;
+static void note_first(moa_turn *t) {
     pthread_mutex_lock(&t->x->lock);
     const bool first = t->x->first_text == 0;
     if (first) t->x->first_text = moa_now();
     pthread_mutex_unlock(&t->x->lock);
-    if (first) moa_metric_add(&t->x->server->metrics, "moa_ttft_seconds", "model", t->ask->spec.label, NULL, NULL, moa_now() - t->x->came);
-    return t->sink ? t->sink->text(t->ctx, t, k, s, n) : 0;
+    if (first) moa_metric_add(&t->x->server->metrics, "moa_ttft_seconds", "model", t->ask->row->id, NULL, NULL, moa_now() - t->x->came);
+}
+
+/* Shows the text up to byte `to`. */
+static int show_to(moa_turn *t, int k, size_t to) {
+    moa_choice *c = &t->choice[k];
+    const size_t from = c->shown;
+    if (to <= from) return 0;
+    c->shown = to;
+    note_first(t);
+    return t->sink ? t->sink->text(t->ctx, t, k, moa_buf_str(&c->text) + from, to - from) : 0;
+}
+
+static int show(moa_turn *t, int k, const char *s, size_t n) {
+    moa_choice *c = &t->choice[k];
+    if (moa_buf_add(&c->text, s, n) < 0) return -1;
+    if (!moa_tools_any(&t->ask->tools)) return show_to(t, k, c->text.len);
+    return show_to(t, k, c->shown + moa_tools_ready(moa_buf_str(&c->text) + c->shown, c->text.len - c->shown, c->shown == 0));
 }
 
 /* Text of a call that read references may begin with the line of what they say: nothing is shown until that is clear. */
@@ -56,18 +77,36 @@ static const char *finish_reason(const moa_agent_node *n) {
     return cut ? "length" : "stop";
 }
 
+/* The whole text is there: is it a call? */
+static int find_calls(moa_turn *t, int k) {
+    moa_choice *c = &t->choice[k];
+    char id[64];
+    size_t before;
+    if (!moa_tools_any(&t->ask->tools)) return 0;
+    snprintf(id, sizeof id, "%s%02d", t->x->id + 4, k);
+    if (!(c->calls = moa_tools_calls(&before, &t->ask->tools, moa_buf_str(&c->text), c->text.len, id))) return 0;
+    c->finish = "tool_calls";
+    c->text.len = before > c->shown ? before : c->shown;
+    if (c->text.data) c->text.data[c->text.len] = 0;
+    return 0;
+}
+
 /* What was not shown yet. A merge that was refused after it was shown cannot be taken back: what replaced it follows. */
 static int end_choice(moa_turn *t, int k, const moa_agent_node *n) {
     moa_choice *c = &t->choice[k];
     const char *reply = n->state == MOA_NODE_DONE && n->text ? moa_node_reply(n) : "";
     if (c->ended) return 0;
-    if (!t->sink) moa_buf_clear(&c->text); /* nobody has seen it */
+    if (!t->sink) moa_buf_clear(&c->text), c->shown = 0; /* nobody has seen it */
     const size_t len = strlen(reply), had = c->text.len;
     c->ended = c->open = true;
     c->finish = finish_reason(n);
-    int rc = 0;
-    if (had <= len && memcmp(moa_buf_str(&c->text), reply, had) == 0) rc = show(t, k, reply + had, len - had);
-    else if ((rc = show(t, k, "\n\n", 2)) >= 0) rc = show(t, k, reply, len);
+    const bool goes_on = had <= len && memcmp(moa_buf_str(&c->text), reply, had) == 0;
+    if (!goes_on) moa_buf_adds(&c->text, "\n\n");
+    moa_buf_add(&c->text, goes_on ? reply + had : reply, goes_on ? len - had : len);
+    if (c->text.failed) return -1;
+    find_calls(t, k);
+    int rc = show_to(t, k, c->text.len);
+    if (rc >= 0 && c->calls && t->sink && t->sink->calls) rc = t->sink->calls(t->ctx, t, k, c->calls);
     return rc < 0 || !t->sink ? rc : t->sink->end(t->ctx, t, k);
 }
 
@@ -166,6 +205,7 @@ void moa_turn_deinit(moa_turn *t) {
     for (int i = 0; i < t->n_choice; i++) {
         moa_buf_deinit(&t->choice[i].text);
         moa_buf_deinit(&t->choice[i].held);
+        json_decref(t->choice[i].calls);
     }
     for (int i = 0; i < t->n_thought; i++) moa_buf_deinit(&t->thought[i]);
     free(t->thought);

@@ -12,14 +12,17 @@ typedef struct moa_turn moa_turn;
 typedef struct moa_turn_sink {
     int (*text)(void *ctx, const moa_turn *t, int choice, const char *s, size_t n);
     int (*thought)(void *ctx, const moa_turn *t, const moa_agent_node *node, const char *s, size_t n); /* n 0: that call has ended */
+    int (*calls)(void *ctx, const moa_turn *t, int choice, const json_t *calls); /* NULL where no tools are offered */
     int (*end)(void *ctx, const moa_turn *t, int choice);
 } moa_turn_sink;
 
 typedef struct moa_choice {
-    moa_buf text;              /* what has been shown, or the whole reply in the end */
+    moa_buf text;              /* the reply so far; in the end, what stands before calls */
+    size_t shown;              /* of it: the rest may become a call */
+    json_t *calls;             /* of tools; NULL: none */
     moa_buf held;              /* what may still turn out to be the line of what the replies say */
     bool open, ended;          /* past that line */
-    const char *finish;        /* "stop", "length" */
+    const char *finish;        /* "stop", "length", "tool_calls" */
 } moa_choice;
 
 struct moa_turn {

@@ -221,6 +221,25 @@ static int write_all(moa_journal *j, const char *p, size_t n, moa_err *err) {
 
 typedef struct remembering { moa_backend base; moa_journal *j; moa_backend *inner; } remembering;
 
+static void add_bytes(key *k, const void *p, size_t n) {
+    k->a = moa_hash64(p, n, k->a);
+    k->b = moa_hash64(p, n, k->b);
+}
+
+static void add_json(key *k, const json_t *v) {
+    char *text = v ? json_dumps(v, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : NULL;
+    if (text) add_bytes(k, text, strlen(text) + 1);
+    free(text);
+}
+
+static void add_extra(key *k, const moa_call_extra *x) {
+    for (int i = 0; i < x->n_stop; i++) add_bytes(k, x->stop[i], strlen(x->stop[i]) + 1);
+    if (x->n_ids) add_bytes(k, x->ids, (size_t)x->n_ids * sizeof *x->ids);
+    add_json(k, x->messages);
+    add_json(k, x->tools);
+    if (x->partial) add_bytes(k, "p", 1);
+}
+
 static key key_of(const remembering *b, const moa_call *c) {
     /* The struct may have padding: hash named fields, not its bytes. */
     const moa_sampling *s = &c->sampling;
@@ -239,10 +258,7 @@ static key key_of(const remembering *b, const moa_call *c) {
         k.a = moa_hash64(&g, sizeof g, k.a);
         k.b = moa_hash64(&g, sizeof g, k.b);
     }
-    for (int i = 0; c->extra && i < c->extra->n_stop; i++) {
-        k.a = moa_hash64(c->extra->stop[i], strlen(c->extra->stop[i]) + 1, k.a);
-        k.b = moa_hash64(c->extra->stop[i], strlen(c->extra->stop[i]) + 1, k.b);
-    }
+    if (c->extra) add_extra(&k, c->extra);
     if (!(k.a | k.b)) k.a = 1;
     return k;
 }

@@ -6,6 +6,7 @@
 #include "agent/backend/prompt.h"
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/rng.h"
 
 #include <stdio.h>
@@ -99,13 +100,38 @@ static void set_stops(moa_gen_req *q, const batch *b, const moa_call *c, int *us
     *used += q->n_stop;
 }
 
+static int add_ids(moa_ids *ids, const moa_call_extra *x, moa_err *err) {
+    for (int64_t i = 0; i < x->n_ids; i++) MOA_TRY(moa_ids_add(ids, x->ids[i]));
+    return x->n_ids ? 0 : moa_fail(err, MOA_EINVAL, "the prompt is empty");
+}
+
+/* The client's conversation, with the last user's turn as the call has it: where references are read, they stand there. */
+static int add_request(moa_ids *ids, const local *l, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
+    json_t *list = json_copy((json_t *)(uintptr_t)x->messages), *last = json_copy(json_array_get(list, json_array_size(list) - 1));
+    const char *role = json_string_value(json_object_get(last, "role"));
+    bool ok = list && last;
+    if (ok && role && !strcmp(role, "user") && n_msg && !strcmp(msg[n_msg - 1].role, "user"))
+        ok = json_object_set_new(last, "content", moa_json_str(msg[n_msg - 1].content, strlen(msg[n_msg - 1].content))) == 0 &&
+             json_array_set(list, json_array_size(list) - 1, last) == 0;
+    const int rc = ok ? moa_prompter_request(ids, l->prompter, list, x->tools, err) : moa_fail(err, MOA_ENOMEM, "a conversation");
+    json_decref(last);
+    json_decref(list);
+    return rc;
+}
+
+static int prompt_ids(moa_ids *ids, const local *l, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
+    if (x && x->ids) return add_ids(ids, x, err);
+    if (x && x->messages) return add_request(ids, l, msg, n_msg, x, err);
+    return moa_prompter_ids(ids, l->prompter, msg, n_msg, err);
+}
+
 /* Requests of all calls whose prompts can be made and fit; the others get their code. */
 static int make_requests(batch *b, moa_call *call, int n) {
     int m = 0, prompt_of = -1, used = 0;
     for (int i = 0; i < n; i++) {
         moa_call *c = &call[i];
-        if (prompt_of < 0 || !same_messages(c, &call[prompt_of])) {
-            c->rc = moa_prompter_ids(&b->ids[i], b->l->prompter, c->msg, c->n_msg, &c->err);
+        if (prompt_of < 0 || c->extra != call[prompt_of].extra || !same_messages(c, &call[prompt_of])) {
+            c->rc = prompt_ids(&b->ids[i], b->l, c->msg, c->n_msg, c->extra, &c->err);
             if (c->rc < 0) continue;
             prompt_of = i;
         }
@@ -117,7 +143,7 @@ static int make_requests(batch *b, moa_call *call, int n) {
             continue;
         }
         b->req[m] = (moa_gen_req){.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens,
-                                  .grammar = c->grammar, .cancel = c->cancel};
+                                  .grammar = c->grammar, .partial = c->extra && c->extra->partial, .cancel = c->cancel};
         set_stops(&b->req[m], b, c, &used);
         b->call_of[m++] = i;
     }
@@ -293,4 +319,9 @@ moa_generator *moa_backend_local_generator(moa_backend *b) {
 
 const moa_model *moa_backend_local_model(const moa_backend *b) {
     return b->ops == &moa_backend_ops_local ? ((const local *)b)->model : NULL;
+}
+
+int moa_backend_local_ids(moa_ids *ids, const moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err) {
+    MOA_TRY(need_local(b, err));
+    return prompt_ids(ids, (const local *)b, msg, n_msg, extra, err);
 }

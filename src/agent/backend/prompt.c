@@ -193,3 +193,87 @@ const char *const *moa_prompter_stop(const moa_prompter *p, int *n) {
     *n = p->m->chat ? 0 : 1;
     return p->m->chat ? NULL : stop;
 }
+
+/* ---- conversations as JSON ---- */
+
+/* Is there text of a control token in a value? Negative: in a key, where it cannot be told apart. */
+static int json_control(const moa_prompter *p, const json_t *v) {
+    const char *key;
+    json_t *c;
+    size_t i;
+    int any = json_is_string(v) && has_control(p, json_string_value(v));
+    if (json_is_object(v)) json_object_foreach((json_t *)(uintptr_t)v, key, c) {
+            const int k = has_control(p, key) ? -1 : json_control(p, c);
+            if (k < 0) return k;
+            any |= k;
+        }
+    json_array_foreach(v, i, c) {
+        const int k = json_control(p, c);
+        if (k < 0) return k;
+        any |= k;
+    }
+    return any;
+}
+
+/* A copy whose strings are marked; roles stay what they are. NULL: no memory, or too long. */
+static json_t *json_marked(const moa_prompter *p, const json_t *v) {
+    const char *key;
+    json_t *c, *out;
+    size_t i;
+    if (json_is_string(v)) {
+        moa_buf b;
+        moa_buf_init(&b, MAX_PROMPT);
+        add_marked(&b, p, json_string_value(v));
+        out = b.failed ? NULL : json_stringn(moa_buf_str(&b), b.len);
+        moa_buf_deinit(&b);
+        return out;
+    }
+    if (!json_is_object(v) && !json_is_array(v)) return json_deep_copy(v);
+    bool ok = (out = json_is_object(v) ? json_object() : json_array()) != NULL;
+    if (json_is_object(v)) json_object_foreach((json_t *)(uintptr_t)v, key, c) ok = ok && json_object_set_new(out, key, json_marked(p, c)) == 0;
+    json_array_foreach(v, i, c) ok = ok && json_array_append_new(out, json_marked(p, c)) == 0;
+    if (ok) return out;
+    json_decref(out);
+    return NULL;
+}
+
+/* Without a template: the texts of the conversation. */
+static int render_texts(char **text, size_t *len, const json_t *messages, moa_err *err) {
+    const size_t n = json_array_size(messages);
+    moa_message *msg = malloc((n + 1) * sizeof *msg);
+    if (!msg) return moa_fail(err, MOA_ENOMEM, "%zu messages", n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *m = json_array_get(messages, i);
+        const char *role = json_string_value(json_object_get(m, "role")), *content = json_string_value(json_object_get(m, "content"));
+        msg[i] = (moa_message){role ? role : "user", content ? content : ""};
+    }
+    const int rc = render_plain(text, len, msg, (int)n, err);
+    free(msg);
+    return rc;
+}
+
+static int request_ids(moa_ids *ids, const moa_prompter *p, const json_t *messages, const json_t *tools, bool marked, moa_err *err) {
+    moa_str bos = token_text(p, moa_tokenizer_bos(p->m->tok)), eos = token_text(p, moa_tokenizer_eos(p->m->tok));
+    char *b0 = strndup(bos.p, bos.n), *e0 = strndup(eos.p, eos.n), *text = NULL;
+    size_t len = 0;
+    const moa_chat_request r = {.messages = messages, .tools = tools, .extra = p->vars, .bos = b0, .eos = e0, .add_generation_prompt = true};
+    int rc = b0 && e0 ? 0 : moa_fail(err, MOA_ENOMEM, "a prompt");
+    if (rc >= 0) rc = p->m->chat ? moa_chat_render_request(&text, &len, p->m->chat, &r, err) : render_texts(&text, &len, messages, err);
+    const int flags = MOA_TOK_SPECIAL | MOA_TOK_BOS;
+    if (rc >= 0) rc = marked ? tokenize_marked(ids, p, text, len, flags, err) : moa_tokenize(ids, p->m->tok, text, len, flags, err);
+    free(text);
+    free(b0);
+    free(e0);
+    return rc;
+}
+
+int moa_prompter_request(moa_ids *ids, const moa_prompter *p, const json_t *messages, const json_t *tools, moa_err *err) {
+    const int a = json_control(p, messages), b = tools ? json_control(p, tools) : 0;
+    if (a < 0 || b < 0) return moa_fail(err, MOA_EINVAL, "the name of a field holds the text of one of the model's control tokens");
+    if (!a && !b) return request_ids(ids, p, messages, tools, false, err);
+    json_t *m = json_marked(p, messages), *t = tools ? json_marked(p, tools) : NULL;
+    const int rc = m && (t || !tools) ? request_ids(ids, p, m, t, true, err) : moa_fail(err, MOA_ENOMEM, "a conversation of over %d MiB", MAX_PROMPT >> 20);
+    json_decref(m);
+    json_decref(t);
+    return rc;
+}

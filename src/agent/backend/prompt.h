@@ -12,6 +12,8 @@ void moa_prompter_free(moa_prompter *p);
 int moa_prompter_vars(moa_prompter *p, const char *json, moa_err *err);
 /* Appends to ids. A control token's text inside a message stays text: a user cannot end a turn. */
 int moa_prompter_ids(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, moa_err *err);
+/* The same for messages as an OpenAI client sends them, with tool_calls and tool results, and tools (NULL: none). */
+int moa_prompter_request(moa_ids *ids, const moa_prompter *p, const json_t *messages, const json_t *tools, moa_err *err);
 /* Strings that end a reply, for a model without a template; NULL and 0 otherwise. */
 const char *const *moa_prompter_stop(const moa_prompter *p, int *n);
 

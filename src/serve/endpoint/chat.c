@@ -55,6 +55,29 @@ static int on_thought(void *ctx, const moa_turn *t, const moa_agent_node *node, 
     return send(s, 0);
 }
 
+/* Of each call first its id and name, then its arguments: SDKs put them together by index. */
+static int on_calls(void *ctx, const moa_turn *t, int choice, const json_t *calls) {
+    stream *s = ctx;
+    const json_t *c;
+    size_t i;
+    int rc = 0;
+    (void)t;
+    json_array_foreach(calls, i, c) {
+        const json_t *fn = json_object_get(c, "function"), *args = json_object_get(fn, "arguments");
+        moa_buf_clear(&s->body);
+        moa_buf_addf(&s->body, "\"delta\":{\"tool_calls\":[{\"index\":%zu,\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":\"%s\",\"arguments\":\"\"}}]}", i,
+                     json_string_value(json_object_get(c, "id")), json_string_value(json_object_get(fn, "name")));
+        moa_buf_adds(&s->body, ",\"logprobs\":null,\"finish_reason\":null");
+        if (rc >= 0) rc = send(s, choice);
+        moa_buf_clear(&s->body);
+        moa_buf_addf(&s->body, "\"delta\":{\"tool_calls\":[{\"index\":%zu,\"function\":", i);
+        moa_chunk_delta(&s->body, "arguments", json_string_value(args), json_string_length(args));
+        moa_buf_adds(&s->body, "}]},\"logprobs\":null,\"finish_reason\":null");
+        if (rc >= 0) rc = send(s, choice);
+    }
+    return rc;
+}
+
 static int on_end(void *ctx, const moa_turn *t, int choice) {
     stream *s = ctx;
     moa_buf_clear(&s->body);
@@ -62,7 +85,7 @@ static int on_end(void *ctx, const moa_turn *t, int choice) {
     return send(s, choice);
 }
 
-static const moa_turn_sink sink = {on_text, on_thought, on_end};
+static const moa_turn_sink sink = {on_text, on_thought, on_calls, on_end};
 
 static int reply_stream(moa_exchange *x, moa_ask *a, moa_turn *t, moa_fault *f) {
     char id[64];
@@ -81,11 +104,17 @@ static int reply_stream(moa_exchange *x, moa_ask *a, moa_turn *t, moa_fault *f) 
     return rc;
 }
 
+static json_t *message_of(const moa_choice *c) {
+    json_t *content = c->calls && !c->text.len ? json_null() : moa_json_str(moa_buf_str(&c->text), c->text.len);
+    json_t *m = json_pack("{s:s, s:o}", "role", "assistant", "content", content);
+    if (c->calls) json_object_set(m, "tool_calls", c->calls);
+    return m;
+}
+
 static json_t *choices_of(const moa_turn *t) {
     json_t *list = json_array();
     for (int i = 0; i < t->n_choice; i++)
-        json_array_append_new(list, json_pack("{s:i, s:{s:s, s:o}, s:n, s:s}", "index", i, "message", "role", "assistant", "content", moa_json_str(moa_buf_str(&t->choice[i].text), t->choice[i].text.len),
-                                              "logprobs", "finish_reason", t->choice[i].finish));
+        json_array_append_new(list, json_pack("{s:i, s:o, s:n, s:s}", "index", i, "message", message_of(&t->choice[i]), "logprobs", "finish_reason", t->choice[i].finish));
     return list;
 }
 
@@ -103,6 +132,8 @@ static void handle(moa_exchange *x) {
     moa_turn t = {0};
     moa_fault f = {0};
     int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
+    if (rc >= 0) rc = moa_tools_read(&a.tools, a.body, false, &f);
+    if (rc >= 0) rc = moa_ask_format(&a, json_object_get(a.body, "response_format"), "response_format", &f);
     if (rc >= 0) rc = moa_ask_messages(&a, json_object_get(a.body, "messages"), &f);
     if (rc >= 0) rc = moa_ask_bind(&a, x->server->catalog, &f);
     if (rc >= 0) rc = (a.stream.v != 0 ? reply_stream : reply_whole)(x, &a, &t, &f);
