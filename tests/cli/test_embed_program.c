@@ -54,11 +54,14 @@ static void test_lines(void **state) {
     moa_expect(0, "embed %F 'Tom has apples.' -t 2"); /* a folder does as well */
     assert_int_equal(vectors(b, 4), 1);
     assert_memory_equal(a[0], b[0], sizeof a[0]);
-    moa_expect(0, "embed %M 'Tom has apples.' --exact --isa ref");
+    moa_expect(0, "embed %M 'Tom has apples.' --isa ref");
+    assert_int_equal(vectors(b, 4), 1);
+    assert_memory_equal(a[0], b[0], sizeof a[0]);
+    moa_expect(0, "embed %M 'Tom has apples.' --exact");
     assert_int_equal(vectors(b, 4), 1);
     double cosine = 0;
     for (int i = 0; i < DIM; i++) cosine += a[0][i] * b[0][i];
-    assert_true(cosine > 0.98 && memcmp(a[0], b[0], sizeof a[0]) != 0); /* near the reference, whose activations have more bits */
+    assert_true(cosine > 0.98); /* near the reference, whose activations have more bits */
 }
 
 static void test_json(void **state) {
