@@ -183,7 +183,7 @@ static int batch_add(exec_state *x, moa_run *r, int i, moa_err *err) {
         if (c) x->call = c;
         slot *s = realloc(x->slot, (size_t)cap * sizeof *s);
         if (s) x->slot = s;
-        if (!c || !s) return moa_fail(err, MOA_ENOMEM, "a batch of %d calls", cap);
+        if (!c || !s) return moa_fail(err, MOA_ENOMEM, "no memory for a batch of %d calls", cap);
         x->cap = cap;
     }
     moa_agent_node *n = &r->node[i];

@@ -154,7 +154,7 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
     size_t k = (size_t)n;
     batch b = {.l = (local *)base, .call = call, .cb = cb, .ctx = ctx, .req = calloc(k, sizeof *b.req),
                .res = calloc(k, sizeof *b.res), .call_of = calloc(k, sizeof *b.call_of), .ids = calloc(k, sizeof *b.ids)};
-    int rc = b.req && b.res && b.call_of && b.ids ? 0 : moa_fail(err, MOA_ENOMEM, "a batch of %d calls", n);
+    int rc = b.req && b.res && b.call_of && b.ids ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for a batch of %d calls", n);
     if (rc >= 0) rc = join_stops(&b, call, n, err);
     int m = rc < 0 ? 0 : make_requests(&b, call, n);
     if (m > 0) rc = moa_generate(b.l->gen, b.res, b.req, m, on_text, &b, err);
