@@ -160,7 +160,7 @@ typedef struct moa_mix_options { /* zero is a good value of every field but the 
     int n_ctx;                   /* most tokens of a conversation with its reply, whatever KV they take; 0: what the model reads, as far as 1 GiB of KV holds it */
     const char *const *adapter;  /* [n_adapter] LoRA adapters of every model, as in moa_adapters_open */
     int n_adapter;
-    const char *kv_type;         /* of the KV cache: "f32" (NULL), "f16", "bf16" or "q8_0": less memory, other rounding */
+    const char *kv_type;         /* of the KV cache: "f32", "f16", "bf16" or "q8_0"; NULL: f16 where the model's context takes more than 64 MiB in f32, else f32 */
     const char *draft;           /* path of a smaller model with the same tokens, which guesses for every model: replies come sooner, none changes */
     const char *template_vars;   /* a JSON object: variables of the models' chat templates, such as {"enable_thinking": false}; NULL: none */
 } moa_mix_options;

@@ -70,7 +70,7 @@ static void summarise(summary *s, const moa_gguf *g) {
     if (moa_hparams_check(&s->h, &s->why) >= 0) s->arch = a;
 }
 
-static uint64_t kv_bytes(const moa_hparams *h) { return (uint64_t)moa_kv_numbers(h) * 4; }
+static uint64_t kv_bytes(const moa_hparams *h) { return (uint64_t)moa_kv_numbers(h) * (moa_kv_usual(h) == MOA_F16 ? 2 : 4); }
 
 static void put_value(moa_buf *b, const moa_gguf_kv *kv) {
     moa_str s;
@@ -164,8 +164,8 @@ static void show_text(const moa_gguf *g, const summary *s, const char *path, boo
         printf("to run\n  context %d tokens, vocabulary %d, %d layers of %d, %d heads (%d for keys) of %d\n", h->n_ctx, h->n_vocab, h->n_layer,
                h->d_model, h->n_head, h->n_kv, h->head_dim);
         if (h->n_expert) printf("  %d experts, %d a token, gate %s\n", h->n_expert, h->n_expert_used, moa_gate_name(h->gate_norm));
-        printf("  KV cache %" PRIu64 " bytes a token, %.2f MB for the whole context (half in f16)\n", kv_bytes(h),
-               (double)kv_bytes(h) * h->n_ctx / 1e6);
+        printf("  KV cache %" PRIu64 " bytes a token, %.2f MB for the whole context, in %s\n", kv_bytes(h),
+               (double)kv_bytes(h) * h->n_ctx / 1e6, moa_type_get(moa_kv_usual(h))->name);
         const int ctx = moa_backend_local_ctx(h);
         if (ctx < h->n_ctx) printf("  moa run takes conversations of %d tokens (%.3g GiB of KV); --ctx N allows longer ones\n", ctx,
                                      (double)moa_backend_local_kv_bytes() / (1 << 30));

@@ -151,6 +151,10 @@ static inline int64_t moa_kv_numbers(const moa_hparams *h) {
     const moa_kv_shape s = moa_kv_shape_of(h);
     return (int64_t)h->n_layer * s.n_kv * (s.key + (s.inside ? 0 : s.value));
 }
+/* The cache's type where nobody chose one: f16 for models whose whole context would take more than 64 MiB in f32 (which no longer stays in
+ * the processor's caches: steps over long contexts take 1.1 to 1.4 times as long), f32 below that. A function of the model alone, so that a
+ * reply never depends on the machine, on --ctx or on what else runs. */
+static inline moa_dtype moa_kv_usual(const moa_hparams *h) { return moa_kv_numbers(h) * h->n_ctx > (16 << 20) ? MOA_F16 : MOA_F32; }
 /* Positions that layer i sees; 0: all before it. */
 static inline int moa_layer_window(const moa_hparams *h, int i) {
     return h->n_window && (h->window_period < 1 || (i + 1) % h->window_period) ? h->n_window : 0;

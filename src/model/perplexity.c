@@ -176,7 +176,7 @@ static int start(run *r, const moa_model *m, const moa_model *ref, const moa_ppl
     moa_session_cfg sc = moa_session_defaults();
     sc.n_ctx = r->c.n_ctx, sc.n_batch = ROWS, sc.n_seq = 1, sc.n_threads = cfg->n_threads, sc.exact = cfg->exact;
     if (ref) MOA_TRY(moa_session_new(&r->ref, ref, &sc, err));
-    MOA_TRY(moa_session_kv_type(&sc, cfg->kv_type, err));
+    if (cfg->kv_type) MOA_TRY(moa_session_kv_type(&sc, cfg->kv_type, err));
     MOA_TRY(moa_session_new(&r->s, m, &sc, err));
     r->n_vocab = m->h.n_vocab;
     r->token = malloc((size_t)r->c.n_ctx * sizeof *r->token);

@@ -36,7 +36,9 @@ struct moa_session {
 moa_session_cfg moa_session_defaults(void) { return (moa_session_cfg){.isa = MOA_ISA_COUNT, .kv_type = MOA_F32}; }
 
 int moa_session_kv_type(moa_session_cfg *c, const char *name, moa_err *err) {
-    const moa_type *t = name ? moa_type_find(name) : moa_type_get(c->kv_type);
+    const moa_type *t = name ? moa_type_find(name) : NULL;
+    c->kv_usual = !name;
+    if (!name) return 0;
     if (!t || (t->id != MOA_F32 && t->id != MOA_F16 && t->id != MOA_BF16 && t->id != MOA_Q8_0))
         return moa_fail(err, MOA_EUSAGE, "KV cache of type '%s', expected f32, f16, bf16 or q8_0", name);
     c->kv_type = t->id;
@@ -97,7 +99,7 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
     if (c->max_len && c->max_len < s->max_len) s->max_len = c->max_len;
     const int max_block = (int)((s->max_len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK);
     int rc = c->isa == MOA_ISA_COUNT ? moa_kernels_default(&s->x.k, err) : moa_kernels_get(&s->x.k, c->isa, err);
-    if (rc >= 0) rc = moa_kv_init(&s->kv, m, c->kv_type, n_block, n_seq, max_block, err);
+    if (rc >= 0) rc = moa_kv_init(&s->kv, m, c->kv_usual ? moa_kv_usual(&m->h) : c->kv_type, n_block, n_seq, max_block, err);
     if (rc >= 0) rc = moa_team_new(&s->x.team, s->x.n_threads, err);
     if (rc >= 0) rc = init_step(s, n_seq, err);
     if (rc < 0) {

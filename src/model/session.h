@@ -28,9 +28,10 @@ typedef struct moa_session_cfg {
     bool exact;      /* reference mode: dequantised weights, f32 activations */
     bool hidden;     /* moa_session_logits gives the last norm's row, [d_model], instead of logits */
     moa_dtype kv_type; /* MOA_F32, MOA_F16, MOA_BF16 or MOA_Q8_0 */
+    bool kv_usual;     /* moa_kv_usual of the model instead, as for who just wants text */
 } moa_session_cfg;
 moa_session_cfg moa_session_defaults(void);
-int moa_session_kv_type(moa_session_cfg *c, const char *name, moa_err *err); /* "f16"; NULL: stays as it is */
+int moa_session_kv_type(moa_session_cfg *c, const char *name, moa_err *err); /* "f16"; NULL: the model's usual one */
 
 int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg *cfg, moa_err *err);
 

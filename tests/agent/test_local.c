@@ -145,16 +145,16 @@ static void test_references_are_fitted(void **state) {
     moa_run_free(r);
 }
 
-/* A model of wide keys: 64 KiB of KV a token, so that 1 GiB holds 16384 of its 40000 positions. */
+/* A model of wide keys: 32 KiB of KV a token in f16, which such a model has, so that 1 GiB holds 32768 of its 80000 positions. */
 static void write_wide(char *out, size_t n) {
     moa_gguf *meta;
     moa_model *m = NULL;
     moa_err err = {0};
     snprintf(out, n, "%s-wide", path);
-    const moa_hparams h = {.n_vocab = 384, .n_ctx = 40000, .d_model = 8, .n_layer = 1, .n_head = 64, .n_kv = 64, .head_dim = 128, .d_ff = 8};
+    const moa_hparams h = {.n_vocab = 384, .n_ctx = 80000, .d_model = 8, .n_layer = 1, .n_head = 64, .n_kv = 64, .head_dim = 128, .d_ff = 8};
     if (moa_gguf_open(&meta, path, &err) < 0 || moa_model_make(&m, "llama", &h, meta, 1, &err) < 0 || moa_model_save(m, out, MOA_F16, NULL, &err) < 0)
         fail_msg("%s", err.text);
-    assert_int_equal(moa_backend_local_ctx(&m->h), 16384);
+    assert_int_equal(moa_backend_local_ctx(&m->h), 32768);
     moa_model_close(m);
     moa_gguf_close(meta);
 }
@@ -164,21 +164,21 @@ static void test_context(void **state) {
     (void)state;
     char wide[300];
     write_wide(wide, sizeof wide);
-    static const struct { int asked, n_ctx; } cases[] = {{0, 16384}, {1000, 1000}, {30000, 30000}, {50000, 40000}};
+    static const struct { int asked, n_ctx; } cases[] = {{0, 32768}, {1000, 1000}, {50000, 50000}, {90000, 80000}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         moa_session_cfg cfg = moa_session_defaults();
         moa_backend *b;
         moa_err err = {0};
         cfg.n_threads = 1;
-        cfg.max_len = cases[i].asked;
+        cfg.max_len = cases[i].asked, cfg.kv_usual = true;
         if (moa_backend_local_open(&b, wide, &cfg, &err) < 0) fail_msg("%s", err.text);
         assert_int_equal(b->n_ctx, cases[i].n_ctx);
-        assert_int_equal(b->n_ctx_most, 40000);
+        assert_int_equal(b->n_ctx_most, 80000);
         moa_buf text;
         moa_buf_init(&text, 1 << 20);
         moa_message msg = {"user", moa_buf_str(&text)};
         for (int length = 0; length < 2; length++) { /* too long for what there is; too long for the model */
-            const int64_t want = length ? 40000 : cases[i].n_ctx;
+            const int64_t want = length ? 80000 : cases[i].n_ctx;
             while (text.len < (size_t)want * 9 / 10 || b->ops->measure(b, &msg, 1, NULL) < want) {
                 for (int k = 0; k < 200; k++) moa_buf_adds(&text, "Zq 9 ");
                 msg.content = moa_buf_str(&text);
@@ -186,9 +186,9 @@ static void test_context(void **state) {
             moa_call c = {.msg = &msg, .n_msg = 1, .max_tokens = 4, .sampling = moa_sampling_defaults()};
             moa_backend_complete(b, &c, 1, NULL, NULL, NULL);
             assert_int_equal(c.rc, MOA_ELIMIT);
-            const bool more = !length && cases[i].n_ctx < 40000;
+            const bool more = !length && cases[i].n_ctx < 80000;
             assert_true(more == (strstr(c.err.hint, "--ctx") != NULL));
-            assert_non_null(strstr(c.err.hint, "40000"));
+            assert_non_null(strstr(c.err.hint, "80000"));
         }
         moa_buf_deinit(&text);
         moa_backend_close(b);

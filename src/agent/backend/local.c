@@ -221,7 +221,7 @@ static int positions(const moa_hparams *h, moa_dtype kv, int asked) {
 }
 
 int moa_backend_local_ctx(const moa_hparams *h) {
-    const int n = positions(h, MOA_F32, 0);
+    const int n = positions(h, moa_kv_usual(h), 0);
     return n < h->n_ctx ? n : h->n_ctx;
 }
 
@@ -237,6 +237,7 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
     moa_session_cfg c = cfg ? *cfg : moa_session_defaults();
     int rc = moa_model_open(&l->model, path, err);
     if (rc >= 0) {
+        if (c.kv_usual) c.kv_type = moa_kv_usual(&l->model->h), c.kv_usual = false;
         if (!c.n_ctx) c.n_ctx = positions(&l->model->h, c.kv_type, c.max_len);
         l->bare = fingerprint(path);
         if (l->bare && c.kv_type != MOA_F32) l->bare = moa_hash64(&c.kv_type, sizeof c.kv_type, l->bare); /* other rounding, other replies */
