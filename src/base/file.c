@@ -59,6 +59,12 @@ const char *moa_map_name(const void *addr) {
     return NULL;
 }
 
+void moa_map_done(const void *p, size_t n) {
+    const uintptr_t first = ((uintptr_t)p + 4095) / 4096 * 4096, end = ((uintptr_t)p + n) / 4096 * 4096;
+    if (first >= end || !moa_map_name((const void *)first) || moa_map_name((const void *)first) != moa_map_name((const void *)(end - 1))) return;
+    (void)madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 int moa_map_open(moa_map *out, const char *path, moa_err *err) {
     *out = (moa_map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not block here */

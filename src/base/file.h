@@ -12,6 +12,9 @@ void moa_map_close(moa_map *m);
 /* The mapped file that addr lies in, NULL: none. For a handler of SIGBUS, which is what reading a file that has become shorter raises:
  * takes no lock and calls nothing. Names are cut after 255 bytes; files beyond the first 256 have none. */
 const char *moa_map_name(const void *addr);
+/* The n bytes at p will hardly be read again: whole pages of mapped files leave this process's memory (and come back when they are read
+ * after all). Other memory is left as it is. */
+void moa_map_done(const void *p, size_t n);
 
 /* A whole small file into heap memory, 0-terminated. path "-" is standard input.
  * MOA_ELIMIT when it is longer than max. */

@@ -55,14 +55,15 @@ static int open_bench(bench *b, moa_err *err) {
 }
 
 static void call(const moa_kernel *k, bench *b, int n_tok) {
-    const size_t stride = k->op <= MOA_K_GEMM_Q8 ? moa_row_bytes(k->dtype, N_IN) : 0;
+    const size_t stride = k->op <= MOA_K_GEMM_PACKED ? moa_row_bytes(k->dtype, N_IN) : 0;
     const char *w = b->w + b->at;
     if (b->memory) b->at += stride * N_OUT;
     if (b->at + stride * N_OUT > RING) b->at = 0;
     b->act.n_tok = n_tok;
     switch (k->op) {
     case MOA_K_GEMM: k->fn.gemm_f32(b->y, N_OUT, b->x, N_IN, w, stride, n_tok, 0, N_OUT, N_IN); break;
-    case MOA_K_GEMM_Q8: k->fn.gemm_q8(b->y, N_OUT, &b->act, w, stride, 0, N_OUT); break;
+    case MOA_K_GEMM_Q8:
+    case MOA_K_GEMM_PACKED: k->fn.gemm_q8(b->y, N_OUT, &b->act, w, stride, 0, N_OUT); break;
     case MOA_K_QUANT_Q8: k->fn.quant_q8(&b->act, b->x, N_IN, 0, N_VEC / N_IN); break;
     case MOA_K_AXPY: k->fn.axpy(b->y, 1e-9f, b->x, N_VEC); break;
     case MOA_K_SOFTMAX: k->fn.softmax(b->y, N_VEC); break;
@@ -190,7 +191,7 @@ static int run(const moa_bench_opt *o, moa_err *err) {
         const moa_kernel *k = list[i];
         if (k->op > MOA_K_EXP || k->isa > moa_isa_best() || (k->usable && !k->usable())) continue;
         if (o->arg && !strstr(k->name, o->arg)) continue;
-        if (k->op <= MOA_K_GEMM_Q8)
+        if (k->op <= MOA_K_GEMM_PACKED)
             product(&b, k);
         else
             vector(&b, k);

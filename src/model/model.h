@@ -12,6 +12,7 @@
 #include "format/tokenizer.h"
 #include "mix/route.h"
 #include "tensor/exec.h"
+#include "tensor/pack.h"
 
 /* Numbers of a model, as its file gives them. 0 means "not so" or "the usual" wherever that makes sense. */
 typedef struct moa_hparams {
@@ -184,6 +185,7 @@ struct moa_model {
     moa_tokenizer *tok;
     moa_chat_template *chat;                        /* NULL: the file has none, or chat_err says why it is unusable */
     moa_err chat_err;
+    moa_packs *packs;                               /* packed forms of a file's weights; NULL for a made model */
     moa_gguf *file;                                 /* NULL for a made model */
     const moa_gguf *meta;                           /* keys to keep in save: file, or what make was given; may be NULL */
     moa_arena *arena;                               /* owns structs, and the data of a made model */

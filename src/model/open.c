@@ -77,6 +77,7 @@ static int bind_parts(moa_model *m, bool *read, const moa_weight *w, const moa_t
         const int64_t rows = w->part[i].rows;
         view[i] = w->part_dim == 1 ? moa_view1(all->dtype, at, rows) : moa_view2(all->dtype, at, rows, cols);
         view[i].name = t->name;
+        if (!moa_packs_offer(m->packs, m->arena, &view[i])) return no_memory(m, w->name, err);
         *w->part[i].at = &view[i];
         at += moa_row_bytes(all->dtype, rows * cols);
     }
@@ -94,7 +95,9 @@ static int bind_each(moa_model *m, bool *read, const moa_weight *w, moa_err *err
         const moa_tensor *t = moa_gguf_tensor(m->file, name);
         if (!t) return e ? missing(m, name, 2, w->shape + 1, err) : missing(m, w->name, 3, w->shape, err);
         MOA_TRY(check_tensor(m, t, name, 2, w->shape + 1, err));
-        if (!(*w->part[e].at = adopt(m, read, t, false))) return no_memory(m, name, err);
+        moa_tensor *own = adopt(m, read, t, false);
+        if (!own || !moa_packs_offer(m->packs, m->arena, own)) return no_memory(m, name, err);
+        *w->part[e].at = own;
     }
     return 0;
 }
@@ -139,6 +142,7 @@ static int bind(void *ctx, moa_model *m, const moa_weight *w, moa_err *err) {
         *own = moa_view(own->dtype, own->data, w->n_dim, w->shape);
         own->name = name;
     }
+    if (!moa_packs_offer(m->packs, m->arena, own)) return no_memory(m, w->name, err);
     *w->part->at = own;
     return 0;
 }
@@ -213,7 +217,7 @@ int moa_model_open_gguf(moa_model **out, moa_gguf *g, moa_err *err) {
     }
     m->file = g;
     m->meta = g;
-    if (!(m->path = strdup(moa_gguf_path(g)))) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", moa_gguf_path(g));
+    if (!(m->path = strdup(moa_gguf_path(g))) || !(m->packs = moa_packs_new())) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", moa_gguf_path(g));
     if (rc >= 0) rc = bind_all(m, err);
     if (rc >= 0) rc = moa_model_derive(m, err);
     if (rc >= 0) rc = moa_model_text_parts(m, err);

@@ -92,7 +92,8 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
     s->m = m;
     s->hidden = c->hidden;
     s->n_batch = c->n_batch ? c->n_batch : 256;
-    s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : moa_cpu_threads(), .compute = MOA_F32, .exact = c->exact};
+    s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : moa_cpu_threads(), .compute = MOA_F32, .exact = c->exact,
+                      .repack = moa_packs_wanted(m->packs, c->repack)};
     const int n_block = ((c->n_ctx ? c->n_ctx : m->h.n_ctx) + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK, n_seq = c->n_seq ? c->n_seq : 32;
     const int64_t room = (int64_t)n_block * MOA_KV_BLOCK;
     s->max_len = room < m->h.n_ctx ? room : m->h.n_ctx;

@@ -27,6 +27,7 @@ typedef struct moa_session_cfg {
     moa_isa isa;     /* at most; MOA_ISA_COUNT: best or MOA_ISA from the environment */
     bool exact;      /* reference mode: dequantised weights, f32 activations */
     bool hidden;     /* moa_session_logits gives the last norm's row, [d_model], instead of logits */
+    moa_repack repack; /* auto, on, off */
     moa_dtype kv_type; /* MOA_F32, MOA_F16, MOA_BF16 or MOA_Q8_0 */
     bool kv_usual;     /* moa_kv_usual of the model instead, as for who just wants text */
 } moa_session_cfg;

@@ -300,6 +300,7 @@ void moa_model_close(moa_model *m) {
     if (!m) return;
     moa_tokenizer_close(m->tok);
     moa_chat_template_free(m->chat);
+    moa_packs_free(m->packs);
     moa_gguf_close(m->file);
     moa_arena_free(m->arena);
     free(m->path);

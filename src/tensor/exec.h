@@ -24,6 +24,7 @@ typedef struct moa_exec {
     int n_threads;
     moa_team *team;       /* inference: this session's threads. NULL: libgomp's, which training shares with oneDNN */
     moa_dtype compute;    /* training: MOA_F32 or MOA_BF16 dense products; inference ignores it */
+    bool repack;          /* inference: products read packed weights, where there are such (pack.h) */
     bool exact;           /* inference: dequantise weights and keep f32 activations ("reference mode") */
     /* Inference: sees every product of linear, in the calling thread: weight [n_out, n_in], input [n, n_in], result [n, n_out],
      * which it may change. NULL: none. */

@@ -28,6 +28,7 @@ typedef struct moa_q8_act {
 typedef enum moa_kernel_op {
     MOA_K_GEMM,     /* per dtype of w: gemm_f32, f32 activations */
     MOA_K_GEMM_Q8,  /* per dtype of w: gemm_q8, int8 activations; a missing slot means: use GEMM */
+    MOA_K_GEMM_PACKED, /* per dtype of w: gemm_q8 of packed rows (pack.h): w is the first group's, o0 and o1 are multiples of 16 */
     MOA_K_QUANT_Q8, /* quant_q8: f32 rows -> moa_q8_act */
     MOA_K_AXPY,     /* axpy */
     MOA_K_SOFTMAX,  /* softmax, one row in place */
@@ -63,13 +64,14 @@ typedef struct moa_kernel {
 } moa_kernel;
 
 /* Products with int8 activations have several kernels of the same bits; which is fastest depends on how many rows x has. */
+static inline bool moa_kernel_by_rows(moa_kernel_op op) { return op == MOA_K_GEMM_Q8 || op == MOA_K_GEMM_PACKED; }
 enum { MOA_ROW_CLASSES = 4 }; /* 1, 2 to 4, 5 to 15, more */
 static inline int moa_row_class(int64_t n) { return n <= 1 ? 0 : n <= 4 ? 1 : n < 16 ? 2 : 3; }
 
 typedef struct moa_kernels {
     moa_isa isa;
-    const moa_kernel *slot[MOA_K_COUNT][MOA_DTYPE_MAX]; /* NULL where nothing fits; MOA_K_GEMM_Q8: that for many rows */
-    const moa_kernel *gemm_q8[MOA_ROW_CLASSES][MOA_DTYPE_MAX];
+    const moa_kernel *slot[MOA_K_COUNT][MOA_DTYPE_MAX]; /* NULL where nothing fits; of products by rows: that for many */
+    const moa_kernel *gemm_q8[MOA_ROW_CLASSES][MOA_DTYPE_MAX], *gemm_packed[MOA_ROW_CLASSES][MOA_DTYPE_MAX];
 } moa_kernels;
 
 /* The table for at most this ISA; static storage, thread-safe. MOA_EUNSUPPORTED when the CPU lacks it

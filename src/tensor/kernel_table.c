@@ -19,8 +19,8 @@ static const moa_kernel *const list[] = {
 enum { N_KERNELS = sizeof list / sizeof *list };
 
 /* Ops of which the table holds a kernel for every class of rows, and where. */
-static const moa_kernel_op row_op[] = {MOA_K_GEMM_Q8};
-static const size_t row_slots[] = {offsetof(moa_kernels, gemm_q8)};
+static const moa_kernel_op row_op[] = {MOA_K_GEMM_Q8, MOA_K_GEMM_PACKED};
+static const size_t row_slots[] = {offsetof(moa_kernels, gemm_q8), offsetof(moa_kernels, gemm_packed)};
 enum { N_ROW_OPS = sizeof row_op / sizeof *row_op };
 _Static_assert((int)N_ROW_OPS <= (int)MOA_ROW_OPS && sizeof row_slots / sizeof *row_slots == N_ROW_OPS, "a place for every op");
 

@@ -60,6 +60,7 @@ typedef struct moa_tensor {
     struct moa_tensor *half;     /* parameters: bf16 copy that dense products read, refreshed by the optimiser */
     const char *name;            /* borrowed; parameters and file tensors */
     void *act;                   /* inference: this tensor's int8 form (moa_q8_act), made once, shared by q, k, v ... */
+    struct moa_pack *pack;       /* inference, weights: the place of its packed form (pack.h); NULL: it has none */
     struct moa_arena *arena;     /* exec: the arena that holds it, so that act and half may be cached on it; else NULL */
     struct moa_node *node;       /* training: the recorded op call that made it; NULL: a leaf */
 } moa_tensor;

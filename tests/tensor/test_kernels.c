@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "support/amx_emulated.h"
 #include "tensor/kernel.h"
+#include "tensor/pack.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -86,12 +87,24 @@ static void random_weights(uint8_t *w, moa_dtype dtype, int64_t n, uint64_t seed
 typedef struct problem { /* y [n_tok, n_out] = x [n_tok, n_in] w [n_out, n_in]^T, everything at odd addresses */
     int64_t n_tok, n_out, n_in, ldx, ldy;
     float *x, *y;
-    uint8_t *w;
+    uint8_t *w, *packed; /* packed: for kernels of MOA_K_GEMM_PACKED, whole groups of rows */
     size_t stride;
     moa_q8_act act;
-    void *mem[6];
+    void *mem[7];
 } problem;
 
+/* The kernels of one product: from what the weights' rows are, in a file or packed. */
+static bool is_product(const moa_kernel *k) { return k->op == MOA_K_GEMM || moa_kernel_by_rows(k->op); }
+static int64_t whole_groups(int64_t n_out) { return n_out / MOA_PACK_ROWS * MOA_PACK_ROWS; }
+
+/* Once the weights are as they shall be. */
+static void pack_weights(problem *p, moa_dtype dtype) {
+    const int64_t groups = p->n_out / MOA_PACK_ROWS;
+    if (!moa_type_packs(moa_type_get(dtype)) || p->n_in % 32) return;
+    p->packed = realloc(p->mem[6], (size_t)groups * MOA_PACK_ROWS * moa_row_bytes(dtype, p->n_in) + 1);
+    p->mem[6] = p->packed;
+    moa_pack_rows(p->packed, p->w, p->stride, moa_type_get(dtype), groups, p->n_in);
+}
 static void make_problem(problem *p, moa_dtype dtype, int64_t n_tok, int64_t n_out, int64_t n_in) {
     *p = (problem){.n_tok = n_tok, .n_out = n_out, .n_in = n_in, .ldx = n_in + 3, .ldy = n_out + 5};
     p->stride = moa_row_bytes(dtype, n_in) + (moa_type_get(dtype)->block == 1 ? 8 : 6);
@@ -109,9 +122,10 @@ static void make_problem(problem *p, moa_dtype dtype, int64_t n_tok, int64_t n_o
     p->mem[3] = p->act.q = malloc((size_t)(n_tok * n_in + 1));
     p->mem[4] = p->act.scale = malloc((size_t)(n_tok * n_in / 32 + 1) * 4);
     p->mem[5] = p->act.sum = malloc((size_t)(n_tok * n_in / 16 + 1) * 2);
+    pack_weights(p, dtype);
 }
 static void free_problem(problem *p) {
-    for (int i = 0; i < 6; i++) free(p->mem[i]);
+    for (int i = 0; i < 7; i++) free(p->mem[i]);
 }
 static void quantise(problem *p) {
     if (p->n_in % 32) return;
@@ -123,12 +137,37 @@ static moa_q8_act act_rows(const moa_q8_act *a, int64_t i, int64_t n) {
     return (moa_q8_act){
         .n_tok = n, .n = a->n, .q = a->q + i * a->n, .scale = a->scale + i * a->n / 32, .sum = a->sum + i * a->n / 16};
 }
+static const moa_kernel *of_rows(moa_dtype dtype) { /* plain C */
+    for (int i = 0; i < n_list; i++)
+        if (list[i]->op == MOA_K_GEMM_Q8 && list[i]->dtype == dtype && list[i]->isa == MOA_ISA_REF) return list[i];
+    return NULL;
+}
 static void multiply(const moa_kernel *k, const problem *p, float *y, int64_t i, int64_t n, int64_t o0, int64_t o1) {
     if (k->op == MOA_K_GEMM)
         k->fn.gemm_f32(y + i * p->ldy, p->ldy, p->x + i * p->ldx, p->ldx, p->w, p->stride, n, o0, o1, p->n_in);
-    else {
+    else if (k->op == MOA_K_GEMM_Q8) {
         const moa_q8_act a = act_rows(&p->act, i, n);
         k->fn.gemm_q8(y + i * p->ldy, p->ldy, &a, p->w, p->stride, o0, o1);
+    } else { /* as linear does it: whole groups, and what is left over from the rows themselves */
+        const moa_q8_act a = act_rows(&p->act, i, n);
+        const int64_t whole = whole_groups(p->n_out), end = o1 < whole ? o1 : whole, from = o0 / MOA_PACK_ROWS * MOA_PACK_ROWS;
+        float *group = malloc((size_t)(n * MOA_PACK_ROWS + 1) * sizeof *group);
+        for (int64_t o = from; o < end; o += MOA_PACK_ROWS) {
+            const bool all = o >= o0 && o + MOA_PACK_ROWS <= o1;
+            if (all && o + 2 * MOA_PACK_ROWS <= end) { /* as many groups as there are in one call */
+                const int64_t many = (end - o) / MOA_PACK_ROWS * MOA_PACK_ROWS;
+                k->fn.gemm_q8(y + i * p->ldy, p->ldy, &a, p->packed, moa_row_bytes(k->dtype, p->n_in), o, o + many);
+                o += many - MOA_PACK_ROWS;
+                continue;
+            }
+            k->fn.gemm_q8(group - o, MOA_PACK_ROWS, &a, p->packed, moa_row_bytes(k->dtype, p->n_in), o, o + MOA_PACK_ROWS);
+            for (int64_t t = 0; t < n; t++)
+                for (int64_t c = o > o0 ? o : o0; c < o + MOA_PACK_ROWS && c < o1; c++)
+                    y[(i + t) * p->ldy + c] = group[t * MOA_PACK_ROWS + c - o];
+        }
+        free(group);
+        const moa_kernel *rest = of_rows(k->dtype);
+        if (o1 > whole) rest->fn.gemm_q8(y + i * p->ldy, p->ldy, &a, p->w, p->stride, o0 > whole ? o0 : whole, o1);
     }
 }
 
@@ -176,8 +215,8 @@ static void products_are_the_bits_of_ref(void **state) {
     int done = 0;
     for (int i = 0; i < n_list; i++) {
         const moa_kernel *k = list[i], *r;
-        if ((k->op != MOA_K_GEMM && k->op != MOA_K_GEMM_Q8) || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
-        assert_non_null(r = ref_of(k));
+        if (!is_product(k) || (k->isa == MOA_ISA_REF && k->op != MOA_K_GEMM_PACKED) || !runs_here(k)) continue;
+        assert_non_null(r = moa_kernel_by_rows(k->op) ? of_rows(k->dtype) : ref_of(k)); /* packed or not */
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
             if (!fits(k, shapes[s].in)) continue;
             problem p;
@@ -207,7 +246,7 @@ static void products_do_not_depend_on_the_batch(void **state) {
     moa_rng_seed(&rng, 5);
     for (int i = 0; i < n_list; i++) {
         const moa_kernel *k = list[i];
-        if ((k->op != MOA_K_GEMM && k->op != MOA_K_GEMM_Q8) || !runs_here(k)) continue;
+        if (!is_product(k) || !runs_here(k)) continue;
         for (int shape = 0; shape < 2; shape++) {
             const int64_t n_in = shape                                                       ? 1280
                                  : moa_type_get(k->dtype)->block > 32                        ? 256
@@ -219,7 +258,7 @@ static void products_do_not_depend_on_the_batch(void **state) {
             float *want = malloc((size_t)(p.n_tok * p.ldy) * 4);
             memcpy(want, p.y, (size_t)(p.n_tok * p.ldy) * 4);
             /* Emulated tiles take a minute for single elements: plain C has the same bits. */
-            const moa_kernel *one = k->isa == MOA_ISA_AMX ? ref_of(k) : k;
+            const moa_kernel *one = k->isa == MOA_ISA_AMX ? of_rows(k->dtype) : k;
             for (int64_t t = 0; t < p.n_tok; t++)
                 for (int64_t o = 0; o < p.n_out; o++) multiply(one, &p, want, t, 1, o, o + 1);
             for (int round = 0; round < 20; round++) {
@@ -259,7 +298,7 @@ static void no_product_saturates(void **state) {
     (void)state;
     for (int i = 0; i < n_list; i++) {
         const moa_kernel *k = list[i];
-        if (k->op != MOA_K_GEMM_Q8 || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
+        if (!moa_kernel_by_rows(k->op) || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
         for (int pattern = 0; pattern < 4; pattern++) {
             problem p;
             make_problem(&p, k->dtype, 2, 16, 256);
@@ -277,8 +316,9 @@ static void no_product_saturates(void **state) {
                         for (int j = 49; j < 56; j += 2) at[j] = (uint8_t)((at[j] & 15) | (keep[j] & 0xf0));
                 }
             quantise(&p);
+            pack_weights(&p, k->dtype);
             float want[2 * 21];
-            multiply(ref_of(k), &p, want, 0, 2, 0, 16);
+            multiply(of_rows(k->dtype), &p, want, 0, 2, 0, 16);
             multiply(k, &p, p.y, 0, 2, 0, 16);
             for (int t2 = 0; t2 < 2; t2++)
                 for (int o = 0; o < 16; o++) assert_true(p.y[t2 * p.ldy + o] == want[t2 * p.ldy + o]);
@@ -293,13 +333,14 @@ static void every_small_scale(void **state) {
     for (int i = 0; i < n_list; i++) {
         const moa_kernel *k = list[i];
         const bool mx = k->dtype == MOA_MXFP4;
-        if (k->op != MOA_K_GEMM_Q8 || !(mx || k->dtype == MOA_NVFP4) || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
+        if (!moa_kernel_by_rows(k->op) || !(mx || k->dtype == MOA_NVFP4) || k->isa == MOA_ISA_REF || !runs_here(k)) continue;
         problem p;
         make_problem(&p, k->dtype, 3, 256, mx ? 32 : 64);
         for (int e = 0; e < 256; e++) memset(p.w + (size_t)e * p.stride, e, mx ? 1 : 4);
         quantise(&p);
+        pack_weights(&p, k->dtype);
         float *want = malloc((size_t)(p.n_tok * p.ldy) * 4);
-        multiply(ref_of(k), &p, want, 0, 3, 0, 256);
+        multiply(of_rows(k->dtype), &p, want, 0, 3, 0, 256);
         multiply(k, &p, p.y, 0, 3, 0, 256);
         for (int t = 0; t < 3; t++) assert_memory_equal(p.y + t * p.ldy, want + t * p.ldy, 256 * sizeof(float));
         free(want);
@@ -312,7 +353,7 @@ static void broken_rows_stay_alone(void **state) {
     (void)state;
     for (int i = 0; i < n_list; i++) {
         const moa_kernel *k = list[i];
-        if ((k->op != MOA_K_GEMM && k->op != MOA_K_GEMM_Q8) || !runs_here(k)) continue;
+        if (!is_product(k) || !runs_here(k)) continue;
         problem p;
         make_problem(&p, k->dtype, 6, 20, 256);
         p.x[2 * p.ldx + 100] = NAN;
@@ -322,7 +363,7 @@ static void broken_rows_stay_alone(void **state) {
         for (int t = 0; t < 6; t++)
             for (int o = 0; o < 20; o++) {
                 const float v = p.y[t * p.ldy + o];
-                if (t == 2 || (t == 4 && k->op == MOA_K_GEMM_Q8))
+                if (t == 2 || (t == 4 && moa_kernel_by_rows(k->op)))
                     assert_true(isnan(v));
                 else if (t != 4)
                     assert_true(isfinite(v));

@@ -108,34 +108,9 @@ MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *
                                                 .fn.gemm_q8 = gemm_q8_##type};                                                   \
     static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
 
-#define FORMAT(NAME, type, block_, offset_, top_, min_, run16_, fill_, q_at_, high_at_)                                          \
-    GEMM_Q8(NAME, type) {                                                                                                        \
-        const format f = {.unpack = unpack_##type,                                                                               \
-                          .block = block_,                                                                                       \
-                          .bytes = sizeof(moa_block_##type),                                                                     \
-                          .offset = SIGNED_BYTES && top_ > 127 ? 0 : offset_,                                                    \
-                          .top = top_,                                                                                           \
-                          .has_min = min_,                                                                                       \
-                          .run16 = run16_,                                                                                       \
-                          .fill = fill_,                                                                                         \
-                          .q_at = q_at_,                                                                                         \
-                          .high_at = high_at_};                                                                                  \
-        gemm_q8(y, ldy, x, w, w_stride, o0, o1, f);                                                                              \
-    }
-FORMAT(Q4_0, q4_0, 32, 8, 15, false, false, FILL_NIBBLES, 2, 0)
-FORMAT(Q4_1, q4_1, 32, 0, 15, true, false, FILL_NIBBLES, 4, 0)
-FORMAT(Q5_0, q5_0, 32, 16, 31, false, false, FILL_NIBBLES_1, 6, 0)
-FORMAT(Q5_1, q5_1, 32, 0, 31, true, false, FILL_NIBBLES_1, 8, 0)
-FORMAT(Q8_0, q8_0, 32, 128, 255, false, false, FILL_BYTES, 2, 0)
-FORMAT(Q2_K, q2_k, 256, 0, 3, true, true, FILL_Q2_K, 16, 0)
-FORMAT(Q3_K, q3_k, 256, 4, 7, false, true, FILL_Q3_K, 32, 0)
-FORMAT(Q4_K, q4_k, 256, 0, 15, true, false, FILL_Q4_K, 16, 0)
-FORMAT(Q5_K, q5_k, 256, 0, 31, true, false, FILL_Q5_K, 48, 16)
-FORMAT(Q6_K, q6_k, 256, 32, 63, false, true, FILL_Q6_K, 0, 128)
-FORMAT(IQ4_NL, iq4_nl, 32, 128, 255, false, false, FILL_LEVELS, 2, 0)
-FORMAT(IQ4_XS, iq4_xs, 256, 128, 255, false, false, FILL_LEVELS_XS, 8, 0)
-FORMAT(TQ2_0, tq2_0, 256, 1, 3, false, false, FILL_TQ2_0, 0, 0)
-FORMAT(MXFP4, mxfp4, 32, 12, 24, false, false, FILL_FP4, 1, 0)
+#define FORMAT(NAME, type, ...)                                                                                                  \
+    GEMM_Q8(NAME, type) { gemm_q8(y, ldy, x, w, w_stride, o0, o1, (const format)FORMAT_OF(type, __VA_ARGS__)); }
+FORMATS(FORMAT)
 FORMAT(NVFP4, nvfp4, 64, 12, 24, false, true, FILL_ROWS, 0, 0)
 
 /* Types whose unpack costs much more than a call share two instances, with scales for 16 and for 32 elements; their bytes are

@@ -1,40 +1,9 @@
 /* panel.h - LANES rows of w, 256 elements of each, from a file's layout to lanes: the first half of gemm_q8.h.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "tensor/kernel.h"
 #include "tensor/kernels/types.h"
+#include "tensor/kernels/format.h"
 #include "tensor/kernels/unpack_iq.h"
 #include "tensor/kernels/terms.h"
-
-/* How a panel is filled when there are LANES rows: in general row by row through unpack.h; where bytes or nibbles lie
- * plainly in the file, words go to their lanes first and are taken apart there, for all rows at once. */
-typedef enum fill {
-    FILL_ROWS,
-    FILL_BYTES,
-    FILL_NIBBLES,
-    FILL_NIBBLES_1,
-    FILL_LEVELS,
-    FILL_FP4,
-    FILL_LEVELS_XS,
-    FILL_TQ2_0, /* from here on: 256 elements a block */
-    FILL_Q2_K,
-    FILL_Q3_K,
-    FILL_Q4_K,
-    FILL_Q5_K,
-    FILL_Q6_K
-} fill;
-
-/* What differs between formats, constant in every instance (but for unpack in shared ones). */
-typedef void unpack_fn(unpacked *u, const void *src, int n_run);
-typedef struct format {
-    unpack_fn *unpack;
-    int block, bytes; /* elements and bytes of a block */
-    int offset;       /* unsigned byte = value + offset */
-    int top;          /* largest unsigned byte */
-    bool has_min, run16;
-    fill fill;
-    int q_at;    /* not FILL_ROWS: where the elements begin in a block; d of small ones is at 0 (a byte in FILL_FP4), m at 2 */
-    int high_at; /* where further bits of theirs begin */
-} format;
 
 typedef struct panel {
     VI q[8][8];      /* [run of 32][quad]: lane r holds elements 4 quad .. 4 quad + 3 of row r */
@@ -146,7 +115,7 @@ MOA_INLINE void small_scales(panel *p, const uint8_t *base, size_t stride, int n
             if (f.has_min) memcpy(&m[b][r], block + 2, 2);
         }
     for (int b = 0; b < n_run; b++) {
-        p->d[b] = f.fill == FILL_FP4 ? vf_from_e8m0_half(d[b]) : vf_from_half(d[b]);
+        p->d[b] = f.fill == FILL_FP4 ? vf_from_e8m0_half(vi_from_u16(d[b])) : vf_from_half(d[b]);
         if (f.has_min) p->m[b] = vf_from_half(m[b]);
     }
 }

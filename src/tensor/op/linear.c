@@ -9,6 +9,7 @@
 #include "tensor/dense.h"
 #include "tensor/op/op.h"
 #include "tensor/op/product.h"
+#include "tensor/pack.h"
 
 enum { X, W, B };
 
@@ -32,7 +33,8 @@ int moa_product_pick(moa_exec *x, moa_product *p, const moa_tensor *w, const moa
     const moa_kernel *kernel = q8 ? q8 : x->k->slot[MOA_K_GEMM][w->dtype];
     if (!kernel)
         return moa_fail(&x->err, MOA_EUNSUPPORTED, "linear: no product for weights of type %s", moa_type_get(w->dtype)->name), -1;
-    *p = (moa_product){.w = w, .bias = bias ? bias->data : NULL, .fn = kernel->fn, .int8 = q8 ? x->k : NULL};
+    *p = (moa_product){.w = w, .bias = bias ? bias->data : NULL, .fn = kernel->fn, .int8 = q8 ? x->k : NULL,
+                       .packed = q8 && x->k->slot[MOA_K_GEMM_PACKED][w->dtype] ? moa_packed(x, w) : NULL};
     return 0;
 }
 
@@ -42,7 +44,10 @@ void moa_product_tile(const moa_product *p, float *y, int64_t ldy, const moa_act
     if (p->int8) {
         const int64_t at = r0 * a->n_in;
         const moa_q8_act q = {n, a->n_in, a->q.q + at, a->q.scale + at / 32, a->q.sum + at / 16};
-        p->int8->gemm_q8[moa_row_class(n)][p->w->dtype]->fn.gemm_q8(y, ldy, &q, w, stride, 0, o1 - o0);
+        const int64_t groups = p->packed ? (o1 - o0) / MOA_PACK_ROWS * MOA_PACK_ROWS : 0; /* the rest: a weight's last rows */
+        const int c = moa_row_class(n);
+        if (groups) p->int8->gemm_packed[c][p->w->dtype]->fn.gemm_q8(y, ldy, &q, p->packed + (size_t)o0 * stride, stride, 0, groups);
+        if (groups < o1 - o0) p->int8->gemm_q8[c][p->w->dtype]->fn.gemm_q8(y, ldy, &q, w, stride, groups, o1 - o0);
     } else {
         p->fn.gemm_f32(y, ldy, a->x + r0 * a->n_in, a->n_in, w, stride, n, 0, o1 - o0, a->n_in);
     }

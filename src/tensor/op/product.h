@@ -11,6 +11,7 @@ typedef struct moa_product {
     const float *bias;    /* [n_out] or NULL */
     moa_kernel_fn fn;     /* of f32 activations, */
     const moa_kernels *int8; /* unless not NULL: int8 activations, by the kernel for their number of rows */
+    const uint8_t *packed;   /* of w, whole groups of rows; NULL: none */
 } moa_product;
 
 /* Kernel of w for this session; -1 with a sticky error where its type has none. */
@@ -23,7 +24,7 @@ typedef struct moa_act_rows {
     int64_t n_in;
 } moa_act_rows;
 
-/* y[i * ldy + (o - o0)] for rows [r0, r0 + n) of a and outputs [o0, o1): what linear gives, bit for bit. */
+/* o0 is a multiple of 16. y[i * ldy + (o - o0)] for rows [r0, r0 + n) of a and outputs [o0, o1): what linear gives, bit for bit. */
 void moa_product_tile(const moa_product *p, float *y, int64_t ldy, const moa_act_rows *a, int64_t r0, int64_t n, int64_t o0, int64_t o1);
 /* Nanoseconds of one output for n rows, about. */
 static inline double moa_product_cost(const moa_product *p, double n) {

@@ -14,16 +14,23 @@ typedef __m256 VF;
 #define vi_levels(v) level_bytes(v)
 #define vi_fp4(v) fp4_bytes(v)
 #define vf_from_half(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define vi_load(p) _mm256_loadu_si256((const __m256i *)(const void *)(p))
+#define vi_from_u8(p) _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p)))
+#define vi_from_u16(p) _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
 #define vi_set1 _mm256_set1_epi32
 #define vi_add _mm256_add_epi32
 #define vi_or _mm256_or_si256
 #define vi_and1(v, i) _mm256_and_si256(v, vi_set1(i))
 #define vi_srl32(v, n) _mm256_srl_epi32(v, _mm_cvtsi32_si128(n))
+#define vi_sll32(v, n) _mm256_sll_epi32(v, _mm_cvtsi32_si128(n))
+#define vi_sra32(v, n) _mm256_sra_epi32(v, _mm_cvtsi32_si128(n))
 #define vi_mul32 _mm256_mullo_epi32
 #define vi_to_float _mm256_cvtepi32_ps
 #define vf_set1 _mm256_set1_ps
 #define vf_mul _mm256_mul_ps
 #define vf_fma _mm256_fmadd_ps
+#define vf_store(p, v) _mm256_storeu_ps(p, v)
+#define vf_neg(v) _mm256_xor_ps(v, _mm256_set1_ps(-0.0f))
 
 /* `bits` of every byte from bit `at` on, moved to bit `to`; shifts of 16 bits, what they carry over is masked away. */
 static inline __attribute__((always_inline)) VI vi_bits(VI v, int at, int bits, int to) {
@@ -37,8 +44,7 @@ static inline void vf_store_first(float *y, VF v, int n) {
 }
 
 /* moa_e8m0_half of 8. */
-static inline VF vf_from_e8m0_half(const uint16_t *e) {
-    const VI v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)e));
+static inline VF vf_from_e8m0_half(VI v) {
     const VI small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), v),
              big = _mm256_slli_epi32(_mm256_sub_epi32(v, _mm256_set1_epi32(1)), 23);
     return _mm256_castsi256_ps(_mm256_blendv_epi8(big, small, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), v)));

@@ -19,16 +19,23 @@ typedef __m512 VF;
         _mm512_broadcast_i32x4(_mm_add_epi8(_mm_loadu_si128((const __m128i *)(const void *)moa_fp4_levels), _mm_set1_epi8(12))), \
         v)
 #define vf_from_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define vi_load(p) _mm512_loadu_si512(p)
+#define vi_from_u8(p) _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define vi_from_u16(p) _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define vi_set1 _mm512_set1_epi32
 #define vi_add _mm512_add_epi32
 #define vi_or _mm512_or_si512
 #define vi_and1(v, i) _mm512_and_si512(v, vi_set1(i))
 #define vi_srl32(v, n) _mm512_srl_epi32(v, _mm_cvtsi32_si128(n))
+#define vi_sll32(v, n) _mm512_sll_epi32(v, _mm_cvtsi32_si128(n))
+#define vi_sra32(v, n) _mm512_sra_epi32(v, _mm_cvtsi32_si128(n))
 #define vi_mul32 _mm512_mullo_epi32
 #define vi_to_float _mm512_cvtepi32_ps
 #define vf_set1 _mm512_set1_ps
 #define vf_mul _mm512_mul_ps
 #define vf_fma _mm512_fmadd_ps
+#define vf_store(p, v) _mm512_storeu_ps(p, v)
+#define vf_neg(v) _mm512_xor_ps(v, _mm512_set1_ps(-0.0f))
 
 /* `bits` of every byte from bit `at` on, moved to bit `to`; shifts of 16 bits, what they carry over is masked away. */
 static inline __attribute__((always_inline)) VI vi_bits(VI v, int at, int bits, int to) {
@@ -39,8 +46,7 @@ static inline __attribute__((always_inline)) VI vi_bits(VI v, int at, int bits, 
 static inline void vf_store_first(float *y, VF v, int n) { _mm512_mask_storeu_ps(y, (__mmask16)((1u << n) - 1), v); }
 
 /* moa_e8m0_half of 16. */
-static inline VF vf_from_e8m0_half(const uint16_t *e) {
-    const VI v = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)e));
+static inline VF vf_from_e8m0_half(VI v) {
     const VI small = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), v),
              big = _mm512_slli_epi32(_mm512_sub_epi32(v, _mm512_set1_epi32(1)), 23);
     return _mm512_castsi512_ps(_mm512_mask_blend_epi32(_mm512_cmplt_epi32_mask(v, _mm512_set1_epi32(2)), big, small));

@@ -9,6 +9,7 @@
 #include "tensor/kernel.h"
 #include "tensor/kernels/sum.h"
 #include "tensor/kernels/types.h"
+#include "tensor/pack.h"
 #include "tensor/quant/block.h"
 
 #include <math.h>
@@ -101,3 +102,36 @@ MOA_GEMM_TYPES(GEMM_F32)
                                                         .isa = MOA_ISA_REF,                                                      \
                                                         .fn.gemm_q8 = gemm_q8_##type};
 MOA_BLOCK_TYPES(GEMM_Q8)
+
+/* Packed rows, put back together block by block. */
+static void gemm_packed(const moa_type *type, float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,
+                        int64_t o1) {
+    moa_ints u;
+    uint8_t block[MOA_QK / MOA_QB * 34];
+    for (int64_t o = o0; o < o1; o++) {
+        const uint8_t *group = (const uint8_t *)w + (size_t)(o / MOA_PACK_ROWS * MOA_PACK_ROWS) * w_stride;
+        for (int64_t i = 0; i < x->n_tok; i++) y[i * ldy + o] = 0;
+        for (int64_t k = 0; k < x->n; k += CHUNK) {
+            const int len = x->n - k < CHUNK ? (int)(x->n - k) : CHUNK;
+            for (int b = 0; b < len / type->block; b++)
+                moa_unpack_block(block + b * type->bytes, group + (k / type->block + b) * type->bytes * MOA_PACK_ROWS, type,
+                                 (int)(o % MOA_PACK_ROWS));
+            type->unpack(&u, block, len);
+            for (int64_t i = 0; i < x->n_tok; i++)
+                y[i * ldy + o] = chain(y[i * ldy + o], &u, x, i, k, len, type->run, type->has_min);
+        }
+    }
+}
+
+#define GEMM_PACKED(NAME, type)                                                                                                  \
+    static void gemm_packed_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0,       \
+                                   int64_t o1) {                                                                                 \
+        gemm_packed(&moa_type_##type, y, ldy, x, w, w_stride, o0, o1);                                                           \
+    }                                                                                                                            \
+    const moa_kernel moa_kernel_gemm_packed_##type##_ref = {.name = "gemm_packed_" #type "_ref",                                 \
+                                                            .help = "plain C, packed rows",                                      \
+                                                            .op = MOA_K_GEMM_PACKED,                                             \
+                                                            .dtype = MOA_##NAME,                                                 \
+                                                            .isa = MOA_ISA_REF,                                                  \
+                                                            .fn.gemm_q8 = gemm_packed_##type};
+MOA_PACKED_TYPES(GEMM_PACKED)

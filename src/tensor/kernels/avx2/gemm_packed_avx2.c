@@ -1,0 +1,18 @@
+/* gemm_packed_avx2.c - gemm_packed.h for 8 lanes, see bytes_avx2.h.
+ * SPDX-License-Identifier: Apache-2.0 */
+#define ISA_LEVEL MOA_ISA_AVX2
+#define MOA_ROW(name) moa_kernel_##name##_avx2
+#define MOA_NAME(name) #name "_avx2"
+#include "tensor/kernels/avx2/bytes_avx2.h"
+
+#include "tensor/kernels/packed.h"
+#include "tensor/kernels/tile_run.h"
+
+enum { TILE_TOKENS = 4 };
+#define TILES_OF(NAME, ...)                                                                                                      \
+    PACKED_TILE(NAME##_1, EACH1, 1, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_2, EACH2, 2, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_3, EACH3, 3, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_4, EACH4, 4, __VA_ARGS__)                                                                                 \
+    static packed_tile_fn *const NAME[TILE_TOKENS + 1] = {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4};
+#include "tensor/kernels/gemm_packed.h"

@@ -1,0 +1,15 @@
+/* gemm_packed_avxvnni.c - gemm_packed.h for 8 lanes, see bytes_avxvnni.h.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tensor/kernels/avx2/bytes_avxvnni.h"
+
+#include "tensor/kernels/packed.h"
+#include "tensor/kernels/tile_run.h"
+
+enum { TILE_TOKENS = 4 };
+#define TILES_OF(NAME, ...)                                                                                                      \
+    PACKED_TILE(NAME##_1, EACH1, 1, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_2, EACH2, 2, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_3, EACH3, 3, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_4, EACH4, 4, __VA_ARGS__)                                                                                 \
+    static packed_tile_fn *const NAME[TILE_TOKENS + 1] = {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4};
+#include "tensor/kernels/gemm_packed.h"

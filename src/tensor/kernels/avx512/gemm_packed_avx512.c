@@ -1,0 +1,20 @@
+/* gemm_packed_avx512.c - gemm_packed.h for 16 lanes, see gemm_q8_avx512.c.
+ * SPDX-License-Identifier: Apache-2.0 */
+#define ISA_LEVEL MOA_ISA_AVX512
+#define MOA_ROW(name) moa_kernel_##name##_avx512
+#define MOA_NAME(name) #name "_avx512"
+#include "tensor/kernels/avx512/lanes16.h"
+
+#include "tensor/kernels/packed.h"
+#include "tensor/kernels/tile_run.h"
+
+enum { TILE_TOKENS = 6 };
+#define TILES_OF(NAME, ...)                                                                                                      \
+    PACKED_TILE(NAME##_1, EACH1, 1, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_2, EACH2, 2, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_3, EACH3, 3, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_4, EACH4, 4, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_5, EACH5, 5, __VA_ARGS__)                                                                                 \
+    PACKED_TILE(NAME##_6, EACH6, 6, __VA_ARGS__)                                                                                 \
+    static packed_tile_fn *const NAME[TILE_TOKENS + 1] = {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4, NAME##_5, NAME##_6};
+#include "tensor/kernels/gemm_packed.h"

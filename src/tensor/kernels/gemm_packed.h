@@ -1,0 +1,127 @@
+/* gemm_packed.h - products of packed weights (tensor/pack.h) with int8 activations: gemm_q8.h without panels.
+ *
+ * What a panel holds is read from the packed rows and taken apart in registers, at every use: a tile of up to TILE_TOKENS rows of x
+ * times two vectors of rows of w goes through all of k with its sums in registers. With 6 rows of x a vector of weights serves 6
+ * products, whose unit leaves others idle that do the taking apart; more rows of x read the packed rows again, from the second-level
+ * cache. The chains are those of gemm_ref.c: the same bits.
+ *
+ * o0 is a multiple of 16, [o0, o1) whole groups. The including file has lanes*.h, panel.h, packed.h, tile.h and TILE_TOKENS.
+ * SPDX-License-Identifier: Apache-2.0 */
+
+#ifndef USABLE
+#define USABLE NULL
+#endif
+
+/* Rows of w that a tile has: two vectors of LANES, of one group or of two. */
+typedef struct pair {
+    lanes a, b;
+    const uint8_t *next; /* what is wanted after them, in the order of memory; NULL: nothing */
+} pair;
+
+#define P_DECLARE(t)                                                                                                             \
+    const int8_t *q##t = x->q + (i + t) * x->n;                                                                                  \
+    VF y##t = vf_set1(0), z##t = y##t;
+#define P_TERMS(t)                                                                                                               \
+    set_terms(&u[t], x->scale + ((i + t) * x->n + k) / MOA_QB, x->sum + ((i + t) * x->n + k) / 16, n_run, f.offset, f.has_min,   \
+              f.run16);
+#define P_NEXT(t) q##t += MOA_QK;
+#define P_STORE(t) vf_store(y + (i + t) * ldy, y##t), vf_store(y + (i + t) * ldy + LANES, z##t);
+#define P_RUN(EACH, FIRST, N)                                                                                                    \
+    EACH(BEGIN)                                                                                                                  \
+    _Pragma("GCC unroll 8") for (int j = FIRST; j < FIRST + N; j++) {                                                            \
+        const VI w0 = quad(w.a, p, c, j, f), w1 = quad(w.b, p, c, j, f);                                                         \
+        EACH(QUAD)                                                                                                               \
+        if (group > 0 && (j + 1) % (group + !group) == 0) {                                                                      \
+            EACH(FOLD)                                                                                                           \
+        }                                                                                                                        \
+    }                                                                                                                            \
+    EACH(END)
+
+/* Columns [0, 2 LANES) of y, rows i to i + N of x. While a chunk is worked on, its share of the lines at w.next is asked for, a few at
+ * a time (panel.h says why). */
+#define PACKED_TILE(NAME, EACH, N, ...)                                                                                          \
+    static __attribute__((noinline)) void NAME(float *y, int64_t ldy, const moa_q8_act *x, int64_t i, pair w) {                  \
+        const format f = FORMAT_OF(__VA_ARGS__);                                                                                 \
+        const bool has_min = f.has_min;                                                                                          \
+        const int group = group_of(f), share = runs_a_word(f), chunk = MOA_QK / f.block * f.bytes * MOA_PACK_ROWS,               \
+                  span = 2 * LANES / MOA_PACK_ROWS * chunk / (MOA_QK / MOA_QB) * share;                                          \
+        run_terms u[N];                                                                                                          \
+        scales sa, sb, *const pa = &sa, *const pb = &sb;                                                                         \
+        EACH(P_DECLARE)                                                                                                          \
+        for (int64_t k = 0; k < x->n; k += MOA_QK) {                                                                             \
+            const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;                                    \
+            EACH(P_TERMS)                                                                                                        \
+            scales_of(pa, w.a, n_run, f);                                                                                        \
+            scales_of(pb, w.b, n_run, f);                                                                                        \
+            for (int p = 0; p < n_run / share; p++) {                                                                            \
+                for (int l = 0; w.next && l < span; l += 64) __builtin_prefetch(w.next + l);                                     \
+                if (w.next) w.next += span;                                                                                      \
+                _Pragma("GCC unroll 4") for (int c = 0; c < share; c++) {                                                        \
+                    const int b = p * share + c;                                                                                 \
+                    if (!f.run16) {                                                                                              \
+                        const int r = b;                                                                                         \
+                        P_RUN(EACH, 0, 8)                                                                                        \
+                    } else {                                                                                                     \
+                        {                                                                                                        \
+                            const int r = 2 * b;                                                                                 \
+                            P_RUN(EACH, 0, 4)                                                                                    \
+                        }                                                                                                        \
+                        const int r = 2 * b + 1;                                                                                 \
+                        P_RUN(EACH, 4, 4)                                                                                        \
+                    }                                                                                                            \
+                }                                                                                                                \
+            }                                                                                                                    \
+            EACH(P_NEXT)                                                                                                         \
+            w.a.p += chunk, w.b.p += chunk;                                                                                      \
+        }                                                                                                                        \
+        EACH(P_STORE)                                                                                                            \
+    }
+typedef void packed_tile_fn(float *y, int64_t ldy, const moa_q8_act *x, int64_t i, pair w);
+
+/* The rows of w of one tile from o on; a last group that is alone is worked on twice. */
+MOA_INLINE pair pair_at(const uint8_t *w, size_t w_stride, int64_t o, int64_t o1) {
+    const uint8_t *group = w + (size_t)o * w_stride;
+    const uint8_t *next = group + 2 * LANES * w_stride; /* beyond the last row nothing is read: a prefetch may point anywhere */
+    if (LANES < MOA_PACK_ROWS) return (pair){{group, 0}, {group, LANES}, next};
+    return (pair){{group, 0}, {o + LANES < o1 ? group + LANES * w_stride : group, 0}, next};
+}
+
+MOA_INLINE void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1,
+                            packed_tile_fn *const *tile) {
+    const int64_t n_tile = (x->n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
+    for (int64_t o = o0; o < o1; o += 2 * LANES) {
+        const pair all = pair_at(w, w_stride, o, o1);
+        const bool half = o + 2 * LANES > o1;
+        for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
+            const int64_t end = x->n_tok * (t + 1) / n_tile;
+            pair one = all;
+            if (t + 1 < n_tile) one.next = NULL;
+            if (half) {
+                float both[TILE_TOKENS * 2 * LANES];
+                moa_q8_act from = *x;
+                tile[end - i](both - i * 2 * LANES, 2 * LANES, &from, i, one);
+                for (int64_t r = i; r < end; r++) memcpy(y + r * ldy + o, both + (r - i) * 2 * LANES, LANES * sizeof *y);
+            } else {
+                tile[end - i](y + o, ldy, x, i, one);
+            }
+            i = end;
+        }
+    }
+}
+
+/* A kernel's row; its function's body follows. */
+#define GEMM_PACKED(NAME, type)                                                                                                  \
+    static void gemm_packed_##type(float *, int64_t, const moa_q8_act *, const void *, size_t, int64_t, int64_t);                \
+    const moa_kernel MOA_ROW(gemm_packed_##type) = {.name = MOA_NAME(gemm_packed_##type),                                        \
+                                                    .help = "packed rows, exact, bits of ref",                                   \
+                                                    .op = MOA_K_GEMM_PACKED,                                                     \
+                                                    .dtype = MOA_##NAME,                                                         \
+                                                    .isa = ISA_LEVEL,                                                            \
+                                                    .usable = USABLE,                                                            \
+                                                    .fn.gemm_q8 = gemm_packed_##type};                                           \
+    static void gemm_packed_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
+
+#define PACKED(NAME, type, ...)                                                                                                  \
+    TILES_OF(packed_##type, type, __VA_ARGS__)                                                                                   \
+    GEMM_PACKED(NAME, type) { gemm_packed(y, ldy, x, w, w_stride, o0, o1, packed_##type); }
+FORMATS(PACKED)
