@@ -1,4 +1,4 @@
-/* amx_emulated.c - kernels/amx/gemm_q8_amx.c once more, its tiles in plain C after the descriptions of LDTILECFG, TILEZERO,
+/* amx_emulated.c - kernels/amx/ once more, its tiles in plain C after the descriptions of LDTILECFG, TILEZERO,
  * TILELOADD, TILESTORED and TDPBSUD in the Intel SDM, volume 2. One thread at a time. SPDX-License-Identifier: Apache-2.0 */
 #include "support/amx_emulated.h"
 
@@ -66,10 +66,12 @@ static void tile_dot_su(int c, int a, int b) {
 #define MOA_ROW(name) moa_kernel_##name##_amx_emulated
 #define MOA_NAME(name) #name "_amx_emulated"
 #include "tensor/kernels/amx/gemm_q8_amx.c"
+#include "tensor/kernels/amx/gemm_packed_amx.c"
 
 const moa_kernel *const *amx_emulated(int *n) {
 #define ROW(NAME, type) &moa_kernel_gemm_q8_##type##_amx_emulated,
-    static const moa_kernel *const rows[] = {MOA_BLOCK_TYPES(ROW)};
+#define PACKED_ROW(NAME, type) &moa_kernel_gemm_packed_##type##_amx_emulated,
+    static const moa_kernel *const rows[] = {MOA_BLOCK_TYPES(ROW) MOA_PACKED_TYPES(PACKED_ROW)};
     *n = sizeof rows / sizeof *rows;
     return rows;
 }

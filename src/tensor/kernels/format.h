@@ -1,5 +1,8 @@
 /* format.h - what differs between types of weights, for products with int8 activations: panel.h and packed.h.
  * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_TENSOR_KERNELS_FORMAT_H
+#define MOA_TENSOR_KERNELS_FORMAT_H
+
 #include "tensor/kernel.h"
 #include "tensor/kernels/unpack.h"
 
@@ -56,3 +59,5 @@ typedef struct format {
         .offset = SIGNED_BYTES && top_ > 127 ? 0 : offset_, .top = top_, .has_min = min_, .run16 = run16_, .fill = fill_,        \
         .q_at = q_at_, .high_at = high_at_                                                                                       \
     }
+
+#endif

@@ -1,22 +1,32 @@
-/* gemm_packed.h - products of packed weights (tensor/pack.h) with int8 activations: gemm_q8.h without panels.
+/* gemm_packed.h - products of packed weights (tensor/pack.h) with int8 activations.
  *
- * What a panel holds is read from the packed rows and taken apart in registers, at every use: a tile of up to TILE_TOKENS rows of x
- * times two vectors of rows of w goes through all of k with its sums in registers. With 6 rows of x a vector of weights serves 6
- * products, whose unit leaves others idle that do the taking apart; more rows of x read the packed rows again, from the second-level
- * cache. The chains are those of gemm_ref.c: the same bits.
+ * Few rows of x: what a panel would hold is read from the packed rows and taken apart in registers, at every use. A tile of up to
+ * TILE_TOKENS rows of x times two vectors of rows of w goes through all of k with its sums in registers. A vector of weights serves
+ * as many products as the tile has rows; their units leave others idle, which do the taking apart. Several tiles read the packed
+ * rows again, from the second-level cache. Where types take much apart and rows are many, panels (by_panels.h) pay: from
+ * PANELS_FROM(f) rows on. The chains are those of gemm_ref.c: the same bits.
  *
- * o0 is a multiple of 16, [o0, o1) whole groups. The including file has lanes*.h, panel.h, packed.h, tile.h and TILE_TOKENS.
- * SPDX-License-Identifier: Apache-2.0 */
+ * o0 is a multiple of 16, [o0, o1) whole groups. The including file has lanes*.h, packed.h, multiply_tile of panels, PANELS_FROM and, if
+ * that is not always 0, TILES_OF, which makes the tiles of a type. SPDX-License-Identifier: Apache-2.0 */
 
 #ifndef USABLE
 #define USABLE NULL
 #endif
+#ifndef MIN_ROWS
+#define MIN_ROWS 0
+#endif
+#include "tensor/kernels/by_panels.h"
 
 /* Rows of w that a tile has: two vectors of LANES, of one group or of two. */
 typedef struct pair {
     lanes a, b;
     const uint8_t *next; /* what is wanted after them, in the order of memory; NULL: nothing */
 } pair;
+
+/* A tile's scales of a chunk of 256: what tile_run.h takes out of a panel. */
+typedef struct scales {
+    VF d[16], m[16];
+} scales;
 
 #define P_DECLARE(t)                                                                                                             \
     const int8_t *q##t = x->q + (i + t) * x->n;                                                                                  \
@@ -51,12 +61,12 @@ typedef struct pair {
         for (int64_t k = 0; k < x->n; k += MOA_QK) {                                                                             \
             const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;                                    \
             EACH(P_TERMS)                                                                                                        \
-            scales_of(pa, w.a, n_run, f);                                                                                        \
-            scales_of(pb, w.b, n_run, f);                                                                                        \
+            scales_of(sa.d, sa.m, w.a, n_run, f);                                                                                \
+            scales_of(sb.d, sb.m, w.b, n_run, f);                                                                                \
             for (int p = 0; p < n_run / share; p++) {                                                                            \
                 for (int l = 0; w.next && l < span; l += 64) __builtin_prefetch(w.next + l);                                     \
                 if (w.next) w.next += span;                                                                                      \
-                _Pragma("GCC unroll 4") for (int c = 0; c < share; c++) {                                                        \
+                _Pragma("GCC unroll 2") for (int c = 0; c < share; c++) {                                                        \
                     const int b = p * share + c;                                                                                 \
                     if (!f.run16) {                                                                                              \
                         const int r = b;                                                                                         \
@@ -86,27 +96,51 @@ MOA_INLINE pair pair_at(const uint8_t *w, size_t w_stride, int64_t o, int64_t o1
     return (pair){{group, 0}, {o + LANES < o1 ? group + LANES * w_stride : group, 0}, next};
 }
 
-MOA_INLINE void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1,
-                            packed_tile_fn *const *tile) {
+/* Panel j from packed rows. */
+static inline __attribute__((always_inline)) void fill_packed(panel *p, void *from, int j, int64_t k, int n_run, const format f) {
+    const pair *w = from;
+    lanes a = j ? w->b : w->a;
+    const int share = runs_a_word(f);
+    a.p += (size_t)(k / f.block) * (size_t)f.bytes * MOA_PACK_ROWS;
+    scales_of(p->d, p->m, a, n_run, f);
+    for (int b = 0; b < n_run / share; b++)
+        for (int c = 0; c < share; c++)
+#pragma GCC unroll 8
+            for (int q = 0; q < 8; q++) p->q[b * share + c][q] = quad(a, b, c, q, f);
+}
+
+MOA_INLINE void packed_by_tiles(float *y, int64_t ldy, const moa_q8_act *x, pair w, bool half, packed_tile_fn *const *tile) {
     const int64_t n_tile = (x->n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
-    for (int64_t o = o0; o < o1; o += 2 * LANES) {
-        const pair all = pair_at(w, w_stride, o, o1);
-        const bool half = o + 2 * LANES > o1;
-        for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
-            const int64_t end = x->n_tok * (t + 1) / n_tile;
-            pair one = all;
-            if (t + 1 < n_tile) one.next = NULL;
-            if (half) {
-                float both[TILE_TOKENS * 2 * LANES];
-                moa_q8_act from = *x;
-                tile[end - i](both - i * 2 * LANES, 2 * LANES, &from, i, one);
-                for (int64_t r = i; r < end; r++) memcpy(y + r * ldy + o, both + (r - i) * 2 * LANES, LANES * sizeof *y);
-            } else {
-                tile[end - i](y + o, ldy, x, i, one);
-            }
-            i = end;
+    for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
+        const int64_t end = x->n_tok * (t + 1) / n_tile;
+        float both[TILE_TOKENS * 2 * LANES];
+        pair now = w;
+        if (t) now.next = NULL;
+        if (half) {
+            const moa_q8_act part = {end - i, x->n, x->q + i * x->n, x->scale + i * (x->n / MOA_QB), x->sum + i * (x->n / 16)};
+            tile[end - i](both, 2 * LANES, &part, 0, now);
+            for (int64_t r = i; r < end; r++) memcpy(y + r * ldy, both + (r - i) * 2 * LANES, LANES * sizeof *y);
+        } else {
+            tile[end - i](y, ldy, x, i, now);
         }
+        i = end;
     }
+}
+
+MOA_INLINE void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1,
+                            packed_tile_fn *const *tile, const format f) {
+    ENTER(f)
+    for (int64_t o = o0; o < o1; o += PANELS * LANES) {
+        pair at = pair_at(w, w_stride, o, o1);
+        const int n_row = o1 - o < PANELS * LANES ? (int)(o1 - o) : PANELS * LANES;
+        if (x->n_tok < PANELS_FROM(f)) {
+            packed_by_tiles(y + o, ldy, x, at, n_row <= LANES, tile);
+            continue;
+        }
+        for (int64_t i = 0; i < x->n_tok; i += TOKENS)
+            by_panels(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, n_row, fill_packed, &at, f);
+    }
+    LEAVE
 }
 
 /* A kernel's row; its function's body follows. */
@@ -118,10 +152,13 @@ MOA_INLINE void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const vo
                                                     .dtype = MOA_##NAME,                                                         \
                                                     .isa = ISA_LEVEL,                                                            \
                                                     .usable = USABLE,                                                            \
+                                                    .min_rows = MIN_ROWS,                                                        \
                                                     .fn.gemm_q8 = gemm_packed_##type};                                           \
     static void gemm_packed_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
 
 #define PACKED(NAME, type, ...)                                                                                                  \
     TILES_OF(packed_##type, type, __VA_ARGS__)                                                                                   \
-    GEMM_PACKED(NAME, type) { gemm_packed(y, ldy, x, w, w_stride, o0, o1, packed_##type); }
+    GEMM_PACKED(NAME, type) {                                                                                                    \
+        gemm_packed(y, ldy, x, w, w_stride, o0, o1, packed_##type, (const format)FORMAT_OF(type, __VA_ARGS__));                  \
+    }
 FORMATS(PACKED)

@@ -1,20 +1,18 @@
 /* gemm_q8.h - products of block formats with int8 activations, for x86 with vectors of LANES 32-bit integers.
  *
- * One lane is one row of w. LANES rows are unpacked together (panel.h) into a panel in which a vector holds the
+ * One lane is one row of w. LANES rows are unpacked together (panel.h) into a panel (by_panels.h) in which a vector holds the
  * same 4 elements of all rows; an instruction multiplies them with 4 activations that are broadcast, so a run of
  * 32 elements is 8 products and then one conversion, one scaling and one fused add for all rows. Nothing is ever
  * added across lanes. What that gives:
  *   - y[i][o] is one chain in the order of k whatever the tile: the result cannot depend on n_tok or on [o0, o1),
  *     and it is the chain of gemm_ref.c, so that every ISA gives the same bits.
  *   - the cost of unpacking and of turning rows into lanes is paid once for all rows of the batch.
- * Blocks: PANELS panels of 256 elements (8 KiB for 32 rows) stay in the first-level cache while up to TOKENS rows of x
- * pass by in tiles (tile_*.h); a tile's sums wait in acc (second-level cache) for the next 256 elements.
- * The idea of rows in lanes is that of the repacked types of llama.cpp and ik_llama.cpp; here the weights stay as
- * they are in the file.
+ * The idea of rows in lanes is that of the repacked types of llama.cpp and ik_llama.cpp; here the weights are as
+ * they are in the file, gemm_packed.h has them interleaved.
  * Rejected: lanes along k (half the work for one row, but three times as much for a batch, and a different order
  * of the sums for every tile shape).
  *
- * The including file defines LANES, VI, VF and operations on them and includes panel.h and its tile_*.h, see
+ * The including file defines LANES, VI, VF and operations on them and includes panel.h and its tile.h, see
  * gemm_q8_avx512.c; multiply_tile does up to TILE_TOKENS rows of x. SIGNED_BYTES: bytes that need all 8 bits go into the panel
  * signed, without an offset (AVX2 has no product that could take them unsigned). SPDX-License-Identifier: Apache-2.0 */
 
@@ -24,73 +22,61 @@
 #ifndef MIN_ROWS
 #define MIN_ROWS 0
 #endif
-#ifndef ENTER /* what a product needs before and after */
-#define ENTER(f)
-#define LEAVE
-#endif
+#include "tensor/kernels/by_panels.h"
 
-enum { TOKENS = 512 }; /* rows of x for which a panel is filled once */
+/* Where PANELS * LANES rows of a file are. */
+typedef struct file_rows {
+    const uint8_t *row[PANELS * LANES]; /* lanes without a row repeat the last one; their sums are dropped */
+    size_t stride;
+    int n_row;
+    ahead next;
+} file_rows;
 
-MOA_INLINE void one_row(VF acc[PANELS], panel *p, const moa_q8_act *x, int64_t i, int64_t k, const uint8_t *const *row,
-                        size_t stride, int n_row, size_t at, int n_run, ahead *next, const format f) {
-    const int64_t first = i * x->n + k;
-    run_terms terms;
-    VI sum[16];
-    const target to = {p, x->q + first, &terms, sum};
-    set_terms(&terms, x->scale + first / MOA_QB, x->sum + first / 16, n_run, f.offset, f.has_min, f.run16);
-    for (int j = 0; j < PANELS && j * LANES < n_row; j++) {
-        fill_panel(&to, row + j * LANES, stride, n_row - j * LANES, at, n_run, next, f);
-        acc[j] = chain(acc[j], &to, n_run, f);
-    }
+static inline __attribute__((always_inline)) void fill_from_file(panel *p, void *from, int j, int64_t k, int n_run, const format f) {
+    file_rows *r = from;
+    const size_t at = (size_t)(k / f.block) * (size_t)f.bytes;
+    fill_panel(&(const target){.p = p}, r->row + j * LANES, r->stride, r->n_row - j * LANES, at, n_run, &r->next, f);
 }
 
-/* PANELS * LANES columns of y for at most TOKENS rows of x from i0 on. n_after: rows of w behind
- * these that will be wanted next. */
-MOA_INLINE void block_of_rows(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok,
-                              const uint8_t *const row[PANELS * LANES], size_t stride, int n_row, int64_t n_after,
-                              const format f) {
-    VF acc[TOKENS * PANELS];
-    panel p[PANELS];
-    const int64_t n_panel = PANELS * ((x->n + MOA_QK - 1) / MOA_QK) + !x->n;
-    ahead next = {row[0] + PANELS * LANES * stride, ((size_t)n_after * stride / 64 + (size_t)n_panel - 1) / (size_t)n_panel};
-    const int64_t n_tile = (n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
-    for (int64_t i = 0; i < n_tok * PANELS; i++) acc[i] = vf_set1(0);
+/* One row of x: what the panels would hold goes into sums at once. */
+MOA_INLINE void one_row(float *y, const moa_q8_act *x, int64_t i, file_rows *from, const format f) {
+    VF acc[PANELS];
+    panel p;
+    for (int j = 0; j < PANELS; j++) acc[j] = vf_set1(0);
     for (int64_t k = 0; k < x->n; k += MOA_QK) {
         const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;
-        const size_t at = (size_t)(k / f.block) * (size_t)f.bytes;
-        if (n_tok == 1) {
-            one_row(acc, p, x, i0, k, row, stride, n_row, at, n_run, &next, f);
-            continue;
-        }
-        for (int j = 0; j < PANELS && j * LANES < n_row; j++)
-            fill_panel(&(const target){.p = &p[j]}, row + j * LANES, stride, n_row - j * LANES, at, n_run, &next, f);
-        const panel *last = n_row > LANES ? &p[1] : p;
-        for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
-            const int64_t end = n_tok * (t + 1) / n_tile;
-            multiply_tile(acc + i * PANELS, p, last, x, i0 + i, (int)(end - i), k, n_run, f);
-            i = end;
+        const int64_t at = i * x->n + k;
+        const size_t byte = (size_t)(k / f.block) * (size_t)f.bytes;
+        run_terms terms;
+        VI sum[16];
+        const target to = {&p, x->q + at, &terms, sum};
+        set_terms(&terms, x->scale + at / MOA_QB, x->sum + at / 16, n_run, f.offset, f.has_min, f.run16);
+        for (int j = 0; j < PANELS && j * LANES < from->n_row; j++) {
+            fill_panel(&to, from->row + j * LANES, from->stride, from->n_row - j * LANES, byte, n_run, &from->next, f);
+            acc[j] = chain(acc[j], &to, n_run, f);
         }
     }
-    for (int64_t i = 0; i < n_tok; i++)
-        for (int j = 0; j < PANELS && j * LANES < n_row; j++)
-            vf_store_first(y + (i0 + i) * ldy + j * LANES, acc[i * PANELS + j],
-                           n_row - j * LANES < LANES ? n_row - j * LANES : LANES);
+    store_rows(y, 0, acc, 1, from->n_row);
 }
 
 MOA_INLINE void gemm_q8(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1,
                         const format f) {
     enum { ROWS = PANELS * LANES };
+    const int64_t n_panel = PANELS * ((x->n + MOA_QK - 1) / MOA_QK) + !x->n;
     ENTER(f)
     for (int64_t o = o0; o < o1; o += ROWS) {
-        const int n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS;
-        const uint8_t *row[ROWS]; /* lanes without a row repeat the last one; their sums are dropped */
-        for (int r = 0; r < ROWS; r++) row[r] = (const uint8_t *)w + (size_t)(o + (r < n_row ? r : n_row - 1)) * w_stride;
-        for (int64_t i = 0; i < x->n_tok; i += TOKENS)
-            block_of_rows(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, row, w_stride, n_row,
-                          i                       ? 0
-                          : o1 - o - n_row < ROWS ? o1 - o - n_row
-                                                  : ROWS,
-                          f);
+        file_rows from = {.stride = w_stride, .n_row = o1 - o < ROWS ? (int)(o1 - o) : ROWS};
+        for (int r = 0; r < ROWS; r++)
+            from.row[r] = (const uint8_t *)w + (size_t)(o + (r < from.n_row ? r : from.n_row - 1)) * w_stride;
+        for (int64_t i = 0; i < x->n_tok; i += TOKENS) {
+            const int64_t after = i ? 0 : o1 - o - from.n_row < ROWS ? o1 - o - from.n_row : ROWS; /* rows that will be wanted next */
+            from.next = (ahead){from.row[0] + ROWS * w_stride, ((size_t)after * w_stride / 64 + (size_t)n_panel - 1) / (size_t)n_panel};
+            const int64_t n_tok = x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS;
+            if (n_tok == 1)
+                one_row(y + i * ldy + o, x, i, &from, f);
+            else
+                by_panels(y + o, ldy, x, i, n_tok, from.n_row, fill_from_file, &from, f);
+        }
     }
     LEAVE
 }

@@ -3,6 +3,9 @@
  * Byte b of a row's block, where a number of 1, 2 or 4 bytes begins, is byte 16 b of the group's block: the same number of all 16 rows
  * side by side. So a vector of weights is one load and a few operations in registers, and nothing is turned from rows into lanes.
  * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_TENSOR_KERNELS_PACKED_H
+#define MOA_TENSOR_KERNELS_PACKED_H
+
 #include "tensor/kernels/format.h"
 #include "tensor/kernels/terms.h"
 #include "tensor/pack.h"
@@ -46,66 +49,61 @@ MOA_INLINE VI quad(lanes a, int p, int r, int j, const format f) {
     }
     case FILL_Q4_K:
     case FILL_Q5_K: {
-        const VI v = words(a, f.q_at + 32 * p + 4 * j), n = vi_low4(r ? vi_shift4(v) : v);
+        const VI v = words(a, f.q_at + 32 * p + 4 * j), n = vi_bits(v, 4 * r, 4, 0);
         if (f.fill == FILL_Q4_K) return n;
-        /* Bit 2 p + r, by a shift to the left after bits 0 to 3 are gone or to the right, whose count only the run knows. */
-        const VI h = vi_srl32(words(a, f.high_at + 4 * j), 2 * p);
-        return vi_or(n, vi_and1(vi_sll32(h, 4 - r), 0x10101010));
+        return vi_or(n, vi_and1(vi_sll32(vi_srl32(words(a, f.high_at + 4 * j), 2 * p + r), 4), 0x10101010));
     }
     case FILL_Q6_K: {
         const VI v = words(a, f.q_at + 64 * p + 32 * (r % 2) + 4 * j), h = words(a, f.high_at + 32 * p + 4 * j);
-        return vi_or(vi_low4(r < 2 ? v : vi_shift4(v)), vi_bits(h, 2 * r, 2, 4));
+        return vi_or(vi_bits(v, r / 2 * 4, 4, 0), vi_and1(vi_sll32(vi_srl32(h, 2 * r), 4), 0x30303030));
     }
     case FILL_Q2_K:
     case FILL_TQ2_0: return vi_bits(words(a, f.q_at + 32 * p + 4 * j), 2 * r, 2, 0);
     case FILL_Q3_K: {
-        const VI h = vi_srl32(words(a, f.high_at + 4 * j), 4 * p); /* bit 4 p + r */
-        return vi_or(vi_bits(words(a, f.q_at + 32 * p + 4 * j), 2 * r, 2, 0), vi_bits(h, r, 1, 2));
+        const VI h = vi_sll32(vi_srl32(words(a, f.high_at + 4 * j), 4 * p + r), 2);
+        return vi_or(vi_bits(words(a, f.q_at + 32 * p + 4 * j), 2 * r, 2, 0), vi_and1(h, 0x04040404));
     }
     default: return vi_set1(0);
     }
 }
 
 /* Scales and minima of a chunk of 256, of each run. */
-typedef struct scales {
-    VF d[16], m[16];
-} scales;
 
 MOA_INLINE VF times(VF unit, VI n) { return vf_mul(unit, vi_to_float(n)); }
 MOA_INLINE VI bits_of(VI word, int at, int n) { return vi_and1(vi_srl32(word, at), (1 << n) - 1); }
 
-MOA_INLINE void small_scales_of(scales *s, lanes a, int n_run, const format f) {
+MOA_INLINE void small_scales_of(VF sd[16], VF sm[16], lanes a, int n_run, const format f) {
     for (int b = 0; b < n_run; b++) {
         const lanes block = block_at(a, b, f);
-        s->d[b] = f.fill == FILL_FP4 ? vf_from_e8m0_half(vi_from_u8(block.p + block.from)) : halves(block, 0);
-        if (f.has_min) s->m[b] = halves(block, 2);
+        sd[b] = f.fill == FILL_FP4 ? vf_from_e8m0_half(vi_from_u8(block.p + block.from)) : halves(block, 0);
+        if (f.has_min) sm[b] = halves(block, 2);
     }
 }
 
 /* Q4_K, Q5_K: 8 scales and 8 minima of 6 bits in 12 bytes (quant/q45_k.c), the units before them. */
-MOA_INLINE void k4_scales_of(scales *s, lanes a) {
+MOA_INLINE void k4_scales_of(VF sd[16], VF sm[16], lanes a) {
     const VF d = halves(a, 0), m = halves(a, 2);
     const VI w0 = words(a, 4), w1 = words(a, 8), w2 = words(a, 12);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
-        s->d[j] = times(d, bits_of(w0, 8 * j, 6));
-        s->m[j] = vf_neg(times(m, bits_of(w1, 8 * j, 6)));
-        s->d[j + 4] = times(d, vi_or(bits_of(w2, 8 * j, 4), vi_sll32(bits_of(w0, 8 * j + 6, 2), 4)));
-        s->m[j + 4] = vf_neg(times(m, vi_or(bits_of(w2, 8 * j + 4, 4), vi_sll32(bits_of(w1, 8 * j + 6, 2), 4))));
+        sd[j] = times(d, bits_of(w0, 8 * j, 6));
+        sm[j] = vf_neg(times(m, bits_of(w1, 8 * j, 6)));
+        sd[j + 4] = times(d, vi_or(bits_of(w2, 8 * j, 4), vi_sll32(bits_of(w0, 8 * j + 6, 2), 4)));
+        sm[j + 4] = vf_neg(times(m, vi_or(bits_of(w2, 8 * j + 4, 4), vi_sll32(bits_of(w1, 8 * j + 6, 2), 4))));
     }
 }
 
-MOA_INLINE void scales_of(scales *s, lanes a, int n_run, const format f) {
+MOA_INLINE void scales_of(VF sd[16], VF sm[16], lanes a, int n_run, const format f) {
     switch (f.fill) {
     case FILL_Q4_K:
-    case FILL_Q5_K: k4_scales_of(s, a); return;
+    case FILL_Q5_K: k4_scales_of(sd, sm, a); return;
     case FILL_Q2_K: {
         const VF d = halves(a, 80), m = halves(a, 82);
 #pragma GCC unroll 16
         for (int j = 0; j < 16; j++) {
             const VI w = words(a, j / 4 * 4);
-            s->d[j] = times(d, bits_of(w, 8 * (j % 4), 4));
-            s->m[j] = vf_neg(times(m, bits_of(w, 8 * (j % 4) + 4, 4)));
+            sd[j] = times(d, bits_of(w, 8 * (j % 4), 4));
+            sm[j] = vf_neg(times(m, bits_of(w, 8 * (j % 4) + 4, 4)));
         }
         return;
     }
@@ -116,14 +114,14 @@ MOA_INLINE void scales_of(scales *s, lanes a, int n_run, const format f) {
         for (int j = 0; j < 16; j++) {
             const VI low = words(a, 96 + j % 8 / 4 * 4);
             const VI six = vi_or(bits_of(low, 8 * (j % 4) + j / 8 * 4, 4), vi_sll32(bits_of(high, 8 * (j % 4) + j / 4 * 2, 2), 4));
-            s->d[j] = times(d, vi_add(six, vi_set1(-32)));
+            sd[j] = times(d, vi_add(six, vi_set1(-32)));
         }
         return;
     }
     case FILL_Q6_K: {
         const VF d = halves(a, 208);
 #pragma GCC unroll 16
-        for (int j = 0; j < 16; j++) s->d[j] = times(d, vi_sra32(vi_sll32(words(a, 192 + j / 4 * 4), 24 - 8 * (j % 4)), 24));
+        for (int j = 0; j < 16; j++) sd[j] = times(d, vi_sra32(vi_sll32(words(a, 192 + j / 4 * 4), 24 - 8 * (j % 4)), 24));
         return;
     }
     case FILL_LEVELS_XS: {
@@ -131,14 +129,16 @@ MOA_INLINE void scales_of(scales *s, lanes a, int n_run, const format f) {
         const VI high = vi_from_u16(a.p + MOA_PACK_ROWS * 2 + 2 * a.from), low = words(a, 4);
 #pragma GCC unroll 8
         for (int b = 0; b < 8; b++)
-            s->d[b] = times(d, vi_add(vi_or(bits_of(low, 4 * b, 4), vi_sll32(bits_of(high, 2 * b, 2), 4)), vi_set1(-32)));
+            sd[b] = times(d, vi_add(vi_or(bits_of(low, 4 * b, 4), vi_sll32(bits_of(high, 2 * b, 2), 4)), vi_set1(-32)));
         return;
     }
     case FILL_TQ2_0: {
         const VF d = halves(a, 64);
-        for (int b = 0; b < 8; b++) s->d[b] = d;
+        for (int b = 0; b < 8; b++) sd[b] = d;
         return;
     }
-    default: small_scales_of(s, a, n_run, f);
+    default: small_scales_of(sd, sm, a, n_run, f);
     }
 }
+
+#endif

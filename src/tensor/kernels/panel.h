@@ -5,11 +5,6 @@
 #include "tensor/kernels/unpack_iq.h"
 #include "tensor/kernels/terms.h"
 
-typedef struct panel {
-    VI q[8][8];      /* [run of 32][quad]: lane r holds elements 4 quad .. 4 quad + 3 of row r */
-    VF d[16], m[16]; /* of each run of 32, or of 16: lane r is row r */
-} panel;
-
 /* Weights that will be wanted after these: while a panel is filled, `lines` cache lines are asked for, a few at a time. LANES
  * rows or more are more streams than a core's own prefetcher follows, one stream in the order of memory it helps along; all of a
  * panel's lines at once would wait for each other. */

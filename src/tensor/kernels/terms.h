@@ -1,7 +1,15 @@
-/* terms.h - what a row of x adds to each run of a panel besides its products, for tile.h and amx/gemm_q8_amx.c.
+/* terms.h - panels, and what a row of x adds to each of their runs besides its products.
  * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_TENSOR_KERNELS_TERMS_H
+#define MOA_TENSOR_KERNELS_TERMS_H
 
 enum { PANELS = 2 }; /* that a tile multiplies at once */
+
+/* LANES rows of w, 256 elements of each, as a tile multiplies them. */
+typedef struct panel {
+    VI q[8][8];      /* [run of 32][quad]: lane r holds elements 4 quad .. 4 quad + 3 of row r */
+    VF d[16], m[16]; /* of each run of 32, or of 16: lane r is row r */
+} panel;
 
 /* What a row of x adds to each run of 256 elements besides its products. */
 typedef struct run_terms {
@@ -41,3 +49,5 @@ MOA_INLINE void set_terms(run_terms *t, const float *scale, const int16_t *sum, 
         if (has_min) _mm256_storeu_ps(t->min, _mm256_mul_ps(e, _mm256_cvtepi32_ps(total)));
     }
 }
+
+#endif
