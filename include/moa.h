@@ -161,6 +161,7 @@ typedef struct moa_mix_options { /* zero is a good value of every field but the 
     const char *const *adapter;  /* [n_adapter] LoRA adapters of every model, as in moa_adapters_open */
     int n_adapter;
     const char *kv_type;         /* of the KV cache: "f32", "f16", "bf16" or "q8_0"; NULL: f16 where the model's context takes more than 64 MiB in f32, else f32 */
+    const char *repack;          /* "auto" (NULL), "on", "off": weights also in the order that products read, where memory allows; no reply changes */
     const char *draft;           /* path of a smaller model with the same tokens, which guesses for every model: replies come sooner, none changes */
     const char *template_vars;   /* a JSON object: variables of the models' chat templates, such as {"enable_thinking": false}; NULL: none */
 } moa_mix_options;

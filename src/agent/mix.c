@@ -267,6 +267,7 @@ int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *
     cfg.n_threads = o->n_threads;
     cfg.max_len = o->n_ctx;
     MOA_TRY(moa_session_kv_type(&cfg, o->kv_type, err));
+    MOA_TRY(moa_repack_parse(&cfg.repack, o->repack, err));
     MOA_TRY(moa_backend_local_open(out, path, &cfg, err));
     int rc = moa_backend_local_vars(*out, o->template_vars, err);
     if (rc >= 0 && o->draft) rc = moa_backend_local_draft(*out, o->draft, err);

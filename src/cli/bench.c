@@ -28,6 +28,7 @@ int moa_bench_open(moa_backend **out, char path[4096], const moa_bench_opt *o, m
     moa_session_cfg cfg = moa_session_defaults();
     cfg.n_threads = o->threads;
     MOA_TRY(moa_session_kv_type(&cfg, o->kv, err));
+    MOA_TRY(moa_repack_parse(&cfg.repack, o->repack, err));
     MOA_TRY(moa_cli_model_path(path, 4096, o->model, err));
     MOA_TRY(moa_backend_local_open(out, path, &cfg, err));
     char draft[4096];

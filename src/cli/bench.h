@@ -16,6 +16,7 @@ typedef struct moa_bench_opt {
     int threads;       /* 0: all cores */
     int runs;          /* repeats of every measurement, 1 to MOA_BENCH_RUNS; 0: the bench's own choice */
     const char *kv;    /* --kv as given; NULL: f32 */
+    const char *repack; /* --repack as given; NULL: auto */
     const char *draft; /* --draft as given */
     bool tune;         /* --tune: choose kernels by the measurement */
     const char *arg;   /* second positional argument (a recipe, a name to filter by); NULL: none */

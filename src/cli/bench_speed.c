@@ -74,6 +74,7 @@ static int measure_session(speed *o, const moa_model *m, const moa_bench_opt *op
     moa_session_cfg cfg = moa_session_defaults();
     cfg.n_threads = opt->threads;
     MOA_TRY(moa_session_kv_type(&cfg, opt->kv, err));
+    MOA_TRY(moa_repack_parse(&cfg.repack, opt->repack, err));
     cfg.n_ctx = longest + 40 * 2 * MOA_KV_BLOCK;
     cfg.n_seq = 40;
     cfg.n_batch = longest < 512 ? 512 : longest < 2048 ? longest : 2048;

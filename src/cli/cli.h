@@ -33,6 +33,7 @@ typedef struct moa_optval { bool set; long long i; double f; const char *s; cons
 #define MOA_ROW_MODEL {"--model", "-m", MOA_OPT_STR, "MODEL", "model file or name (default: the bundled one)", 0, 0}
 #define MOA_ROW_CTX {"--ctx", "-c", MOA_OPT_INT, "N", "tokens of a conversation with its reply (default: the model's, within 1 GiB of KV or a quarter of the memory)", 16, 1 << 28}
 #define MOA_ROW_KV {"--kv", NULL, MOA_OPT_STR, "TYPE", "KV cache in f32, f16, bf16 or q8_0 (default: f16, or f32 where the model's whole context takes 64 MiB at most)", 0, 0}
+#define MOA_ROW_REPACK {"--repack", NULL, MOA_OPT_STR, "WHEN", "weights in the order that products read, in memory of their own: auto (default: where there is enough), on, off; the same replies", 0, 0}
 #define MOA_ROW_DRAFT {"--draft", NULL, MOA_OPT_STR, "MODEL", "a smaller model with the same tokens guesses ahead: the same replies, sooner", 0, 0}
 #define MOA_ROW_MAX_TOKENS {"--max-tokens", NULL, MOA_OPT_INT, "N", "most tokens of one reply (default 256)", 1, 1000000}
 #define MOA_ROW_SEED(help) {"--seed", "-s", MOA_OPT_INT, "S", help, 0, 9.2e18}

@@ -6,12 +6,13 @@
 
 #include <string.h>
 
-enum { O_MODEL, O_THREADS, O_RUNS, O_KV, O_DRAFT, O_TUNE, O_JSON };
+enum { O_MODEL, O_THREADS, O_RUNS, O_KV, O_REPACK, O_DRAFT, O_TUNE, O_JSON };
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     MOA_ROW_THREADS,
     {"--runs", "-r", MOA_OPT_INT, "N", "repeats of each measurement; the median counts", 1, MOA_BENCH_RUNS},
     MOA_ROW_KV,
+    MOA_ROW_REPACK,
     MOA_ROW_DRAFT,
     {"--tune", NULL, MOA_OPT_FLAG, NULL, "kernels: measure which of those with the same bits are fastest here, and use them from then on", 0, 0},
     MOA_ROW_JSON(""),
@@ -38,7 +39,7 @@ static int run(int argc, char **argv) {
         for (int i = 0; i < n; i++) printf("%-10s %s\n", b[i]->name, b[i]->help);
         return 0;
     }
-    moa_bench_opt o = {v[O_JSON].set, v[O_MODEL].s, (int)v[O_THREADS].i, (int)v[O_RUNS].i, v[O_KV].s, v[O_DRAFT].s, v[O_TUNE].set, n_pos > 1 ? pos[1] : NULL};
+    moa_bench_opt o = {v[O_JSON].set, v[O_MODEL].s, (int)v[O_THREADS].i, (int)v[O_RUNS].i, v[O_KV].s, v[O_REPACK].s, v[O_DRAFT].s, v[O_TUNE].set, n_pos > 1 ? pos[1] : NULL};
     for (int i = 0; i < n; i++)
         if (!strcmp(b[i]->name, pos[0])) {
             if (o.tune && strcmp(pos[0], "kernels")) return moa_cli_usage(&moa_command_bench, "--tune belongs to moa bench kernels");

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum { MAX_MIX = 64 };
-enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_DRAFT, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
+enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
@@ -24,6 +24,7 @@ static const moa_opt opts[] = {
     MOA_ROW_ADAPTER,
     MOA_ROW_TEMPLATE,
     MOA_ROW_KV,
+    MOA_ROW_REPACK,
     MOA_ROW_DRAFT,
     {"--journal", NULL, MOA_OPT_STR, "FILE", "remember finished calls: a killed evaluation resumes", 0, 0},
     MOA_ROW_JSON(""),
@@ -190,7 +191,7 @@ static int run(int argc, char **argv) {
     moa_err err = {0};
     moa_taskset *tasks = NULL;
     moa_pool *pool = NULL;
-    opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_DRAFT])};
+    opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT])};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
     rc = specs(&e, v, &err);
     if (rc >= 0 && v[O_TABLE].set) rc = moa_cli_can_write(v[O_TABLE].s, &err);

@@ -98,7 +98,7 @@ static int run(int argc, char **argv) {
     moa_buf_init(&prompt, MAX_INPUT);
     moa_mix_spec s = {0};
     moa_pool *pool = NULL;
-    moa_mix_options models = moa_cli_models(&v[MIXO_THREADS], &v[MIXO_CTX], &v[MIXO_ADAPTER], &v[MIXO_TEMPLATE], &v[MIXO_KV], &v[MIXO_DRAFT]);
+    moa_mix_options models = moa_cli_models(&v[MIXO_THREADS], &v[MIXO_CTX], &v[MIXO_ADAPTER], &v[MIXO_TEMPLATE], &v[MIXO_KV], &v[MIXO_REPACK], &v[MIXO_DRAFT]);
     rc = moa_mixopt_spec(&s, v, "self-moa", &err);
     moa_grammar *grammar = NULL;
     if (rc >= 0) rc = moa_cli_constraint(&grammar, &v[O_GRAMMAR], &v[O_SCHEMA], &err);

@@ -6,9 +6,9 @@
 #include "format/chat.h"
 
 moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter, const moa_optval *vars,
-                               const moa_optval *kv, const moa_optval *draft) {
+                               const moa_optval *kv, const moa_optval *repack, const moa_optval *draft) {
     return (moa_mix_options){.n_threads = (int)threads->i, .n_ctx = (int)ctx->i, .adapter = adapter->list, .n_adapter = adapter->n_list,
-                             .template_vars = vars->s, .kv_type = kv->s, .draft = draft->s};
+                             .template_vars = vars->s, .kv_type = kv->s, .repack = repack->s, .draft = draft->s};
 }
 
 /* A misspelt name would change nothing without a word; another model of the mix may read what this one does not. */

@@ -8,7 +8,7 @@
 
 enum {
     MIXO_MODEL, MIXO_MIX, MIXO_N, MIXO_LAYERS, MIXO_WINDOW, MIXO_TEMP, MIXO_AGG_TEMP, MIXO_MAX, MIXO_PROPOSER, MIXO_AGG,
-    MIXO_SYSTEM, MIXO_SEED, MIXO_CTX, MIXO_THREADS, MIXO_ADAPTER, MIXO_TEMPLATE, MIXO_KV, MIXO_DRAFT, MIXO_COUNT
+    MIXO_SYSTEM, MIXO_SEED, MIXO_CTX, MIXO_THREADS, MIXO_ADAPTER, MIXO_TEMPLATE, MIXO_KV, MIXO_REPACK, MIXO_DRAFT, MIXO_COUNT
 };
 /* First rows of a command's options, in the order of the enum. */
 #define MOA_MIX_OPTS                                                                                                              \
@@ -23,11 +23,11 @@ enum {
         {"--proposer", NULL, MOA_OPT_STRS, "MODEL", "a model that proposes (default: --model)", 0, 0},                           \
         {"--aggregator", NULL, MOA_OPT_STR, "MODEL", "the model that merges (default: the first proposer)", 0, 0},               \
         {"--system", NULL, MOA_OPT_STR, "TEXT", "system message of the conversation", 0, 0},                                     \
-        MOA_ROW_SEED("equal seeds, equal answers (default 1)"), MOA_ROW_CTX, MOA_ROW_THREADS, MOA_ROW_ADAPTER, MOA_ROW_TEMPLATE, MOA_ROW_KV, MOA_ROW_DRAFT
+        MOA_ROW_SEED("equal seeds, equal answers (default 1)"), MOA_ROW_CTX, MOA_ROW_THREADS, MOA_ROW_ADAPTER, MOA_ROW_TEMPLATE, MOA_ROW_KV, MOA_ROW_REPACK, MOA_ROW_DRAFT
 
 /* How --threads, --ctx, --adapter and --chat-template-kwargs want models to be opened; every model gets all of them. Borrows the options' values. */
 moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter, const moa_optval *vars, const moa_optval *kv,
-                               const moa_optval *draft);
+                               const moa_optval *repack, const moa_optval *draft);
 /* A pool's way to open the model at path; moa_cli_model_path is its way from a name to it. moa_open_local, but says on stderr where
  * --ctx asks for more than the model reads, and which variables its template does not read. */
 int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err);

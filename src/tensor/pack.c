@@ -71,9 +71,9 @@ static size_t bytes_of(const moa_tensor *w) { return (size_t)(w->shape[0] / R * 
 
 int moa_repack_parse(moa_repack *out, const char *name, moa_err *err) {
     static const char *const mode[] = {"auto", "on", "off"};
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; name && i < 3; i++)
         if (!strcasecmp(name, mode[i])) return *out = (moa_repack)i, MOA_OK;
-    return moa_fail(err, MOA_EINVAL, "repack '%s': expected auto, on or off", name);
+    return !name ? MOA_OK : moa_fail(err, MOA_EINVAL, "repack '%s': expected auto, on or off", name);
 }
 
 moa_packs *moa_packs_new(void) {

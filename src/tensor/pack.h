@@ -28,7 +28,7 @@ void moa_unpack_block(uint8_t *dst, const uint8_t *src, const moa_type *t, int r
 /* The packed forms of one model's weights; any number of sessions share them. */
 typedef struct moa_packs moa_packs;
 typedef enum moa_repack { MOA_REPACK_AUTO /* unless memory is short */, MOA_REPACK_ON, MOA_REPACK_OFF } moa_repack;
-int moa_repack_parse(moa_repack *out, const char *name, moa_err *err);
+int moa_repack_parse(moa_repack *out, const char *name, moa_err *err); /* "on"; NULL: stays as it is */
 
 moa_packs *moa_packs_new(void);
 void moa_packs_free(moa_packs *p);
