@@ -105,7 +105,7 @@ const char *moa_refuse_merge(const moa_run *r, const moa_agent_node *n) {
 
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_ballot *b = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *b);
-    if (!b) return moa_fail(err, MOA_ENOMEM, "%d ballots", n->n_in);
+    if (!b) return moa_fail(err, MOA_ENOMEM, "no memory for %d ballots", n->n_in);
     for (int i = 0; i < n->n_in; i++) {
         const moa_agent_node *s = &r->node[n->in[i]];
         b[i] = (moa_ballot){.text = s->text, .n = s->text_len, .sum_logprob = s->sum_logprob, .absent = s->state != MOA_NODE_DONE};

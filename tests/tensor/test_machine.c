@@ -299,7 +299,7 @@ static void test_at_start(void **state) {
 static int rankings;
 static void told(void *ctx, moa_kernel_op op, moa_dtype type, int class, const moa_kernel *const *rank, const double *seconds) {
     (void)ctx;
-    assert_true(op == MOA_K_GEMM_Q8 && class < MOA_ROW_CLASSES);
+    assert_true(moa_kernel_by_rows(op) && class < MOA_ROW_CLASSES);
     const moa_kernel *usual = moa_kernel_usual(op, type, class);
     for (int i = 0; i < MOA_RANKS && rank[i]; i++) {
         assert_true(rank[i]->dtype == type && seconds[i] > 0);

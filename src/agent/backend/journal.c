@@ -59,7 +59,7 @@ static record *lookup(const moa_journal *j, key k) {
 static int insert(moa_journal *j, const record *r, moa_err *err) {
     if (2 * (j->n + 1) > j->cap) {
         moa_journal big = {.cap = j->cap ? 2 * j->cap : 1024};
-        if (!(big.slot = calloc(big.cap, sizeof *big.slot))) return moa_fail(err, MOA_ENOMEM, "a journal of %zu calls", j->n);
+        if (!(big.slot = calloc(big.cap, sizeof *big.slot))) return moa_fail(err, MOA_ENOMEM, "no memory for a journal of %zu calls", j->n);
         for (size_t i = 0; i < j->cap; i++)
             if (j->slot[i].k.a | j->slot[i].k.b) *lookup(&big, j->slot[i].k) = j->slot[i];
         free(j->slot);
@@ -110,7 +110,7 @@ static int record_read(record *r, const json_t *v, const char *where, moa_err *e
         return moa_fail(err, MOA_EFORMAT, "%s: a number is out of range: prompt_tokens %lld, completion_tokens %lld, reused_prefix_tokens %lld, "
                         "why %lld", where, p, c, u, w);
     r->text = *hex ? from_hex(hex) : strdup(text);
-    if (!r->text && !*hex) return moa_fail(err, MOA_ENOMEM, "%s: a reply", where);
+    if (!r->text && !*hex) return moa_fail(err, MOA_ENOMEM, "%s: no memory for a reply", where);
     if (!r->text) return moa_fail(err, MOA_EFORMAT, "%s: hex is not hexadecimal bytes", where);
     r->len = strlen(r->text);
     return 0;
@@ -150,7 +150,7 @@ int moa_journal_open(moa_journal **out, const char *path, moa_err *err) {
     if (!j || !(j->slot = calloc(j->cap = 1024, sizeof *j->slot)) || (path && !(j->path = strdup(path)))) {
         if (j) j->fd = -1;
         moa_journal_close(j);
-        return moa_fail(err, MOA_ENOMEM, "a journal");
+        return moa_fail(err, MOA_ENOMEM, "no memory for a journal");
     }
     j->fd = -1;
     int rc = 0;

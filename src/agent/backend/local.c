@@ -230,7 +230,7 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
     local *l = calloc(1, sizeof *l);
     if (!l || !(l->id = name_of(path))) {
         free(l);
-        return moa_fail(err, MOA_ENOMEM, "%s", path);
+        return moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
     }
     l->base.ops = &moa_backend_ops_local;
     l->base.id = l->id;

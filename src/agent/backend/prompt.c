@@ -38,7 +38,7 @@ int moa_prompter_new(moa_prompter **out, const moa_model *m, moa_err *err) {
     if (p) p->control = malloc(((size_t)n_vocab + 1) * sizeof *p->control);
     if (!p || !p->control) {
         moa_prompter_free(p);
-        return moa_fail(err, MOA_ENOMEM, "%d tokens", n_vocab);
+        return moa_fail(err, MOA_ENOMEM, "no memory for %d tokens", n_vocab);
     }
     p->m = m;
     for (int32_t id = 0; id < n_vocab; id++) {
@@ -158,7 +158,7 @@ static int render(moa_ids *ids, const moa_prompter *p, const moa_message *msg, i
     moa_str bos = token_text(p, moa_tokenizer_bos(p->m->tok)), eos = token_text(p, moa_tokenizer_eos(p->m->tok));
     char *b0 = strndup(bos.p, bos.n), *e0 = strndup(eos.p, eos.n), *text = NULL;
     size_t len = 0;
-    int rc = b0 && e0 ? 0 : moa_fail(err, MOA_ENOMEM, "a prompt");
+    int rc = b0 && e0 ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for a prompt");
     if (rc >= 0) rc = p->m->chat ? moa_chat_render_with(&text, &len, p->m->chat, msg, n_msg, b0, e0, true, p->vars, err) : render_plain(&text, &len, msg, n_msg, err);
     const int flags = MOA_TOK_SPECIAL | MOA_TOK_BOS; /* where the template writes the BOS itself, the tokenizer adds none */
     if (rc >= 0) rc = marked ? tokenize_marked(ids, p, text, len, flags, err) : moa_tokenize(ids, p->m->tok, text, len, flags, err);
@@ -174,7 +174,7 @@ int moa_prompter_ids(moa_ids *ids, const moa_prompter *p, const moa_message *msg
     if (!hostile) return render(ids, p, msg, n_msg, false, err);
     moa_message *safe = malloc((size_t)n_msg * sizeof *safe);
     moa_buf *b = malloc((size_t)n_msg * sizeof *b);
-    int rc = safe && b ? 0 : moa_fail(err, MOA_ENOMEM, "%d messages", n_msg);
+    int rc = safe && b ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for %d messages", n_msg);
     for (int i = 0; rc >= 0 && i < n_msg; i++) moa_buf_init(&b[i], MAX_PROMPT);
     for (int i = 0; safe && b && i < n_msg; i++) {
         add_marked(&b[i], p, msg[i].content);
