@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { O_MODEL, O_HOST, O_PORT, O_KEY, O_ORIGIN, O_RUNNING, O_QUEUE, O_BODY, O_DRAIN, O_BEAT, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_DRAFT, O_QUIET };
+enum { O_MODEL, O_HOST, O_PORT, O_KEY, O_ORIGIN, O_RUNNING, O_QUEUE, O_BODY, O_DRAIN, O_BEAT, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_QUIET };
 static const moa_opt opts[] = {
     {"--model", "-m", MOA_OPT_STRS, "MODEL", "a model to serve; several: -m A -m B (default: the bundled one)", 0, 0},
     {"--host", NULL, MOA_OPT_STR, "HOST", "address to listen on (default 127.0.0.1: this machine alone)", 0, 0},
@@ -26,6 +26,7 @@ static const moa_opt opts[] = {
     MOA_ROW_ADAPTER,
     MOA_ROW_TEMPLATE,
     MOA_ROW_KV,
+    MOA_ROW_REPACK,
     MOA_ROW_DRAFT,
     {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no line a request on stderr", 0, 0},
     MOA_ROWS_END,
@@ -89,7 +90,7 @@ static int run(int argc, char **argv) {
     int n_pos, rc = moa_opt_parse(&moa_command_serve, argc, argv, v, pos, 0, &n_pos);
     if (rc) return rc < 0 ? 2 : 0;
     moa_err err = {0};
-    moa_mix_options o = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_DRAFT]);
+    moa_mix_options o = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT]);
     const moa_catalog_cfg models = {.model = v[O_MODEL].list, .n_model = v[O_MODEL].n_list, .path = moa_cli_model_path, .open = moa_cli_open_model, .options = &o, .n_threads = o.n_threads};
     moa_server_cfg cfg = {.host = v[O_HOST].s, .port = v[O_PORT].set ? (int)v[O_PORT].i : 8080, .key = key, .origin = v[O_ORIGIN].list, .n_origin = v[O_ORIGIN].n_list,
                           .max_body = (size_t)v[O_BODY].i << 20, .max_running = (int)v[O_RUNNING].i, .max_queue = (int)v[O_QUEUE].i, .beat_s = (int)v[O_BEAT].i,
