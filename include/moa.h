@@ -104,7 +104,7 @@ typedef struct moa_row {
 int moa_session_step(moa_session *s, const moa_row *row, int n, moa_err *err);
 const float *moa_session_logits(const moa_session *s, int i); /* [n_vocab] of row i of the last step; NULL if not wanted */
 
-/* Logits to token. Order: repetition penalty, temperature, top-k, top-p, min-p, draw. */
+/* Logits to token. Order: biases, repetition, presence and frequency penalty, temperature, top-k, top-p, min-p, draw. */
 enum { MOA_REPEAT_MAX = 4096 };
 typedef struct moa_sampling {
     float temperature;    /* 0: greedy, ties to the lower id */
@@ -114,6 +114,8 @@ typedef struct moa_sampling {
     float repeat_penalty; /* 1: off; divides positive and multiplies negative logits of recent tokens */
     int repeat_last;      /* window of recent tokens, 0 to MOA_REPEAT_MAX */
     uint64_t seed;
+    float presence_penalty;  /* 0: off; taken from the logit of every token that the reply has already */
+    float frequency_penalty; /* 0: off; taken once for each time (of the last MOA_REPEAT_MAX tokens) */
 } moa_sampling;
 moa_sampling moa_sampling_defaults(void); /* temperature 0.7, the rest off, seed 1 */
 typedef struct moa_sampler moa_sampler;

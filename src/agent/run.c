@@ -66,6 +66,7 @@ int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, 
 
 void moa_run_free(moa_run *r) {
     if (!r) return;
+    for (int i = 0; i < r->n_node; i++) moa_token_log_free(r->node[i].log);
     moa_arena_free(r->arena);
     free(r);
 }
@@ -187,8 +188,9 @@ static int batch_add(exec_state *x, moa_run *r, int i, moa_err *err) {
         x->cap = cap;
     }
     moa_agent_node *n = &r->node[i];
+    if (n->extra && n->extra->logprobs && !n->log) MOA_TRY(moa_token_log_new(&n->log, n->extra->top_logprobs, err));
     x->call[x->n] = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens,
-                                .grammar = n->grammar, .extra = n->extra, .cancel = r->cancel};
+                                .grammar = n->grammar, .extra = n->extra, .cancel = r->cancel, .log = n->log};
     x->slot[x->n++] = (slot){r, i, false};
     return 0;
 }

@@ -29,6 +29,8 @@ typedef struct moa_call_extra {
     const char *const *stop; int n_stop; /* stop strings beside the model's own */
     const int32_t *ids; int64_t n_ids;   /* the prompt as tokens, in place of the messages; NULL: none */
     const json_t *messages, *tools;      /* the conversation with tool calls and results; NULL: what messages say is all. Tools: NULL: none */
+    const moa_bias *bias; int n_bias;
+    bool logprobs; int top_logprobs;     /* tell of each token of the reply (node->log), with so many of the most probable ones */
     bool partial;                        /* a reply that ends before its grammar is complete is a reply */
 } moa_call_extra;
 typedef struct moa_call {             /* one request to a backend, and its reply */
@@ -37,6 +39,7 @@ typedef struct moa_call {             /* one request to a backend, and its reply
     const moa_grammar *grammar;       /* what the reply may be; NULL: anything */
     const moa_call_extra *extra;      /* NULL: nothing */
     const _Atomic bool *cancel;       /* NULL, or: once it is true, the call ends as canceled */
+    moa_token_log *log;               /* NULL, or where to tell of each token; the run's */
     moa_gen_res res;
     int rc; moa_err err;
     double share_s;                   /* this call's part of the batch's time, by tokens computed: adds up over calls */
@@ -128,6 +131,7 @@ struct moa_agent_node {
     int64_t prompt_tokens, completion_tokens, reused_tokens, drafted_tokens, accepted_tokens;
     double seconds, first_s, share_s; moa_stop why; /* first_s: to the first token */
     double sum_logprob;
+    moa_token_log *log;               /* the run's; NULL: not asked for */
     int rc;                           /* of the call, also where a fallback made up for it */
     const char *note;                 /* what went otherwise than planned; NULL: nothing */
 };

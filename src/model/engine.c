@@ -187,6 +187,8 @@ static int start_sampler(moa_generator *g, moa_job *j) {
         MOA_TRY(moa_sampler_new(&j->sampler, &j->req.sampling, g->n_vocab, &j->res.err));
     }
     for (int64_t i = 0; i < j->n_tok; i++) moa_sampler_accept(j->sampler, j->tok[i]);
+    moa_sampler_begin(j->sampler);
+    moa_sampler_bias(j->sampler, j->req.bias, j->req.n_bias);
     return j->req.grammar ? moa_constraints_open(&j->matcher, &j->place, &g->grammars, g->m->tok, j->req.grammar, &j->res.err) : 0;
 }
 
@@ -457,6 +459,7 @@ static void take(moa_generator *g, moa_job *j) {
         if (j->guess >= 0) g->hit[j->came_true] += ((float)(j->guess == t) - g->hit[j->came_true]) / 300;
         moa_job_learn(j, t);
         j->res.sum_logprob += (double)j->logprob[i];
+        moa_job_log(j, i);
         const moa_str s = moa_token_bytes(tok, t, false);
         if (moa_stream_add(&j->out, s.p, s.n, &j->res.err) < 0) return fail_alone(g, j);
         if (j->out.stopped) {

@@ -42,6 +42,8 @@ typedef struct moa_gen_req {
     const char *const *stop; int n_stop; /* stop strings; not part of the text */
     const moa_grammar *grammar;        /* what the text may be; NULL: anything. Where max_tokens ends it too early: MOA_ELIMIT in rc ... */
     bool partial;                      /* ... unless this is set: then it is a text like any other */
+    const moa_bias *bias; int n_bias;  /* copied */
+    moa_token_log *log;                /* NULL, or what is told of each token of the text; lives until the request has ended */
     int priority;                      /* -MOA_PRIORITY_MAX to MOA_PRIORITY_MAX; higher goes first */
     const _Atomic bool *cancel;        /* NULL, or: once it is true, the request ends. Lives until the request has ended */
 } moa_gen_req;

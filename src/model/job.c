@@ -39,6 +39,21 @@ static const char *const *copy_stops(const moa_gen_req *q) {
     return (const char *const *)list;
 }
 
+static moa_bias *copy_bias(const moa_gen_req *q) {
+    moa_bias *b = q->n_bias ? malloc((size_t)q->n_bias * sizeof *b) : NULL;
+    if (b) memcpy(b, q->bias, (size_t)q->n_bias * sizeof *b);
+    return b;
+}
+
+/* Memory for what is told of each token. */
+static int open_log(moa_job *j, int64_t n_prompt, moa_err *err) {
+    moa_token_log *l = j->req.log;
+    if (!l) return 0;
+    j->prob = malloc((MOA_DRAFT_MAX + 1) * (size_t)(1 + l->top) * sizeof *j->prob);
+    if (!j->prob) return moa_fail(err, MOA_ENOMEM, "request %lld: no memory for probabilities", j->number);
+    return moa_token_log_reserve(l, j->most - n_prompt, err);
+}
+
 int moa_job_new(moa_job **out, const moa_model *m, int64_t max_len, const moa_gen_req *q, const moa_gen_sink *sink, long long number, moa_err *err) {
     MOA_TRY(check_request(m, max_len, q, number, err));
     moa_job *j = calloc(1, sizeof *j);
@@ -49,8 +64,10 @@ int moa_job_new(moa_job **out, const moa_model *m, int64_t max_len, const moa_ge
     j->most = q->max_tokens < max_len - q->n_prompt ? q->n_prompt + q->max_tokens : max_len;
     j->tok = malloc((size_t)j->most * sizeof *j->tok);
     j->req.stop = copy_stops(q);
+    j->req.bias = copy_bias(q);
     int rc = 0;
-    if (!j->tok || (q->n_stop && !j->req.stop)) rc = moa_fail(err, MOA_ENOMEM, "request %lld: no memory for %lld tokens", number, (long long)j->most);
+    if (!j->tok || (q->n_stop && !j->req.stop) || (q->n_bias && !j->req.bias)) rc = moa_fail(err, MOA_ENOMEM, "request %lld: no memory for %lld tokens", number, (long long)j->most);
+    if (rc >= 0) rc = open_log(j, q->n_prompt, err);
     if (rc >= 0) rc = moa_stream_init(&j->out, j->req.stop, q->n_stop, err);
     if (rc < 0) {
         moa_job_free(j);
@@ -69,6 +86,8 @@ void moa_job_free(moa_job *j) {
     moa_gen_res_deinit(&j->res);
     moa_grammar_free((moa_grammar *)(uintptr_t)j->req.grammar);
     free((void *)(uintptr_t)j->req.stop);
+    free((void *)(uintptr_t)j->req.bias);
+    free(j->prob);
     free(j->tok);
     free(j);
 }
@@ -96,6 +115,18 @@ static int32_t choose(moa_job *j, const float *logits, int64_t n_tok, float *log
     return t;
 }
 
+/* What is told of pick i. */
+static void weigh_up(moa_job *j, int i, int32_t t, const float *logits) {
+    const int top = j->req.log->top;
+    moa_token_prob *row = j->prob + i * (1 + top);
+    row[0] = (moa_token_prob){t, j->logprob[i]};
+    moa_sampler_top(j->sampler, logits, row + 1, top);
+}
+
+void moa_job_log(moa_job *j, int i) {
+    if (j->prob) moa_token_log_add(j->req.log, j->prob + i * (1 + j->req.log->top));
+}
+
 void moa_job_learn(moa_job *j, int32_t t) {
     enum { MEMORY = 10 }; /* guesses that count */
     j->tok[j->n_tok++] = t;
@@ -112,6 +143,7 @@ int moa_job_draw(moa_job *j, const moa_tokenizer *tok, const moa_session *s) {
     for (int i = 0; i <= j->n_draft; i++) {
         const int32_t t = choose(j, moa_session_logits(s, j->row + i), j->n_tok + i, &j->logprob[i]);
         if (t < 0) return t;
+        if (j->prob) weigh_up(j, i, t, moa_session_logits(s, j->row + i));
         j->pick[j->n_pick++] = t;
         if (moa_tokenizer_is_eog(tok, t)) break;
         moa_sampler_accept(j->sampler, t);

@@ -34,6 +34,7 @@ typedef struct moa_job {
     /* drawn in this step */
     int32_t draft[MOA_DRAFT_MAX], pick[MOA_DRAFT_MAX + 1];
     float logprob[MOA_DRAFT_MAX + 1];
+    moa_token_prob *prob;        /* [MOA_DRAFT_MAX + 1][1 + log->top] of the picks; NULL: nobody asked */
     int n_draft, n_pick, drawn;  /* n_pick: all but the last are drafts that came true; drawn: what moa_job_draw said */
     /* what will be drawn */
     moa_ngrams *ngrams;          /* from its first admission to its end; NULL: no drafts */
@@ -51,6 +52,8 @@ static inline bool moa_job_canceled(const moa_job *j) {
     return j->dropped || (j->req.cancel && atomic_load(j->req.cancel)) || (j->call && atomic_load(j->call));
 }
 
+/* Pick i has become part of the text. */
+void moa_job_log(moa_job *j, int i);
 /* Hands over what may be shown. */
 void moa_job_show(moa_job *j);
 /* t is the next token: what was guessed is compared, what comes next is guessed. */

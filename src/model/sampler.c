@@ -1,6 +1,6 @@
 /* sampler.c - logits -> token, without heap calls.
  *
- * Order: mask of the grammar, repetition penalty, temperature, top-k, top-p, min-p, draw (as in llama.cpp's chain and the HF library; the
+ * Order: mask of the grammar, biases, repetition penalty, presence and frequency penalty, temperature, top-k, top-p, min-p, draw (as in llama.cpp's chain and the HF library; the
  * penalty is CTRL's, arXiv:1909.05858). With probabilities p sorted by (p descending, id ascending) each cut keeps a
  * prefix: top-k its first k; top-p the shortest whose sum reaches top_p of what top-k left; min-p those with
  * p >= min_p * p_first (arXiv:2407.01082). Candidates come out of a heap one by one, so no full sort of the
@@ -27,6 +27,8 @@ struct moa_sampler {
     int32_t *heap;      /* [n_vocab] ids */
     int32_t *recent;    /* [MOA_REPEAT_MAX] ring */
     int64_t n_recent;   /* ever accepted */
+    int64_t n_prompt;   /* of these, before the reply */
+    const moa_bias *bias; int n_bias;
     uint64_t *seen;     /* bitset over the vocabulary, 0 between calls */
 };
 
@@ -48,6 +50,8 @@ int moa_sampling_check(const moa_sampling *s, moa_err *err) {
     if (!(s->repeat_penalty > 0))
         return moa_fail(err, MOA_EINVAL, "sampling: repeat_penalty = %g, expected more than 0, at most 10", (double)s->repeat_penalty);
     MOA_TRY(range("repeat_penalty", s->repeat_penalty, 0, 10, err));
+    MOA_TRY(range("presence_penalty", s->presence_penalty, -2, 2, err));
+    MOA_TRY(range("frequency_penalty", s->frequency_penalty, -2, 2, err));
     return range("repeat_last", s->repeat_last, 0, MOA_REPEAT_MAX, err);
 }
 
@@ -88,7 +92,8 @@ void moa_sampler_free(moa_sampler *s) {
 
 void moa_sampler_reset(moa_sampler *s, const moa_sampling *cfg) {
     s->cfg = *cfg;
-    s->n_recent = 0;
+    s->n_recent = s->n_prompt = 0;
+    s->n_bias = 0;
     moa_rng_seed(&s->rng, cfg->seed);
 }
 
@@ -103,6 +108,37 @@ void moa_sampler_copy(moa_sampler *to, const moa_sampler *from) {
 void moa_sampler_accept(moa_sampler *s, int32_t token) {
     if (token < 0 || token >= s->n_vocab) return;
     s->recent[s->n_recent++ % MOA_REPEAT_MAX] = token;
+}
+
+void moa_sampler_begin(moa_sampler *s) { s->n_prompt = s->n_recent; }
+
+void moa_sampler_bias(moa_sampler *s, const moa_bias *bias, int n) {
+    s->bias = bias;
+    s->n_bias = n;
+}
+
+static void add_bias(moa_sampler *s) {
+    for (int i = 0; i < s->n_bias; i++) {
+        const int32_t t = s->bias[i].token;
+        if (t < 0 || t >= s->n_vocab) continue;
+        if (s->bias[i].bias <= -100) s->p[t] = -INFINITY;
+        else s->p[t] = fminf(s->p[t] + s->bias[i].bias, FLT_MAX);
+    }
+}
+
+/* l - presence [count > 0] - frequency count, as OpenAI's API has it: of the reply's tokens, not of the prompt's. */
+static void penalise_reply(moa_sampler *s) {
+    const float presence = s->cfg.presence_penalty, frequency = s->cfg.frequency_penalty;
+    int64_t from = s->n_prompt, n = s->n_recent;
+    if (presence == 0 && frequency == 0) return;
+    if (n - from > MOA_REPEAT_MAX) from = n - MOA_REPEAT_MAX;
+    for (int64_t i = from; i < n; i++) {
+        const int32_t t = s->recent[i % MOA_REPEAT_MAX];
+        const bool first = !(s->seen[t / 64] >> (t % 64) & 1);
+        s->seen[t / 64] |= 1ull << (t % 64);
+        s->p[t] = fminf(s->p[t] - frequency - (first ? presence : 0), FLT_MAX);
+    }
+    for (int64_t i = from; i < n; i++) s->seen[s->recent[i % MOA_REPEAT_MAX] / 64] = 0;
 }
 
 /* Once for each distinct token of the window. */
@@ -219,6 +255,21 @@ static float log_prob(moa_sampler *s, const float *l, int32_t t) {
     return (float)(clean(l[t]) - max - log(weigh(s, max, 1)));
 }
 
+void moa_sampler_top(moa_sampler *s, const float *logits, moa_token_prob *top, int k) {
+    float max = -INFINITY;
+    int n = 0;
+    for (int i = 0; i < s->n_vocab; i++) {
+        s->p[i] = clean(logits[i]);
+        max = s->p[i] > max ? s->p[i] : max;
+        if (n == k && (!k || s->p[i] <= top[k - 1].logprob)) continue;
+        int at = n < k ? n++ : k - 1;
+        for (; at > 0 && s->p[i] > top[at - 1].logprob; at--) top[at] = top[at - 1];
+        top[at] = (moa_token_prob){i, s->p[i]};
+    }
+    const float norm = (float)log(weigh(s, max, 1));
+    for (int i = 0; i < k; i++) top[i] = i < n ? (moa_token_prob){top[i].id, top[i].logprob - max - norm} : (moa_token_prob){-1, -INFINITY};
+}
+
 /* Clean logits of the tokens that may come; the others can never be chosen. */
 static void load(moa_sampler *s, const float *logits, const uint64_t *mask) {
     const int n = s->n_vocab;
@@ -241,7 +292,9 @@ static void load(moa_sampler *s, const float *logits, const uint64_t *mask) {
 int32_t moa_sampler_pick(moa_sampler *s, const float *logits, const uint64_t *mask, float *logprob) {
     const int n = s->n_vocab;
     load(s, logits, mask);
+    add_bias(s);
     penalise(s);
+    penalise_reply(s);
     int32_t t = best(s->p, n);
     if (t < 0) {
         if (logprob) *logprob = -INFINITY;

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { BIG = 1 << 30, ARENA = 256 << 20 };
+enum { BIG = 1 << 30, ARENA = 256 << 20, MAX_BIAS = 4096 };
 
 #define AT(field) offsetof(moa_ask, field)
 static const moa_param fields[] = {
@@ -25,6 +25,8 @@ static const moa_param fields[] = {
     {"top_k", MOA_PARAM_INT, AT(top_k), 0, 1e6},
     {"min_p", MOA_PARAM_NUM, AT(min_p), 0, 1},
     {"repeat_penalty", MOA_PARAM_NUM, AT(repeat_penalty), 0.1, 10},
+    {"presence_penalty", MOA_PARAM_NUM, AT(presence_penalty), -2, 2},
+    {"frequency_penalty", MOA_PARAM_NUM, AT(frequency_penalty), -2, 2},
     {"n", MOA_PARAM_INT, AT(n), 1, MOA_ASK_CHOICES},
     {"max_tokens", MOA_PARAM_INT, AT(max_tokens), 1, BIG},
     {"max_completion_tokens", MOA_PARAM_INT, AT(max_completion_tokens), 1, BIG},
@@ -61,17 +63,6 @@ static int read_stream_options(moa_ask *a, moa_fault *f) {
     return 0;
 }
 
-int moa_ask_body(moa_ask *a, const char *text, size_t n, moa_fault *f) {
-    moa_err err = {0};
-    a->created = time(NULL);
-    if (moa_json_parse(&a->body, text, n, n, "the body", &err) < 0) return moa_fault_set(f, 400, "invalid_json", NULL, "%s", err.text);
-    if (!json_is_object(a->body)) return moa_fault_set(f, 400, "invalid_json", NULL, "the body: got %s, expected a JSON object", moa_json_kind(a->body));
-    if (!(a->arena = moa_arena_new(0, ARENA))) return moa_fault_set(f, 500, "internal_error", NULL, "no memory for the request");
-    MOA_TRY(moa_params_read(a, a->body, fields, sizeof fields / sizeof *fields, f));
-    MOA_TRY(read_stop(a, f));
-    return read_stream_options(a, f);
-}
-
 void moa_ask_deinit(moa_ask *a) {
     moa_mix_spec_deinit(&a->spec);
     moa_grammar_free(a->grammar);
@@ -82,9 +73,67 @@ void moa_ask_deinit(moa_ask *a) {
     *a = (moa_ask){0};
 }
 
-/* ---- the conversation ---- */
-
 static int no_memory(moa_fault *f) { return moa_fault_set(f, 413, "request_too_large", NULL, "the request needs over %d MiB of memory", ARENA >> 20); }
+
+/* {"TOKEN": BIAS}: which tokens a model has is looked at when it draws. */
+static int read_bias(moa_ask *a, moa_fault *f) {
+    json_t *v = json_object_get(a->body, "logit_bias"), *b;
+    const char *key;
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_object(v)) return moa_param_wrong(f, "logit_bias", v, "an object of numbers by token");
+    if (json_object_size(v) > MAX_BIAS) return moa_fault_set(f, 400, "invalid_value", "logit_bias", "logit_bias: got %zu tokens, expected at most %d", json_object_size(v), MAX_BIAS);
+    moa_bias *list = moa_arena_alloc(a->arena, (json_object_size(v) + 1) * sizeof *list);
+    if (!list) return no_memory(f);
+    json_object_foreach(v, key, b) {
+        char *end, param[60];
+        const long id = strtol(key, &end, 10);
+        const double x = json_number_value(b);
+        snprintf(param, sizeof param, "logit_bias.%.40s", key);
+        if (*end || end == key || id < 0 || id > INT32_MAX) return moa_fault_set(f, 400, "invalid_value", param, "logit_bias: '%.40s' is no token: expected a whole number", key);
+        if (!json_is_number(b) || !(x >= -100 && x <= 100)) return moa_fault_set(f, 400, "invalid_value", param, "%s: expected a number from -100 to 100", param);
+        list[a->extra.n_bias++] = (moa_bias){(int32_t)id, (float)x};
+    }
+    a->extra.bias = list;
+    return 0;
+}
+
+int moa_ask_logprobs(moa_ask *a, moa_fault *f) {
+    const json_t *v = json_object_get(a->body, "logprobs"), *top = json_object_get(a->body, "top_logprobs");
+    if (v && !json_is_null(v) && !json_is_boolean(v)) return moa_param_wrong(f, "logprobs", v, "true or false");
+    a->extra.logprobs = json_is_true(v);
+    if (!top || json_is_null(top)) return 0;
+    if (!json_is_integer(top)) return moa_param_wrong(f, "top_logprobs", top, "an integer");
+    const json_int_t n = json_integer_value(top);
+    if (n < 0 || n > MOA_TOP_MAX) return moa_fault_set(f, 400, "invalid_value", "top_logprobs", "top_logprobs: got %lld, expected 0 to %d", (long long)n, MOA_TOP_MAX);
+    if (n && !a->extra.logprobs) return moa_fault_set(f, 400, "invalid_value", "top_logprobs", "top_logprobs: only together with logprobs: true");
+    a->extra.top_logprobs = (int)n;
+    return 0;
+}
+
+int moa_ask_logprobs_text(moa_ask *a, moa_fault *f) {
+    const json_t *v = json_object_get(a->body, "logprobs");
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_integer(v)) return moa_param_wrong(f, "logprobs", v, "an integer");
+    const json_int_t n = json_integer_value(v);
+    if (n < 0 || n > MOA_TOP_MAX) return moa_fault_set(f, 400, "invalid_value", "logprobs", "logprobs: got %lld, expected 0 to %d", (long long)n, MOA_TOP_MAX);
+    a->extra.logprobs = true;
+    a->extra.top_logprobs = (int)n;
+    return 0;
+}
+
+int moa_ask_body(moa_ask *a, const char *text, size_t n, moa_fault *f) {
+    moa_err err = {0};
+    a->created = time(NULL);
+    if (moa_json_parse(&a->body, text, n, n, "the body", &err) < 0) return moa_fault_set(f, 400, "invalid_json", NULL, "%s", err.text);
+    if (!json_is_object(a->body)) return moa_fault_set(f, 400, "invalid_json", NULL, "the body: got %s, expected a JSON object", moa_json_kind(a->body));
+    if (!(a->arena = moa_arena_new(0, ARENA))) return moa_fault_set(f, 500, "internal_error", NULL, "no memory for the request");
+    MOA_TRY(moa_params_read(a, a->body, fields, sizeof fields / sizeof *fields, f));
+    MOA_TRY(read_stop(a, f));
+    MOA_TRY(read_bias(a, f));
+    return read_stream_options(a, f);
+}
+
+/* ---- the conversation ---- */
 
 /* The texts of an array of parts as one. */
 static const char *join_parts(moa_ask *a, const json_t *parts, const char *where, moa_fault *f) {
@@ -250,6 +299,8 @@ static void set_sampling(moa_sampling *s, const moa_ask *a) {
     if (a->top_p.set) s->top_p = a->top_p.v < 1e-6 ? 1e-6f : (float)a->top_p.v;
     if (a->top_k.set) s->top_k = (int)a->top_k.v;
     if (a->min_p.set) s->min_p = (float)a->min_p.v;
+    s->presence_penalty = (float)a->presence_penalty.v;
+    s->frequency_penalty = (float)a->frequency_penalty.v;
     if (a->repeat_penalty.set) s->repeat_penalty = (float)a->repeat_penalty.v;
 }
 
@@ -315,9 +366,55 @@ static int take_single(moa_ask *a, const moa_catalog *c, const char *model, moa_
     return rc < 0 ? moa_fault_from(f, "model", &err) : 0;
 }
 
+static int read_show(moa_ask *a, const json_t *v, moa_fault *f) {
+    static const char *const names[] = {"answer", "thoughts", "all"};
+    const char *s = json_string_value(v);
+    for (int i = 0; s && i < 3; i++)
+        if (!strcmp(s, names[i])) return a->show = (moa_show)i, 0;
+    return moa_fault_set(f, 400, "invalid_value", "moa.show", "moa.show: expected answer, thoughts or all");
+}
+
+/* One parameter of the mix, or a list of ids where it takes one. */
+static int set_param(moa_ask *a, const char *key, const json_t *v, moa_fault *f) {
+    char text[64], param[80];
+    const json_t *one;
+    size_t i;
+    moa_err err = {0};
+    int rc = 0;
+    snprintf(param, sizeof param, "moa.%.60s", key);
+    if (json_is_number(v)) snprintf(text, sizeof text, "%.15g", json_number_value(v));
+    else if (!json_is_string(v) && !json_is_array(v)) return moa_param_wrong(f, param, v, "a number, a string or an array of strings");
+    if (!json_is_array(v)) rc = moa_mix_spec_set(&a->spec, key, json_is_string(v) ? json_string_value(v) : text, &err);
+    json_array_foreach(v, i, one) {
+        if (!json_is_string(one)) return moa_param_wrong(f, param, one, "an array of strings");
+        if (rc >= 0) rc = moa_mix_spec_set(&a->spec, key, json_string_value(one), &err);
+    }
+    return rc < 0 ? moa_fault_from(f, param, &err) : 0;
+}
+
+/* `moa` in the body: {"show": ..., and numbers of the mix as on the command line}. */
+static int read_moa(moa_ask *a, moa_fault *f) {
+    json_t *o = json_object_get(a->body, "moa"), *v;
+    const char *key;
+    if (!o || json_is_null(o)) return 0;
+    if (!json_is_object(o)) return moa_param_wrong(f, "moa", o, "an object");
+    json_object_foreach(o, key, v) {
+        if (json_is_null(v) || !strcmp(key, "mix")) continue;
+        MOA_TRY(!strcmp(key, "show") ? read_show(a, v, f) : set_param(a, key, v, f));
+    }
+    return 0;
+}
+
+/* `moa.mix` goes before `model`: clients that know one model by name can still choose. */
+static const char *asked_id(const moa_ask *a) {
+    const char *mix = json_string_value(json_object_get(json_object_get(a->body, "moa"), "mix"));
+    return mix && *mix ? mix : a->model;
+}
+
 int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f) {
     moa_err err = {0};
-    MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, a->model, f));
+    MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, asked_id(a), f));
+    MOA_TRY(read_moa(a, f));
     if (a->after_tool && a->spec.row->aggregates) MOA_TRY(take_single(a, c, a->row->model, f));
     else if (moa_mix_spec_bind(&a->spec, c->pool, a->row->model, &err) < 0) return moa_fault_from(f, "model", &err);
     a->extra.partial = true;

@@ -16,7 +16,7 @@ typedef struct moa_ask {
     json_t *body;                     /* what the texts below point into */
     moa_arena *arena;                 /* and this */
     const char *model, *user;
-    moa_num temperature, top_p, top_k, min_p, repeat_penalty, n, max_tokens, max_completion_tokens, seed, stream;
+    moa_num temperature, top_p, top_k, min_p, repeat_penalty, presence_penalty, frequency_penalty, n, max_tokens, max_completion_tokens, seed, stream;
     bool include_usage;
     moa_show show;
     moa_message *msg; int n_msg;      /* the conversation as texts: calls of tools and their results in words */
@@ -36,6 +36,8 @@ typedef struct moa_ask {
 int moa_ask_body(moa_ask *a, const char *text, size_t n, moa_fault *f); /* parses, reads what all endpoints share */
 int moa_ask_messages(moa_ask *a, const json_t *messages, moa_fault *f); /* OpenAI's messages -> msg */
 int moa_ask_format(moa_ask *a, const json_t *format, const char *param, moa_fault *f); /* response_format, or text.format */
+int moa_ask_logprobs(moa_ask *a, moa_fault *f);      /* logprobs and top_logprobs of a chat */
+int moa_ask_logprobs_text(moa_ask *a, moa_fault *f); /* logprobs of a completion: how many of the most probable tokens */
 int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f);       /* who answers, with which numbers */
 void moa_ask_deinit(moa_ask *a);
 static inline int moa_ask_n(const moa_ask *a) { return a->n.set ? (int)a->n.v : 1; }

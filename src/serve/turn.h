@@ -10,10 +10,10 @@
 typedef struct moa_turn moa_turn;
 /* How an endpoint shows a reply that streams; all are called in the worker's thread. Negative: nobody listens, the run is canceled. */
 typedef struct moa_turn_sink {
-    int (*text)(void *ctx, const moa_turn *t, int choice, const char *s, size_t n);
-    int (*thought)(void *ctx, const moa_turn *t, const moa_agent_node *node, const char *s, size_t n); /* n 0: that call has ended */
-    int (*calls)(void *ctx, const moa_turn *t, int choice, const json_t *calls); /* NULL where no tools are offered */
-    int (*end)(void *ctx, const moa_turn *t, int choice);
+    int (*text)(void *ctx, moa_turn *t, int choice, const char *s, size_t n);
+    int (*thought)(void *ctx, moa_turn *t, const moa_agent_node *node, const char *s, size_t n); /* n 0: that call has ended */
+    int (*calls)(void *ctx, moa_turn *t, int choice, const json_t *calls); /* NULL where no tools are offered */
+    int (*end)(void *ctx, moa_turn *t, int choice);
 } moa_turn_sink;
 
 typedef struct moa_choice {
@@ -22,6 +22,8 @@ typedef struct moa_choice {
     json_t *calls;             /* of tools; NULL: none */
     moa_buf held;              /* what may still turn out to be the line of what the replies say */
     bool open, ended;          /* past that line */
+    int64_t told;              /* tokens whose probabilities were sent */
+    size_t offset;             /* bytes of these */
     const char *finish;        /* "stop", "length", "tool_calls" */
 } moa_choice;
 

@@ -88,6 +88,55 @@ static void test_penalty(void **state) {
     moa_sampler_free(s);
 }
 
+/* The most probable tokens by a plain search, ties to the lower id, more than there are; their probabilities sum to one. */
+static void test_top(void **state) {
+    float l[N], lp;
+    moa_rng r;
+    moa_token_prob top[MOA_TOP_MAX], all[N];
+    (void)state;
+    moa_rng_seed(&r, 11);
+    for (int i = 0; i < N; i++) l[i] = (float)moa_rng_below(&r, 20) / 4;
+    l[3] = NAN;
+    moa_sampler *s = make((moa_sampling){.top_p = 1, .repeat_penalty = 1}, N);
+    moa_sampler_top(s, l, top, MOA_TOP_MAX);
+    moa_sampler_top(s, l, all, N);
+    double sum = 0;
+    for (int i = 0; i < N; i++) sum += exp((double)all[i].logprob);
+    assert_float_equal(sum, 1, 1e-5);
+    for (int i = 0; i < MOA_TOP_MAX; i++) {
+        assert_int_equal(top[i].id, all[i].id);
+        for (int j = 0; j < N; j++) /* nobody outside is before it */
+            if (l[j] > l[top[i].id] || (l[j] == l[top[i].id] && j < top[i].id)) {
+                bool in = false;
+                for (int k = 0; k < i; k++) in |= top[k].id == j;
+                assert_true(in);
+            }
+    }
+    assert_int_equal(moa_sampler_next(s, l, &lp), top[0].id); /* greedy */
+    assert_float_equal(lp, top[0].logprob, 1e-5);
+    moa_sampler_free(s);
+}
+
+/* l + bias - presence [count > 0] - frequency count, counted from the reply's beginning. */
+static void test_bias_and_reply_penalties(void **state) {
+    const moa_bias bias[] = {{2, 3}, {4, -100}, {N + 5, 7}};
+    float l[N] = {0};
+    (void)state;
+    l[1] = 2.5f, l[4] = 50;
+    moa_sampler *s = make((moa_sampling){.top_p = 1, .repeat_penalty = 1, .presence_penalty = 0.2f, .frequency_penalty = 0.2f}, N);
+    for (int i = 0; i < 30; i++) moa_sampler_accept(s, 2); /* the prompt's */
+    moa_sampler_begin(s);
+    moa_sampler_bias(s, bias, 3);
+    /* 2 has 3 - 0.2 - 0.2 k after k times, 1 has 2.5 - ...: 3, 2.6 | 2.5: 2 again, then 2.4 < 2.5: 1, then 2.1 < 2.4: 2 */
+    static const int want[] = {2, 2, 1, 2, 2, 1};
+    for (int i = 0; i < 6; i++) {
+        const int32_t t = moa_sampler_next(s, l, NULL);
+        assert_int_equal(t, want[i]);
+        moa_sampler_accept(s, t);
+    }
+    moa_sampler_free(s);
+}
+
 static void test_odd_logits(void **state) {
     (void)state;
     static const float temps[] = {0, 1e-38f, 0.7f, 100};
@@ -186,7 +235,7 @@ static void test_ranges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_distribution), cmocka_unit_test(test_greedy_and_logprob), cmocka_unit_test(test_penalty),
+        cmocka_unit_test(test_distribution), cmocka_unit_test(test_greedy_and_logprob), cmocka_unit_test(test_penalty), cmocka_unit_test(test_top), cmocka_unit_test(test_bias_and_reply_penalties),
         cmocka_unit_test(test_odd_logits),   cmocka_unit_test(test_mask), cmocka_unit_test(test_seeds),              cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -195,6 +195,100 @@ static void test_parts_and_roles(void **state) {
     json_decref(b);
 }
 
+/* Each token of the text has its probability, the greedy one the largest; streamed, each comes once and in order. */
+typedef struct probs { moa_buf text; int n; } probs;
+static void hear_probs(void *ctx, const char *name, const char *data, size_t n) {
+    probs *p = ctx;
+    size_t i;
+    json_t *v = json_loadb(data, n, 0, NULL), *t;
+    (void)name;
+    json_array_foreach(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "logprobs"), "content"), i, t) {
+        moa_buf_adds(&p->text, json_string_value(json_object_get(t, "token")));
+        p->n++;
+    }
+    json_decref(v);
+}
+
+static void test_logprobs(void **state) {
+    (void)state;
+    json_t *v = ask("{\"temperature\":0,\"max_tokens\":10,\"logprobs\":true,\"top_logprobs\":3," HELLO "}"), *t;
+    const json_t *list = json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "logprobs"), "content");
+    size_t i;
+    moa_buf b;
+    moa_buf_init(&b, 1000);
+    assert_int_equal(json_array_size(list), usage(v, "completion_tokens"));
+    json_array_foreach(list, i, t) {
+        const json_t *top = json_object_get(t, "top_logprobs");
+        assert_int_equal(json_array_size(top), 3);
+        for (size_t k = 1; k < 3; k++)
+            assert_true(json_number_value(json_object_get(json_array_get(top, k), "logprob")) <= json_number_value(json_object_get(json_array_get(top, k - 1), "logprob")));
+        assert_float_equal(json_number_value(json_object_get(json_array_get(top, 0), "logprob")), json_number_value(json_object_get(t, "logprob")), 1e-4);
+        moa_buf_adds(&b, json_string_value(json_object_get(t, "token")));
+    }
+    probs p = {0};
+    moa_buf_init(&p.text, 1000);
+    reply r = client_post(s.port, CHAT, "{\"temperature\":0,\"max_tokens\":10,\"logprobs\":true,\"stream\":true," HELLO "}");
+    reply_events(&r, hear_probs, &p);
+    assert_int_equal(p.n, json_array_size(list));
+    assert_string_equal(moa_buf_str(&p.text), moa_buf_str(&b));
+    moa_buf_deinit(&p.text);
+    moa_buf_deinit(&b);
+    reply_deinit(&r);
+    json_decref(v);
+}
+
+/* A biased token comes and a banned one does not; a penalty leaves no token twice where it is larger than any difference. */
+static void test_bias_and_penalties(void **state) {
+    (void)state;
+    json_t *v = ask("{\"temperature\":0,\"max_tokens\":6,\"logprobs\":true,\"logit_bias\":{\"40\":100}," HELLO "}"), *t;
+    const char *first = json_string_value(json_object_get(json_array_get(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "logprobs"), "content"), 0), "token"));
+    size_t i;
+    json_array_foreach(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "logprobs"), "content"), i, t)
+        assert_string_equal(json_string_value(json_object_get(t, "token")), first);
+    assert_int_equal(usage(v, "completion_tokens"), 6);
+    json_t *w = ask("{\"temperature\":0,\"max_tokens\":40," HELLO "}"), *x = ask("{\"temperature\":0,\"max_tokens\":40,\"presence_penalty\":2,\"frequency_penalty\":2," HELLO "}");
+    assert_string_not_equal(content(w, 0), content(x, 0));
+    json_decref(v);
+    json_decref(w);
+    json_decref(x);
+}
+
+/* Numbers of the mix in the body, and what proposers write. */
+static void hear_thoughts(void *ctx, const char *name, const char *data, size_t n) {
+    moa_buf *b = ctx;
+    json_t *v = json_loadb(data, n, 0, NULL);
+    const json_t *d = json_object_get(json_array_get(json_object_get(v, "choices"), 0), "delta");
+    (void)name;
+    const char *t = json_string_value(json_object_get(d, "reasoning_content"));
+    if (t) moa_buf_adds(b, t);
+    json_decref(v);
+}
+
+static void test_moa(void **state) {
+    moa_buf b;
+    (void)state;
+    json_t *v = ask("{\"model\":\"single\",\"max_tokens\":8,\"moa\":{\"mix\":\"self-moa\",\"n\":4,\"max_tokens\":8}," HELLO "}");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json_object_get(v, "usage"), "moa"), "calls")), 5);
+    json_decref(v);
+    static const char *const names[] = {"[p1, ", "[p2, ", "[p3, "};
+    moa_buf_init(&b, 1 << 20);
+    reply r = client_post(s.port, CHAT, "{\"model\":\"self-moa\",\"stream\":true,\"max_tokens\":8,\"moa\":{\"n\":3,\"max-tokens\":20,\"show\":\"thoughts\"}," HELLO "}");
+    assert_int_equal(r.status, 200);
+    reply_events(&r, hear_thoughts, &b);
+    for (int i = 0; i < 3; i++) { /* each of them once, whole */
+        const char *at = strstr(moa_buf_str(&b), names[i]);
+        assert_non_null(at);
+        assert_null(strstr(at + 1, names[i]));
+    }
+    reply_deinit(&r);
+    moa_buf_clear(&b);
+    r = client_post(s.port, CHAT, "{\"model\":\"self-moa\",\"stream\":true,\"max_tokens\":8,\"moa\":{\"n\":3,\"max-tokens\":20}," HELLO "}");
+    reply_events(&r, hear_thoughts, &b);
+    assert_int_equal(b.len, 0); /* only who asks */
+    reply_deinit(&r);
+    moa_buf_deinit(&b);
+}
+
 static void test_refused(void **state) {
     static const struct { const char *body; int status; const char *param, *says; } cases[] = {
         {"", 400, NULL, "the body"},
@@ -212,6 +306,15 @@ static void test_refused(void **state) {
         {"{\"n\":1000," HELLO "}", 400, "n", "got 1000"},
         {"{\"stream\":\"yes\"," HELLO "}", 400, "stream", "expected true or false"},
         {"{\"stop\":7," HELLO "}", 400, "stop", "expected a string"},
+        {"{\"moa\":{\"n\":\"many\"}," HELLO "}", 400, "moa.n", "many"},
+        {"{\"moa\":{\"colour\":1}," HELLO "}", 400, "moa.colour", "colour"},
+        {"{\"moa\":{\"show\":1}," HELLO "}", 400, "moa.show", "thoughts"},
+        {"{\"moa\":5," HELLO "}", 400, "moa", "expected an object"},
+        {"{\"logit_bias\":{\"x\":1}," HELLO "}", 400, "logit_bias.x", "no token"},
+        {"{\"logit_bias\":{\"5\":101}," HELLO "}", 400, "logit_bias.5", "-100 to 100"},
+        {"{\"top_logprobs\":2," HELLO "}", 400, "top_logprobs", "logprobs"},
+        {"{\"logprobs\":true,\"top_logprobs\":21," HELLO "}", 400, "top_logprobs", "20"},
+        {"{\"presence_penalty\":-3," HELLO "}", 400, "presence_penalty", "-2 to 2"},
         {"{\"model\":\"gpt-9\"," HELLO "}", 404, "model", "self-moa"},
         {"{\"model\":\"self-moa:n=0\"," HELLO "}", 400, "model", "n '0'"},
         {"{\"model\":\"moa:proposers=/etc/passwd\"," HELLO "}", 404, "model", "/etc/passwd"},
@@ -246,7 +349,8 @@ static void test_too_long(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole), cmocka_unit_test(test_stream_is_the_whole), cmocka_unit_test(test_n), cmocka_unit_test(test_seed_and_stop),
-        cmocka_unit_test(test_parts_and_roles), cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_parts_and_roles), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_bias_and_penalties),
+        cmocka_unit_test(test_moa), cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -125,6 +125,62 @@ static void test_embeddings(void **state) {
     json_decref(ask("/v1/embeddings", "{\"input\":\"x\",\"dimensions\":100000}", 400));
 }
 
+/* Events in their order, numbered without a gap; the deltas are the text; the last says what a whole reply says. */
+typedef struct events { moa_buf names, text; json_int_t seq; json_t *last; } events;
+static void hear(void *ctx, const char *name, const char *data, size_t n) {
+    events *e = ctx;
+    json_t *v = json_loadb(data, n, 0, NULL);
+    assert_non_null(v);
+    assert_string_equal(json_string_value(json_object_get(v, "type")), name);
+    assert_int_equal(json_integer_value(json_object_get(v, "sequence_number")), e->seq++);
+    const bool delta = !strcmp(name, "response.output_text.delta");
+    if (delta) moa_buf_adds(&e->text, json_string_value(json_object_get(v, "delta")));
+    else moa_buf_addf(&e->names, "%s ", name + strlen("response."));
+    json_decref(e->last);
+    e->last = v;
+}
+
+static const char *output_text(const json_t *response) {
+    const json_t *item = json_array_get(json_object_get(response, "output"), 0);
+    return json_string_value(json_object_get(json_array_get(json_object_get(item, "content"), 0), "text"));
+}
+
+static void test_responses(void **state) {
+    events e = {0};
+    (void)state;
+    json_t *v = ask("/v1/responses", "{\"input\":\"Hello\",\"instructions\":\"Be brief\",\"seed\":3,\"max_output_tokens\":9}", 200);
+    assert_string_equal(json_string_value(json_object_get(v, "object")), "response");
+    assert_string_equal(json_string_value(json_object_get(v, "status")), "incomplete");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(v, "usage"), "output_tokens")), 9);
+    moa_buf_init(&e.names, 10000);
+    moa_buf_init(&e.text, 10000);
+    reply r = client_post(s.port, "/v1/responses", "{\"stream\":true,\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"Hello\"}]}],\"instructions\":\"Be brief\","
+                                                    "\"seed\":3,\"max_output_tokens\":9}");
+    assert_int_equal(r.status, 200);
+    reply_events(&r, hear, &e);
+    assert_string_equal(moa_buf_str(&e.names), "created in_progress output_item.added content_part.added output_text.done content_part.done output_item.done incomplete ");
+    assert_string_equal(moa_buf_str(&e.text), output_text(v));
+    assert_string_equal(output_text(json_object_get(e.last, "response")), output_text(v));
+    reply_deinit(&r);
+    json_decref(v);
+    moa_buf_clear(&e.names);
+    e.seq = 0;
+    r = client_post(s.port, "/v1/responses", "{\"stream\":true,\"input\":\"Hello\",\"tools\":[{\"type\":\"function\",\"name\":\"f\"}],\"tool_choice\":\"required\"}");
+    reply_events(&r, hear, &e);
+    assert_string_equal(moa_buf_str(&e.names), "created in_progress output_item.added function_call_arguments.delta function_call_arguments.done output_item.done completed ");
+    reply_deinit(&r);
+    v = ask("/v1/responses", "{\"max_output_tokens\":2,\"input\":[{\"role\":\"user\",\"content\":\"f?\"},{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":\"{}\"},"
+                             "{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":\"5\"}]}", 200);
+    json_decref(v);
+    json_decref(ask("/v1/responses", "{\"input\":\"x\",\"previous_response_id\":\"resp_1\"}", 400));
+    json_decref(ask("/v1/responses", "{\"input\":7}", 400));
+    json_decref(ask("/v1/responses", "{\"input\":[{\"type\":\"item_reference\",\"id\":\"x\"}]}", 400));
+    json_decref(ask("/v1/responses", "{\"input\":[{\"type\":\"function_call\"},{\"role\":\"user\",\"content\":\"x\"}]}", 400));
+    json_decref(e.last);
+    moa_buf_deinit(&e.names);
+    moa_buf_deinit(&e.text);
+}
+
 /* Lines of Prometheus' text format: comments, or NAME{LABELS} NUMBER. */
 static void test_metrics(void **state) {
     (void)state;
@@ -145,6 +201,7 @@ static void test_metrics(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tokens), cmocka_unit_test(test_completions), cmocka_unit_test(test_embeddings), cmocka_unit_test(test_metrics)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tokens), cmocka_unit_test(test_completions), cmocka_unit_test(test_embeddings),
+                                       cmocka_unit_test(test_responses), cmocka_unit_test(test_metrics)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -237,6 +237,7 @@ static void add_extra(key *k, const moa_call_extra *x) {
     if (x->n_ids) add_bytes(k, x->ids, (size_t)x->n_ids * sizeof *x->ids);
     add_json(k, x->messages);
     add_json(k, x->tools);
+    for (int i = 0; i < x->n_bias; i++) add_bytes(k, &x->bias[i].token, sizeof x->bias[i].token), add_bytes(k, &x->bias[i].bias, sizeof x->bias[i].bias);
     if (x->partial) add_bytes(k, "p", 1);
 }
 
@@ -258,6 +259,8 @@ static key key_of(const remembering *b, const moa_call *c) {
         k.a = moa_hash64(&g, sizeof g, k.a);
         k.b = moa_hash64(&g, sizeof g, k.b);
     }
+    const float reply[2] = {s->presence_penalty, s->frequency_penalty};
+    if (reply[0] != 0 || reply[1] != 0) add_bytes(&k, reply, sizeof reply);
     if (c->extra) add_extra(&k, c->extra);
     if (!(k.a | k.b)) k.a = 1;
     return k;
@@ -357,7 +360,7 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
     for (int i = 0; rc >= 0 && i < n; i++) {
         k[i] = key_of(b, &call[i]);
         const record *r = known(b, k[i]);
-        if (r) {
+        if (r && !call[i].log) { /* it knows no probabilities of tokens */
             rc = answer(&call[i], i, r, cb, ctx);
             b->j->found++;
             continue;

@@ -143,7 +143,8 @@ static int make_requests(batch *b, moa_call *call, int n) {
             continue;
         }
         b->req[m] = (moa_gen_req){.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens,
-                                  .grammar = c->grammar, .partial = c->extra && c->extra->partial, .cancel = c->cancel};
+                                  .grammar = c->grammar, .partial = c->extra && c->extra->partial, .cancel = c->cancel,
+                                  .log = c->log, .bias = c->extra ? c->extra->bias : NULL, .n_bias = c->extra ? c->extra->n_bias : 0};
         set_stops(&b->req[m], b, c, &used);
         b->call_of[m++] = i;
     }

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "serve/chunk.h"
+#include "serve/logprobs.h"
 
 #include <string.h>
 
@@ -24,18 +25,19 @@ static int send_role(stream *s, int choice) {
     return send(s, choice);
 }
 
-static int on_text(void *ctx, const moa_turn *t, int choice, const char *text, size_t n) {
+static int on_text(void *ctx, moa_turn *t, int choice, const char *text, size_t n) {
     stream *s = ctx;
-    (void)t;
     moa_buf_clear(&s->body);
     moa_buf_adds(&s->body, "\"delta\":");
     moa_chunk_delta(&s->body, "content", text, n);
-    moa_buf_adds(&s->body, ",\"logprobs\":null,\"finish_reason\":null");
+    moa_buf_adds(&s->body, ",\"logprobs\":");
+    moa_logprobs_chat(&s->body, t, choice);
+    moa_buf_adds(&s->body, ",\"finish_reason\":null");
     return send(s, choice);
 }
 
 /* Where thoughts come one after the other, the name of each agent stands before its text, since most clients show one text. */
-static int on_thought(void *ctx, const moa_turn *t, const moa_agent_node *node, const char *text, size_t n) {
+static int on_thought(void *ctx, moa_turn *t, const moa_agent_node *node, const char *text, size_t n) {
     stream *s = ctx;
     const int at = (int)(node - t->run->node);
     const bool serial = t->ask->show == MOA_SHOW_THOUGHTS;
@@ -56,7 +58,7 @@ static int on_thought(void *ctx, const moa_turn *t, const moa_agent_node *node, 
 }
 
 /* Of each call first its id and name, then its arguments: SDKs put them together by index. */
-static int on_calls(void *ctx, const moa_turn *t, int choice, const json_t *calls) {
+static int on_calls(void *ctx, moa_turn *t, int choice, const json_t *calls) {
     stream *s = ctx;
     const json_t *c;
     size_t i;
@@ -78,7 +80,7 @@ static int on_calls(void *ctx, const moa_turn *t, int choice, const json_t *call
     return rc;
 }
 
-static int on_end(void *ctx, const moa_turn *t, int choice) {
+static int on_end(void *ctx, moa_turn *t, int choice) {
     stream *s = ctx;
     moa_buf_clear(&s->body);
     moa_buf_addf(&s->body, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"", t->choice[choice].finish);
@@ -111,10 +113,19 @@ static json_t *message_of(const moa_choice *c) {
     return m;
 }
 
-static json_t *choices_of(const moa_turn *t) {
+static json_t *logprobs_of(moa_turn *t, int k) {
+    moa_buf b;
+    moa_buf_init(&b, 1 << 28);
+    moa_logprobs_chat(&b, t, k);
+    json_t *v = json_loadb(moa_buf_str(&b), b.len, JSON_DECODE_ANY, NULL);
+    moa_buf_deinit(&b);
+    return v ? v : json_null();
+}
+
+static json_t *choices_of(moa_turn *t) {
     json_t *list = json_array();
     for (int i = 0; i < t->n_choice; i++)
-        json_array_append_new(list, json_pack("{s:i, s:o, s:n, s:s}", "index", i, "message", message_of(&t->choice[i]), "logprobs", "finish_reason", t->choice[i].finish));
+        json_array_append_new(list, json_pack("{s:i, s:o, s:o, s:s}", "index", i, "message", message_of(&t->choice[i]), "logprobs", logprobs_of(t, i), "finish_reason", t->choice[i].finish));
     return list;
 }
 
@@ -134,6 +145,7 @@ static void handle(moa_exchange *x) {
     int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
     if (rc >= 0) rc = moa_tools_read(&a.tools, a.body, false, &f);
     if (rc >= 0) rc = moa_ask_format(&a, json_object_get(a.body, "response_format"), "response_format", &f);
+    if (rc >= 0) rc = moa_ask_logprobs(&a, &f);
     if (rc >= 0) rc = moa_ask_messages(&a, json_object_get(a.body, "messages"), &f);
     if (rc >= 0) rc = moa_ask_bind(&a, x->server->catalog, &f);
     if (rc >= 0) rc = (a.stream.v != 0 ? reply_stream : reply_whole)(x, &a, &t, &f);

@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "serve/chunk.h"
+#include "serve/logprobs.h"
 #include "serve/tokens.h"
 
 #include <string.h>
@@ -27,17 +28,19 @@ typedef struct work {
 
 static int send(work *w, int choice) { return w->body.failed ? w->body.failed : moa_chunk_send(&w->chunks, w->first + choice, moa_buf_str(&w->body), w->body.len); }
 
-static int on_text(void *ctx, const moa_turn *t, int choice, const char *s, size_t n) {
+static int on_text(void *ctx, moa_turn *t, int choice, const char *s, size_t n) {
     work *w = ctx;
-    (void)t;
     moa_buf_clear(&w->body);
     moa_buf_adds(&w->body, "\"text\":");
     moa_json_add_str(&w->body, s, n);
-    moa_buf_adds(&w->body, ",\"logprobs\":null,\"finish_reason\":null");
+    moa_buf_adds(&w->body, ",\"logprobs\":");
+    if (t) moa_logprobs_text(&w->body, t, choice);
+    else moa_buf_adds(&w->body, "null"); /* the prompt's echo */
+    moa_buf_adds(&w->body, ",\"finish_reason\":null");
     return send(w, choice);
 }
 
-static int on_end(void *ctx, const moa_turn *t, int choice) {
+static int on_end(void *ctx, moa_turn *t, int choice) {
     work *w = ctx;
     moa_buf_clear(&w->body);
     moa_buf_addf(&w->body, "\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"", t->choice[choice].finish);
@@ -46,13 +49,22 @@ static int on_end(void *ctx, const moa_turn *t, int choice) {
 
 static const moa_turn_sink sink = {.text = on_text, .end = on_end};
 
-static void add_choices(work *w, const moa_turn *t) {
+static json_t *logprobs_of(moa_turn *t, int k) {
+    moa_buf b;
+    moa_buf_init(&b, 1 << 28);
+    moa_logprobs_text(&b, t, k);
+    json_t *v = json_loadb(moa_buf_str(&b), b.len, JSON_DECODE_ANY, NULL); /* of two tokens with one text in a list of the most probable, the last */
+    moa_buf_deinit(&b);
+    return v ? v : json_null();
+}
+
+static void add_choices(work *w, moa_turn *t) {
     for (int i = 0; i < t->n_choice; i++) {
         moa_buf b;
         moa_buf_init(&b, 1 << 27);
         if (w->echo) moa_buf_adds(&b, w->echo);
         moa_buf_add(&b, moa_buf_str(&t->choice[i].text), t->choice[i].text.len);
-        json_array_append_new(w->choices, json_pack("{s:i, s:o, s:n, s:s}", "index", w->first + i, "text", moa_json_str(moa_buf_str(&b), b.len), "logprobs", "finish_reason",
+        json_array_append_new(w->choices, json_pack("{s:i, s:o, s:o, s:s}", "index", w->first + i, "text", moa_json_str(moa_buf_str(&b), b.len), "logprobs", logprobs_of(t, i), "finish_reason",
                                                     t->choice[i].finish));
         moa_buf_deinit(&b);
     }
@@ -148,6 +160,7 @@ static void handle(moa_exchange *x) {
     moa_chunk_id(id, "cmpl-", x);
     moa_buf_init(&w.body, 1 << 26);
     int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
+    if (rc >= 0) rc = moa_ask_logprobs_text(&a, &f);
     if (rc >= 0) rc = moa_ask_bind(&a, x->server->catalog, &f);
     if (rc >= 0) {
         moa_chunks_init(&w.chunks, x, &a, "text_completion", id);

@@ -1,0 +1,13 @@
+/* logprobs.h - what is told of each token of a reply, in the shapes of chats and of completions.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_SERVE_LOGPROBS_H
+#define MOA_SERVE_LOGPROBS_H
+
+#include "serve/turn.h"
+
+/* Appends the tokens of choice k that were not told yet: {"content": [...]}, or null where nobody asked or a vote chose the reply. */
+void moa_logprobs_chat(moa_buf *b, moa_turn *t, int k);
+/* {"tokens", "token_logprobs", "top_logprobs", "text_offset"} */
+void moa_logprobs_text(moa_buf *b, moa_turn *t, int k);
+
+#endif
