@@ -50,6 +50,7 @@ static void stop_running(running *r) {
 
 static int start_running(running *r, int threads, moa_err *err) {
     moa_session_cfg cfg = moa_session_defaults();
+    MOA_TRY(moa_session_kv_type(&cfg, NULL, err)); /* the model's usual one */
     cfg.n_threads = threads, cfg.n_seq = MAX_B + 2, cfg.n_batch = 512, cfg.n_ctx = r->context + r->prompt + (MAX_B + 2) * 2 * MOA_KV_BLOCK;
     MOA_TRY(moa_session_new(&r->s, r->m, &cfg, err));
     MOA_TRY(moa_steps_init(&r->t, r->s, 512, 1, err));
@@ -148,7 +149,7 @@ static void print_text(const moa_explained *e, const moa_model *m, const char *p
     printf("  %-16s %12s %12s %16s\n", "part", "M weights", "MB", "MB a token");
     for (int p = 0; p < MOA_PARTS; p++)
         if (e->weights[p] > 0) printf("  %-16s %12.1f %12.1f %16.1f\n", moa_part_name((moa_part)p), e->weights[p] / 1e6, e->bytes[p] / 1e6, e->active[p] / 1e6);
-    printf("  %-16s %12s %12s %16.1f   (%.1f kB a position in f32, half in f16)\n", "KV", "", "", e->kv_bytes * e->context / 1e6, e->kv_bytes / 1e3);
+    printf("  %-16s %12s %12s %16.1f   (%.1f kB a position)\n", "KV", "", "", e->kv_bytes * e->context / 1e6, e->kv_bytes / 1e3);
     printf("threads, measured in %.1f s with all below:", e->seconds);
     for (int i = 0; i < e->n_tried; i++) printf("%s %d read%s %.1f GB/s at most, %.1f in products", i ? ";" : "", e->tried[i].threads, e->tried[i].threads > 1 ? "" : "s", e->tried[i].read_gbps, e->tried[i].product_gbps);
     printf("; best: %d\n", e->threads);

@@ -4,6 +4,7 @@
 #include "base/cpu.h"
 #include "base/err.h"
 #include "model/explain_lab.h"
+#include "model/kv.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -92,7 +93,7 @@ static void take_stock(survey *s) {
     for (int i = 0; i < s->m->h.n_layer; i++) take_layer(s, i);
     count_bytes(s->e, MOA_PART_HEAD, s->m->out.w, 1);
     add(s, MOA_WORK_LINEAR, MOA_PART_HEAD, false, s->m->out.w, NULL, NULL);
-    s->e->kv_bytes = (double)moa_kv_numbers(&s->m->h) * 4;
+    s->e->kv_bytes = (double)moa_kv_numbers(&s->m->h) * (double)moa_row_bytes(moa_kv_usual(&s->m->h), 32) / 32;
 }
 
 /* ---- routing ---- */

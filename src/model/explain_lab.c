@@ -176,7 +176,7 @@ int moa_lab_attention(double *s, moa_lab *b, int n, int at, int runs, moa_err *e
     if (runs > MAX_RUNS) runs = MAX_RUNS;
     rows.scratch = aligned_alloc(64, (rows.scratch_floats * (size_t)b->x.n_threads * sizeof(float) + 63) / 64 * 64);
     rows.parts = malloc(rows.part_floats * sizeof(float));
-    int rc = moa_kv_init(&kv, m, MOA_F32, n_block, n_seq + 1, n_block, err);
+    int rc = moa_kv_init(&kv, m, moa_kv_usual(&m->h), n_block, n_seq + 1, n_block, err);
     if (rc >= 0 && (!seq || !in || !rows.scratch || !rows.parts)) rc = moa_fail(err, MOA_ENOMEM, "explain: no memory to measure with");
     if (rc >= 0) {
         moa_kv_reserve(&kv, n_seq, at);
