@@ -13,7 +13,7 @@
 
 enum { TOKENS = 512 }; /* rows of x for which a panel is filled once */
 
-typedef void fill_fn(panel *p, void *from, int j, int64_t k, int n_run, const format f); /* panel j of n_run runs from element k on */
+typedef void fill_fn(panel *p, void *from, int j, int64_t k, int n_run); /* panel j of n_run runs from element k on */
 
 MOA_INLINE void store_rows(float *y, int64_t ldy, const VF *acc, int64_t n_tok, int n_row) {
     for (int64_t i = 0; i < n_tok; i++)
@@ -22,15 +22,15 @@ MOA_INLINE void store_rows(float *y, int64_t ldy, const VF *acc, int64_t n_tok, 
 }
 
 /* PANELS * LANES columns of y (n_row of them wanted) for at most TOKENS rows of x from i0 on. */
-MOA_INLINE void by_panels(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok, int n_row, fill_fn *one_panel, void *from,
-                          const format f) {
+static __attribute__((noinline)) void by_panels(float *y, int64_t ldy, const moa_q8_act *x, int64_t i0, int64_t n_tok, int n_row,
+                                                fill_fn *one_panel, void *from, const format f) {
     VF acc[TOKENS * PANELS];
     panel p[PANELS];
     const int64_t n_tile = (n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
     for (int64_t i = 0; i < n_tok * PANELS; i++) acc[i] = vf_set1(0);
     for (int64_t k = 0; k < x->n; k += MOA_QK) {
         const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;
-        for (int j = 0; j < PANELS && j * LANES < n_row; j++) one_panel(&p[j], from, j, k, n_run, f);
+        for (int j = 0; j < PANELS && j * LANES < n_row; j++) one_panel(&p[j], from, j, k, n_run);
         const panel *last = n_row > LANES ? &p[1] : p;
         for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
             const int64_t end = n_tok * (t + 1) / n_tile;

@@ -49,7 +49,7 @@ typedef struct scales {
 
 /* Columns [0, 2 LANES) of y, rows i to i + N of x. While a chunk is worked on, its share of the lines at w.next is asked for, a few at
  * a time (panel.h says why). */
-#define PACKED_TILE(NAME, EACH, N, ...)                                                                                          \
+#define PACKED_TILE(NAME, EACH, N, SCALES, ...)                                                                                          \
     static __attribute__((noinline)) void NAME(float *y, int64_t ldy, const moa_q8_act *x, int64_t i, pair w) {                  \
         const format f = FORMAT_OF(__VA_ARGS__);                                                                                 \
         const bool has_min = f.has_min;                                                                                          \
@@ -61,8 +61,8 @@ typedef struct scales {
         for (int64_t k = 0; k < x->n; k += MOA_QK) {                                                                             \
             const int n_run = x->n - k < MOA_QK ? (int)(x->n - k) / MOA_QB : MOA_QK / MOA_QB;                                    \
             EACH(P_TERMS)                                                                                                        \
-            scales_of(sa.d, sa.m, w.a, n_run, f);                                                                                \
-            scales_of(sb.d, sb.m, w.b, n_run, f);                                                                                \
+            SCALES(sa.d, sa.m, w.a, n_run);                                                                                      \
+            SCALES(sb.d, sb.m, w.b, n_run);                                                                                      \
             for (int p = 0; p < n_run / share; p++) {                                                                            \
                 for (int l = 0; w.next && l < span; l += 64) __builtin_prefetch(w.next + l);                                     \
                 if (w.next) w.next += span;                                                                                      \
@@ -97,19 +97,20 @@ MOA_INLINE pair pair_at(const uint8_t *w, size_t w_stride, int64_t o, int64_t o1
 }
 
 /* Panel j from packed rows. */
-static inline __attribute__((always_inline)) void fill_packed(panel *p, void *from, int j, int64_t k, int n_run, const format f) {
+typedef void scales_fn(VF d[16], VF m[16], lanes a, int n_run);
+MOA_INLINE void fill_packed(panel *p, void *from, int j, int64_t k, int n_run, scales_fn *take_scales, const format f) {
     const pair *w = from;
     lanes a = j ? w->b : w->a;
     const int share = runs_a_word(f);
     a.p += (size_t)(k / f.block) * (size_t)f.bytes * MOA_PACK_ROWS;
-    scales_of(p->d, p->m, a, n_run, f);
+    take_scales(p->d, p->m, a, n_run);
     for (int b = 0; b < n_run / share; b++)
         for (int c = 0; c < share; c++)
 #pragma GCC unroll 8
             for (int q = 0; q < 8; q++) p->q[b * share + c][q] = quad(a, b, c, q, f);
 }
 
-MOA_INLINE void packed_by_tiles(float *y, int64_t ldy, const moa_q8_act *x, pair w, bool half, packed_tile_fn *const *tile) {
+static void packed_by_tiles(float *y, int64_t ldy, const moa_q8_act *x, pair w, bool half, packed_tile_fn *const *tile) {
     const int64_t n_tile = (x->n_tok + TILE_TOKENS - 1) / TILE_TOKENS;
     for (int64_t t = 0, i = 0; t < n_tile; t++) { /* tiles as equal as they can be */
         const int64_t end = x->n_tok * (t + 1) / n_tile;
@@ -127,8 +128,9 @@ MOA_INLINE void packed_by_tiles(float *y, int64_t ldy, const moa_q8_act *x, pair
     }
 }
 
-MOA_INLINE void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1,
-                            packed_tile_fn *const *tile, const format f) {
+static __attribute__((noinline)) void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride,
+                                                  int64_t o0, int64_t o1, packed_tile_fn *const *tile, fill_fn *fill_one,
+                                                  const format f) {
     ENTER(f)
     for (int64_t o = o0; o < o1; o += PANELS * LANES) {
         pair at = pair_at(w, w_stride, o, o1);
@@ -138,7 +140,7 @@ MOA_INLINE void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const vo
             continue;
         }
         for (int64_t i = 0; i < x->n_tok; i += TOKENS)
-            by_panels(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, n_row, fill_packed, &at, f);
+            by_panels(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, n_row, fill_one, &at, f);
     }
     LEAVE
 }
@@ -157,8 +159,14 @@ MOA_INLINE void gemm_packed(float *y, int64_t ldy, const moa_q8_act *x, const vo
     static void gemm_packed_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
 
 #define PACKED(NAME, type, ...)                                                                                                  \
-    TILES_OF(packed_##type, type, __VA_ARGS__)                                                                                   \
+    static __attribute__((noinline)) void scales_##type(VF d[16], VF m[16], lanes a, int n_run) {                                \
+        scales_of(d, m, a, n_run, (const format)FORMAT_OF(type, __VA_ARGS__));                                                   \
+    }                                                                                                                            \
+    static void fill_packed_##type(panel *p, void *from, int j, int64_t k, int n_run) {                                                 \
+        fill_packed(p, from, j, k, n_run, scales_##type, (const format)FORMAT_OF(type, __VA_ARGS__));                            \
+    }                                                                                                                            \
+    TILES_OF(packed_##type, scales_##type, type, __VA_ARGS__)                                                                    \
     GEMM_PACKED(NAME, type) {                                                                                                    \
-        gemm_packed(y, ldy, x, w, w_stride, o0, o1, packed_##type, (const format)FORMAT_OF(type, __VA_ARGS__));                  \
+        gemm_packed(y, ldy, x, w, w_stride, o0, o1, packed_##type, fill_packed_##type, (const format)FORMAT_OF(type, __VA_ARGS__));     \
     }
 FORMATS(PACKED)
