@@ -6,8 +6,8 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "base/yaml.h"
 
-#include <cyaml/cyaml.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,53 +80,14 @@ const char moa_recipe_chat_template[] =
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 /* ---- loading ---- */
-typedef struct yaml_log { char text[200], key[64]; int line; } yaml_log;
-
-/* libcyaml tells its story line by line: the complaint, then a backtrace from the inside out. The first of each counts: the line of
- * the value, the key that holds it. */
-static void on_log(cyaml_log_t level, void *ctx, const char *fmt, va_list ap) {
-    (void)level;
-    yaml_log *l = ctx;
-    char line[200];
-    vsnprintf(line, sizeof line, fmt, ap);
-    const char *at = strstr(line, "(line: ");
-    if (at && !l->line) l->line = (int)strtol(at + 7, NULL, 10);
-    const char *key = at ? strstr(line, "mapping field '") : NULL;
-    if (key && !l->key[0]) snprintf(l->key, sizeof l->key, "%.*s", (int)strcspn(key + 15, "'"), key + 15);
-    if (at || l->text[0] || strstr(line, "Backtrace")) return;
-    const char *from = !strncmp(line, "Load: ", 6) ? line + 6 : line;
-    snprintf(l->text, sizeof l->text, "%.*s", (int)strcspn(from, "\n"), from);
-}
-
-static const cyaml_config_t yaml_base = {.log_fn = on_log, .log_level = CYAML_LOG_ERROR, .mem_fn = cyaml_mem,
-                                         .flags = CYAML_CFG_NO_ALIAS};
-
 /* A value that its key cannot have: which key, and which words it takes where they are few. */
-static void tell_key(moa_buf *b, const yaml_log *l) {
+static void tell_key(moa_buf *b, const char *key) {
     static const struct { const char *key; const cyaml_strval_t *words; size_t n; } few[] = {
         {"kind", kinds, sizeof kinds / sizeof *kinds}, {"target", targets, sizeof targets / sizeof *targets},
         {"learn", learns, sizeof learns / sizeof *learns}};
-    if (!l->key[0] || strncmp(l->text, "Invalid ", 8) != 0) return;
-    moa_buf_addf(b, ", as %s", l->key);
     for (size_t i = 0; i < sizeof few / sizeof *few; i++)
-        for (size_t j = 0; j < few[i].n && !strcmp(few[i].key, l->key); j++)
+        for (size_t j = 0; j < few[i].n && !strcmp(few[i].key, key); j++)
             moa_buf_addf(b, "%s%s%s", j ? ", " : " (known: ", few[i].words[j].str, j + 1 == few[i].n ? ")" : "");
-}
-
-static int load_yaml(moa_recipe **out, const char *text, size_t n, const char *name, moa_err *err) {
-    yaml_log log = {{0}, {0}, 0};
-    cyaml_config_t cfg = yaml_base;
-    cfg.log_ctx = &log;
-    *out = NULL;
-    cyaml_err_t rc = cyaml_load_data((const uint8_t *)text, n, &cfg, &v_recipe, (cyaml_data_t **)out, NULL);
-    if (rc == CYAML_OK && *out) return 0;
-    if (rc == CYAML_ERR_OOM) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the recipe", name);
-    moa_buf more;
-    moa_buf_init(&more, 1024);
-    tell_key(&more, &log);
-    moa_fail(err, MOA_EFORMAT, "%s:%d: %s%s", name, log.line ? log.line : 1, log.text[0] ? log.text : cyaml_strerror(rc), moa_buf_str(&more));
-    moa_buf_deinit(&more);
-    return MOA_EFORMAT;
 }
 
 static void hash_stage(moa_buf *b, const moa_recipe_stage *s) {
@@ -166,14 +127,16 @@ static int hash_recipe(moa_recipe *r, moa_err *err) {
 int moa_recipe_parse(moa_recipe **out, const char *text, size_t n, const char *name, moa_err *err) {
     *out = NULL;
     moa_recipe *r = NULL;
-    moa_recipe_lines *l = NULL;
+    moa_yaml_lines *l = NULL;
+    void *made = NULL;
     if (n > MOA_RECIPE_BYTES_MAX) return moa_fail(err, MOA_ELIMIT, "%s: %zu bytes, at most %d", name, n, (int)MOA_RECIPE_BYTES_MAX);
-    int rc = moa_recipe_lines_new(&l, text, n, name, &v_recipe, err);
-    if (rc == 0) rc = load_yaml(&r, text, n, name, err);
+    int rc = moa_yaml_lines_new(&l, text, n, name, "recipe", &v_recipe, err);
+    if (rc == 0) rc = moa_yaml_load(&made, text, n, name, "recipe", &v_recipe, tell_key, err);
+    r = made;
     if (rc == 0) rc = moa_recipe_check(r, l, name, err);
     if (rc == 0 && !(r->path = strdup(name))) rc = moa_fail(err, MOA_ENOMEM, "%s: no memory for the recipe", name);
     if (rc == 0) rc = hash_recipe(r, err);
-    moa_recipe_lines_free(l);
+    moa_yaml_lines_free(l);
     if (rc < 0) {
         moa_recipe_free(r);
         return rc;
@@ -195,10 +158,7 @@ int moa_recipe_load(moa_recipe **out, const char *path, moa_err *err) {
 void moa_recipe_free(moa_recipe *r) {
     if (!r) return;
     free(r->path);
-    cyaml_config_t cfg = yaml_base;
-    yaml_log log = {{0}, {0}, 0};
-    cfg.log_ctx = &log;
-    cyaml_free(&cfg, &v_recipe, r, 0);
+    moa_yaml_free(r, &v_recipe);
 }
 
 int moa_count_parse(int64_t *out, const char *text, moa_err *err) {

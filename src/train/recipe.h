@@ -107,18 +107,8 @@ const char *moa_recipe_source_path(const moa_recipe_data *d);
 bool moa_recipe_is_jsonl(const char *path);           /* conversations, samples; else a file is plain text */
 extern const char moa_recipe_chat_template[];         /* the bundled one */
 
-/* ---- recipe_lines.c: where each key stands ---- */
-typedef struct moa_recipe_lines moa_recipe_lines;
-struct cyaml_schema_value;
-/* Parse text as YAML events: refuses aliases, nesting beyond any recipe, keys given twice, and keys that the schema
- * does not know (saying which it does). */
-int moa_recipe_lines_new(moa_recipe_lines **out, const char *text, size_t n, const char *name,
-                         const struct cyaml_schema_value *schema, moa_err *err);
-void moa_recipe_lines_free(moa_recipe_lines *l);
-/* Line of a key by its path ("stages[2].lr"), 0 when the recipe does not give it. */
-int moa_recipe_line(const moa_recipe_lines *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
 /* ---- recipe_check.c: defaults for what is absent, ranges for what is there ---- */
-int moa_recipe_check(moa_recipe *r, const moa_recipe_lines *l, const char *name, moa_err *err);
+struct moa_yaml_lines;
+int moa_recipe_check(moa_recipe *r, const struct moa_yaml_lines *l, const char *name, moa_err *err);
 
 #endif

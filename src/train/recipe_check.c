@@ -5,6 +5,7 @@
 #include "task/task.h"
 #include "train/optim.h"
 #include "train/recipe.h"
+#include "base/yaml.h"
 #include "train/schedule.h"
 
 #include <math.h>
@@ -14,7 +15,7 @@
 #include <string.h>
 
 typedef struct ctx {
-    const moa_recipe_lines *l;
+    const moa_yaml_lines *l;
     const char *name;
     moa_err *err;
 } ctx;
@@ -72,7 +73,7 @@ static const rule out_rules[] = {RS(moa_recipe_output, path, NULL), RS(moa_recip
 static int line_of(const ctx *c, const char *where, const char *key) {
     if (!strcmp(key, "tokens_text")) key = "tokens";
     if (!strcmp(key, "batch_text")) key = "batch_tokens";
-    return moa_recipe_line(c->l, "%s%s", where, key);
+    return moa_yaml_line(c->l, "%s%s", where, key);
 }
 
 static int set_default(const ctx *c, void *at, const rule *r) {
@@ -105,7 +106,7 @@ static int apply_rules(const ctx *c, void *base, const char *where, const rule *
 static int check_model(const ctx *c, moa_recipe *r) {
     moa_recipe_model *m = &r->model;
     MOA_TRY(apply_rules(c, m, "model.", RULES(model_rules)));
-    int line = moa_recipe_line(c->l, "model");
+    int line = moa_yaml_line(c->l, "model");
     if (line && r->init.gguf)
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: model has no meaning beside init.gguf: the shape is that of %.200s", c->name, line, r->init.gguf);
     if (!line) line = 1;
@@ -248,10 +249,10 @@ static int first_line(const ctx *c, unsigned stage) {
     static const char *const keys[] = {"name", "kind", "tokens", "steps", "data", "lr", "batch_tokens", "items", "samples"};
     int best = 0;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        int l = moa_recipe_line(c->l, "stages[%u].%s", stage, keys[i]);
+        int l = moa_yaml_line(c->l, "stages[%u].%s", stage, keys[i]);
         if (l && (!best || l < best)) best = l;
     }
-    return best ? best : moa_recipe_line(c->l, "stages");
+    return best ? best : moa_yaml_line(c->l, "stages");
 }
 
 /* Keys that belong to the other kind of stage would be ignored in silence. */
@@ -293,20 +294,20 @@ static int check_stage(const ctx *c, moa_recipe *r, unsigned i) {
     return 0;
 }
 
-int moa_recipe_check(moa_recipe *r, const moa_recipe_lines *l, const char *name, moa_err *err) {
+int moa_recipe_check(moa_recipe *r, const moa_yaml_lines *l, const char *name, moa_err *err) {
     ctx c = {l, name, err};
     MOA_TRY(apply_rules(&c, r, "", RULES(recipe_rules)));
-    MOA_TRY(check_name(&c, r->name, "the recipe", moa_recipe_line(l, "name")));
+    MOA_TRY(check_name(&c, r->name, "the recipe", moa_yaml_line(l, "name")));
     MOA_TRY(check_model(&c, r));
     MOA_TRY(check_tokenizer(&c, r));
     MOA_TRY(apply_rules(&c, &r->checkpoint, "checkpoint.", RULES(ckpt_rules)));
     MOA_TRY(apply_rules(&c, &r->output, "output.", RULES(out_rules)));
     if (r->init.gguf && r->init.run)
-        return moa_fail(err, MOA_EINVAL, "%s:%d: init has gguf and run; expected one", name, moa_recipe_line(l, "init.run"));
+        return moa_fail(err, MOA_EINVAL, "%s:%d: init has gguf and run; expected one", name, moa_yaml_line(l, "init.run"));
     const moa_type *t = moa_type_find(r->output.type);
     if (!t || (t->id != MOA_F32 && !t->quantize))
-        return moa_fail(err, MOA_EUNSUPPORTED, "%s:%d: output type '%.32s' cannot be written", name, moa_recipe_line(l, "output.type"), r->output.type);
-    if (r->stages_count == 0) return moa_fail(err, MOA_EINVAL, "%s:%d: no stages", name, moa_recipe_line(l, "stages") ? moa_recipe_line(l, "stages") : 1);
+        return moa_fail(err, MOA_EUNSUPPORTED, "%s:%d: output type '%.32s' cannot be written", name, moa_yaml_line(l, "output.type"), r->output.type);
+    if (r->stages_count == 0) return moa_fail(err, MOA_EINVAL, "%s:%d: no stages", name, moa_yaml_line(l, "stages") ? moa_yaml_line(l, "stages") : 1);
     for (unsigned i = 0; i < r->stages_count; i++) MOA_TRY(check_stage(&c, r, i));
     return 0;
 }

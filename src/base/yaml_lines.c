@@ -1,13 +1,10 @@
-/* recipe_lines.c - an index of a YAML text: path of each key -> line. libcyaml fills structs but forgets where a
+/* yaml_lines.c - an index of a YAML text: path of each key -> line. libcyaml fills structs but forgets where a
  * value stood, so range errors could not name a line; this pass over libyaml's events remembers it, and while there
  * refuses what libcyaml would accept or report at the wrong line (unknown and repeated keys, aliases).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
-#include "base/buf.h"
-#include "base/err.h"
-#include "train/recipe.h"
+#include "base/yaml.h"
 
-#include <cyaml/cyaml.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +14,7 @@
 enum { DEPTH_MAX = 8, KEYS_MAX = 2048, PATH_MAX_BYTES = 256 };
 
 typedef struct entry { const char *path; int line; } entry;
-struct moa_recipe_lines {
+struct moa_yaml_lines {
     moa_arena *arena;
     entry *key; /* [n], in the order of the text */
     int n;
@@ -32,8 +29,8 @@ typedef struct level {
 } level;
 
 typedef struct walk {
-    moa_recipe_lines *l;
-    const char *name;
+    moa_yaml_lines *l;
+    const char *name, *root;    /* of the text; what it is */
     char path[PATH_MAX_BYTES];
     level lv[DEPTH_MAX];
     int depth;                  /* containers open */
@@ -42,8 +39,12 @@ typedef struct walk {
     bool seen_root;
 } walk;
 
+/* What an element of a list is called, for messages. */
 static const char *singular(const char *key) {
-    return !strcmp(key, "stages") ? "stage" : key;
+    static const char *const pairs[][2] = {{"stages", "stage"}, {"models", "model"}, {"backends", "backend"}, {"mixes", "mix"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (!strcmp(key, pairs[i][0])) return pairs[i][1];
+    return key;
 }
 
 static void known_keys(char *out, size_t size, const cyaml_schema_field_t *f) {
@@ -79,7 +80,7 @@ static int add_key(walk *w, const char *key, int line, moa_err *err) {
                             v->what, w->l->key[i].line);
     if (w->l->n == KEYS_MAX) return moa_fail(err, MOA_ELIMIT, "%s:%d: more than %d keys", w->name, line, KEYS_MAX);
     char *path = moa_arena_strndup(w->l->arena, w->path, strlen(w->path));
-    if (!path) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the recipe", w->name);
+    if (!path) return moa_fail(err, MOA_ENOMEM, "%s: no memory for the %s", w->name, w->root);
     w->l->key[w->l->n++] = (entry){path, line};
     return 0;
 }
@@ -87,7 +88,7 @@ static int add_key(walk *w, const char *key, int line, moa_err *err) {
 /* The place where a value begins: sets w->path to it, and w->next in a sequence. */
 static int begin_value(walk *w, int line, moa_err *err) {
     if (w->depth == 0) {
-        if (w->seen_root) return moa_fail(err, MOA_EFORMAT, "%s:%d: a second document; a recipe is one", w->name, line);
+        if (w->seen_root) return moa_fail(err, MOA_EFORMAT, "%s:%d: a second document; a %s is one", w->name, line, w->root);
         w->seen_root = true;
         return 0;
     }
@@ -126,7 +127,7 @@ static int on_scalar(walk *w, const char *text, size_t n, int line, moa_err *err
 static int on_event(walk *w, const yaml_event_t *e, moa_err *err) {
     int line = (int)e->start_mark.line + 1;
     switch (e->type) {
-    case YAML_ALIAS_EVENT: return moa_fail(err, MOA_EFORMAT, "%s:%d: aliases (*name) are not used in recipes", w->name, line);
+    case YAML_ALIAS_EVENT: return moa_fail(err, MOA_EFORMAT, "%s:%d: aliases (*name) are not used in a %s", w->name, line, w->root);
     case YAML_SCALAR_EVENT: return on_scalar(w, (const char *)e->data.scalar.value, e->data.scalar.length, line, err);
     case YAML_MAPPING_START_EVENT: return open_container(w, true, line, err);
     case YAML_SEQUENCE_START_EVENT: return open_container(w, false, line, err);
@@ -161,34 +162,33 @@ static int run_events(walk *w, const char *text, size_t n, moa_err *err) {
     return rc;
 }
 
-int moa_recipe_lines_new(moa_recipe_lines **out, const char *text, size_t n, const char *name,
-                         const struct cyaml_schema_value *schema, moa_err *err) {
+int moa_yaml_lines_new(moa_yaml_lines **out, const char *text, size_t n, const char *name, const char *what, const cyaml_schema_value_t *schema, moa_err *err) {
     *out = NULL;
-    moa_recipe_lines *l = calloc(1, sizeof *l);
+    moa_yaml_lines *l = calloc(1, sizeof *l);
     if (l) l->arena = moa_arena_new(0, 0);
     if (l && l->arena) l->key = moa_arena_alloc(l->arena, KEYS_MAX * sizeof *l->key);
     if (!l || !l->arena || !l->key) {
-        moa_recipe_lines_free(l);
-        return moa_fail(err, MOA_ENOMEM, "%s: no memory for the recipe", name);
+        moa_yaml_lines_free(l);
+        return moa_fail(err, MOA_ENOMEM, "%s: no memory for the %s", name, what);
     }
-    walk w = {.l = l, .name = name, .next = schema, .next_what = "recipe"};
+    walk w = {.l = l, .name = name, .next = schema, .root = what, .next_what = what};
     int rc = run_events(&w, text, n, err);
-    if (rc == 0 && !w.seen_root) rc = moa_fail(err, MOA_EFORMAT, "%s:1: the recipe is empty", name);
+    if (rc == 0 && !w.seen_root) rc = moa_fail(err, MOA_EFORMAT, "%s:1: the %s is empty", name, what);
     if (rc < 0) {
-        moa_recipe_lines_free(l);
+        moa_yaml_lines_free(l);
         return rc;
     }
     *out = l;
     return 0;
 }
 
-void moa_recipe_lines_free(moa_recipe_lines *l) {
+void moa_yaml_lines_free(moa_yaml_lines *l) {
     if (!l) return;
     moa_arena_free(l->arena);
     free(l);
 }
 
-int moa_recipe_line(const moa_recipe_lines *l, const char *fmt, ...) {
+int moa_yaml_line(const moa_yaml_lines *l, const char *fmt, ...) {
     char path[PATH_MAX_BYTES];
     va_list ap;
     va_start(ap, fmt);
