@@ -202,12 +202,12 @@ typedef struct entry {
     moa_adapters *ready; /* until those of all models are */
     struct entry *next;
 } entry;
-struct moa_pool { moa_path_fn path; moa_open_fn open; void *ctx; entry *first; };
+struct moa_pool { moa_path_fn path; moa_open_fn open; void *ctx; entry *first; bool borrows; };
 
 int moa_pool_new(moa_pool **out, moa_path_fn path, moa_open_fn open, void *ctx, moa_err *err) {
     *out = calloc(1, sizeof **out);
     if (!*out) return moa_fail(err, MOA_ENOMEM, "a pool of models");
-    **out = (moa_pool){path, open, ctx, NULL};
+    **out = (moa_pool){path, open, ctx, NULL, false};
     return 0;
 }
 
@@ -280,11 +280,13 @@ int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *
     return rc;
 }
 
+void moa_pool_borrow(moa_pool *p) { p->borrows = true; }
+
 void moa_pool_free(moa_pool *p) {
     if (!p) return;
     for (entry *e = p->first, *next; e; e = next) {
         next = e->next;
-        moa_backend_close(e->b);
+        if (!p->borrows) moa_backend_close(e->b);
         free(e->name);
         free(e);
     }

@@ -15,6 +15,7 @@ int moa_pool_new(moa_pool **out, moa_path_fn path, moa_open_fn open, void *ctx, 
 int moa_pool_get(moa_backend **out, moa_pool *p, const char *name, moa_err *err); /* the pool's */
 /* All its models work with these adapters from now on; n 0: none. On failure every one keeps what it had. */
 int moa_pool_adapt(moa_pool *p, const char *const *spec, int n, int n_threads, moa_err *err);
+void moa_pool_borrow(moa_pool *p); /* what open gives is somebody else's: it is not closed */
 void moa_pool_free(moa_pool *p); /* closes the models */
 /* A pool's way to open local models, with the threads, the context and the adapters of options: a const moa_mix_options. */
 int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *err);

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { O_MODEL, O_HOST, O_PORT, O_KEY, O_ORIGIN, O_RUNNING, O_QUEUE, O_BODY, O_DRAIN, O_BEAT, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_QUIET };
+enum { O_MODEL, O_CONFIG, O_HOST, O_PORT, O_KEY, O_ORIGIN, O_RUNNING, O_QUEUE, O_BODY, O_DRAIN, O_BEAT, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_QUIET };
 static const moa_opt opts[] = {
     {"--model", "-m", MOA_OPT_STRS, "MODEL", "a model to serve; several: -m A -m B (default: the bundled one)", 0, 0},
+    {"--config", NULL, MOA_OPT_STR, "FILE", "models and mixes to serve: moa.yaml (docs/serve.md); SIGHUP reads it again", 0, 0},
     {"--host", NULL, MOA_OPT_STR, "HOST", "address to listen on (default 127.0.0.1: this machine alone)", 0, 0},
     {"--port", "-p", MOA_OPT_INT, "N", "port (default 8080; 0: one that is free)", 0, 65535},
     {"--api-key", NULL, MOA_OPT_STRS, "KEY", "only who sends it may ask (also: $MOA_API_KEY)", 0, 0},
@@ -45,18 +46,18 @@ const moa_command moa_command_serve = {
 static moa_server *stopping;
 
 static void on_signal(int sig) {
-    (void)sig;
-    moa_server_stop(stopping);
+    if (sig == SIGHUP) moa_server_reload(stopping);
+    else moa_server_stop(stopping);
 }
 
 static void catch_signals(moa_server *s) {
+    static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction a;
     memset(&a, 0, sizeof a);
     stopping = s;
-    a.sa_handler = on_signal;
+    a.sa_handler = s ? on_signal : SIG_DFL;
     a.sa_flags = SA_RESTART;
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
+    for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) sigaction(caught[i], &a, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
@@ -65,22 +66,32 @@ static void log_line(void *ctx, const moa_exchange *x, int status, double second
     fprintf(stderr, "%s %d %s %s%s%s %.3f s\n", x->id, status, x->endpoint->path, x->what, x->what[0] ? " " : "", status == 499 ? "client left," : "", seconds);
 }
 
-static int serve(const moa_server_cfg *cfg, const moa_catalog_cfg *models, moa_err *err) {
+static void say(void *ctx, const char *text) {
+    (void)ctx;
+    fprintf(stderr, "moa: %s\n", text);
+}
+
+static int reload(void *ctx, moa_catalog **out, const moa_catalog *was, moa_err *err) { return moa_catalog_open(out, ctx, was, err); }
+
+static int serve(moa_server_cfg *cfg, const moa_catalog_cfg *models, moa_err *err) {
     moa_catalog *c;
     moa_server *s = NULL;
-    MOA_TRY(moa_catalog_open(&c, models, err));
+    cfg->reload = models->file ? reload : NULL;
+    cfg->say = say;
+    cfg->ctx = (void *)(uintptr_t)models;
+    MOA_TRY(moa_catalog_open(&c, models, NULL, err));
     int rc = moa_server_open(&s, cfg, c, err);
-    if (rc >= 0) {
-        catch_signals(s);
-        const bool six = strchr(s->cfg.host, ':') != NULL;
-        fprintf(stderr, "moa: serving %d ids at http://%s%s%s:%d/v1 (the first: %s)\n", c->n_row, six ? "[" : "", s->cfg.host, six ? "]" : "", s->port, c->row[0].id);
-        if (!s->local && !cfg->n_key) fprintf(stderr, "moa: other machines can reach it, and nobody needs a key (--api-key)\n");
-        rc = moa_server_run(s, err);
-        signal(SIGINT, SIG_DFL);
-        signal(SIGTERM, SIG_DFL);
+    if (rc < 0) {
+        moa_catalog_unref(c);
+        return rc;
     }
+    catch_signals(s);
+    const bool six = strchr(s->cfg.host, ':') != NULL;
+    fprintf(stderr, "moa: serving %d ids at http://%s%s%s:%d/v1 (the first: %s)\n", c->n_row, six ? "[" : "", s->cfg.host, six ? "]" : "", s->port, c->row[0].id);
+    if (!s->local && !cfg->n_key) fprintf(stderr, "moa: other machines can reach it, and nobody needs a key (--api-key)\n");
+    rc = moa_server_run(s, err);
+    catch_signals(NULL);
     moa_server_close(s);
-    moa_catalog_close(c);
     return rc;
 }
 
@@ -91,7 +102,7 @@ static int run(int argc, char **argv) {
     if (rc) return rc < 0 ? 2 : 0;
     moa_err err = {0};
     moa_mix_options o = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT]);
-    const moa_catalog_cfg models = {.model = v[O_MODEL].list, .n_model = v[O_MODEL].n_list, .path = moa_cli_model_path, .open = moa_cli_open_model, .options = &o, .n_threads = o.n_threads};
+    const moa_catalog_cfg models = {.model = v[O_MODEL].list, .n_model = v[O_MODEL].n_list, .path = moa_cli_model_path, .open = moa_cli_open_model, .options = &o, .file = v[O_CONFIG].s};
     moa_server_cfg cfg = {.host = v[O_HOST].s, .port = v[O_PORT].set ? (int)v[O_PORT].i : 8080, .key = key, .origin = v[O_ORIGIN].list, .n_origin = v[O_ORIGIN].n_list,
                           .max_body = (size_t)v[O_BODY].i << 20, .max_running = (int)v[O_RUNNING].i, .max_queue = (int)v[O_QUEUE].i, .beat_s = (int)v[O_BEAT].i,
                           .drain_s = (int)v[O_DRAIN].i, .log = v[O_QUIET].set ? NULL : log_line};

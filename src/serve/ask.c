@@ -411,11 +411,28 @@ static const char *asked_id(const moa_ask *a) {
     return mix && *mix ? mix : a->model;
 }
 
+/* What chat programs ask for themselves beside each reply (Open WebUI: titles, tags, further questions): one call, not a mixture. */
+static bool is_housekeeping(const moa_ask *a) {
+    static const char *const words[] = {"title", "tags", "follow-up", "follow_up", "queries", "autocomplete", "emoji"};
+    const char *s = a->msg && a->n_msg ? a->msg[a->n_msg - 1].content : "";
+    if (a->stream.v != 0 || strncmp(s, "### Task:", 9) != 0) return false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasestr(s, words[i])) return true;
+    return false;
+}
+
 int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f) {
     moa_err err = {0};
+    const char *keeper = c->config ? c->config->housekeeping : NULL;
     MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, asked_id(a), f));
     MOA_TRY(read_moa(a, f));
-    if (a->after_tool && a->spec.row->aggregates) MOA_TRY(take_single(a, c, a->row->model, f));
+    const bool cheap = is_housekeeping(a) && strcmp(a->spec.row->strategy, "single");
+    if (cheap && keeper) {
+        moa_mix_spec_deinit(&a->spec);
+        MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, keeper, f));
+    }
+    if (cheap && !keeper) MOA_TRY(take_single(a, c, a->row->model, f));
+    else if (a->after_tool && a->spec.row->aggregates) MOA_TRY(take_single(a, c, a->row->model, f));
     else if (moa_mix_spec_bind(&a->spec, c->pool, a->row->model, &err) < 0) return moa_fault_from(f, "model", &err);
     a->extra.partial = true;
     MOA_TRY(set_tools(a, f));

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "serve/catalog.h"
 #include "serve/server.h"
 
 #include <stdlib.h>
@@ -33,6 +34,7 @@ void moa_exchange_unref(moa_exchange *x) {
     const int left = --x->refs;
     pthread_mutex_unlock(&x->lock);
     if (left) return;
+    moa_catalog_unref(x->catalog);
     pthread_mutex_destroy(&x->lock);
     moa_buf_deinit(&x->body);
     moa_buf_deinit(&x->out);

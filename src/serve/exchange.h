@@ -19,6 +19,7 @@ typedef struct moa_endpoint moa_endpoint;
 typedef struct moa_exchange {
     moa_server *server;
     const moa_endpoint *endpoint;
+    struct moa_catalog *catalog; /* who can be asked, as of when the request came */
     char id[40];                 /* "req-..." : x-request-id, traces, moa ps */
     char rest[256];              /* of the path, behind the endpoint's own */
     moa_buf body;                /* of the request, whole once a worker has it */

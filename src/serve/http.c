@@ -190,6 +190,7 @@ static enum MHD_Result start(moa_exchange *x) {
     int retry_s = 1;
     moa_fault f;
     x->came = moa_now();
+    x->catalog = moa_server_catalog(x->server);
     if (x->endpoint->quick) {
         x->endpoint->handle(x);
         return answer(x);
@@ -246,7 +247,7 @@ static void on_completed(void *ctx, struct MHD_Connection *conn, void **con_cls,
         snprintf(code, sizeof code, "%d", status);
         moa_metric_add(&s->metrics, "moa_requests_total", "endpoint", x->endpoint->name, "code", code, 1);
         moa_metric_add(&s->metrics, "moa_request_seconds", "endpoint", x->endpoint->name, NULL, NULL, moa_now() - x->came);
-        if (s->cfg.log) s->cfg.log(s->cfg.log_ctx, x, status, moa_now() - x->came);
+        if (s->cfg.log) s->cfg.log(s->cfg.ctx, x, status, moa_now() - x->came);
     }
     unlink_open(x);
     x->conn = NULL;

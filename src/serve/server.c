@@ -2,6 +2,7 @@
 #include "serve/server.h"
 
 #include "base/clock.h"
+#include "serve/catalog.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -137,7 +138,6 @@ int moa_server_open(moa_server **out, const moa_server_cfg *cfg, struct moa_cata
     if (!s) return moa_fail(err, MOA_ENOMEM, "serve: no memory");
     s->cfg = *cfg;
     usual(&s->cfg);
-    s->catalog = catalog;
     s->listener = -1;
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -148,6 +148,7 @@ int moa_server_open(moa_server **out, const moa_server_cfg *cfg, struct moa_cata
         moa_server_close(s);
         return rc;
     }
+    s->catalog = catalog;
     *out = s;
     return 0;
 }
@@ -156,6 +157,56 @@ void moa_server_stop(moa_server *s) {
     const uint64_t one = 1;
     atomic_fetch_add(&s->stops, 1);
     (void)!write(s->wake, &one, sizeof one);
+}
+
+/* ---- a new configuration ---- */
+
+struct moa_catalog *moa_server_catalog(moa_server *s) {
+    pthread_mutex_lock(&s->lock);
+    moa_catalog *c = moa_catalog_ref(s->catalog);
+    pthread_mutex_unlock(&s->lock);
+    return c;
+}
+
+void moa_server_reload(moa_server *s) {
+    const uint64_t one = 1;
+    atomic_fetch_add(&s->reloads, 1);
+    (void)!write(s->wake, &one, sizeof one);
+}
+
+/* Models may take a while to open, so that this is a thread. One that cannot be read changes nothing. */
+static void *reload(void *arg) {
+    moa_server *s = arg;
+    moa_err err = {0};
+    char text[1000];
+    moa_catalog *was = moa_server_catalog(s), *new = NULL;
+    const int rc = s->cfg.reload(s->cfg.ctx, &new, was, &err);
+    snprintf(text, sizeof text, rc < 0 ? "the configuration stays as it was: %s%s%s" : "a new configuration%s%s%s", rc < 0 ? err.text : "", rc < 0 && err.hint[0] ? "; " : "",
+             rc < 0 ? err.hint : "");
+    if (rc >= 0) {
+        pthread_mutex_lock(&s->lock);
+        moa_catalog *old = s->catalog;
+        s->catalog = new;
+        pthread_mutex_unlock(&s->lock);
+        moa_catalog_unref(old);
+    }
+    moa_catalog_unref(was);
+    if (s->cfg.say) s->cfg.say(s->cfg.ctx, text);
+    atomic_store(&s->reloading, false);
+    return NULL;
+}
+
+static void end_reload(moa_server *s) {
+    if (s->has_reloader) pthread_join(s->reloader, NULL);
+    s->has_reloader = false;
+}
+
+static void begin_reload(moa_server *s) {
+    if (!s->cfg.reload || atomic_load(&s->reloading) || !atomic_exchange(&s->reloads, 0)) return;
+    end_reload(s);
+    atomic_store(&s->reloading, true);
+    s->has_reloader = pthread_create(&s->reloader, NULL, reload, s) == 0;
+    if (!s->has_reloader) atomic_store(&s->reloading, false);
 }
 
 static void leave_all(moa_server *s) {
@@ -168,6 +219,7 @@ static void leave_all(moa_server *s) {
 /* All that is left is told to end. Workers notice at their next token; their connections are closed then. */
 void moa_server_close(moa_server *s) {
     if (!s) return;
+    end_reload(s);
     leave_all(s);
     moa_workers_deinit(&s->workers);
     if (s->daemon) {
@@ -183,6 +235,7 @@ void moa_server_close(moa_server *s) {
         close(s->wake);
     }
     if (s->epoll >= 0) close(s->epoll);
+    moa_catalog_unref(s->catalog);
     moa_metrics_deinit(&s->metrics);
     pthread_mutex_destroy(&s->lock);
     free(s->key_hash);
@@ -216,6 +269,7 @@ static int timeout_ms(moa_server *s) {
     if (MHD_get_timeout(s->daemon, &http) == MHD_YES) ms = http > 60000 ? 60000 : (int)http;
     if (s->n_open && (ms < 0 || ms > 1000)) ms = 1000;
     if (s->draining && (ms < 0 || ms > 50)) ms = 50;
+    if (atomic_load(&s->reloads) && (ms < 0 || ms > 200)) ms = 200; /* one more came while one runs */
     return ms;
 }
 
@@ -235,6 +289,7 @@ int moa_server_run(moa_server *s, moa_err *err) {
         MHD_run(s->daemon);
         const double now = moa_now();
         const int stops = atomic_load(&s->stops);
+        begin_reload(s);
         if (stops && !s->draining) begin_drain(s, now);
         if (s->draining && (!s->n_open || stops > 1 || now > s->drain_end)) return 0;
         if (now - beaten >= 1) beat(s, beaten = now);

@@ -23,12 +23,15 @@ typedef struct moa_server_cfg {       /* zero is a good value of every field; te
     int max_running, max_queue;       /* requests at work, and waiting; 0: 64, 512 */
     int beat_s;                       /* seconds of silence before a stream's heartbeat; 0: 15 */
     int drain_s;                      /* most seconds that running requests get after the first stop; 0: 30 */
-    void (*log)(void *ctx, const moa_exchange *x, int status, double seconds); void *log_ctx; /* a request has ended; NULL: nobody listens */
+    void (*log)(void *ctx, const moa_exchange *x, int status, double seconds); /* a request has ended; NULL: nobody listens */
+    /* A new catalog out of the configuration as it is now; NULL: there is nothing to read again. In a thread of its own. */
+    int (*reload)(void *ctx, struct moa_catalog **out, const struct moa_catalog *was, moa_err *err);
+    void (*say)(void *ctx, const char *text);        /* of a reload: what came of it; NULL: nobody listens */
+    void *ctx;                        /* of all three */
 } moa_server_cfg;
 
 struct moa_server {
     moa_server_cfg cfg;
-    struct moa_catalog *catalog;      /* borrowed: who can be asked */
     struct MHD_Daemon *daemon;
     int port, epoll, wake, listener;
     bool local;                       /* bound to this machine alone */
@@ -44,12 +47,18 @@ struct moa_server {
     /* shared */
     pthread_mutex_t lock;
     moa_exchange *mail;
-    atomic_int stops;
+    struct moa_catalog *catalog;      /* who can be asked */
+    atomic_int stops, reloads;
+    atomic_bool reloading;
+    pthread_t reloader; bool has_reloader; /* the event thread's */
 };
 
+/* Takes over the catalog when it succeeds. */
 int moa_server_open(moa_server **out, const moa_server_cfg *cfg, struct moa_catalog *catalog, moa_err *err);
+struct moa_catalog *moa_server_catalog(moa_server *s); /* as it is now; moa_catalog_unref it */
 int moa_server_run(moa_server *s, moa_err *err); /* until it is stopped */
 void moa_server_stop(moa_server *s);             /* from any thread or signal handler. First: no new requests, running ones end; second: now */
+void moa_server_reload(moa_server *s);           /* from any thread or signal handler: reads the configuration again; requests that run keep what they began with */
 void moa_server_close(moa_server *s);
 
 void moa_server_mail(moa_server *s, moa_exchange *x); /* x has news for its connection */

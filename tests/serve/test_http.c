@@ -176,7 +176,7 @@ static void test_cancel(void **state) {
         if (moa_now() - t0 > 0.25) fail_msg("work went on for %.0f ms", 1000 * (moa_now() - t0));
         if (i / 2 == 2) close(fd);
     }
-    moa_gen_load load = moa_generator_load(moa_backend_local_generator(s.catalog->model[0].backend));
+    moa_gen_load load = moa_generator_load(moa_backend_local_generator(s.catalog->model[0]->backend));
     assert_int_equal(load.n_running + load.n_waiting, 0);
     assert_int_equal(status_of(&s, "GET", "/health", NULL, NULL), 200);
     serving_stop(&s);
@@ -225,7 +225,6 @@ static void test_drain(void **state) {
     pthread_join(s.thread, NULL);
     assert_int_equal(s.rc, 0);
     moa_server_close(s.server);
-    moa_catalog_close(s.catalog);
     close(fd);
     close(kept);
 }

@@ -14,11 +14,23 @@
 
 static char file[256];
 static const char *model[] = {file};
+static char config[300];
+static moa_mix_options o = {.n_threads = 1};
+
+const char *serving_model(void) { return file; }
 
 static int path_of(char *out, size_t n, const char *name, moa_err *err) {
     (void)err;
     snprintf(out, n, "%s", name);
     return 0;
+}
+
+void serving_config(const char *path) { snprintf(config, sizeof config, "%s", path ? path : ""); }
+
+static int reload(void *ctx, moa_catalog **out, const moa_catalog *was, moa_err *err) {
+    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL};
+    (void)ctx;
+    return moa_catalog_open(out, &models, was, err);
 }
 
 static void *live(void *arg) {
@@ -30,12 +42,12 @@ static void *live(void *arg) {
 
 void serving_start(serving *s, const moa_server_cfg *cfg) {
     moa_err err = {0};
-    moa_mix_options o = {.n_threads = 1};
-    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o};
+    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL};
     moa_server_cfg c = cfg ? *cfg : (moa_server_cfg){0};
     *s = (serving){0};
+    c.reload = reload;
     if (!file[0] && tinymodel_write(file, sizeof file, 5, &err) < 0) fail_msg("%s", err.text);
-    if (moa_catalog_open(&s->catalog, &models, &err) < 0) fail_msg("%s", err.text);
+    if (moa_catalog_open(&s->catalog, &models, NULL, &err) < 0) fail_msg("%s", err.text);
     if (moa_server_open(&s->server, &c, s->catalog, &err) < 0) fail_msg("%s", err.text);
     s->port = s->server->port;
     assert_int_equal(pthread_create(&s->thread, NULL, live, s), 0);
@@ -47,7 +59,6 @@ void serving_stop(serving *s) {
     pthread_join(s->thread, NULL);
     assert_int_equal(s->rc, 0);
     moa_server_close(s->server);
-    moa_catalog_close(s->catalog);
 }
 
 int serving_running(serving *s) {

@@ -16,6 +16,8 @@ typedef struct serving {
 
 /* cfg: NULL or the server's numbers; host and port are chosen here. */
 void serving_start(serving *s, const moa_server_cfg *cfg);
+void serving_config(const char *path); /* from the next start or reload on; NULL: none */
+const char *serving_model(void);        /* the model's file */
 void serving_stop(serving *s); /* at once; fails the test where anything is left */
 int serving_running(serving *s); /* requests at work */
 bool serving_idle_within(serving *s, double seconds); /* waits until none is */

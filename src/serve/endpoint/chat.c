@@ -147,7 +147,7 @@ static void handle(moa_exchange *x) {
     if (rc >= 0) rc = moa_ask_format(&a, json_object_get(a.body, "response_format"), "response_format", &f);
     if (rc >= 0) rc = moa_ask_logprobs(&a, &f);
     if (rc >= 0) rc = moa_ask_messages(&a, json_object_get(a.body, "messages"), &f);
-    if (rc >= 0) rc = moa_ask_bind(&a, x->server->catalog, &f);
+    if (rc >= 0) rc = moa_ask_bind(&a, x->catalog, &f);
     if (rc >= 0) rc = (a.stream.v != 0 ? reply_stream : reply_whole)(x, &a, &t, &f);
     if (rc < 0) moa_reply_fault(x, &f);
     moa_turn_deinit(&t);

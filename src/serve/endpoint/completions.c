@@ -161,7 +161,7 @@ static void handle(moa_exchange *x) {
     moa_buf_init(&w.body, 1 << 26);
     int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
     if (rc >= 0) rc = moa_ask_logprobs_text(&a, &f);
-    if (rc >= 0) rc = moa_ask_bind(&a, x->server->catalog, &f);
+    if (rc >= 0) rc = moa_ask_bind(&a, x->catalog, &f);
     if (rc >= 0) {
         moa_chunks_init(&w.chunks, x, &a, "text_completion", id);
         rc = answer_all(&w, &f);

@@ -18,7 +18,7 @@ static void handle(moa_exchange *x) {
     size_t n = 0;
     moa_catalog_model *m = NULL;
     int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
-    if (rc >= 0) rc = (m = moa_catalog_one(x->server->catalog, a.model, &f)) ? 0 : -1;
+    if (rc >= 0) rc = (m = moa_catalog_one(x->catalog, a.model, &f)) ? 0 : -1;
     if (rc >= 0) rc = moa_tokens_read(&ids, json_object_get(a.body, "tokens"), "tokens", &f);
     if (rc >= 0) rc = moa_tokens_check(&ids, moa_catalog_tokenizer(m), "tokens", &f);
     if (rc >= 0 && moa_detokenize(&text, &n, moa_catalog_tokenizer(m), ids.v, ids.n, true, &err) < 0) rc = moa_fault_from(&f, "tokens", &err);

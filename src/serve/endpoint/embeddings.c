@@ -135,7 +135,7 @@ static void handle(moa_exchange *x) {
     if (rc >= 0 && w.format && strcmp(w.format, "float") && strcmp(w.format, "base64"))
         rc = moa_fault_set(&f, 400, "invalid_value", "encoding_format", "encoding_format: got '%.40s', expected float or base64", w.format);
     if (rc >= 0) rc = n = count_inputs(&input, &own, a.body, &f);
-    if (rc >= 0) rc = (m = moa_catalog_one(x->server->catalog, a.model, &f)) ? 0 : -1;
+    if (rc >= 0) rc = (m = moa_catalog_one(x->catalog, a.model, &f)) ? 0 : -1;
     if (rc >= 0) {
         pthread_mutex_lock(&m->lock);
         rc = embed(x, m, input, n, &w, &f);

@@ -17,11 +17,11 @@ static void of_models(moa_buf *b, const moa_catalog *c) {
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         moa_buf_addf(b, "# HELP %s %s\n# TYPE %s %s\n", rows[k].name, rows[k].help, rows[k].name, rows[k].type);
         for (int i = 0; i < c->n_model; i++) {
-            moa_generator *g = c->model[i].backend ? moa_backend_local_generator(c->model[i].backend) : NULL;
+            moa_generator *g = c->model[i]->backend ? moa_backend_local_generator(c->model[i]->backend) : NULL;
             if (!g) continue;
             const moa_gen_load l = moa_generator_load(g);
-            const double v[] = {l.n_running, l.n_waiting, (double)l.steps, (double)l.drafted, (double)l.accepted, c->model[i].backend->n_ctx};
-            moa_buf_addf(b, "%s{model=\"%s\"} %.17g\n", rows[k].name, c->model[i].id, v[k]);
+            const double v[] = {l.n_running, l.n_waiting, (double)l.steps, (double)l.drafted, (double)l.accepted, c->model[i]->backend->n_ctx};
+            moa_buf_addf(b, "%s{model=\"%s\"} %.17g\n", rows[k].name, c->model[i]->id, v[k]);
         }
     }
 }
@@ -34,7 +34,7 @@ static void handle(moa_exchange *x) {
     gauge(&b, "moa_queue_depth", "requests that wait for a worker", queued);
     gauge(&b, "moa_requests_running", "requests at work", running);
     gauge(&b, "moa_connections_busy", "requests that are read, at work or written", x->server->n_open);
-    of_models(&b, x->server->catalog);
+    of_models(&b, x->catalog);
     moa_metrics_write(&b, &x->server->metrics);
     moa_reply_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", moa_buf_str(&b), b.len);
     moa_buf_deinit(&b);

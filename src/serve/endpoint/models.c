@@ -10,17 +10,17 @@ static json_t *describe(const moa_catalog *c, const moa_catalog_row *r) {
 }
 
 static void handle_all(moa_exchange *x) {
-    const moa_catalog *c = x->server->catalog;
+    const moa_catalog *c = x->catalog;
     json_t *list = json_array();
     for (int i = 0; i < c->n_row; i++) json_array_append_new(list, describe(c, &c->row[i]));
     moa_reply_json(x, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
 static void handle_one(moa_exchange *x) {
-    const moa_catalog_row *r = moa_catalog_row_of(x->server->catalog, x->rest);
+    const moa_catalog_row *r = moa_catalog_row_of(x->catalog, x->rest);
     moa_fault f;
     if (r) {
-        moa_reply_json(x, 200, describe(x->server->catalog, r));
+        moa_reply_json(x, 200, describe(x->catalog, r));
         return;
     }
     moa_fault_set(&f, 404, "model_not_found", "model", "no model '%.100s'; GET /v1/models lists what there is", x->rest);

@@ -58,7 +58,7 @@ static int read_request(moa_ask *a, const moa_exchange *x, moa_fault *f) {
     MOA_TRY(moa_tools_read(&a->tools, a->body, true, f));
     MOA_TRY(moa_ask_format(a, json_object_get(json_object_get(a->body, "text"), "format"), "text.format", f));
     MOA_TRY(read_input(a, f));
-    return moa_ask_bind(a, x->server->catalog, f);
+    return moa_ask_bind(a, x->catalog, f);
 }
 
 /* ---- the reply ---- */

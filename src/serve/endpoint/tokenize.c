@@ -59,7 +59,7 @@ static void handle(moa_exchange *x) {
     moa_catalog_model *m = NULL;
     int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
     if (rc >= 0) rc = moa_params_read(&w, a.body, fields, sizeof fields / sizeof *fields, &f);
-    if (rc >= 0) rc = (m = moa_catalog_one(x->server->catalog, a.model, &f)) ? 0 : -1;
+    if (rc >= 0) rc = (m = moa_catalog_one(x->catalog, a.model, &f)) ? 0 : -1;
     if (rc >= 0) rc = tokens_of(&ids, &a, &w, m, &f);
     if (rc < 0) moa_reply_fault(x, &f);
     else

@@ -1,0 +1,102 @@
+/* config.c - see config.h. SPDX-License-Identifier: Apache-2.0 */
+#include "serve/config.h"
+
+#include "agent/mix.h"
+#include "base/file.h"
+#include "base/yaml.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- schema: the whole list of keys ---- */
+enum { OPT = CYAML_FLAG_OPTIONAL, STR_MAX = 4096, TEXT_MAX = 1 << 16, LIST_MAX = 64 };
+#define STR(type, key) CYAML_FIELD_STRING_PTR(#key, OPT | CYAML_FLAG_POINTER, type, key, 0, STR_MAX)
+#define TEXT(type, key) CYAML_FIELD_STRING_PTR(#key, OPT | CYAML_FLAG_POINTER, type, key, 0, TEXT_MAX)
+#define INT(type, key) CYAML_FIELD_INT(#key, OPT, type, key)
+#define SEQ(type, key, entry, max) CYAML_FIELD_SEQUENCE(#key, OPT | CYAML_FLAG_POINTER, type, key, entry, 0, max)
+
+static const cyaml_schema_value_t v_string = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, STR_MAX)};
+#define M moa_config_model
+static const cyaml_schema_field_t f_model[] = {
+    STR(M, id), STR(M, file), SEQ(M, adapters, &v_string, LIST_MAX), INT(M, ctx), INT(M, threads), STR(M, kv), STR(M, draft), TEXT(M, chat_template_kwargs), CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t v_model = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_model)};
+#undef M
+#define M moa_config_mix
+static const cyaml_schema_field_t f_mix[] = {
+    STR(M, id), STR(M, about), STR(M, mix), SEQ(M, proposers, &v_string, MOA_MAX_PROPOSERS), STR(M, aggregator), TEXT(M, propose_system), TEXT(M, aggregate_system), CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t v_mix = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_mix)};
+#undef M
+static const cyaml_schema_field_t f_config[] = {
+    SEQ(moa_config, models, &v_model, LIST_MAX), SEQ(moa_config, mixes, &v_mix, 256), STR(moa_config, housekeeping), CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t v_config = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, moa_config, f_config)};
+
+/* ---- what a schema cannot say ---- */
+
+static bool good_id(const char *id) {
+    return *id && strlen(id) < 128 && strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-/") == strlen(id);
+}
+
+static int check_models(const moa_config *c, const moa_yaml_lines *l, const char *name, moa_err *err) {
+    for (unsigned i = 0; i < c->models_count; i++) {
+        const moa_config_model *m = &c->models[i];
+        const int line = moa_yaml_line(l, "models[%u].id", i), at = line ? line : moa_yaml_line(l, "models");
+        if (!m->file || !*m->file) return moa_fail(err, MOA_EFORMAT, "%s:%d: model %u has no file", name, at, i + 1);
+        if (m->id && !good_id(m->id)) return moa_fail(err, MOA_EFORMAT, "%s:%d: id '%.64s': expected letters, digits, '_', '.', '-' or '/'", name, at, m->id);
+        for (unsigned k = 0; k < i; k++)
+            if (m->id && c->models[k].id && !strcmp(m->id, c->models[k].id)) return moa_fail(err, MOA_EFORMAT, "%s:%d: two models have the id '%s'", name, at, m->id);
+        if (m->ctx < 0 || m->ctx > 1 << 28) return moa_fail(err, MOA_EFORMAT, "%s:%d: ctx %d, expected 0 to %d", name, moa_yaml_line(l, "models[%u].ctx", i), m->ctx, 1 << 28);
+        if (m->threads < 0 || m->threads > 1024) return moa_fail(err, MOA_EFORMAT, "%s:%d: threads %d, expected 0 to 1024", name, moa_yaml_line(l, "models[%u].threads", i), m->threads);
+    }
+    return 0;
+}
+
+static int check_mixes(const moa_config *c, const moa_yaml_lines *l, const char *name, moa_err *err) {
+    for (unsigned i = 0; i < c->mixes_count; i++) {
+        const moa_config_mix *m = &c->mixes[i];
+        const int line = moa_yaml_line(l, "mixes[%u].id", i), at = line ? line : moa_yaml_line(l, "mixes");
+        moa_mix_spec s = {0};
+        moa_err e = {0};
+        if (!m->id || !good_id(m->id)) return moa_fail(err, MOA_EFORMAT, "%s:%d: mix %u: expected an id of letters, digits, '_', '.', '-' or '/'", name, at, i + 1);
+        if (!m->mix) return moa_fail(err, MOA_EFORMAT, "%s:%d: mix %s does not say which mix it is (mix: NAME, or NAME:KEY=VALUE,...)", name, at, m->id);
+        for (unsigned k = 0; k < i; k++)
+            if (!strcmp(m->id, c->mixes[k].id)) return moa_fail(err, MOA_EFORMAT, "%s:%d: two mixes have the id '%s'", name, at, m->id);
+        const int rc = moa_mix_spec_parse(&s, m->mix, &e);
+        if (rc >= 0) moa_mix_spec_deinit(&s);
+        else return moa_hint(err, moa_fail(err, MOA_EFORMAT, "%s:%d: %s", name, moa_yaml_line(l, "mixes[%u].mix", i), e.text), "%s", e.hint);
+    }
+    return 0;
+}
+
+int moa_config_parse(moa_config **out, const char *text, size_t n, const char *name, moa_err *err) {
+    moa_yaml_lines *l;
+    void *made = NULL;
+    *out = NULL;
+    if (n > MOA_CONFIG_BYTES_MAX) return moa_fail(err, MOA_ELIMIT, "%s: %zu bytes, at most %d", name, n, MOA_CONFIG_BYTES_MAX);
+    MOA_TRY(moa_yaml_lines_new(&l, text, n, name, "configuration", &v_config, err));
+    int rc = moa_yaml_load(&made, text, n, name, "configuration", &v_config, NULL, err);
+    moa_config *c = made;
+    if (rc >= 0) rc = check_models(c, l, name, err);
+    if (rc >= 0) rc = check_mixes(c, l, name, err);
+    moa_yaml_lines_free(l);
+    if (rc < 0) moa_config_free(c);
+    else *out = c;
+    return rc;
+}
+
+int moa_config_load(moa_config **out, const char *path, moa_err *err) {
+    char *text;
+    size_t n;
+    *out = NULL;
+    MOA_TRY(moa_read_file(&text, &n, path, MOA_CONFIG_BYTES_MAX, err));
+    const int rc = moa_config_parse(out, text, n, path, err);
+    free(text);
+    return rc;
+}
+
+void moa_config_free(moa_config *c) {
+    if (c) moa_yaml_free(c, &v_config);
+}
