@@ -2,8 +2,8 @@
  *
  * A round: settle every run (reduce nodes whose inputs are there, fail what can no longer work), compose the messages
  * of all nodes that became ready, and hand all of them that share a backend to it in one call. Rounds end when no
- * node is ready. Backends take turns rather than run at once: the local ones share the same cores, so two
- * at a time would only halve each other's batches.
+ * node is ready. Backends of this machine take turns rather than run at once: they share the same cores, so two
+ * at a time would only halve each other's batches. Those that compute elsewhere run beside them, each in a thread; events come one at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/run.h"
 
@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "task/task.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +132,10 @@ typedef struct exec_state {
     moa_call *call; slot *slot; int n, cap; /* the batch under way */
     bool canceled;
     double t0;
+    pthread_mutex_t lock; /* over all of it while several backends work */
 } exec_state;
+/* Calls of one backend: x->call[from .. from + n). */
+typedef struct group { exec_state *x; moa_backend *b; int from, n; pthread_t thread; bool threaded; } group;
 
 static bool emit(exec_state *x, moa_run *r, int node, int kind, const char *text, size_t n) {
     moa_event e = {.node = node, .text = text, .n = n};
@@ -251,18 +255,32 @@ static void settle(exec_state *x) {
     }
 }
 
-/* All composed nodes of the backend that the first of them has. */
-static int collect(exec_state *x, moa_backend **b, moa_err *err) {
-    x->n = 0;
-    *b = NULL;
+static int add_group(exec_state *x, group *g, moa_backend *b, moa_err *err) {
+    *g = (group){.x = x, .b = b, .from = x->n};
     for (int k = 0; k < x->n_run; k++)
         for (int i = 0; i < x->run[k]->n_node; i++) {
-            moa_agent_node *n = &x->run[k]->node[i];
-            if (n->state != MOA_NODE_RUNNING) continue;
-            if (!*b) *b = n->backend;
-            if (n->backend == *b) MOA_TRY(batch_add(x, x->run[k], i, err));
+            const moa_agent_node *n = &x->run[k]->node[i];
+            if (n->state == MOA_NODE_RUNNING && n->backend == b) MOA_TRY(batch_add(x, x->run[k], i, err));
         }
-    return x->n;
+    g->n = x->n - g->from;
+    return 0;
+}
+
+/* All composed nodes: of the first backend of this machine, and of all others. Returns the number of groups. */
+static int collect(exec_state *x, group *g, int max, moa_err *err) {
+    int n = 0;
+    bool here = false;
+    x->n = 0;
+    for (int k = 0; k < x->n_run; k++)
+        for (int i = 0; i < x->run[k]->n_node; i++) {
+            moa_backend *b = x->run[k]->node[i].backend;
+            bool known = x->run[k]->node[i].state != MOA_NODE_RUNNING;
+            for (int j = 0; j < n; j++) known |= g[j].b == b;
+            if (known || n == max || (!b->ops->apart && here)) continue;
+            here |= !b->ops->apart;
+            MOA_TRY(add_group(x, &g[n++], b, err));
+        }
+    return n;
 }
 
 static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
@@ -320,22 +338,43 @@ static void finish_call(exec_state *x, int k) {
 }
 
 static bool on_text(void *ctx, int call, const char *text, size_t n) {
-    exec_state *x = ctx;
-    if (text) return emit(x, x->slot[call].r, x->slot[call].node, MOA_EV_TEXT, text, n);
-    finish_call(x, call);
-    return !x->canceled;
+    group *g = ctx;
+    exec_state *x = g->x;
+    const int k = g->from + call;
+    pthread_mutex_lock(&x->lock);
+    if (text) emit(x, x->slot[k].r, x->slot[k].node, MOA_EV_TEXT, text, n);
+    else finish_call(x, k);
+    const bool goes_on = !x->canceled;
+    pthread_mutex_unlock(&x->lock);
+    return goes_on;
+}
+
+static void *run_group(void *arg) {
+    group *g = arg;
+    moa_err e = {0};
+    moa_backend_complete(g->b, g->x->call + g->from, g->n, on_text, g, &e);
+    return NULL;
+}
+
+/* The last group works in this thread. */
+static void run_groups(group *g, int n) {
+    for (int i = 0; i + 1 < n; i++) g[i].threaded = pthread_create(&g[i].thread, NULL, run_group, &g[i]) == 0;
+    for (int i = 0; i < n; i++)
+        if (!g[i].threaded) run_group(&g[i]);
+    for (int i = 0; i < n; i++)
+        if (g[i].threaded) pthread_join(g[i].thread, NULL);
 }
 
 static int round_of_calls(exec_state *x, moa_err *err) {
+    enum { GROUPS = 32 };
+    group g[GROUPS];
     settle(x);
     if (x->canceled) return 0;
-    moa_backend *b;
-    int n = collect(x, &b, err);
-    if (n <= 0) return n;
+    const int n_group = collect(x, g, GROUPS, err), n = x->n;
+    if (n_group <= 0) return n_group;
     for (int k = 0; k < n; k++) emit(x, x->slot[k].r, x->slot[k].node, MOA_EV_START, NULL, 0);
     if (x->canceled) return 0;
-    moa_err e = {0};
-    moa_backend_complete(b, x->call, n, on_text, x, &e);
+    run_groups(g, n_group);
     for (int k = 0; k < n; k++) {
         finish_call(x, k);
         moa_gen_res_deinit(&x->call[k].res);
@@ -359,7 +398,9 @@ static void conclude(exec_state *x, moa_run *r) {
 int moa_run_execute_many(moa_run **r, int n, moa_event_cb cb, void *ctx, moa_err *err) {
     exec_state x = {.run = r, .n_run = n, .cb = cb, .ctx = ctx, .t0 = moa_now()};
     int rc;
+    pthread_mutex_init(&x.lock, NULL);
     while ((rc = round_of_calls(&x, err)) > 0 && !x.canceled) {}
+    pthread_mutex_destroy(&x.lock);
     for (int k = 0; k < n; k++) conclude(&x, r[k]);
     free(x.call);
     free(x.slot);

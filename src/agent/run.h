@@ -30,6 +30,7 @@ typedef struct moa_call_extra {
     const int32_t *ids; int64_t n_ids;   /* the prompt as tokens, in place of the messages; NULL: none */
     const json_t *messages, *tools;      /* the conversation with tool calls and results; NULL: what messages say is all. Tools: NULL: none */
     const moa_bias *bias; int n_bias;
+    const json_t *schema;                /* what the grammar was made from; NULL: none, or no schema */
     bool logprobs; int top_logprobs;     /* tell of each token of the reply (node->log), with so many of the most probable ones */
     bool partial;                        /* a reply that ends before its grammar is complete is a reply */
 } moa_call_extra;
@@ -54,6 +55,7 @@ typedef struct moa_backend_ops {
     void (*close)(moa_backend *b);
     /* Prompt tokens of a conversation, or a negative code. NULL: unknown, no limit is applied. */
     int64_t (*measure)(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err);
+    bool apart; /* computes elsewhere: its calls run beside those of other backends */
 } moa_backend_ops;
 struct moa_backend {
     const moa_backend_ops *ops;

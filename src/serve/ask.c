@@ -66,6 +66,7 @@ static int read_stream_options(moa_ask *a, moa_fault *f) {
 void moa_ask_deinit(moa_ask *a) {
     moa_mix_spec_deinit(&a->spec);
     moa_grammar_free(a->grammar);
+    json_decref(a->schema);
     moa_tools_deinit(&a->tools);
     json_decref(a->talk);
     moa_arena_free(a->arena);
@@ -267,6 +268,8 @@ static int set_schema(moa_ask *a, const json_t *schema, const char *param, moa_f
     moa_err err = {0};
     char *text = json_dumps(schema, JSON_COMPACT | JSON_ENCODE_ANY);
     if (!text) return no_memory(f);
+    json_decref(a->schema);
+    a->extra.schema = a->schema = json_incref((json_t *)(uintptr_t)schema);
     const int rc = moa_grammar_from_schema(&a->grammar, text, strlen(text), param, &err);
     free(text);
     return rc < 0 ? moa_fault_set(f, 400, "invalid_schema", param, "%s%s%s", err.text, err.hint[0] ? "; " : "", err.hint) : 0;

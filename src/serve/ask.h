@@ -26,6 +26,7 @@ typedef struct moa_ask {
     const char *stop[MOA_ASK_STOPS];
     moa_call_extra extra;             /* of the calls that make the reply */
     moa_grammar *grammar;
+    json_t *schema;                   /* that it was made from */
     const moa_catalog_row *row;       /* that the id led to */
     moa_mix_spec spec;                /* bound: its cfg is ready to run */
     uint64_t run_seed;

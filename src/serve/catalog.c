@@ -2,6 +2,7 @@
 #include "serve/catalog.h"
 
 #include "base/nearest.h"
+#include "serve/upstream.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,34 @@ static int model_open(moa_catalog_model **out, const moa_catalog_cfg *cfg, const
     return rc;
 }
 
+/* Shares it with the catalog before where nothing about it has changed. */
+static int upstream_open(moa_catalog_model **out, const moa_config_backend *b, const moa_catalog *was, moa_err *err) {
+    const char *key = b->key_env ? getenv(b->key_env) : NULL;
+    const moa_upstream_cfg cfg = {.id = b->id, .url = b->url, .model = b->model, .key = key, .max_concurrent = b->max_concurrent, .timeout_s = b->timeout, .retries = b->retries, .n_ctx = b->ctx};
+    moa_buf k;
+    moa_buf_init(&k, 1 << 16);
+    moa_buf_addf(&k, "url|%s|%s|%s|%s|%d|%d|%d|%d", b->id, b->url, b->model ? b->model : "", key ? key : "", b->max_concurrent, b->timeout, b->retries, b->ctx);
+    for (int i = 0; was && i < was->n_model; i++)
+        if (!strcmp(was->model[i]->key, moa_buf_str(&k))) {
+            atomic_fetch_add(&was->model[i]->refs, 1);
+            *out = was->model[i];
+            moa_buf_deinit(&k);
+            return 0;
+        }
+    moa_catalog_model *m = *out = calloc(1, sizeof *m);
+    int rc = m ? 0 : moa_fail(err, MOA_ENOMEM, "backend %s", b->id);
+    if (m) {
+        atomic_init(&m->refs, 1);
+        pthread_mutex_init(&m->lock, NULL);
+        m->id = strdup(b->id);
+        m->key = moa_buf_take(&k);
+        rc = m->id && m->key ? moa_upstream_open(&m->backend, &cfg, err) : moa_fail(err, MOA_ENOMEM, "backend %s", b->id);
+    }
+    moa_buf_deinit(&k);
+    if (rc < 0) model_unref(m);
+    return rc;
+}
+
 /* ---- catalogs ---- */
 
 /* The pool's way from an id to a model: those that are open, and nothing else. */
@@ -105,15 +134,30 @@ static int add_row(moa_catalog *c, const char *id, const char *help, const char 
     return r->id && r->help && r->model && (r->spec || !spec) ? 0 : moa_fail(err, MOA_ENOMEM, "model %s", id);
 }
 
-static int add_model(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_catalog *was, const char *id, const char *name, moa_mix_options *o, moa_err *err) {
-    moa_catalog_model *m, **v = realloc(c->model, (size_t)(c->n_model + 1) * sizeof *v);
-    if (!v) return moa_fail(err, MOA_ENOMEM, "a catalog of %d models", c->n_model);
+/* The catalog's from now on, also where it cannot be used. */
+static int take_model(moa_catalog *c, moa_catalog_model *m, moa_err *err) {
+    moa_catalog_model **v = realloc(c->model, (size_t)(c->n_model + 1) * sizeof *v);
+    if (!v) {
+        model_unref(m);
+        return moa_fail(err, MOA_ENOMEM, "a catalog of %d models", c->n_model);
+    }
     c->model = v;
-    MOA_TRY(model_open(&m, cfg, was, id, name, o, err));
     const bool twice = moa_catalog_model_of(c, m->id) != NULL;
     c->model[c->n_model++] = m;
     if (twice) return moa_hint(err, moa_fail(err, MOA_EUSAGE, "two models have the name '%s'", m->id), "give them ids in a configuration (moa serve --config)");
-    return add_row(c, m->id, m->encoder ? "gives vectors" : "one reply", m->encoder ? NULL : "single", m->id, err);
+    return add_row(c, m->id, m->encoder ? "gives vectors" : moa_backend_local_model(m->backend) ? "one reply" : "one reply, from another server", m->encoder ? NULL : "single", m->id, err);
+}
+
+static int add_model(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_catalog *was, const char *id, const char *name, moa_mix_options *o, moa_err *err) {
+    moa_catalog_model *m;
+    MOA_TRY(model_open(&m, cfg, was, id, name, o, err));
+    return take_model(c, m, err);
+}
+
+static int add_backend(moa_catalog *c, const moa_config_backend *b, const moa_catalog *was, moa_err *err) {
+    moa_catalog_model *m;
+    MOA_TRY(upstream_open(&m, b, was, err));
+    return take_model(c, m, err);
 }
 
 static int add_models(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_catalog *was, moa_err *err) {
@@ -133,6 +177,7 @@ static int add_models(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_cata
         if (m->adapters_count) o.adapter = (const char *const *)m->adapters, o.n_adapter = (int)m->adapters_count;
         MOA_TRY(add_model(c, cfg, was, m->id, m->file, &o, err));
     }
+    for (unsigned i = 0; f && i < f->backends_count; i++) MOA_TRY(add_backend(c, &f->backends[i], was, err));
     moa_mix_options o = *cfg->options;
     return c->n_model ? 0 : add_model(c, cfg, was, NULL, NULL, &o, err);
 }
@@ -306,5 +351,8 @@ moa_catalog_model *moa_catalog_one(const moa_catalog *c, const char *id, moa_fau
     const char *params;
     const moa_catalog_row *r = id && *id ? row_with_params(c, id, &params) : &c->row[0];
     if (!r) return unknown(c, id, f), NULL;
-    return moa_catalog_model_of(c, r->model);
+    moa_catalog_model *m = moa_catalog_model_of(c, r->model);
+    if (m && (m->encoder || moa_backend_local_model(m->backend))) return m;
+    moa_fault_set(f, 400, "unsupported_model", "model", "%s runs on another server: ask it there", r->model);
+    return NULL;
 }

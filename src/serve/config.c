@@ -23,6 +23,12 @@ static const cyaml_schema_field_t f_model[] = {
 };
 static const cyaml_schema_value_t v_model = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_model)};
 #undef M
+#define M moa_config_backend
+static const cyaml_schema_field_t f_backend[] = {
+    STR(M, id), STR(M, url), STR(M, model), STR(M, key_env), INT(M, ctx), INT(M, max_concurrent), INT(M, timeout), INT(M, retries), CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t v_backend = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_backend)};
+#undef M
 #define M moa_config_mix
 static const cyaml_schema_field_t f_mix[] = {
     STR(M, id), STR(M, about), STR(M, mix), SEQ(M, proposers, &v_string, MOA_MAX_PROPOSERS), STR(M, aggregator), TEXT(M, propose_system), TEXT(M, aggregate_system), CYAML_FIELD_END,
@@ -30,7 +36,7 @@ static const cyaml_schema_field_t f_mix[] = {
 static const cyaml_schema_value_t v_mix = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_mix)};
 #undef M
 static const cyaml_schema_field_t f_config[] = {
-    SEQ(moa_config, models, &v_model, LIST_MAX), SEQ(moa_config, mixes, &v_mix, 256), STR(moa_config, housekeeping), CYAML_FIELD_END,
+    SEQ(moa_config, models, &v_model, LIST_MAX), SEQ(moa_config, backends, &v_backend, LIST_MAX), SEQ(moa_config, mixes, &v_mix, 256), STR(moa_config, housekeeping), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_config = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, moa_config, f_config)};
 
@@ -50,6 +56,22 @@ static int check_models(const moa_config *c, const moa_yaml_lines *l, const char
             if (m->id && c->models[k].id && !strcmp(m->id, c->models[k].id)) return moa_fail(err, MOA_EFORMAT, "%s:%d: two models have the id '%s'", name, at, m->id);
         if (m->ctx < 0 || m->ctx > 1 << 28) return moa_fail(err, MOA_EFORMAT, "%s:%d: ctx %d, expected 0 to %d", name, moa_yaml_line(l, "models[%u].ctx", i), m->ctx, 1 << 28);
         if (m->threads < 0 || m->threads > 1024) return moa_fail(err, MOA_EFORMAT, "%s:%d: threads %d, expected 0 to 1024", name, moa_yaml_line(l, "models[%u].threads", i), m->threads);
+    }
+    return 0;
+}
+
+static int check_backends(const moa_config *c, const moa_yaml_lines *l, const char *name, moa_err *err) {
+    for (unsigned i = 0; i < c->backends_count; i++) {
+        const moa_config_backend *b = &c->backends[i];
+        const int line = moa_yaml_line(l, "backends[%u].id", i), at = line ? line : moa_yaml_line(l, "backends");
+        if (!b->id || !good_id(b->id)) return moa_fail(err, MOA_EFORMAT, "%s:%d: backend %u: expected an id of letters, digits, '_', '.', '-' or '/'", name, at, i + 1);
+        if (!b->url) return moa_fail(err, MOA_EFORMAT, "%s:%d: backend %s has no url", name, at, b->id);
+        if (strncmp(b->url, "http://", 7) && strncmp(b->url, "https://", 8))
+            return moa_fail(err, MOA_EFORMAT, "%s:%d: url '%.200s', expected http:// or https://", name, moa_yaml_line(l, "backends[%u].url", i), b->url);
+        if (b->max_concurrent < 0 || b->max_concurrent > 1000)
+            return moa_fail(err, MOA_EFORMAT, "%s:%d: max_concurrent %d, expected 0 to 1000", name, moa_yaml_line(l, "backends[%u].max_concurrent", i), b->max_concurrent);
+        if (b->key_env && !getenv(b->key_env))
+            return moa_fail(err, MOA_EFORMAT, "%s:%d: the environment has no variable %.100s", name, moa_yaml_line(l, "backends[%u].key_env", i), b->key_env);
     }
     return 0;
 }
@@ -80,6 +102,7 @@ int moa_config_parse(moa_config **out, const char *text, size_t n, const char *n
     int rc = moa_yaml_load(&made, text, n, name, "configuration", &v_config, NULL, err);
     moa_config *c = made;
     if (rc >= 0) rc = check_models(c, l, name, err);
+    if (rc >= 0) rc = check_backends(c, l, name, err);
     if (rc >= 0) rc = check_mixes(c, l, name, err);
     moa_yaml_lines_free(l);
     if (rc < 0) moa_config_free(c);

@@ -3,6 +3,8 @@
  *     models:
  *       - {id: small, file: small-q4, ctx: 8192}
  *       - {id: large, file: large-q4, kv: f16}
+ *     backends:
+ *       - {id: cloud, url: https://api.example.com/v1, model: big-1, key_env: EXAMPLE_KEY, max_concurrent: 4}
  *     mixes:
  *       - {id: council, mix: "moa:layers=1", proposers: [small, large], aggregator: large, about: two heads}
  *     housekeeping: small
@@ -21,6 +23,13 @@ typedef struct moa_config_model {
     char *chat_template_kwargs; /* JSON */
 } moa_config_model;
 
+typedef struct moa_config_backend {
+    char *id, *url;
+    char *model;              /* its name there; NULL: id */
+    char *key_env;            /* variable of the environment that holds the key */
+    int ctx, max_concurrent, timeout, retries;
+} moa_config_backend;
+
 typedef struct moa_config_mix {
     char *id, *about;
     char *mix;                /* text form, as after --mix */
@@ -31,6 +40,7 @@ typedef struct moa_config_mix {
 
 typedef struct moa_config {
     moa_config_model *models; unsigned models_count;
+    moa_config_backend *backends; unsigned backends_count;
     moa_config_mix *mixes; unsigned mixes_count;
     char *housekeeping;       /* id that answers what chat programs ask for themselves (titles, tags); NULL: the mix's own model */
 } moa_config;
