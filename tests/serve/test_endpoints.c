@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -181,6 +182,28 @@ static void test_responses(void **state) {
     moa_buf_deinit(&e.text);
 }
 
+static void test_ps(void **state) {
+    static const char body[] = "{\"model\":\"vote:n=256\",\"temperature\":2,\"messages\":[{\"role\":\"user\",\"content\":\"my secret\"}]}";
+    char head[400];
+    (void)state;
+    const int fd = client_connect(s.port);
+    const int n = snprintf(head, sizeof head, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
+    client_send(fd, head, (size_t)n);
+    bool seen = false;
+    for (int i = 0; i < 2000 && !seen; i++) {
+        reply r = client_ask(s.port, "GET", "/ps", NULL, NULL);
+        json_t *v = reply_json(&r);
+        const json_t *row = json_array_get(json_object_get(v, "data"), 0);
+        seen = row && !strcmp(json_string_value(json_object_get(row, "state")), "running") && !strcmp(json_string_value(json_object_get(row, "model")), "vote:n=256");
+        assert_null(strstr(moa_buf_str(&r.body), "secret"));
+        json_decref(v);
+        reply_deinit(&r);
+    }
+    assert_true(seen);
+    close(fd);
+    assert_true(serving_idle_within(&s, 2));
+}
+
 /* Lines of Prometheus' text format: comments, or NAME{LABELS} NUMBER. */
 static void test_metrics(void **state) {
     (void)state;
@@ -202,6 +225,6 @@ static void test_metrics(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tokens), cmocka_unit_test(test_completions), cmocka_unit_test(test_embeddings),
-                                       cmocka_unit_test(test_responses), cmocka_unit_test(test_metrics)};
+                                       cmocka_unit_test(test_responses), cmocka_unit_test(test_ps), cmocka_unit_test(test_metrics)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
