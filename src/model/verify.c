@@ -66,9 +66,9 @@ static void watch(void *ctx, const moa_tensor *w, const moa_tensor *in, moa_tens
     t->p[t->n++] = (product){w, hash_of((const float *)out->data + t->row * moa_cols(out), moa_cols(out))};
 }
 
-static int open_session(moa_session **s, verify *v, int n_ctx, int threads, moa_isa isa, moa_err *err) {
+static int open_session(moa_session **s, verify *v, int n_ctx, int threads, moa_isa isa, moa_repack repack, moa_err *err) {
     moa_session_cfg c = moa_session_defaults();
-    c.n_ctx = n_ctx, c.n_batch = MAX_ROW, c.n_seq = MAX_SEQ + N_BASE, c.n_threads = threads, c.isa = isa, c.exact = v->exact, c.kv_type = v->kv;
+    c.n_ctx = n_ctx, c.n_batch = MAX_ROW, c.n_seq = MAX_SEQ + N_BASE, c.n_threads = threads, c.isa = isa, c.exact = v->exact, c.kv_type = v->kv, c.repack = repack;
     MOA_TRY(moa_session_new(s, v->m, &c, err));
     if (v->cfg->spoil || v->now) moa_session_watch(*s, watch, v);
     return 0;
@@ -76,11 +76,11 @@ static int open_session(moa_session **s, verify *v, int n_ctx, int threads, moa_
 
 /* ---- alone ---- */
 
-/* Rows [0, n) of a base sequence, one a step; hash NULL: only the last row's logits go to out. */
+/* Rows [0, n) of a base sequence, one a step, by weights as the file has them (elsewhere they may be packed); hash NULL: only the last row's logits go to out. */
 static int alone(verify *v, const base *b, int n, uint64_t *hash, float *out, moa_err *err) {
     const int nv = v->m->h.n_vocab;
     moa_session *s = NULL;
-    int rc = open_session(&s, v, n, 1, MOA_ISA_COUNT, err), seq = 0;
+    int rc = open_session(&s, v, n, 1, MOA_ISA_COUNT, MOA_REPACK_OFF, err), seq = 0;
     if (rc >= 0) rc = seq = moa_seq_begin(s, n, err);
     for (int i = 0; rc >= 0 && i < n; i++) {
         if (v->now) *v->now = (trace){.n_row = i == n - 1};
@@ -173,7 +173,7 @@ static int init_mix(mix *x, verify *v, const scenario *c, moa_err *err) {
         }
         room += q->len + 2 * MOA_KV_BLOCK;
     }
-    return open_session(&x->s, v, room, c->threads, MOA_ISA_COUNT, err);
+    return open_session(&x->s, v, room, c->threads, MOA_ISA_COUNT, MOA_REPACK_AUTO, err);
 }
 
 static void deinit_mix(mix *x) {
@@ -361,7 +361,7 @@ static int logits_with(verify *v, float *out, moa_isa isa, int n, moa_err *err) 
     moa_session *s = NULL;
     moa_row row[SHORT];
     const size_t nv = (size_t)v->m->h.n_vocab;
-    int rc = open_session(&s, v, n, v->cores, isa, err), seq = 0;
+    int rc = open_session(&s, v, n, v->cores, isa, MOA_REPACK_AUTO, err), seq = 0;
     if (rc >= 0) rc = seq = moa_seq_begin(s, n, err);
     for (int i = 0; i < n; i++) row[i] = (moa_row){seq, v->base[0].tok[i], true};
     if (v->now) v->now->n_row = n;

@@ -1,7 +1,7 @@
 /* verify.h - does the promise of exact logits hold for this model on this machine? (moa verify)
  *
  * What is promised (session.h): a row's logits are the same bits alone and in any batch, for any chunks of a prefill, any forks of the
- * KV, any number of threads and on every instruction set that the machine has, plain C among them (kernels/sum.h).
+ * KV, any number of threads, by packed weights or those of the file, and on every instruction set that the machine has, plain C among them (kernels/sum.h).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_MODEL_VERIFY_H
 #define MOA_MODEL_VERIFY_H
