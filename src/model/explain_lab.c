@@ -2,6 +2,7 @@
 #include "model/explain_lab.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/pages.h"
 #include "base/team.h"
 #include "mix/experts.h"
 #include "model/attend.h"
@@ -25,13 +26,14 @@ int moa_lab_open(moa_lab *b, const moa_model *m, int threads, double step_bytes,
     const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
     *b = (moa_lab){.m = m, .widest = widest, .size = l3 > LEAST / 4 ? l3 < MOST / 4 ? 4 * (size_t)l3 : MOST : LEAST};
     if (step_bytes < (double)b->size) b->size = ((size_t)step_bytes / PAGE + 1) * PAGE;
-    b->x = (moa_exec){.n_threads = threads, .arena = moa_arena_new(0, 0)};
+    b->x = (moa_exec){.n_threads = threads, .arena = moa_arena_new(0, 0), .repack = moa_packs_wanted(m->packs, MOA_REPACK_AUTO)};
     int rc = moa_kernels_default(&b->x.k, err);
     if (rc >= 0) rc = moa_team_new(&b->x.team, threads, err);
     const size_t n = (size_t)MOA_LAB_ROWS * (size_t)widest;
     if (rc >= 0 && (!b->x.arena || !(b->ring = aligned_alloc(PAGE, b->size)) || !(b->rows = malloc(n * sizeof *b->rows))))
         rc = moa_fail(err, MOA_ENOMEM, "explain: no memory to measure with");
     if (rc < 0) return moa_lab_close(b), rc;
+    if (b->x.repack) moa_pages_huge(b->ring, b->size); /* as packed weights lie; a mapped file has small pages */
     memset(b->ring, 0x2a, b->size); /* ordinary weights of every type */
     for (size_t i = 0; i < n; i++) b->rows[i] = (float)(i * 2654435761u % 1000) * 1e-3f - 0.5f;
     return 0;
@@ -48,6 +50,7 @@ static moa_tensor placed(moa_lab *b, const moa_tensor *w, double *part) {
     if (b->at + bytes > b->size) b->at = 0;
     t.data = b->ring + b->at;
     b->at += (bytes + 63) / 64 * 64;
+    if (w->pack && b->x.repack && t.shape[0] >= MOA_PACK_ROWS) b->x.repack = moa_pack_as_is(b->x.arena, &t);
     return t;
 }
 

@@ -97,6 +97,12 @@ bool moa_packs_offer(moa_packs *p, moa_arena *arena, moa_tensor *w) {
     return true;
 }
 
+bool moa_pack_as_is(moa_arena *arena, moa_tensor *w) {
+    if (!(w->pack = moa_arena_calloc(arena, sizeof *w->pack))) return false;
+    atomic_store(&w->pack->data, (uint8_t *)w->data);
+    return true;
+}
+
 /* Memory that nobody else can use is what packed forms take; files in the page cache give way to them. */
 bool moa_packs_wanted(const moa_packs *p, moa_repack mode) {
     return p && p->total && mode != MOA_REPACK_OFF && (mode == MOA_REPACK_ON || p->total < moa_cpu_memory() / 5 * 3);

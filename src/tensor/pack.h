@@ -34,6 +34,8 @@ moa_packs *moa_packs_new(void);
 void moa_packs_free(moa_packs *p);
 /* w may be packed from now on; false without memory. Before any session has the model. */
 bool moa_packs_offer(moa_packs *p, struct moa_arena *arena, moa_tensor *w);
+/* For measurements on made-up weights: w's own bytes count as its packed form. false without memory. */
+bool moa_pack_as_is(struct moa_arena *arena, moa_tensor *w);
 bool moa_packs_wanted(const moa_packs *p, moa_repack mode); /* is there memory for all that was offered? */
 
 /* The packed form of w, made now if need be (by the session's threads). NULL: none, read w as it is. */

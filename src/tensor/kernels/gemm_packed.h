@@ -49,7 +49,7 @@ typedef struct scales {
 
 /* Columns [0, 2 LANES) of y, rows i to i + N of x. While a chunk is worked on, its share of the lines at w.next is asked for, a few at
  * a time (panel.h says why). */
-#define PACKED_TILE(NAME, EACH, N, SCALES, ...)                                                                                          \
+#define PACKED_TILE(NAME, EACH, N, SCALES, ...)                                                                                  \
     static __attribute__((noinline)) void NAME(float *y, int64_t ldy, const moa_q8_act *x, int64_t i, pair w) {                  \
         const format f = FORMAT_OF(__VA_ARGS__);                                                                                 \
         const bool has_min = f.has_min;                                                                                          \
@@ -99,15 +99,18 @@ MOA_INLINE pair pair_at(const uint8_t *w, size_t w_stride, int64_t o, int64_t o1
 /* Panel j from packed rows. */
 typedef void scales_fn(VF d[16], VF m[16], lanes a, int n_run);
 MOA_INLINE void fill_packed(panel *p, void *from, int j, int64_t k, int n_run, scales_fn *take_scales, const format f) {
-    const pair *w = from;
+    pair *w = from;
     lanes a = j ? w->b : w->a;
-    const int share = runs_a_word(f);
+    const int share = runs_a_word(f), span = LANES * MOA_QK / f.block * f.bytes / (MOA_QK / MOA_QB) * share;
     a.p += (size_t)(k / f.block) * (size_t)f.bytes * MOA_PACK_ROWS;
     take_scales(p->d, p->m, a, n_run);
-    for (int b = 0; b < n_run / share; b++)
+    for (int b = 0; b < n_run / share; b++) {
+        for (int l = 0; w->next && l < span; l += 64) __builtin_prefetch(w->next + l);
+        if (w->next) w->next += span;
         for (int c = 0; c < share; c++)
 #pragma GCC unroll 8
             for (int q = 0; q < 8; q++) p->q[b * share + c][q] = quad(a, b, c, q, f);
+    }
 }
 
 static void packed_by_tiles(float *y, int64_t ldy, const moa_q8_act *x, pair w, bool half, packed_tile_fn *const *tile) {
@@ -139,7 +142,7 @@ static __attribute__((noinline)) void gemm_packed(float *y, int64_t ldy, const m
             packed_by_tiles(y + o, ldy, x, at, n_row <= LANES, tile);
             continue;
         }
-        for (int64_t i = 0; i < x->n_tok; i += TOKENS)
+        for (int64_t i = 0; i < x->n_tok; i += TOKENS, at.next = NULL)
             by_panels(y + o, ldy, x, i, x->n_tok - i < TOKENS ? x->n_tok - i : TOKENS, n_row, fill_one, &at, f);
     }
     LEAVE

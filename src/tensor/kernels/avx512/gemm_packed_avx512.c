@@ -9,7 +9,7 @@
 #include "tensor/kernels/avx512/tiles_avx512.h"
 
 /* Measured with moa bench kernels: what is plainly there is taken apart as fast as a panel is read. */
-#define PANELS_FROM(f) ((f).fill == FILL_NIBBLES || (f).fill == FILL_BYTES ? INT64_MAX : 13)
+#define PANELS_FROM(f) ((f).fill == FILL_NIBBLES || (f).fill == FILL_BYTES || (f).fill == FILL_Q4_K ? INT64_MAX : 25)
 #define TILES_OF(NAME, ...)                                                                                                      \
     PACKED_TILE(NAME##_1, EACH1, 1, __VA_ARGS__)                                                                                 \
     PACKED_TILE(NAME##_2, EACH2, 2, __VA_ARGS__)                                                                                 \
