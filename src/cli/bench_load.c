@@ -1,5 +1,5 @@
 /* bench_load.c - moa bench load: how long until a model answers. Its file is first read once, so that it lies in the page cache where that has
- * room; then, on fresh mappings: opening, the session, the first step of one row (which maps what it reads) and a later one.
+ * room; then, on fresh mappings: opening, the session, the first step of one row (which maps what it reads and packs it, without --repack off) and a later one.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/stats.h"
 #include "base/clock.h"
@@ -23,11 +23,12 @@ static double read_once(const char *path) {
     return n;
 }
 
-static int measure(load *o, const char *path, int threads, moa_err *err) {
+static int measure(load *o, const char *path, const moa_bench_opt *opt, moa_err *err) {
     moa_model *m = NULL;
     moa_session *s = NULL;
     moa_session_cfg cfg = moa_session_defaults();
-    cfg.n_threads = threads, cfg.n_seq = 1, cfg.n_ctx = 256, cfg.n_batch = 32;
+    cfg.n_threads = opt->threads, cfg.n_seq = 1, cfg.n_ctx = 256, cfg.n_batch = 32;
+    MOA_TRY(moa_repack_parse(&cfg.repack, opt->repack, err));
     const double t0 = moa_now();
     int rc = moa_model_open(&m, path, err), seq = 0;
     const double t1 = moa_now();
@@ -52,7 +53,7 @@ static int run(const moa_bench_opt *opt, moa_err *err) {
     const double gb = read_once(path) / 1e9;
     for (int i = 0; i < runs; i++) {
         load o;
-        MOA_TRY(measure(&o, path, opt->threads, err));
+        MOA_TRY(measure(&o, path, opt, err));
         v[0][i] = o.open_s, v[1][i] = o.session_s, v[2][i] = o.first_s, v[3][i] = o.later_s;
     }
     for (int k = 0; k < 4; k++) median[k] = moa_median(v[k], runs) * 1e3;

@@ -121,6 +121,8 @@ static uint8_t *room_for(moa_packs *p, size_t bytes) {
     return (uint8_t *)at;
 }
 
+/* Each thread of the team begins with the share of rows that it begins with in products, too, and memory lies where it is first written: on
+ * machines with several memory nodes near to who reads it. */
 typedef struct job { uint8_t *dst; const moa_tensor *w; } job; /* range: groups */
 static void pack_range(const void *args, int64_t g0, int64_t g1, int thread) {
     const job *j = args;
