@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, EVENTS = 64 };
+enum { BACKLOG = 1024, EVENTS = 64, LETTERS = 1024 };
 
 /* ---- mail ---- */
 
@@ -35,19 +35,29 @@ void moa_server_mail(moa_server *s, moa_exchange *x) {
     if (first && !in) (void)!write(s->wake, &one, sizeof one);
 }
 
+static moa_exchange *next_mail(moa_server *s) {
+    pthread_mutex_lock(&s->lock);
+    moa_exchange *x = s->mail;
+    if (x) {
+        s->mail = x->next_mail;
+        x->mailed = false; /* from here on a worker may mail it again: its link is no longer ours */
+    }
+    pthread_mutex_unlock(&s->lock);
+    return x;
+}
+
+/* As much as there is, but for workers that mail faster than this reads: sockets get their turn. */
 static void read_mail(moa_server *s) {
     uint64_t n;
     (void)!read(s->wake, &n, sizeof n);
-    pthread_mutex_lock(&s->lock);
-    moa_exchange *x = s->mail;
-    s->mail = NULL;
-    for (moa_exchange *m = x; m; m = m->next_mail) m->mailed = false;
-    pthread_mutex_unlock(&s->lock);
-    for (moa_exchange *next; x; x = next) {
-        next = x->next_mail;
+    for (int i = 0; i < LETTERS; i++) {
+        moa_exchange *x = next_mail(s);
+        if (!x) return;
         moa_http_wake(x);
         moa_exchange_unref(x);
     }
+    n = 1;
+    (void)!write(s->wake, &n, sizeof n);
 }
 
 /* ---- the socket ---- */
@@ -222,18 +232,16 @@ void moa_server_close(moa_server *s) {
     end_reload(s);
     leave_all(s);
     moa_workers_deinit(&s->workers);
+    while (s->mail) read_mail(s); /* nobody mails any more */
     if (s->daemon) {
-        read_mail(s);
         leave_all(s);
         MHD_run(s->daemon);
         MHD_stop_daemon(s->daemon); /* closes the listener too, unless it was closed */
+        while (s->mail) read_mail(s); /* of requests that were refused at the very end */
     } else if (s->listener >= 0) {
         close(s->listener);
     }
-    if (s->wake >= 0) {
-        read_mail(s);
-        close(s->wake);
-    }
+    if (s->wake >= 0) close(s->wake);
     if (s->epoll >= 0) close(s->epoll);
     moa_catalog_unref(s->catalog);
     moa_metrics_deinit(&s->metrics);

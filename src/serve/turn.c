@@ -198,7 +198,11 @@ int moa_turn_run(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *
     }
     if (moa_exchange_gone(x)) return MOA_ECANCELED;
     for (int i = 0; i < t->n_choice && rc >= 0; i++) end_choice(t, i, &t->run->node[t->run->answer + i]);
-    return rc < 0 ? moa_fault_from(f, NULL, &err) : 0;
+    if (rc >= 0) return 0;
+    pthread_mutex_lock(&x->lock);
+    x->no_retry = t->run && t->run->usage.completion_tokens > 0; /* a mixture is dear: SDKs repeat a 5xx twice by themselves */
+    pthread_mutex_unlock(&x->lock);
+    return moa_fault_from(f, NULL, &err);
 }
 
 void moa_turn_deinit(moa_turn *t) {

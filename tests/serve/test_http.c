@@ -211,7 +211,8 @@ static void test_drain(void **state) {
     (void)state;
     serving_start(&s, NULL);
     const int fd = client_connect(s.port), kept = client_connect(s.port);
-    client_send(kept, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", 35);
+    static const char health[] = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    client_send(kept, health, sizeof health - 1);
     assert_true(client_read(kept, &r));
     reply_deinit(&r);
     begin(fd, "{\"model\":\"vote:n=32\",\"stream\":true,\"temperature\":2,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}");
@@ -227,6 +228,42 @@ static void test_drain(void **state) {
     moa_server_close(s.server);
     close(fd);
     close(kept);
+}
+
+/* A client that reads nothing for a while: its reply is made all the same, and is whole when it reads at last. */
+static void test_slow_reader(void **state) {
+    serving s;
+    reply r;
+    (void)state;
+    serving_start(&s, NULL);
+    const int fd = client_connect(s.port);
+    begin(fd, "{\"stream\":true,\"n\":32,\"temperature\":2,\"logprobs\":true,\"top_logprobs\":20,\"max_tokens\":200,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}");
+    await_running(&s, 1);
+    assert_true(serving_idle_within(&s, 30));
+    assert_true(client_read(fd, &r));
+    assert_true(r.body.len > 1 << 20); /* more than sockets hold */
+    assert_string_equal(moa_buf_str(&r.body) + r.body.len - 14, "data: [DONE]\n\n");
+    reply_deinit(&r);
+    close(fd);
+    serving_stop(&s);
+}
+
+/* Connections that say nothing, or half a request, take no worker, and keep nobody from stopping. */
+static void test_half_open(void **state) {
+    static const char half[] = "POST " CHAT " HTTP/1.1\r\nHost: x\r\n" JSON_TYPE "Content-Length: 500\r\n\r\n{\"messages\":[";
+    const moa_server_cfg cfg = {.max_running = 2};
+    serving s;
+    int fd[60];
+    (void)state;
+    serving_start(&s, &cfg);
+    for (int i = 0; i < 60; i++) {
+        fd[i] = client_connect(s.port);
+        client_send(fd[i], half, i % 3 == 0 ? 0 : i % 3 == 1 ? 30 : sizeof half - 1);
+    }
+    assert_int_equal(status_of(&s, "POST", CHAT, JSON_TYPE, "{\"max_tokens\":2,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}"), 200);
+    assert_true(serving_idle_within(&s, 1)); /* the reply is there before its worker has gone back */
+    serving_stop(&s);
+    for (int i = 0; i < 60; i++) close(fd[i]);
 }
 
 /* Bytes that are no request, and requests with a wrong byte, on many connections: the server lives, and nothing stays behind. */
@@ -256,7 +293,8 @@ static void test_hostile(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths), cmocka_unit_test(test_keys), cmocka_unit_test(test_origins), cmocka_unit_test(test_body_limit), cmocka_unit_test(test_kept),
-        cmocka_unit_test(test_cancel), cmocka_unit_test(test_queue), cmocka_unit_test(test_drain), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_cancel), cmocka_unit_test(test_queue), cmocka_unit_test(test_drain), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_half_open),
+        cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, serving_teardown);
 }

@@ -191,7 +191,7 @@ static void test_chain(void **state) {
                            "{\"model\":\"slow\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}");
     client_send(fd, text, (size_t)n);
     for (const double end = moa_now() + 20; !serving_running(&far) && moa_now() < end;) usleep(200);
-    assert_int_equal(serving_running(&far), 1);
+    assert_true(serving_running(&far) >= 1);
     close(fd);
     assert_true(serving_idle_within(&near, 2));
     assert_true(serving_idle_within(&far, 2));
