@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/cpu.h"
 
+#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Two numbers at most of a small file; how many there were. "max" is none. */
@@ -112,7 +114,21 @@ int moa_cpu_threads(void) {
 
 uint64_t moa_cpu_memory(void) {
     const long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
-    const uint64_t all = pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : UINT64_MAX;
+    uint64_t all = pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes : UINT64_MAX;
     const uint64_t most = moa_cgroup_memory("/sys/fs/cgroup", "/proc/self/cgroup");
-    return most && most < all ? most : all;
+    if (most && most < all) all = most;
+    struct rlimit r;
+    if (!getrlimit(RLIMIT_AS, &r) && r.rlim_cur < all) all = r.rlim_cur; /* "no limit" is the largest number */
+    if (!getrlimit(RLIMIT_DATA, &r) && r.rlim_cur < all) all = r.rlim_cur;
+    return all;
+}
+
+uint64_t moa_cpu_memory_free(void) {
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[256];
+    uint64_t kb, bytes = UINT64_MAX;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %" SCNu64, &kb) == 1) bytes = kb * 1024;
+    if (f) fclose(f);
+    return bytes;
 }

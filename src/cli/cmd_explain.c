@@ -12,10 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { O_CTX, O_THREADS, O_MEASURE, O_JSON };
+enum { O_CTX, O_THREADS, O_REPACK, O_MEASURE, O_JSON };
 static const moa_opt opts[] = {
     {"--ctx", "-c", MOA_OPT_INT, "N", "positions before the decoded ones (default 512)", 1, 1 << 20},
     MOA_ROW_THREADS,
+    MOA_ROW_REPACK,
     {"--measure", NULL, MOA_OPT_FLAG, NULL, "run the model too: how well the prediction holds, and the share of each limit", 0, 0},
     MOA_ROW_JSON(""),
     MOA_ROWS_END,
@@ -41,6 +42,7 @@ typedef struct running {
     moa_session *s;
     moa_steps t;
     int context, prompt, parent;
+    moa_repack repack;
 } running;
 
 static void stop_running(running *r) {
@@ -51,7 +53,7 @@ static void stop_running(running *r) {
 static int start_running(running *r, int threads, moa_err *err) {
     moa_session_cfg cfg = moa_session_defaults();
     MOA_TRY(moa_session_kv_type(&cfg, NULL, err)); /* the model's usual one */
-    cfg.n_threads = threads, cfg.n_seq = MAX_B + 2, cfg.n_batch = 512, cfg.n_ctx = r->context + r->prompt + (MAX_B + 2) * 2 * MOA_KV_BLOCK;
+    cfg.repack = r->repack, cfg.n_threads = threads, cfg.n_seq = MAX_B + 2, cfg.n_batch = 512, cfg.n_ctx = r->context + r->prompt + (MAX_B + 2) * 2 * MOA_KV_BLOCK;
     MOA_TRY(moa_session_new(&r->s, r->m, &cfg, err));
     MOA_TRY(moa_steps_init(&r->t, r->s, 512, 1, err));
     return r->parent = moa_steps_prefill(&r->t, r->context, err);
@@ -136,7 +138,7 @@ static int count_experts(moa_explain_routes *out, running *r, moa_err *err) {
         }
     free(c.rows);
     stop_running(r);
-    *r = (running){.m = r->m, .context = r->context, .prompt = r->prompt};
+    *r = (running){.m = r->m, .context = r->context, .prompt = r->prompt, .repack = r->repack};
     return rc;
 }
 
@@ -150,6 +152,7 @@ static void print_text(const moa_explained *e, const moa_model *m, const char *p
     for (int p = 0; p < MOA_PARTS; p++)
         if (e->weights[p] > 0) printf("  %-16s %12.1f %12.1f %16.1f\n", moa_part_name((moa_part)p), e->weights[p] / 1e6, e->bytes[p] / 1e6, e->active[p] / 1e6);
     printf("  %-16s %12s %12s %16.1f   (%.1f kB a position)\n", "KV", "", "", e->kv_bytes * e->context / 1e6, e->kv_bytes / 1e3);
+    if (e->packed_bytes > 0) printf("  %-16s %12s %12.1f %16s   (of the file's, in memory of their own: --repack)\n", "packed weights", "", e->packed_bytes / 1e6, "");
     printf("threads, measured in %.1f s with all below:", e->seconds);
     for (int i = 0; i < e->n_tried; i++) printf("%s %d read%s %.1f GB/s at most, %.1f in products", i ? ";" : "", e->tried[i].threads, e->tried[i].threads > 1 ? "" : "s", e->tried[i].read_gbps, e->tried[i].product_gbps);
     printf("; best: %d\n", e->threads);
@@ -181,8 +184,8 @@ static void print_json(const moa_explained *e, const char *path) {
     moa_buf_init(&b, 1 << 16);
     moa_buf_adds(&b, "{\"model\":");
     moa_json_add_str(&b, path, strlen(path));
-    moa_buf_addf(&b, ",\"threads\":%d,\"read_gbps\":%.3f,\"context\":%d,\"kv_bytes\":%.0f,\"measuring_s\":%.2f,\"parts\":[", e->threads, e->read_gbps, e->context,
-                 e->kv_bytes, e->seconds);
+    moa_buf_addf(&b, ",\"threads\":%d,\"read_gbps\":%.3f,\"context\":%d,\"kv_bytes\":%.0f,\"packed_bytes\":%.0f,\"measuring_s\":%.2f,\"parts\":[", e->threads, e->read_gbps, e->context,
+                 e->kv_bytes, e->packed_bytes, e->seconds);
     for (int p = 0; p < MOA_PARTS; p++)
         moa_buf_addf(&b, "%s{\"name\":\"%s\",\"weights\":%.0f,\"bytes\":%.0f,\"bytes_a_token\":%.0f}", p ? "," : "", moa_part_name((moa_part)p), e->weights[p],
                      e->bytes[p], e->active[p]);
@@ -220,10 +223,11 @@ static int run(int argc, char **argv) {
     if (r.context > m->h.n_ctx - STEPS - 1) r.context = m->h.n_ctx - STEPS - 1; /* room for the steps after it */
     if (r.context < 1) r.context = 1;
     if (r.prompt > m->h.n_ctx) r.prompt = m->h.n_ctx;
+    rc = moa_repack_parse(&r.repack, v[O_REPACK].s, &err);
     moa_explain_routes routes = {0};
     const bool count = v[O_MEASURE].set && m->h.n_expert && !m->arch->encoder;
-    if (count) rc = count_experts(&routes, &r, &err);
-    const moa_explain_cfg cfg = {.context = r.context, .prompt = r.prompt, .threads = (int)v[O_THREADS].i, .routes = count ? &routes : NULL, .run = v[O_MEASURE].set ? run_point : NULL, .ctx = &r, .rounds = ROUNDS};
+    if (rc >= 0 && count) rc = count_experts(&routes, &r, &err);
+    const moa_explain_cfg cfg = {.context = r.context, .prompt = r.prompt, .threads = (int)v[O_THREADS].i, .repack = r.repack, .routes = count ? &routes : NULL, .run = v[O_MEASURE].set ? run_point : NULL, .ctx = &r, .rounds = ROUNDS};
     if (rc >= 0) rc = moa_explain(&e, m, limits, &cfg, &err);
     bool beyond = false;
     for (int i = 0; rc >= 0 && i < POINTS; i++) beyond |= e.point[i].real > 0 && fmax(e.point[i].read_s * (i == PREFILL ? 0 : 1), e.point[i].work_s) > 1.1 * e.point[i].real;

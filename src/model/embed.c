@@ -77,6 +77,7 @@ moa_pooling moa_embedder_pooling(const moa_embedder *e) { return e->pooling; }
 static int init_encoder(moa_embedder *e, const moa_embed_cfg *c, moa_err *err) {
     e->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : moa_cpu_threads(), .compute = MOA_F32, .exact = c->exact};
     MOA_TRY(c->isa == MOA_ISA_COUNT ? moa_kernels_default(&e->x.k, err) : moa_kernels_get(&e->x.k, c->isa, err));
+    if (!c->exact) MOA_TRY(moa_packs_want(e->m->packs, MOA_REPACK_AUTO, &e->x.repack, err));
     MOA_TRY(moa_team_new(&e->x.team, e->x.n_threads, err));
     return (e->x.arena = moa_arena_new(0, 0)) ? 0 : moa_fail(err, MOA_ENOMEM, "embedder: no memory");
 }

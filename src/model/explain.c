@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "model/explain_lab.h"
 #include "model/kv.h"
+#include "tensor/pack.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -111,8 +112,11 @@ static routing routing_of(double *room, double *unique, const moa_model *m, int 
 
 /* ---- limits ---- */
 
-static double peak_of(const moa_machine *l, const moa_kernels *k, moa_dtype d, int rows, int threads) {
-    const moa_kernel *kernel = k->gemm_q8[moa_row_class(rows)][d] ? k->gemm_q8[moa_row_class(rows)][d] : k->slot[MOA_K_GEMM][d];
+static double peak_of(const moa_machine *l, const moa_exec *x, const moa_tensor *w, int rows) {
+    const int c = moa_row_class(rows), threads = x->n_threads;
+    const moa_kernel *kernel = x->repack && w->pack ? x->k->gemm_packed[c][w->dtype] : NULL;
+    if (!kernel) kernel = x->k->gemm_q8[c][w->dtype];
+    if (!kernel) kernel = x->k->slot[MOA_K_GEMM][w->dtype];
     const int p = kernel ? moa_probe_of(kernel) : -1;
     if (p < 0 || p >= MOA_PROBES || l->peak[p].one <= 0) return INFINITY;
     return l->n_cpu > 1 ? l->peak[p].one + (l->peak[p].all - l->peak[p].one) * (fmin(threads, l->n_cpu) - 1) / (l->n_cpu - 1) : l->peak[p].one;
@@ -128,7 +132,7 @@ static void limits_of(moa_explain_point *p, const survey *s, const moa_lab *b, c
         const double each = experts ? rows / (p->unique > 0 ? p->unique : 1) : rows, times = w->count - (prefill ? s->work[i].late : 0);
         for (int k = 0; k < w->n_w; k++) {
             p->bytes += (double)moa_tensor_bytes(&w->w[k]) * (experts ? p->unique : 1) * w->count;
-            p->work_s += 2 * (double)moa_tensor_count(&w->w[k]) * rows * times / peak_of(l, b->x.k, w->w[k].dtype, (int)(each + 0.5), b->x.n_threads);
+            p->work_s += 2 * (double)moa_tensor_count(&w->w[k]) * rows * times / peak_of(l, &b->x, &w->w[k], (int)(each + 0.5));
         }
     }
     p->read_s = p->bytes / moa_machine_read(l, b->x.n_threads);
@@ -263,7 +267,10 @@ int moa_explain(moa_explained *e, const moa_model *m, const moa_machine *limits,
         if (widest < h->d_model) widest = h->d_model;
         for (int i = 0; i < s->n; i++) widest = moa_cols(&s->work[i].w.w[0]) > widest ? moa_cols(&s->work[i].w.w[0]) : widest;
         for (int p = 0; p < MOA_PARTS; p++) bytes += e->bytes[p];
-        rc = moa_lab_open(&b, m, most, bytes, widest, err);
+        bool repack;
+        rc = moa_packs_want(m->packs, cfg->repack, &repack, err);
+        if (rc >= 0) e->packed_bytes = repack ? (double)moa_packs_total(m->packs) : 0;
+        if (rc >= 0) rc = moa_lab_open(&b, m, most, repack, bytes, widest, err);
     }
     if (rc >= 0) {
         double unused;

@@ -45,6 +45,7 @@ typedef struct moa_explained {
     double weights[MOA_PARTS], bytes[MOA_PARTS];   /* of the whole model */
     double active[MOA_PARTS];                      /* bytes that one token reads */
     double kv_bytes;                               /* of one position */
+    double packed_bytes;                           /* of weights that are packed too, in memory of their own; 0: none is */
     int n_expert, n_used;
     bool counted;                                  /* experts are those that steps took; else as routing at random would */
     int threads, n_tried;                          /* best threads; what was tried: products of one row */
@@ -67,6 +68,7 @@ typedef struct moa_explain_routes {
 typedef struct moa_explain_cfg {
     int context, prompt;  /* positions before the decoded ones; tokens of the prefill */
     int threads;          /* 0: the best of all processors */
+    moa_repack repack;
     const moa_explain_routes *routes; /* NULL: at random */
     /* Runs one step of the model itself; called once more than `rounds` for each point, the first time to warm up. NULL: predict only. */
     int (*run)(void *ctx, double *seconds, int point, int threads, moa_err *err);

@@ -6,6 +6,7 @@
 #include "base/team.h"
 #include "mix/experts.h"
 #include "model/attend.h"
+#include "tensor/pack.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,15 +23,15 @@ void moa_lab_close(moa_lab *b) {
     *b = (moa_lab){0};
 }
 
-int moa_lab_open(moa_lab *b, const moa_model *m, int threads, double step_bytes, int64_t widest, moa_err *err) {
+int moa_lab_open(moa_lab *b, const moa_model *m, int threads, bool repack, double step_bytes, int64_t widest, moa_err *err) {
     const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
     *b = (moa_lab){.m = m, .widest = widest, .size = l3 > LEAST / 4 ? l3 < MOST / 4 ? 4 * (size_t)l3 : MOST : LEAST};
     if (step_bytes < (double)b->size) b->size = ((size_t)step_bytes / PAGE + 1) * PAGE;
-    b->x = (moa_exec){.n_threads = threads, .arena = moa_arena_new(0, 0), .repack = moa_packs_wanted(m->packs, MOA_REPACK_AUTO)};
+    b->x = (moa_exec){.n_threads = threads, .repack = repack, .arena = moa_arena_new(0, 0)};
     int rc = moa_kernels_default(&b->x.k, err);
     if (rc >= 0) rc = moa_team_new(&b->x.team, threads, err);
     const size_t n = (size_t)MOA_LAB_ROWS * (size_t)widest;
-    if (rc >= 0 && (!b->x.arena || !(b->ring = aligned_alloc(PAGE, b->size)) || !(b->rows = malloc(n * sizeof *b->rows))))
+    if (rc >= 0 && (!b->x.arena || !(b->ring = aligned_alloc(MOA_HUGE_PAGE, (b->size + MOA_HUGE_PAGE - 1) / MOA_HUGE_PAGE * MOA_HUGE_PAGE)) || !(b->rows = malloc(n * sizeof *b->rows))))
         rc = moa_fail(err, MOA_ENOMEM, "explain: no memory to measure with");
     if (rc < 0) return moa_lab_close(b), rc;
     if (b->x.repack) moa_pages_huge(b->ring, b->size); /* as packed weights lie; a mapped file has small pages */
@@ -50,7 +51,7 @@ static moa_tensor placed(moa_lab *b, const moa_tensor *w, double *part) {
     if (b->at + bytes > b->size) b->at = 0;
     t.data = b->ring + b->at;
     b->at += (bytes + 63) / 64 * 64;
-    if (w->pack && b->x.repack && t.shape[0] >= MOA_PACK_ROWS) b->x.repack = moa_pack_as_is(b->x.arena, &t);
+    if (w->pack && b->x.repack && t.shape[0] >= MOA_PACK_ROWS && !moa_pack_as_is(b->x.arena, &t)) moa_fail(&b->x.err, MOA_ENOMEM, "explain: no memory to measure with");
     return t;
 }
 

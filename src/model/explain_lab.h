@@ -1,7 +1,7 @@
 /* explain_lab.h - where moa explain measures: the works of a layer, done by the functions that the graph calls, on made-up weights.
  *
  * Weights come from a ring of memory beyond the caches, the next ones for every call, since a step finds none of a large model's in a cache; of
- * a model that is smaller than the ring, so much of it is used. The ring lies on small pages, as a mapped file does.
+ * a model that is smaller than the ring, so much of it is used. The ring lies on small pages, as a mapped file does, or on large ones, as packed weights do (tensor/pack.h).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_MODEL_EXPLAIN_LAB_H
 #define MOA_MODEL_EXPLAIN_LAB_H
@@ -29,8 +29,8 @@ typedef struct moa_lab {
 
 enum { MOA_LAB_ROWS = 512 };
 
-/* step_bytes: of the weights that a large step reads. */
-int moa_lab_open(moa_lab *b, const moa_model *m, int threads, double step_bytes, int64_t widest, moa_err *err);
+/* repack: products read packed weights. step_bytes: of the weights that a large step reads. */
+int moa_lab_open(moa_lab *b, const moa_model *m, int threads, bool repack, double step_bytes, int64_t widest, moa_err *err);
 void moa_lab_close(moa_lab *b);
 
 /* Seconds, or a code below 0 with err filled. n rows; profile [n_profile, n_expert]: rows of the experts, whose sum is about n * used; the

@@ -92,8 +92,7 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
     s->m = m;
     s->hidden = c->hidden;
     s->n_batch = c->n_batch ? c->n_batch : 256;
-    s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : moa_cpu_threads(), .compute = MOA_F32, .exact = c->exact,
-                      .repack = moa_packs_wanted(m->packs, c->repack)};
+    s->x = (moa_exec){.n_threads = c->n_threads ? c->n_threads : moa_cpu_threads(), .compute = MOA_F32, .exact = c->exact};
     const int n_block = ((c->n_ctx ? c->n_ctx : m->h.n_ctx) + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK, n_seq = c->n_seq ? c->n_seq : 32;
     const int64_t room = (int64_t)n_block * MOA_KV_BLOCK;
     s->max_len = room < m->h.n_ctx ? room : m->h.n_ctx;
@@ -101,6 +100,7 @@ int moa_session_new(moa_session **out, const moa_model *m, const moa_session_cfg
     const int max_block = (int)((s->max_len + MOA_KV_BLOCK - 1) / MOA_KV_BLOCK);
     int rc = c->isa == MOA_ISA_COUNT ? moa_kernels_default(&s->x.k, err) : moa_kernels_get(&s->x.k, c->isa, err);
     if (rc >= 0) rc = moa_kv_init(&s->kv, m, c->kv_usual ? moa_kv_usual(&m->h) : c->kv_type, n_block, n_seq, max_block, err);
+    if (rc >= 0 && !c->exact) rc = moa_packs_want(m->packs, c->repack, &s->x.repack, err);
     if (rc >= 0) rc = moa_team_new(&s->x.team, s->x.n_threads, err);
     if (rc >= 0) rc = init_step(s, n_seq, err);
     if (rc < 0) {

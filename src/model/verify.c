@@ -7,6 +7,8 @@
  * the same experts), two that part half-way (shared blocks), and one that is longer than a span of attention.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model/verify.h"
+#include "base/clock.h"
+#include "base/cpu.h"
 #include "base/err.h"
 #include "base/rng.h"
 #include "tensor/attn.h"
@@ -14,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { N_BASE = 5, MAX_SEQ = 64, MAX_ROW = 256, MAX_TRACE = 8192, SHORT_QUICK = 20, SHORT = 40, LONG_QUICK = 70, LONG = 560 };
 
@@ -37,7 +38,23 @@ typedef struct verify {
     void (*done)(void *ctx, const moa_verify_check *c);
     void *ctx;
     bool failed;
+    bool listing;        /* nothing is computed: checks are counted */
+    int n_check, n_done; /* how many there will be, were */
+    double end;          /* moa_now() when time is up; 0: never */
+    bool out_of_time;
 } verify;
+
+/* Work goes on: somebody may want to see that, and time may be up. */
+static int tick(verify *v, const char *what, int64_t rows, moa_err *err) {
+    if (v->cfg->progress) v->cfg->progress(v->ctx, what, rows, v->n_done, v->n_check);
+    if (v->end <= 0 || moa_now() < v->end) return 0;
+    v->out_of_time = true;
+    return moa_fail(err, MOA_ECANCELED, "verify: time is up");
+}
+static void checked(verify *v) {
+    v->n_done++;
+    v->done(v->ctx, &v->check);
+}
 
 static uint64_t hash_of(const float *x, int64_t n) {
     uint64_t h = 0x9e3779b97f4a7c15u;
@@ -84,6 +101,7 @@ static int alone(verify *v, const base *b, int n, uint64_t *hash, float *out, mo
     if (rc >= 0) rc = seq = moa_seq_begin(s, n, err);
     for (int i = 0; rc >= 0 && i < n; i++) {
         if (v->now) *v->now = (trace){.n_row = i == n - 1};
+        else if ((rc = tick(v, "sequences alone, one row a step", i, err)) < 0) break;
         rc = moa_session_step(s, &(moa_row){seq, b->tok[i], true}, 1, err);
         if (rc < 0) break;
         const float *l = moa_session_logits(s, 0);
@@ -96,6 +114,7 @@ static int alone(verify *v, const base *b, int n, uint64_t *hash, float *out, mo
 
 static int all_alone(verify *v, moa_dtype kv, bool exact, moa_err *err) {
     v->kv = kv, v->exact = exact;
+    if (v->listing) return 0;
     for (int i = 0; i < v->n_base; i++) MOA_TRY(alone(v, &v->base[i], v->base[i].len, v->base[i].hash, NULL, err));
     return 0;
 }
@@ -104,7 +123,6 @@ static int make_base(verify *v, moa_err *err) {
     const int n_ctx = v->m->h.n_ctx, some = v->cfg->quick ? SHORT_QUICK : SHORT, lots = v->cfg->quick ? LONG_QUICK : LONG;
     moa_rng r;
     moa_rng_seed(&r, v->cfg->seed);
-    v->n_base = N_BASE;
     for (int i = 0; i < N_BASE; i++) {
         base *b = &v->base[i];
         b->len = i == N_BASE - 1 ? lots : some + 3 * i;
@@ -275,6 +293,7 @@ static int run_steps(mix *x, int64_t stop, int *row, moa_err *err) {
         for (int i = 0; i < x->n; i++) left |= x->q[i].at < x->q[i].len;
         if (!left) return 0;
         if (!x->n_row) continue;
+        if (stop < 0) MOA_TRY(tick(x->v, x->v->check.what, x->v->check.rows, err));
         if (x->step == stop) {
             *x->v->now = (trace){.row = *row, .n_row = x->n_row};
             /* Rows without logits leave the last layer early; here all stay, so that a row keeps its number. */
@@ -313,6 +332,7 @@ static int name_product(mix *x, verify *v, const scenario *c, int64_t step, int 
 }
 
 static int try_scenario(verify *v, const char *what, const scenario *c, moa_err *err) {
+    if (v->listing) return v->n_check++, 0;
     mix *x = malloc(sizeof *x);
     if (!x) return moa_fail(err, MOA_ENOMEM, "verify: no memory");
     int row = 0;
@@ -328,7 +348,7 @@ static int try_scenario(verify *v, const char *what, const scenario *c, moa_err 
         rc = name_product(x, v, c, step, row, err);
     }
     free(x);
-    if (rc >= 0) v->done(v->ctx, &v->check);
+    if (rc >= 0) checked(v);
     return rc;
 }
 
@@ -392,6 +412,7 @@ static int tell_isa(verify *v, float *a, float *b, moa_isa isa, moa_isa best, in
 }
 
 static int between(verify *v, moa_isa isa, moa_isa best, moa_err *err) {
+    if (v->listing) return v->n_check++, 0;
     /* Plain C takes a second for what others do in a few milliseconds. */
     const int n = isa == MOA_ISA_REF && moa_model_n_weights(v->m) > 50000000 ? 1 : v->base[0].len < 12 ? v->base[0].len : 12;
     const size_t nv = (size_t)v->m->h.n_vocab;
@@ -400,22 +421,22 @@ static int between(verify *v, moa_isa isa, moa_isa best, moa_err *err) {
     v->check = (moa_verify_check){.exact = true, .rows = n, .isa = isa};
     snprintf(v->check.what, sizeof v->check.what, "%s against %s, %s", moa_isa_name(isa), moa_isa_name(best),
              v->exact ? "reference mode" : "int8 activations");
+    if (rc >= 0) rc = tick(v, v->check.what, 0, err);
     if (rc >= 0) rc = logits_with(v, a, isa, n, err);
     if (rc >= 0) rc = logits_with(v, b, best, n, err);
     for (int i = 0; rc >= 0 && i < n && v->check.exact; i++)
         if (memcmp(a + (size_t)i * nv, b + (size_t)i * nv, nv * sizeof *a)) rc = tell_isa(v, a, b, isa, best, n, i, err);
     free(a);
     free(b);
-    if (rc >= 0) v->done(v->ctx, &v->check);
+    if (rc >= 0) checked(v);
     return rc;
 }
 
-static int run(verify *v, moa_err *err) {
+/* Every check in its order; while listing they are counted. */
+static int run(verify *v, const moa_kernels *k, moa_err *err) {
     static const moa_dtype caches[] = {MOA_F16, MOA_BF16, MOA_Q8_0};
-    const moa_kernels *k;
     char what[96];
-    MOA_TRY(moa_kernels_default(&k, err));
-    MOA_TRY(make_base(v, err));
+    v->n_base = N_BASE;
     MOA_TRY(all_alone(v, MOA_F32, false, err));
     MOA_TRY(bits(v, err));
     for (int e = 1; e >= 0; e--) {
@@ -434,13 +455,18 @@ static int run(verify *v, moa_err *err) {
 
 int moa_verify(const moa_model *m, const moa_verify_cfg *cfg, void (*done)(void *ctx, const moa_verify_check *c), void *ctx, moa_err *err) {
     if (m->arch->encoder) return moa_fail(err, MOA_EUNSUPPORTED, "verify: '%s' is an encoder: it has no sequences", m->arch->name);
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    verify v = {.m = m, .cfg = cfg, .cores = cfg->n_threads ? cfg->n_threads : cores > 0 && cores < 256 ? (int)cores : 1, .done = done, .ctx = ctx};
-    int rc = 0;
-    for (int i = 0; i < 2; i++)
+    const int cores = moa_cpu_count();
+    verify v = {.m = m, .cfg = cfg, .cores = cfg->n_threads ? cfg->n_threads : cores < 256 ? cores : 255, .done = done, .ctx = ctx,
+                .end = cfg->seconds > 0 ? moa_now() + cfg->seconds : 0};
+    const moa_kernels *k = NULL;
+    int rc = moa_kernels_default(&k, err);
+    for (int i = 0; i < 2 && rc >= 0; i++)
         if (!(v.trace[i] = calloc(1, sizeof *v.trace[i]))) rc = moa_fail(err, MOA_ENOMEM, "verify: no memory for traces");
-    if (rc >= 0) rc = run(&v, err);
+    if (rc >= 0) rc = make_base(&v, err);
+    for (int i = 0; i < 2 && rc >= 0; i++) v.listing = !i, rc = run(&v, k, err);
     for (int i = 0; i < N_BASE; i++) free(v.base[i].tok), free(v.base[i].hash);
     for (int i = 0; i < 2; i++) free(v.trace[i]);
-    return rc < 0 ? rc : v.failed;
+    if (!v.out_of_time) return rc < 0 ? rc : v.failed;
+    if (!v.n_done) return moa_fail(err, MOA_ELIMIT, "verify: no check was done in %g s: 0 of %d", cfg->seconds, v.n_check);
+    return v.failed ? 1 : MOA_VERIFY_STOPPED;
 }

@@ -60,9 +60,8 @@ void moa_unpack_block(uint8_t *dst, const uint8_t *src, const moa_type *t, int r
 
 struct moa_packs {
     pthread_mutex_t lock;
-    char *base;          /* one reservation for all, touched as it is used; NULL: none yet */
-    size_t total, used;  /* bytes of what was offered; of what was made */
-    bool refused;        /* there was no room for it */
+    char *base;         /* one reservation for all, touched as it is used; NULL: nobody wanted it yet, or there was no room */
+    size_t total, used; /* bytes of what was offered; of what was made */
 };
 struct moa_pack { moa_packs *of; _Atomic(uint8_t *) data; };
 
@@ -82,15 +81,26 @@ moa_packs *moa_packs_new(void) {
     return p;
 }
 
+/* Bytes that all models of this process have reserved. */
+static pthread_mutex_t ledger = PTHREAD_MUTEX_INITIALIZER;
+static size_t promised;
+
 void moa_packs_free(moa_packs *p) {
     if (!p) return;
-    if (p->base) munmap(p->base, p->total);
+    if (p->base) {
+        munmap(p->base, p->total);
+        pthread_mutex_lock(&ledger);
+        promised -= p->total;
+        pthread_mutex_unlock(&ledger);
+    }
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
 
+static bool packs(const moa_tensor *w) { return w->n_dim == 2 && w->shape[0] >= R && moa_cols(w) % 32 == 0 && moa_type_packs(moa_type_get(w->dtype)); }
+
 bool moa_packs_offer(moa_packs *p, moa_arena *arena, moa_tensor *w) {
-    if (w->n_dim != 2 || w->shape[0] < R || moa_cols(w) % 32 || !moa_type_packs(moa_type_get(w->dtype))) return true;
+    if (!packs(w)) return true;
     if (!(w->pack = moa_arena_calloc(arena, sizeof *w->pack))) return false;
     w->pack->of = p;
     p->total += (bytes_of(w) + ALIGN - 1) / ALIGN * ALIGN;
@@ -104,21 +114,41 @@ bool moa_pack_as_is(moa_arena *arena, moa_tensor *w) {
 }
 
 /* Memory that nobody else can use is what packed forms take; files in the page cache give way to them. */
-bool moa_packs_wanted(const moa_packs *p, moa_repack mode) {
-    return p && p->total && mode != MOA_REPACK_OFF && (mode == MOA_REPACK_ON || p->total < moa_cpu_memory() / 5 * 3);
+static bool fits(const moa_packs *p, moa_repack mode) {
+    const uint64_t all = moa_cpu_memory();
+    if (mode == MOA_REPACK_ON) return p->total < all;
+    return p->total + promised < all / 5 * 3 && p->total < moa_cpu_memory_free() / 5 * 4;
+}
+
+int moa_packs_want(moa_packs *p, moa_repack mode, bool *wanted, moa_err *err) {
+    *wanted = false;
+    if (!p || !p->total || mode == MOA_REPACK_OFF) return 0;
+    pthread_mutex_lock(&ledger);
+    if (!p->base && fits(p, mode)) {
+        void *base = mmap(NULL, p->total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (base != MAP_FAILED) moa_pages_huge(base, p->total), p->base = base, promised += p->total;
+    }
+    *wanted = p->base != NULL;
+    pthread_mutex_unlock(&ledger);
+    if (*wanted || mode == MOA_REPACK_AUTO) return 0;
+    moa_fail(err, MOA_ENOMEM, "repack: no memory for %zu bytes of weights in the order of products", p->total);
+    return moa_hint(err, MOA_ENOMEM, "without repack, or with off, products read the file");
+}
+
+size_t moa_packs_total(const moa_packs *p) { return p ? p->total : 0; }
+size_t moa_packs_made(moa_packs *p) {
+    if (!p) return 0;
+    pthread_mutex_lock(&p->lock);
+    const size_t made = p->used;
+    pthread_mutex_unlock(&p->lock);
+    return made;
 }
 
 static uint8_t *room_for(moa_packs *p, size_t bytes) {
-    if (!p->base && !p->refused) {
-        void *base = mmap(NULL, p->total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (base == MAP_FAILED) p->refused = true;
-        else moa_pages_huge(base, p->total), p->base = base;
-    }
-    if (p->refused) return NULL;
-    char *at = p->base + p->used;
+    uint8_t *at = (uint8_t *)p->base + p->used;
     p->used += (bytes + ALIGN - 1) / ALIGN * ALIGN;
     moa_assert(p->used <= p->total);
-    return (uint8_t *)at;
+    return at;
 }
 
 /* Each thread of the team begins with the share of rows that it begins with in products, too, and memory lies where it is first written: on
@@ -140,7 +170,8 @@ const uint8_t *moa_packed(moa_exec *x, const moa_tensor *w) {
     moa_packs *p = pack->of;
     pthread_mutex_lock(&p->lock);
     data = atomic_load_explicit(&pack->data, memory_order_relaxed);
-    if (!data && (data = room_for(p, bytes_of(w)))) {
+    if (!data && p->base) {
+        data = room_for(p, bytes_of(w));
         const job j = {data, w};
         moa_parallel(x, w->shape[0] / R, 1, 0.3 * R * (double)w->stride[0], pack_range, &j);
         moa_map_done(w->data, bytes_of(w));

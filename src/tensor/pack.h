@@ -27,18 +27,22 @@ void moa_unpack_block(uint8_t *dst, const uint8_t *src, const moa_type *t, int r
 
 /* The packed forms of one model's weights; any number of sessions share them. */
 typedef struct moa_packs moa_packs;
-typedef enum moa_repack { MOA_REPACK_AUTO /* unless memory is short */, MOA_REPACK_ON, MOA_REPACK_OFF } moa_repack;
+typedef enum moa_repack { MOA_REPACK_AUTO /* where there is enough memory */, MOA_REPACK_ON, MOA_REPACK_OFF } moa_repack;
 int moa_repack_parse(moa_repack *out, const char *name, moa_err *err); /* "on"; NULL: stays as it is */
 
 moa_packs *moa_packs_new(void);
 void moa_packs_free(moa_packs *p);
 /* w may be packed from now on; false without memory. Before any session has the model. */
 bool moa_packs_offer(moa_packs *p, struct moa_arena *arena, moa_tensor *w);
-/* For measurements on made-up weights: w's own bytes count as its packed form. false without memory. */
-bool moa_pack_as_is(struct moa_arena *arena, moa_tensor *w);
-bool moa_packs_wanted(const moa_packs *p, moa_repack mode); /* is there memory for all that was offered? */
+/* Will a session read packed weights? The first that does reserves the room for all that was offered; pages are taken as weights are
+ * packed. auto: where all models' packed forms together leave two fifths of the memory, and the machine has room now. on: where the memory
+ * has room at all, MOA_ENOMEM else. */
+int moa_packs_want(moa_packs *p, moa_repack mode, bool *wanted, moa_err *err);
+size_t moa_packs_total(const moa_packs *p), moa_packs_made(moa_packs *p); /* bytes of what was offered, of what was packed */
 
 /* The packed form of w, made now if need be (by the session's threads). NULL: none, read w as it is. */
 const uint8_t *moa_packed(struct moa_exec *x, const moa_tensor *w);
+/* For measurements on made-up weights: w's own bytes count as its packed form. false without memory. */
+bool moa_pack_as_is(struct moa_arena *arena, moa_tensor *w);
 
 #endif

@@ -330,7 +330,16 @@ static void test_affinity(void **state) {
     unsetenv("OMP_NUM_THREADS");
     assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
     assert_true(moa_cpu_count() <= CPU_COUNT(&all));
-    assert_true(moa_cpu_memory() > 1 << 20);
+    const uint64_t most = moa_cpu_memory(), unused = moa_cpu_memory_free();
+    assert_true(most > 1 << 20 && unused > 1 << 20);
+    struct rlimit was, less; /* ulimit -d */
+    assert_int_equal(getrlimit(RLIMIT_DATA, &was), 0);
+    less = was;
+    less.rlim_cur = 12345678;
+    assert_int_equal(setrlimit(RLIMIT_DATA, &less), 0);
+    assert_int_equal(moa_cpu_memory(), 12345678);
+    assert_int_equal(setrlimit(RLIMIT_DATA, &was), 0);
+    assert_int_equal(moa_cpu_memory(), most);
 }
 
 int main(void) {

@@ -1,6 +1,7 @@
 /* test_verify.c - moa verify on a small model of each kind (dense, experts, windows, sinks, latent), and on products that are spoilt: a
  * difference in one bit of one row is found, with the row and the product named.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "model/verify.h"
 #include "model/support.h"
 
@@ -96,7 +97,36 @@ static void test_finds_isa(void **state) {
     moa_model_close(m);
 }
 
+/* Time is up after some checks, or before the first; who looks on is told how many there are. */
+typedef struct looking { seen s; int planned, most; bool rows; } looking;
+static void look_done(void *ctx, const moa_verify_check *c) { note(&((looking *)ctx)->s, c); }
+static void look(void *ctx, const char *what, int64_t rows, int done, int planned) {
+    looking *l = ctx;
+    assert_true(what[0] && done == l->s.n && done < planned && (!l->planned || planned == l->planned));
+    l->planned = planned, l->rows |= rows > 0;
+}
+
+static void test_time(void **state) {
+    (void)state;
+    moa_model *m = arch_model(moa_arch_find("llama", 5), 8);
+    moa_verify_cfg cfg = {.n_threads = 1, .quick = true, .seed = 1, .progress = look};
+    looking all = {0}, some = {0}, none = {0};
+    moa_err err = {0};
+    const double t0 = moa_now();
+    assert_int_equal(moa_verify(m, &cfg, look_done, &all, &err), 0);
+    const double took = moa_now() - t0;
+    assert_true(all.s.n == all.planned && all.rows);
+    cfg.seconds = took / 2;
+    const int rc = moa_verify(m, &cfg, look_done, &some, &err);
+    if (rc != MOA_ELIMIT) assert_true(rc == (some.s.n < all.planned ? MOA_VERIFY_STOPPED : 0) && some.s.n > 0 && some.planned == all.planned); /* the machine may stand still */
+    cfg.seconds = 1e-9;
+    assert_int_equal(moa_verify(m, &cfg, look_done, &none, &err), MOA_ELIMIT);
+    assert_non_null(strstr(err.text, "no check was done"));
+    assert_int_equal(none.s.n, 0);
+    moa_model_close(m);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_holds), cmocka_unit_test(test_finds), cmocka_unit_test(test_finds_isa)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_time), cmocka_unit_test(test_holds), cmocka_unit_test(test_finds), cmocka_unit_test(test_finds_isa)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

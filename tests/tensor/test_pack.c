@@ -2,6 +2,7 @@
  * rows, of any number of rows and threads, also when several sessions want the packed form at once; who is offered and when it is wanted.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
+#include "base/cpu.h"
 #include "base/rng.h"
 #include "tensor/exec.h"
 #include "tensor/pack.h"
@@ -78,6 +79,14 @@ static void free_exec(moa_exec *x) {
     moa_arena_free(x->arena);
 }
 
+/* Whether a session would read packed weights; -1: an error, kept in last. */
+static moa_err last;
+static int want(moa_packs *p, moa_repack mode) {
+    bool wanted = true;
+    last = (moa_err){0};
+    return moa_packs_want(p, mode, &wanted, &last) < 0 ? -1 : wanted;
+}
+
 static void products_have_the_same_bits(void **state) {
     (void)state;
     static float in[40 * 512];
@@ -91,6 +100,7 @@ static void products_have_the_same_bits(void **state) {
             moa_arena *arena = moa_arena_new(0, 0);
             moa_tensor w = weights(packing[t], outs[o], 512);
             assert_true(moa_packs_offer(packs, arena, &w));
+            assert_int_equal(want(packs, MOA_REPACK_ON), outs[o] >= MOA_PACK_ROWS);
             for (size_t n = 0; n < sizeof rows / sizeof *rows; n++)
                 for (int threads = 1; threads <= 2; threads++) {
                     moa_exec x = new_exec(threads), y = new_exec(1);
@@ -129,6 +139,9 @@ static void sessions_share_what_one_made(void **state) {
         w[i] = weights(moa_type_get(MOA_Q8_0), 64, 256);
         assert_true(moa_packs_offer(packs, arena, &w[i]));
     }
+    assert_int_equal(moa_packs_total(packs), WEIGHTS * 64 * 272);
+    assert_int_equal(want(packs, MOA_REPACK_ON), 1);
+    assert_int_equal(moa_packs_made(packs), 0); /* reserved, not made */
     crowd c[SESSIONS];
     pthread_t thread[SESSIONS];
     for (int i = 0; i < SESSIONS; i++) {
@@ -136,15 +149,16 @@ static void sessions_share_what_one_made(void **state) {
         assert_int_equal(pthread_create(&thread[i], NULL, want_all, &c[i]), 0);
     }
     for (int i = 0; i < SESSIONS; i++) pthread_join(thread[i], NULL);
-    uint8_t *want = malloc(moa_tensor_bytes(&w[0]));
+    uint8_t *made = malloc(moa_tensor_bytes(&w[0]));
     for (int k = 0; k < WEIGHTS; k++) {
-        moa_pack_rows(want, w[k].data, (size_t)w[k].stride[0], moa_type_get(MOA_Q8_0), 4, 256);
-        assert_memory_equal(c[0].got[k], want, moa_tensor_bytes(&w[k]));
+        moa_pack_rows(made, w[k].data, (size_t)w[k].stride[0], moa_type_get(MOA_Q8_0), 4, 256);
+        assert_memory_equal(c[0].got[k], made, moa_tensor_bytes(&w[k]));
         for (int i = 1; i < SESSIONS; i++) assert_ptr_equal(c[i].got[k], c[0].got[k]);
         for (int j = 0; j < k; j++) assert_ptr_not_equal(c[0].got[k], c[0].got[j]);
         free(w[k].data);
     }
-    free(want);
+    free(made);
+    assert_int_equal(moa_packs_made(packs), moa_packs_total(packs));
     moa_packs_free(packs);
     moa_arena_free(arena);
 }
@@ -158,23 +172,26 @@ static void who_is_offered_and_when(void **state) {
     moa_tensor plain = moa_view2(MOA_F32, f, 16, 2), few = weights(moa_type_get(MOA_Q4_0), 15, 64), book = weights(moa_type_get(MOA_IQ2_XS), 16, 256);
     assert_true(moa_packs_offer(packs, arena, &plain) && moa_packs_offer(packs, arena, &few) && moa_packs_offer(packs, arena, &book));
     assert_null(plain.pack), assert_null(few.pack), assert_null(book.pack);
-    assert_false(moa_packs_wanted(packs, MOA_REPACK_ON)); /* nothing was */
-    assert_false(moa_packs_wanted(NULL, MOA_REPACK_ON));
+    assert_int_equal(want(packs, MOA_REPACK_ON), 0); /* nothing was */
+    assert_int_equal(want(NULL, MOA_REPACK_ON), 0);
     moa_tensor some = weights(moa_type_get(MOA_Q4_0), 16, 64);
     assert_true(moa_packs_offer(packs, arena, &some));
     assert_non_null(some.pack);
-    assert_true(moa_packs_wanted(packs, MOA_REPACK_AUTO));
-    assert_false(moa_packs_wanted(packs, MOA_REPACK_OFF));
-    /* More than there is memory: not unless it is asked for, and then products go on without. */
-    moa_tensor huge = moa_view2(MOA_Q4_0, NULL, (int64_t)1 << 40, 1024);
-    assert_true(moa_packs_offer(packs, arena, &huge));
-    assert_false(moa_packs_wanted(packs, MOA_REPACK_AUTO));
-    assert_true(moa_packs_wanted(packs, MOA_REPACK_ON));
+    assert_int_equal(want(packs, MOA_REPACK_OFF), 0);
     moa_exec x = new_exec(1);
     x.repack = true;
-    assert_null(moa_packed(&x, &some)); /* 576 TB cannot even be reserved */
-    assert_null(x.err.text[0] ? x.err.text : NULL);
+    assert_null(moa_packed(&x, &some)); /* there is no room yet */
+    assert_int_equal(want(packs, MOA_REPACK_AUTO), 1);
+    assert_non_null(moa_packed(&x, &some));
     free_exec(&x);
+    /* More than there is memory: never, and who asked for it is told. */
+    moa_packs *more = moa_packs_new();
+    moa_tensor huge = moa_view2(MOA_Q4_0, NULL, (int64_t)1 << 40, 1024);
+    assert_true(moa_packs_offer(more, arena, &huge));
+    assert_int_equal(want(more, MOA_REPACK_AUTO), 0);
+    assert_int_equal(want(more, MOA_REPACK_ON), -1);
+    assert_true(last.code == MOA_ENOMEM && strstr(last.text, "no memory for 633318697598976 bytes") && last.hint[0]);
+    moa_packs_free(more);
     moa_repack mode = MOA_REPACK_AUTO;
     assert_int_equal(moa_repack_parse(&mode, "off", &err), 0);
     assert_int_equal(mode, MOA_REPACK_OFF);
@@ -187,10 +204,27 @@ static void who_is_offered_and_when(void **state) {
     moa_arena_free(arena);
 }
 
+/* Each alone has room, all together have not. */
+static void models_share_the_memory(void **state) {
+    (void)state;
+    moa_packs *first = moa_packs_new(), *second = moa_packs_new();
+    moa_arena *arena = moa_arena_new(0, 0);
+    const int64_t row = (int64_t)moa_row_bytes(MOA_Q4_0, 1024);
+    moa_tensor large = moa_view2(MOA_Q4_0, NULL, (int64_t)(moa_cpu_memory() / 5 * 3) / row / 16 * 16 + 16, 1024), small = moa_view2(MOA_Q4_0, NULL, 16, 64);
+    assert_true(moa_packs_offer(first, arena, &large) && moa_packs_offer(second, arena, &small));
+    if (want(first, MOA_REPACK_ON) == 1) assert_int_equal(want(second, MOA_REPACK_AUTO), 0);
+    else print_message("the system reserves no %zu bytes: %s\n", moa_packs_total(first), last.text);
+    moa_packs_free(first);
+    assert_int_equal(want(second, MOA_REPACK_AUTO), 1);
+    moa_packs_free(second);
+    moa_arena_free(arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_where_they_belong), cmocka_unit_test(products_have_the_same_bits),
         cmocka_unit_test(sessions_share_what_one_made),  cmocka_unit_test(who_is_offered_and_when),
+        cmocka_unit_test(models_share_the_memory),
     };
     return cmocka_run_group_tests(tests, list_types, NULL);
 }

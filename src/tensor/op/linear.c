@@ -46,6 +46,7 @@ void moa_product_tile(const moa_product *p, float *y, int64_t ldy, const moa_act
         const moa_q8_act q = {n, a->n_in, a->q.q + at, a->q.scale + at / 32, a->q.sum + at / 16};
         const int64_t groups = p->packed ? (o1 - o0) / MOA_PACK_ROWS * MOA_PACK_ROWS : 0; /* the rest: a weight's last rows */
         const int c = moa_row_class(n);
+        moa_assert(!groups || o0 % MOA_PACK_ROWS == 0);
         if (groups) p->int8->gemm_packed[c][p->w->dtype]->fn.gemm_q8(y, ldy, &q, p->packed + (size_t)o0 * stride, stride, 0, groups);
         if (groups < o1 - o0) p->int8->gemm_q8[c][p->w->dtype]->fn.gemm_q8(y, ldy, &q, w, stride, groups, o1 - o0);
     } else {
