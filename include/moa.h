@@ -80,7 +80,7 @@ int moa_model_tokenize(int32_t **ids, int64_t *n_ids, const moa_model *m, const 
 int moa_model_detokenize(char **text, size_t *n, const moa_model *m, const int32_t *ids, int64_t n_ids, moa_err *err);
 bool moa_model_is_end(const moa_model *m, int32_t id); /* ends an answer */
 
-/* Inference state: a KV cache of n_ctx positions (0: the model's context) for up to n_seq sequences (0: 32); n_threads 0: all
+/* Inference state: a KV cache of n_ctx positions in f32 (0: the model's context) for up to n_seq sequences (0: 32); n_threads 0: all
  * cores. One owner thread. */
 typedef struct moa_session moa_session;
 int moa_session_open(moa_session **out, const moa_model *m, int n_ctx, int n_seq, int n_threads, moa_err *err);

@@ -15,7 +15,7 @@ typedef struct moa_bench_opt {
     const char *model; /* -m as given; NULL: bundled */
     int threads;       /* 0: all cores */
     int runs;          /* repeats of every measurement, 1 to MOA_BENCH_RUNS; 0: the bench's own choice */
-    const char *kv;    /* --kv as given; NULL: f32 */
+    const char *kv;    /* --kv as given; NULL: the model's usual one */
     const char *repack; /* --repack as given; NULL: auto */
     const char *draft; /* --draft as given */
     bool tune;         /* --tune: choose kernels by the measurement */

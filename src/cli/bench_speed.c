@@ -34,7 +34,7 @@ typedef struct speed {
     double reply_tokens, sample_tokens, merge_tokens, prompt_tokens, reused_tokens; /* means: of one reply, a sample, the aggregator's, its prompt */
     double single_plain_s, mixed_plain_s; /* without drafts (model/generate.h) */
     int64_t drafted, accepted;   /* tokens of the self-moa passes */
-    double peak_rss_mb, model_mb, kv_mb, read_gbps;
+    double peak_rss_mb, model_mb, packed_mb, kv_mb, read_gbps;
     int threads;
     const char *type, *isa;
 } speed;
@@ -82,7 +82,7 @@ static int measure_session(speed *o, const moa_model *m, const moa_bench_opt *op
     if (rc >= 0) rc = moa_steps_init(&t, s, cfg.n_batch, runs, err);
     if (rc >= 0 && o->prefill) rc = measure_prefill(o, &t, err);
     if (rc >= 0 && o->decode) rc = measure_decode(o, &t, err);
-    if (s) o->kv_mb = (double)moa_session_kv_bytes(s) / 1e6;
+    if (s) o->kv_mb = (double)moa_session_kv_bytes(s) / 1e6, o->packed_mb = (double)moa_packs_made(m->packs) / 1e6;
     moa_steps_deinit(&t);
     moa_session_free(s);
     return rc;
@@ -200,8 +200,8 @@ static void print_json(const speed *o, const char *model) {
                      o->mixed_s - o->samples_s - o->read_s, o->reply_tokens, o->sample_tokens, o->merge_tokens, o->prompt_tokens, o->reused_tokens,
                      (long long)o->drafted, (long long)o->accepted,
                      o->single_plain_s, o->mixed_plain_s);
-    moa_buf_addf(&b, ",\"peak_rss_mb\":%.1f,\"model_mb\":%.1f,\"kv_mb\":%.1f,\"read_gbps\":%.2f}\n", o->peak_rss_mb, o->model_mb, o->kv_mb,
-                 o->read_gbps);
+    moa_buf_addf(&b, ",\"peak_rss_mb\":%.1f,\"model_mb\":%.1f,\"kv_mb\":%.1f,\"packed_mb\":%.1f,\"read_gbps\":%.2f}\n", o->peak_rss_mb, o->model_mb, o->kv_mb,
+                 o->packed_mb, o->read_gbps);
     fwrite(moa_buf_str(&b), 1, b.len, stdout);
     moa_buf_deinit(&b);
 }
@@ -222,7 +222,7 @@ static void print_text(const speed *o, const char *model) {
         printf("  guesses        %10.0f %% of %lld came true; without them self-moa %.3f s (%.2f times as long), one reply %.3f s (%.2f)\n",
                o->drafted ? 100.0 * (double)o->accepted / (double)o->drafted : 0, (long long)o->drafted, o->mixed_plain_s, o->mixed_plain_s / o->mixed_s,
                o->single_plain_s, o->single_plain_s / o->single_s);
-    printf("  memory         %10.1f MB at most: model %.1f MB, KV %.1f MB\n", o->peak_rss_mb, o->model_mb, o->kv_mb);
+    printf("  memory         %10.1f MB at most: model %.1f MB, packed weights %.1f MB, KV %.1f MB\n", o->peak_rss_mb, o->model_mb, o->packed_mb, o->kv_mb);
     printf("  machine reads  %10.2f GB/s\n", o->read_gbps);
 }
 

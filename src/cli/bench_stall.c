@@ -18,10 +18,12 @@
 
 #include <stdlib.h>
 
-enum { SHORT = 16, MAX_GAPS = 1 << 16 };
+enum { SHORT = 16, MAX_GAPS = 1 << 16, MAX_ENDS = 64 };
 
 typedef struct stall {
     int prompt, threads;
+    moa_bias end[MAX_ENDS]; /* no reply ends by itself: who decodes is there as long as the other reads */
+    int n_end;
     double *gap; /* [MAX_GAPS] seconds */
     int n_gap;
     double alone[MOA_BENCH_RUNS], beside[MOA_BENCH_RUNS], decode[MOA_BENCH_RUNS]; /* tokens a second of a prompt; seconds of a step that only decodes */
@@ -40,10 +42,10 @@ static void hear_end(void *ctx, moa_gen_res *res) {
     moa_gen_res_deinit(res);
 }
 
-static int add(moa_generator *g, ear *e, moa_rng *r, int32_t *tok, int n, int max_tokens, const _Atomic bool *cancel, moa_err *err) {
+static int add(const stall *o, moa_generator *g, ear *e, moa_rng *r, int32_t *tok, int n, int max_tokens, const _Atomic bool *cancel, moa_err *err) {
     const moa_gen_sink sink = {hear_text, hear_end, e};
     for (int i = 0; i < n; i++) tok[i] = (int32_t)moa_rng_below(r, (uint32_t)g->n_vocab);
-    const moa_gen_req q = {.prompt = tok, .n_prompt = n, .sampling = moa_sampling_defaults(), .max_tokens = max_tokens, .cancel = cancel};
+    const moa_gen_req q = {.prompt = tok, .n_prompt = n, .sampling = moa_sampling_defaults(), .max_tokens = max_tokens, .bias = o->end, .n_bias = o->n_end, .cancel = cancel};
     moa_job *j;
     *e = (ear){0};
     MOA_TRY(moa_job_new(&j, g->m, moa_session_max_len(g->s), &q, &sink, g->n_submitted++, err));
@@ -70,18 +72,19 @@ static int one_run(stall *o, moa_generator *g, int32_t *tok, moa_rng *r, int run
     ear writer, reader;
     double s;
     _Atomic bool cancel = false;
-    MOA_TRY(add(g, &reader, r, tok, o->prompt, 1, NULL, err));
+    MOA_TRY(add(o, g, &reader, r, tok, o->prompt, 1, NULL, err));
     MOA_TRY(finish(o, g, &reader, false, &s, err));
     if (run >= 0) o->alone[run] = o->prompt / s;
-    int rc = add(g, &writer, r, tok, SHORT, g->m->h.n_ctx - SHORT, &cancel, err);
+    int rc = add(o, g, &writer, r, tok, SHORT, g->m->h.n_ctx - SHORT, &cancel, err);
     double t0 = 0;
     for (int i = 0; rc >= 0 && !writer.ended && i < 24; i++) { /* what steps cost is known by then */
         if (i == 4) t0 = moa_now();
         moa_engine_turn(g);
     }
     if (run >= 0) o->decode[run] = (moa_now() - t0) / 20;
-    if (rc >= 0) rc = add(g, &reader, r, tok, o->prompt, 1, NULL, err);
+    if (rc >= 0) rc = add(o, g, &reader, r, tok, o->prompt, 1, NULL, err);
     if (rc >= 0) rc = finish(o, g, &reader, run >= 0, &s, err);
+    if (rc >= 0 && writer.ended) rc = moa_fail(err, MOA_ELIMIT, "who decodes came to its end before the prompt was read: its context is too short for %d tokens beside it", o->prompt);
     if (rc >= 0 && run >= 0) o->beside[run] = o->prompt / s;
     atomic_store(&cancel, true);
     while (!moa_engine_idle(g)) moa_engine_turn(g);
@@ -101,6 +104,8 @@ static int measure(stall *o, moa_backend *be, const moa_bench_opt *opt, moa_err 
     int rc = tok && (o->gap = malloc(MAX_GAPS * sizeof *o->gap)) ? 0 : moa_fail(err, MOA_ENOMEM, "%ld tokens", n);
     moa_rng r;
     moa_rng_seed(&r, 11);
+    for (int32_t t = 0; t < g->n_vocab && o->n_end < MAX_ENDS; t++)
+        if (moa_tokenizer_is_eog(g->m->tok, t)) o->end[o->n_end++] = (moa_bias){t, -100};
     for (int i = -1; rc >= 0 && i < runs; i++) rc = one_run(o, g, tok, &r, i, err); /* run -1 warms up */
     free(tok);
     if (rc < 0) return rc;

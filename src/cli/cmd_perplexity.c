@@ -14,7 +14,7 @@ static const moa_opt opts[] = {
     MOA_ROW_CHUNK(""),
     MOA_ROW_CHUNKS(""),
     MOA_ROW_EXACT,
-    MOA_ROW_KV,
+    {"--kv", NULL, MOA_OPT_STR, "TYPE", "MODEL's KV cache in f32, f16, bf16 or q8_0 (default: f32)", 0, 0},
     MOA_ROW_THREADS,
     MOA_ROW_JSON(""),
     MOA_ROW_QUIET,

@@ -33,8 +33,8 @@ static void model_unref(moa_catalog_model *m) {
 static int make_key(moa_buf *b, const char *path, const moa_mix_options *o) {
     struct stat st;
     const bool is = stat(path, &st) == 0;
-    moa_buf_addf(b, "%s|%lld|%lld|%d|%d|%s|%s|%s", path, is ? (long long)st.st_mtime : 0, is ? (long long)st.st_size : 0, o->n_threads, o->n_ctx, o->kv_type ? o->kv_type : "",
-                 o->draft ? o->draft : "", o->template_vars ? o->template_vars : "");
+    moa_buf_addf(b, "%s|%lld|%lld|%d|%d|%s|%s|%s|%s", path, is ? (long long)st.st_mtime : 0, is ? (long long)st.st_size : 0, o->n_threads, o->n_ctx, o->kv_type ? o->kv_type : "",
+                 o->repack ? o->repack : "", o->draft ? o->draft : "", o->template_vars ? o->template_vars : "");
     for (int i = 0; i < o->n_adapter; i++) moa_buf_addf(b, "|%s", o->adapter[i]);
     return b->failed;
 }
@@ -172,6 +172,7 @@ static int add_models(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_cata
         if (m->ctx) o.n_ctx = m->ctx;
         if (m->threads) o.n_threads = m->threads;
         if (m->kv) o.kv_type = m->kv;
+        if (m->repack) o.repack = m->repack;
         if (m->draft) o.draft = m->draft;
         if (m->chat_template_kwargs) o.template_vars = m->chat_template_kwargs;
         if (m->adapters_count) o.adapter = (const char *const *)m->adapters, o.n_adapter = (int)m->adapters_count;

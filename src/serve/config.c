@@ -4,6 +4,7 @@
 #include "agent/mix.h"
 #include "base/file.h"
 #include "base/yaml.h"
+#include "model/session.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ enum { OPT = CYAML_FLAG_OPTIONAL, STR_MAX = 4096, TEXT_MAX = 1 << 16, LIST_MAX =
 static const cyaml_schema_value_t v_string = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, STR_MAX)};
 #define M moa_config_model
 static const cyaml_schema_field_t f_model[] = {
-    STR(M, id), STR(M, file), SEQ(M, adapters, &v_string, LIST_MAX), INT(M, ctx), INT(M, threads), STR(M, kv), STR(M, draft), TEXT(M, chat_template_kwargs), CYAML_FIELD_END,
+    STR(M, id), STR(M, file), SEQ(M, adapters, &v_string, LIST_MAX), INT(M, ctx), INT(M, threads), STR(M, kv), STR(M, repack), STR(M, draft), TEXT(M, chat_template_kwargs), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_model = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_model)};
 #undef M
@@ -55,6 +56,10 @@ static int check_models(const moa_config *c, const moa_yaml_lines *l, const char
         for (unsigned k = 0; k < i; k++)
             if (m->id && c->models[k].id && !strcmp(m->id, c->models[k].id)) return moa_fail(err, MOA_EFORMAT, "%s:%d: two models have the id '%s'", name, at, m->id);
         if (m->ctx < 0 || m->ctx > 1 << 28) return moa_fail(err, MOA_EFORMAT, "%s:%d: ctx %d, expected 0 to %d", name, moa_yaml_line(l, "models[%u].ctx", i), m->ctx, 1 << 28);
+        moa_session_cfg unused;
+        moa_err e = {0};
+        if (m->kv && moa_session_kv_type(&unused, m->kv, &e) < 0) return moa_fail(err, MOA_EFORMAT, "%s:%d: %s", name, moa_yaml_line(l, "models[%u].kv", i), e.text);
+        if (moa_repack_parse(&unused.repack, m->repack, &e) < 0) return moa_fail(err, MOA_EFORMAT, "%s:%d: %s", name, moa_yaml_line(l, "models[%u].repack", i), e.text);
         if (m->threads < 0 || m->threads > 1024) return moa_fail(err, MOA_EFORMAT, "%s:%d: threads %d, expected 0 to 1024", name, moa_yaml_line(l, "models[%u].threads", i), m->threads);
     }
     return 0;

@@ -19,7 +19,7 @@ typedef struct moa_config_model {
     char *file;               /* as after -m */
     char **adapters; unsigned adapters_count;
     int ctx, threads;
-    char *kv, *draft;
+    char *kv, *repack, *draft;
     char *chat_template_kwargs; /* JSON */
 } moa_config_model;
 

@@ -93,11 +93,13 @@ static void test_worst_choice(void **state) {
 static void test_explain(void **state) {
     (void)state;
     need_program();
+    moa_expect(0, "quantize %M %D/q8.gguf Q8_0");
     for (int measure = 0; measure < 2; measure++) {
-        if (moaf("explain %%M -t 1 --json%s", measure ? " --measure" : "") != 0) fail_msg("%s", err_text);
+        if (moaf("explain %%D/q8.gguf -t 1 --json%s", measure ? " --measure --repack off" : " --repack on") != 0) fail_msg("%s", err_text);
         json_t *v = parsed(), *list = json_object_get(v, "decode");
         assert_int_equal(json_array_size(list), 6);
         assert_true(number(v, "read_gbps") > 0 && integer(v, "threads") == 1 && integer(v, "context") == 507);
+        assert_true((number(v, "packed_bytes") > 0) == !measure);
         for (size_t i = 0; i < 7; i++) {
             const json_t *p = i < 6 ? json_array_get(list, i) : json_object_get(v, "prefill");
             assert_true(number(p, "tps") > 0 && number(p, "read_limit_s") > 0 && number(p, "work_limit_s") > 0);
@@ -108,7 +110,36 @@ static void test_explain(void **state) {
     }
     moa_expect(0, "explain %M -t 1 --measure");
     assert_true(strstr(out, "largest gap") && strstr(out, "prefill 512"));
-    const program_case wrong[] = {{"explain /dev/null", 1, "no plain file"}, {"explain %M -t 0", 2, "from 1"}};
+    const program_case wrong[] = {{"explain /dev/null", 1, "no plain file"}, {"explain %M -t 0", 2, "from 1"}, {"explain %M --repack never", 1, "repack 'never'"}};
+    moa_expect_errors(wrong, 3);
+}
+
+/* Of weights that are packed, and of those that are not. */
+static void test_speed(void **state) {
+    (void)state;
+    need_program();
+    for (int off = 0; off < 2; off++) {
+        if (moaf("bench speed -m %%D/q8.gguf -t 1 -r 1 decode:16 --json --repack %s", off ? "off" : "on") != 0) fail_msg("%s", err_text);
+        json_t *v = parsed();
+        assert_true((number(v, "packed_mb") > 0) == !off);
+        json_decref(v);
+    }
+    moa_expect(0, "bench load -m %D/q8.gguf -t 1 -r 1 --repack off");
+    assert_int_equal(moa("bench stall -m %D/q8.gguf -t 1 -r 2 100 --json"), 0);
+    json_t *v = parsed();
+    assert_true(number(v, "gaps") > 0 && number(v, "gap_ms") > 0 && number(v, "read_beside_tps") > 0 && number(v, "step_ms") < 1e4 && integer(v, "prompt_tokens") == 100);
+    json_decref(v);
+}
+
+static void test_verify(void **state) {
+    (void)state;
+    need_program();
+    assert_int_equal(moa("verify %D/q8.gguf --quick -t 1 --json"), 0);
+    json_t *v = parsed(), *checks = json_object_get(v, "checks");
+    assert_true(json_is_true(json_object_get(v, "exact")) && integer(v, "done") == integer(v, "planned") && integer(v, "done") == (long long)json_array_size(checks) && integer(v, "done") > 10);
+    json_decref(v);
+    assert_string_equal(err_text, ""); /* progress is for terminals */
+    const program_case wrong[] = {{"verify %M --seconds 0.001", 1, "no check was done in 0.001 s"}, {"verify %M --seconds 0", 2, "from 0.001"}};
     moa_expect_errors(wrong, 2);
 }
 
@@ -135,6 +166,6 @@ static void test_faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_machine), cmocka_unit_test(test_kernels), cmocka_unit_test(test_worst_choice), cmocka_unit_test(test_explain), cmocka_unit_test(test_faults)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_machine), cmocka_unit_test(test_kernels), cmocka_unit_test(test_worst_choice), cmocka_unit_test(test_explain), cmocka_unit_test(test_speed), cmocka_unit_test(test_verify), cmocka_unit_test(test_faults)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }

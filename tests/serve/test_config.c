@@ -27,6 +27,8 @@ static void test_errors(void **state) {
         {"backends:\n  - {id: a, url: 'ftp://x'}\n", "m.yaml:2: url 'ftp://x'"},
         {"backends:\n  - {id: a}\n", "m.yaml:2: backend a has no url"},
         {"backends:\n  - {id: a, url: 'http://x', key_env: MOA_NO_SUCH_VARIABLE}\n", "m.yaml:2: the environment has no variable MOA_NO_SUCH_VARIABLE"},
+        {"models:\n  - id: a\n    file: x\n    kv: f8\n", "m.yaml:4: KV cache of type 'f8'"},
+        {"models:\n  - id: a\n    file: x\n    repack: often\n", "m.yaml:4: repack 'often': expected auto, on or off"},
         {"mixes:\n  - id: a\n    mix: moa:layers=99\n", "m.yaml:3: layers '99'"},
         {"mixes:\n  - id: a\n    mix: none-such\n", "m.yaml:3: unknown mix 'none-such'"},
         {"mixes:\n  - id: a\n", "m.yaml:2: mix a does not say"},
