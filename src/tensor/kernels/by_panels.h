@@ -1,4 +1,4 @@
-/* by_panels.h - the loop of products through panels, for gemm_q8.h and gemm_packed.h.
+/* by_panels.h - what gemm_q8.h and gemm_packed.h share: the loop of products through panels, and the rows of the registry.
  *
  * Blocks: PANELS panels of 256 elements (8 KiB for 32 rows) stay in the first-level cache while up to TOKENS rows of x
  * pass by in tiles (multiply_tile); a tile's sums wait in acc (second-level cache) for the next 256 elements.
@@ -6,6 +6,12 @@
 #ifndef MOA_TENSOR_KERNELS_BY_PANELS_H
 #define MOA_TENSOR_KERNELS_BY_PANELS_H
 
+#ifndef USABLE
+#define USABLE NULL
+#endif
+#ifndef MIN_ROWS
+#define MIN_ROWS 0
+#endif
 #ifndef ENTER /* what a product needs before and after */
 #define ENTER(f)
 #define LEAVE
@@ -40,5 +46,18 @@ static __attribute__((noinline)) void by_panels(float *y, int64_t ldy, const moa
     }
     store_rows(y + i0 * ldy, ldy, acc, n_tok, n_row);
 }
+
+/* A kernel's row; its function's body follows. */
+#define PRODUCT(OP, NAME, function, HELP)                                                                                        \
+    static void function(float *, int64_t, const moa_q8_act *, const void *, size_t, int64_t, int64_t);                          \
+    const moa_kernel MOA_ROW(function) = {.name = MOA_NAME(function),                                                            \
+                                          .help = HELP,                                                                          \
+                                          .op = OP,                                                                              \
+                                          .dtype = MOA_##NAME,                                                                   \
+                                          .isa = ISA_LEVEL,                                                                      \
+                                          .usable = USABLE,                                                                      \
+                                          .min_rows = MIN_ROWS,                                                                  \
+                                          .fn.gemm_q8 = function};                                                               \
+    static void function(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
 
 #endif

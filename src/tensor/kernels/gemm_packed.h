@@ -9,12 +9,6 @@
  * o0 is a multiple of 16, [o0, o1) whole groups. The including file has lanes*.h, packed.h, multiply_tile of panels, PANELS_FROM and, if
  * that is not always 0, TILES_OF, which makes the tiles of a type. SPDX-License-Identifier: Apache-2.0 */
 
-#ifndef USABLE
-#define USABLE NULL
-#endif
-#ifndef MIN_ROWS
-#define MIN_ROWS 0
-#endif
 #include "tensor/kernels/by_panels.h"
 
 /* Rows of w that a tile has: two vectors of LANES, of one group or of two. */
@@ -148,18 +142,7 @@ static __attribute__((noinline)) void gemm_packed(float *y, int64_t ldy, const m
     LEAVE
 }
 
-/* A kernel's row; its function's body follows. */
-#define GEMM_PACKED(NAME, type)                                                                                                  \
-    static void gemm_packed_##type(float *, int64_t, const moa_q8_act *, const void *, size_t, int64_t, int64_t);                \
-    const moa_kernel MOA_ROW(gemm_packed_##type) = {.name = MOA_NAME(gemm_packed_##type),                                        \
-                                                    .help = "packed rows, exact, bits of ref",                                   \
-                                                    .op = MOA_K_GEMM_PACKED,                                                     \
-                                                    .dtype = MOA_##NAME,                                                         \
-                                                    .isa = ISA_LEVEL,                                                            \
-                                                    .usable = USABLE,                                                            \
-                                                    .min_rows = MIN_ROWS,                                                        \
-                                                    .fn.gemm_q8 = gemm_packed_##type};                                           \
-    static void gemm_packed_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
+#define GEMM_PACKED(NAME, type) PRODUCT(MOA_K_GEMM_PACKED, NAME, gemm_packed_##type, "packed rows, exact, bits of ref")
 
 #define PACKED(NAME, type, ...)                                                                                                  \
     static __attribute__((noinline)) void scales_##type(VF d[16], VF m[16], lanes a, int n_run) {                                \

@@ -16,12 +16,6 @@
  * gemm_q8_avx512.c; multiply_tile does up to TILE_TOKENS rows of x. SIGNED_BYTES: bytes that need all 8 bits go into the panel
  * signed, without an offset (AVX2 has no product that could take them unsigned). SPDX-License-Identifier: Apache-2.0 */
 
-#ifndef USABLE
-#define USABLE NULL
-#endif
-#ifndef MIN_ROWS
-#define MIN_ROWS 0
-#endif
 #include "tensor/kernels/by_panels.h"
 
 /* Where PANELS * LANES rows of a file are. */
@@ -89,18 +83,7 @@ static __attribute__((noinline)) void gemm_q8(float *y, int64_t ldy, const moa_q
     LEAVE
 }
 
-/* A kernel's row; its function's body follows. */
-#define GEMM_Q8(NAME, type)                                                                                                      \
-    static void gemm_q8_##type(float *, int64_t, const moa_q8_act *, const void *, size_t, int64_t, int64_t);                    \
-    const moa_kernel MOA_ROW(gemm_q8_##type) = {.name = MOA_NAME(gemm_q8_##type),                                                \
-                                                .help = "rows in lanes, exact, bits of ref",                                     \
-                                                .op = MOA_K_GEMM_Q8,                                                             \
-                                                .dtype = MOA_##NAME,                                                             \
-                                                .isa = ISA_LEVEL,                                                                \
-                                                .usable = USABLE,                                                                \
-                                                .min_rows = MIN_ROWS,                                                            \
-                                                .fn.gemm_q8 = gemm_q8_##type};                                                   \
-    static void gemm_q8_##type(float *y, int64_t ldy, const moa_q8_act *x, const void *w, size_t w_stride, int64_t o0, int64_t o1)
+#define GEMM_Q8(NAME, type) PRODUCT(MOA_K_GEMM_Q8, NAME, gemm_q8_##type, "rows in lanes, exact, bits of ref")
 
 /* What differs between formats f, as functions. */
 #define PARTS(type, f)                                                                                                           \

@@ -8,4 +8,14 @@ enum { N_SUMS = 12 };
 /* The compiler must not know the sum any more, or it might do n turns in fewer. */
 #define KEEP(i) __asm__ volatile("" : "+x"(s##i));
 
+/* n turns of all sums, and their total in `all`. The file says what START, TURN and TOTAL do with sum i. */
+#define TURNS(V, first)                                                                                                          \
+    SUMS(START)                                                                                                                  \
+    for (int64_t t = 0; t < n; t++) {                                                                                            \
+        SUMS(TURN)                                                                                                               \
+        SUMS(KEEP)                                                                                                               \
+    }                                                                                                                            \
+    V all = first;                                                                                                               \
+    SUMS(TOTAL)
+
 #endif

@@ -20,13 +20,7 @@ static uint64_t f32(const void *p, int64_t n) {
 #define START(i) __m256 s##i = one;
 #define TURN(i) s##i = _mm256_fmadd_ps(s##i, half, one);
 #define TOTAL(i) all = _mm256_add_ps(all, s##i);
-    SUMS(START)
-    for (int64_t t = 0; t < n; t++) {
-        SUMS(TURN)
-        SUMS(KEEP)
-    }
-    __m256 all = one;
-    SUMS(TOTAL)
+    TURNS(__m256, one)
     return (uint64_t)_mm256_movemask_ps(all);
 }
 #undef START
@@ -39,13 +33,7 @@ static uint64_t int8(const void *p, int64_t n) {
 #define START(i) __m256i s##i = w;
 #define TURN(i) s##i = _mm256_add_epi16(_mm256_maddubs_epi16(x, s##i), w);
 #define TOTAL(i) all = _mm256_xor_si256(all, s##i);
-    SUMS(START)
-    for (int64_t t = 0; t < n; t++) {
-        SUMS(TURN)
-        SUMS(KEEP)
-    }
-    __m256i all = w;
-    SUMS(TOTAL)
+    TURNS(__m256i, w)
     return (uint64_t)_mm256_movemask_epi8(all);
 }
 

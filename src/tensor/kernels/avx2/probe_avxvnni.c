@@ -10,13 +10,7 @@ static uint64_t int8(const void *p, int64_t n) {
 #define START(i) __m256i s##i = w;
 #define TURN(i) s##i = _mm256_dpbusd_avx_epi32(s##i, w, x);
 #define TOTAL(i) all = _mm256_xor_si256(all, s##i);
-    SUMS(START)
-    for (int64_t t = 0; t < n; t++) {
-        SUMS(TURN)
-        SUMS(KEEP)
-    }
-    __m256i all = w;
-    SUMS(TOTAL)
+    TURNS(__m256i, w)
     return (uint64_t)_mm256_movemask_epi8(all);
 }
 

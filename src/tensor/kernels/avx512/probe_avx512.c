@@ -22,13 +22,7 @@ static uint64_t f32(const void *p, int64_t n) {
 #define START(i) __m512 s##i = one;
 #define TURN(i) s##i = _mm512_fmadd_ps(s##i, half, one);
 #define TOTAL(i) all = _mm512_add_ps(all, s##i);
-    SUMS(START)
-    for (int64_t t = 0; t < n; t++) {
-        SUMS(TURN)
-        SUMS(KEEP)
-    }
-    __m512 all = one;
-    SUMS(TOTAL)
+    TURNS(__m512, one)
     return _mm512_cmp_ps_mask(all, one, _CMP_GT_OQ);
 }
 #undef TURN
@@ -38,13 +32,7 @@ static uint64_t bf16(const void *p, int64_t n) {
     const __m512 one = _mm512_set1_ps(1);
     const __m512bh x = (__m512bh)_mm512_set1_epi16(0x3f00), w = (__m512bh)_mm512_set1_epi16(0); /* 0.5, 0 */
 #define TURN(i) s##i = _mm512_dpbf16_ps(s##i, x, w);
-    SUMS(START)
-    for (int64_t t = 0; t < n; t++) {
-        SUMS(TURN)
-        SUMS(KEEP)
-    }
-    __m512 all = one;
-    SUMS(TOTAL)
+    TURNS(__m512, one)
     return _mm512_cmp_ps_mask(all, one, _CMP_GT_OQ);
 }
 #undef START
@@ -57,13 +45,7 @@ static uint64_t int8(const void *p, int64_t n) {
 #define START(i) __m512i s##i = w;
 #define TURN(i) s##i = _mm512_dpbusd_epi32(s##i, w, x);
 #define TOTAL(i) all = _mm512_xor_si512(all, s##i);
-    SUMS(START)
-    for (int64_t t = 0; t < n; t++) {
-        SUMS(TURN)
-        SUMS(KEEP)
-    }
-    __m512i all = w;
-    SUMS(TOTAL)
+    TURNS(__m512i, w)
     return _mm512_test_epi64_mask(all, all);
 }
 
