@@ -272,7 +272,7 @@ static void test_moa(void **state) {
     json_decref(v);
     static const char *const names[] = {"[p1, ", "[p2, ", "[p3, "};
     moa_buf_init(&b, 1 << 20);
-    reply r = client_post(s.port, CHAT, "{\"model\":\"self-moa\",\"stream\":true,\"max_tokens\":8,\"moa\":{\"n\":3,\"max-tokens\":20,\"show\":\"thoughts\"}," HELLO "}");
+    reply r = client_post(s.port, CHAT, "{\"model\":\"self-moa\",\"seed\":1,\"stream\":true,\"max_tokens\":8,\"moa\":{\"n\":3,\"max-tokens\":20,\"show\":\"thoughts\"}," HELLO "}");
     assert_int_equal(r.status, 200);
     reply_events(&r, hear_thoughts, &b);
     for (int i = 0; i < 3; i++) { /* each of them once, whole */
@@ -282,7 +282,7 @@ static void test_moa(void **state) {
     }
     reply_deinit(&r);
     moa_buf_clear(&b);
-    r = client_post(s.port, CHAT, "{\"model\":\"self-moa\",\"stream\":true,\"max_tokens\":8,\"moa\":{\"n\":3,\"max-tokens\":20}," HELLO "}");
+    r = client_post(s.port, CHAT, "{\"model\":\"self-moa\",\"seed\":1,\"stream\":true,\"max_tokens\":8,\"moa\":{\"n\":3,\"max-tokens\":20}," HELLO "}");
     reply_events(&r, hear_thoughts, &b);
     assert_int_equal(b.len, 0); /* only who asks */
     reply_deinit(&r);
