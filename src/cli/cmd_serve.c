@@ -17,7 +17,7 @@ static const moa_opt opts[] = {
     {"--port", "-p", MOA_OPT_INT, "N", "port (default 8080; 0: one that is free)", 0, 65535},
     {"--api-key", NULL, MOA_OPT_STRS, "KEY", "only who sends it may ask (also: $MOA_API_KEY)", 0, 0},
     {"--cors-origin", NULL, MOA_OPT_STRS, "ORIGIN", "web pages of this origin may ask, beside those of this machine; '*': all", 0, 0},
-    {"--max-running", NULL, MOA_OPT_INT, "N", "requests at work at a time (default 64)", 1, 10000},
+    {"--max-running", NULL, MOA_OPT_INT, "N", "requests at work at a time (default 1024)", 1, 10000},
     {"--max-queue", NULL, MOA_OPT_INT, "N", "requests that may wait for them; more get 429 (default 512)", 1, 1000000},
     {"--max-body", NULL, MOA_OPT_INT, "MIB", "longest body of a request (default 32)", 1, 1024},
     {"--drain", NULL, MOA_OPT_INT, "S", "seconds that running requests get after SIGTERM (default 30)", 1, 86400},

@@ -80,6 +80,9 @@ static void finish(moa_generator *g, moa_job *j, moa_stop why) {
         else moa_sampler_free(j->sampler);
         j->sampler = NULL;
     }
+    pthread_mutex_lock(&g->lock);
+    g->n_alive--; /* before anybody hears of it */
+    pthread_mutex_unlock(&g->lock);
     moa_job_end(j, why, &g->grammars);
 }
 

@@ -36,7 +36,7 @@ struct moa_generator {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     moa_job *mail, *mail_end;      /* submitted, not yet seen by the owner */
-    int n_open;                    /* submitted, not yet begun */
+    int n_open, n_alive;           /* submitted, not yet begun; not yet ended */
     long long n_submitted;
     bool threaded, quit;
     pthread_t thread;

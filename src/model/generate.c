@@ -59,7 +59,7 @@ int moa_generator_new(moa_generator **out, const moa_model *m, const moa_session
 }
 
 int moa_generator_set(moa_generator *g, const moa_gen_cfg *cfg, moa_err *err) {
-    if (g->threaded || !moa_engine_idle(g)) return moa_fail(err, MOA_EINVAL, "generator: it is at work, so it cannot be set");
+    MOA_TRY(moa_generator_stop(g, err));
     g->cfg = *cfg;
     usual(&g->cfg);
     moa_prefix_deinit(&g->cache);
@@ -68,22 +68,35 @@ int moa_generator_set(moa_generator *g, const moa_gen_cfg *cfg, moa_err *err) {
 
 int moa_generator_draft(moa_generator *g, const moa_model *small, moa_err *err) {
     moa_drafter *d = NULL;
-    if (g->threaded || !moa_engine_idle(g)) return moa_fail(err, MOA_EINVAL, "generator: it is at work, so it cannot be set");
+    MOA_TRY(moa_generator_stop(g, err));
     if (small) MOA_TRY(moa_drafter_new(&d, small, g->m, &g->session_cfg, g->n_live, err));
     moa_drafter_free(g->drafter);
     g->drafter = d;
     return 0;
 }
 
+static void end_thread(moa_generator *g) {
+    if (!g->threaded) return;
+    pthread_mutex_lock(&g->lock);
+    g->quit = true;
+    pthread_cond_signal(&g->wake);
+    pthread_mutex_unlock(&g->lock);
+    pthread_join(g->thread, NULL);
+    g->threaded = g->quit = false;
+}
+
+int moa_generator_stop(moa_generator *g, moa_err *err) {
+    pthread_mutex_lock(&g->lock);
+    const bool busy = g->n_alive > 0;
+    pthread_mutex_unlock(&g->lock);
+    if (busy) return moa_fail(err, MOA_EINVAL, "generator: it is at work, so it cannot be set");
+    end_thread(g);
+    return 0;
+}
+
 void moa_generator_free(moa_generator *g) {
     if (!g) return;
-    if (g->threaded) {
-        pthread_mutex_lock(&g->lock);
-        g->quit = true;
-        pthread_cond_signal(&g->wake);
-        pthread_mutex_unlock(&g->lock);
-        pthread_join(g->thread, NULL);
-    }
+    end_thread(g);
     moa_constraints_deinit(&g->grammars);
     if (g->cache.s) moa_prefix_deinit(&g->cache);
     moa_session_free(g->s);
@@ -132,12 +145,26 @@ static moa_job *take_mail(moa_generator *g, bool may_sleep, bool *quit) {
     return mail;
 }
 
+/* Turns are given in the order in which they are asked for: with a plain lock the generator that had the last one would take the next. */
+static struct { pthread_mutex_t lock; pthread_cond_t over; uint64_t asked, served; } turns = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+
+static void take_turn(moa_generator *g) {
+    pthread_mutex_lock(&turns.lock);
+    for (const uint64_t mine = turns.asked++; mine != turns.served;) pthread_cond_wait(&turns.over, &turns.lock);
+    pthread_mutex_unlock(&turns.lock);
+    moa_engine_turn(g);
+    pthread_mutex_lock(&turns.lock);
+    turns.served++;
+    if (turns.asked != turns.served) pthread_cond_broadcast(&turns.over);
+    pthread_mutex_unlock(&turns.lock);
+}
+
 static void *live(void *arg) {
     moa_generator *g = arg;
     bool quit = false;
     while (!quit) {
         open_mail(g, take_mail(g, moa_engine_idle(g), &quit));
-        if (!quit) moa_engine_turn(g);
+        if (!quit && !moa_engine_idle(g)) take_turn(g);
     }
     moa_engine_cancel_all(g);
     return NULL;
@@ -162,6 +189,7 @@ static int post(moa_generator *g, moa_job *j, int most, moa_err *err) {
         *(g->mail ? &g->mail_end->next : &g->mail) = j;
         g->mail_end = j;
         g->n_open++;
+        g->n_alive++;
         pthread_cond_signal(&g->wake);
     }
     pthread_mutex_unlock(&g->lock);
@@ -276,6 +304,7 @@ static void wait_for_all(moa_generator *g, call *c, moa_job **job) {
 static void run_to_the_end(moa_generator *g, call *c, moa_job **job) {
     for (int i = 0; i < c->n; i++) {
         g->n_open++;
+        g->n_alive++;
         job[i]->next = NULL;
         open_mail(g, job[i]);
     }

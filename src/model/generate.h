@@ -22,7 +22,8 @@
  * Cancel. A flag of the caller's; looked at between steps, and between the layers of a step that would be for canceled jobs only.
  *
  * Threads. A generator has one owner: who calls moa_generate, or, after moa_generator_start, a thread of its own, which sleeps
- * while there is nothing to do. Then any thread may submit and generate.
+ * while there is nothing to do. Then any thread may submit and generate. Generators of a process take turns, step by step: they share the
+ * same cores, and two steps at a time would only wait for each other's threads.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_MODEL_GENERATE_H
 #define MOA_MODEL_GENERATE_H
@@ -93,7 +94,9 @@ typedef bool (*moa_gen_cb)(void *ctx, int req, const char *text, size_t n);
 int moa_generate(moa_generator *g, moa_gen_res *res, const moa_gen_req *req, int n, moa_gen_cb cb, void *ctx, moa_err *err);
 
 /* ---- a generator with a thread of its own ---- */
-int moa_generator_start(moa_generator *g, moa_err *err);
+int moa_generator_start(moa_generator *g, moa_err *err); /* nothing where it has one */
+/* Takes the thread away again, as settings want it (set, draft and adapters do this by themselves). Something runs or waits: MOA_EINVAL. */
+int moa_generator_stop(moa_generator *g, moa_err *err);
 
 /* What a request's owner hears, from the generator's thread: copy and return, it holds up everybody. */
 typedef struct moa_gen_sink {

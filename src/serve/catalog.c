@@ -48,8 +48,7 @@ static int open_file(moa_catalog_model *m, const char *path, const moa_catalog_c
         return 0;
     }
     moa_model_close(file);
-    MOA_TRY(cfg->open(o, &m->backend, path, err));
-    return moa_backend_local_start(m->backend, err);
+    return cfg->open(o, &m->backend, path, err);
 }
 
 static int model_open(moa_catalog_model **out, const moa_catalog_cfg *cfg, const moa_catalog *was, const char *id, const char *name, moa_mix_options *o, moa_err *err) {

@@ -10,7 +10,8 @@ struct moa_endpoint {
     const char *method, *path;   /* "POST", "/chat/completions"; a path that ends with '/' takes a rest */
     bool open;                   /* needs no key */
     bool quick;                  /* answers at once: runs in the event thread, so it neither waits nor computes */
-    void (*handle)(moa_exchange *x); /* makes the reply; in a worker's thread unless quick */
+    bool later;                  /* the reply may come after handle has returned: moa_queue_done is its last word in any case */
+    void (*handle)(moa_exchange *x); /* makes the reply; in a thread of the server's loop unless quick */
 };
 const moa_endpoint *const *moa_endpoints(int *n);
 

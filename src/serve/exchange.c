@@ -41,6 +41,23 @@ void moa_exchange_unref(moa_exchange *x) {
     free(x);
 }
 
+static void leave(moa_exchange *x) {
+    atomic_store(&x->gone, true);
+    if (x->run) moa_run_cancel(x->run);
+}
+
+void moa_exchange_leave(moa_exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    leave(x);
+    pthread_mutex_unlock(&x->lock);
+}
+
+void moa_exchange_rest(moa_exchange *x) {
+    pthread_mutex_lock(&x->lock);
+    x->run = NULL;
+    pthread_mutex_unlock(&x->lock);
+}
+
 /* ---- replies ---- */
 
 static void begin(moa_exchange *x, int status, const char *type) {
@@ -111,7 +128,7 @@ int moa_sse_event(moa_exchange *x, const char *name, const char *text, size_t n)
     moa_buf_add(b, text, n);
     moa_buf_adds(b, "\n\n");
     const int rc = b->failed;
-    if (rc < 0) b->len = was, atomic_store(&x->gone, true); /* half an event is worse than none */
+    if (rc < 0) b->len = was, leave(x); /* half an event is worse than none */
     x->touched = moa_now();
     pthread_mutex_unlock(&x->lock);
     moa_server_mail(x->server, x);

@@ -1,11 +1,12 @@
-/* exchange.h - one request and its reply, shared by two threads: the event thread reads and writes the socket, a worker makes the reply.
- * Bytes pass through a bounded buffer under a lock; a client that is gone sets `gone`, which every running call of the request looks at.
+/* exchange.h - one request and its reply, shared by threads: the event thread reads and writes the socket, those of the server's loop make the reply.
+ * Bytes pass through a bounded buffer under a lock; a client that is gone sets `gone`, and cancels what runs for it.
  *
  * A reply is either whole (moa_reply_*: once, with its status) or a stream of server-sent events (moa_sse_*: begun, fed, ended).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_SERVE_EXCHANGE_H
 #define MOA_SERVE_EXCHANGE_H
 
+#include "agent/run.h"
 #include "serve/fault.h"
 
 #include <jansson.h>
@@ -17,12 +18,13 @@ typedef struct moa_server moa_server;
 typedef struct moa_endpoint moa_endpoint;
 
 typedef struct moa_exchange {
+    moa_task task;               /* first: its turn of work */
     moa_server *server;
     const moa_endpoint *endpoint;
     struct moa_catalog *catalog; /* who can be asked, as of when the request came */
     char id[40];                 /* "req-..." : x-request-id, traces, moa ps */
     char rest[256];              /* of the path, behind the endpoint's own */
-    moa_buf body;                /* of the request, whole once a worker has it */
+    moa_buf body;                /* of the request, whole once a handler has it */
     uint64_t caller;             /* hash of the bearer key */
     int retries;                 /* x-stainless-retry-count */
     double came;
@@ -38,8 +40,9 @@ typedef struct moa_exchange {
     moa_buf out;
     size_t sent;                 /* of out */
     double touched;              /* when bytes were last added: heartbeats */
-    double started;              /* by a worker; 0: it waits */
+    double started;              /* to be worked at; 0: it waits */
     double first_text;           /* of the reply; 0: none yet */
+    moa_run *run;                /* that makes the reply; NULL: none does now */
     char what[96];               /* model or mix that works, for moa ps and metrics */
     struct moa_exchange *next_mail;
 
@@ -49,8 +52,8 @@ typedef struct moa_exchange {
     int fd;
     size_t swallowed;            /* bytes of a refused body */
     struct moa_exchange *prev, *next; /* of all that are open */
-    /* the workers' */
-    struct moa_exchange *next_work;
+    /* the queue's */
+    struct moa_exchange *next_waiting;
     _Atomic int64_t n_tokens;    /* written so far */
 } moa_exchange;
 
@@ -58,6 +61,8 @@ int moa_exchange_new(moa_exchange **out, moa_server *s, const moa_endpoint *e);
 void moa_exchange_ref(moa_exchange *x);
 void moa_exchange_unref(moa_exchange *x);
 static inline bool moa_exchange_gone(const moa_exchange *x) { return atomic_load(&x->gone); }
+void moa_exchange_leave(moa_exchange *x); /* nobody listens any more: what runs for it is canceled */
+void moa_exchange_rest(moa_exchange *x);  /* its run has ended */
 
 /* From any thread. Each wakes the event thread. */
 void moa_reply_text(moa_exchange *x, int status, const char *type, const char *text, size_t n);

@@ -1,7 +1,7 @@
 /* http.c - libmicrohttpd's side: requests in, replies out, all in the event thread.
  *
  * A request is refused as early as is polite: one whose head says too much (413) before its body is sent, others when the body has been
- * read, so that the connection can be used again. A connection whose request is at work is suspended; it goes on when a worker has
+ * read, so that the connection can be used again. A connection whose request is at work is suspended; it goes on when somebody has
  * mailed bytes, or when its client is gone. SPDX-License-Identifier: Apache-2.0 */
 #include "serve/guard.h"
 #include "serve/server.h"
@@ -195,9 +195,9 @@ static enum MHD_Result start(moa_exchange *x) {
         x->endpoint->handle(x);
         return answer(x);
     }
-    if (moa_workers_give(&x->server->workers, x, &retry_s) < 0) {
-        moa_fault_set(&f, 429, "queue_full", NULL, "%d requests run and %d wait, no more are taken; try again in %d s", x->server->workers.max_running,
-                      x->server->workers.max_queue, retry_s);
+    if (moa_queue_give(&x->server->queue, x, &retry_s) < 0) {
+        moa_fault_set(&f, 429, "queue_full", NULL, "%d requests run and %d wait, no more are taken; try again in %d s", x->server->queue.max_running,
+                      x->server->queue.max_waiting, retry_s);
         f.retry_after = retry_s;
         refuse(x, &f, "queue");
         return answer(x);
@@ -240,7 +240,7 @@ static void on_completed(void *ctx, struct MHD_Connection *conn, void **con_cls,
     const double started = x->started;
     pthread_mutex_unlock(&x->lock);
     const int status = why == MHD_REQUEST_TERMINATED_COMPLETED_OK && finished ? x->status : 499;
-    atomic_store(&x->gone, true);
+    moa_exchange_leave(x);
     if (status == 499) moa_metric_add(&s->metrics, "moa_cancelled_total", "phase", started > 0 ? "running" : "waiting", NULL, NULL, 1);
     if (x->endpoint) {
         char code[8];

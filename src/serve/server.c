@@ -2,6 +2,7 @@
 #include "serve/server.h"
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "serve/catalog.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, EVENTS = 64, LETTERS = 1024 };
+enum { BACKLOG = 1024, EVENTS = 64, LETTERS = 1024, SPARE = 2 /* threads: some work computes, such as vectors, and others should not wait for it */ };
 
 /* ---- mail ---- */
 
@@ -40,13 +41,13 @@ static moa_exchange *next_mail(moa_server *s) {
     moa_exchange *x = s->mail;
     if (x) {
         s->mail = x->next_mail;
-        x->mailed = false; /* from here on a worker may mail it again: its link is no longer ours */
+        x->mailed = false; /* from here on others may mail it again: its link is no longer ours */
     }
     pthread_mutex_unlock(&s->lock);
     return x;
 }
 
-/* As much as there is, but for workers that mail faster than this reads: sockets get their turn. */
+/* As much as there is, but for threads that mail faster than this reads: sockets get their turn. */
 static void read_mail(moa_server *s) {
     uint64_t n;
     (void)!read(s->wake, &n, sizeof n);
@@ -124,7 +125,7 @@ static int watch_fd(moa_server *s, int fd, const void *tag, moa_err *err) {
 static void usual(moa_server_cfg *c) {
     if (!c->host) c->host = "127.0.0.1";
     if (!c->max_body) c->max_body = 32 << 20;
-    if (c->max_running <= 0) c->max_running = 64;
+    if (c->max_running <= 0) c->max_running = 1024;
     if (c->max_queue <= 0) c->max_queue = 512;
     if (c->beat_s <= 0) c->beat_s = 15;
     if (c->drain_s <= 0) c->drain_s = 30;
@@ -134,7 +135,8 @@ static int open_all(moa_server *s, moa_err *err) {
     if (getrandom(&s->nonce, sizeof s->nonce, 0) != sizeof s->nonce) return moa_fail(err, MOA_EIO, "serve: no random numbers: %s", strerror(errno));
     if (s->epoll < 0 || s->wake < 0) return moa_fail(err, MOA_EIO, "serve: %s", strerror(errno));
     MOA_TRY(hash_keys(s, err));
-    MOA_TRY(moa_workers_init(&s->workers, s->cfg.max_running, s->cfg.max_queue, err));
+    MOA_TRY(moa_loop_new(&s->loop, moa_cpu_count() + SPARE, err));
+    moa_queue_init(&s->queue, s->loop, s->cfg.max_running, s->cfg.max_queue);
     MOA_TRY(open_socket(s, err));
     MOA_TRY(moa_http_start(s, err));
     MOA_TRY(watch_fd(s, s->wake, s, err));
@@ -221,17 +223,18 @@ static void begin_reload(moa_server *s) {
 
 static void leave_all(moa_server *s) {
     for (moa_exchange *x = s->open; x; x = x->next) {
-        atomic_store(&x->gone, true);
+        moa_exchange_leave(x);
         moa_http_wake(x);
     }
 }
 
-/* All that is left is told to end. Workers notice at their next token; their connections are closed then. */
+/* All that is left is told to end; connections are closed when it has. */
 void moa_server_close(moa_server *s) {
     if (!s) return;
     end_reload(s);
     leave_all(s);
-    moa_workers_deinit(&s->workers);
+    if (s->loop) moa_queue_close(&s->queue);
+    moa_loop_free(s->loop);
     while (s->mail) read_mail(s); /* nobody mails any more */
     if (s->daemon) {
         leave_all(s);
@@ -245,6 +248,7 @@ void moa_server_close(moa_server *s) {
     if (s->epoll >= 0) close(s->epoll);
     moa_catalog_unref(s->catalog);
     moa_metrics_deinit(&s->metrics);
+    if (s->loop) moa_queue_deinit(&s->queue);
     pthread_mutex_destroy(&s->lock);
     free(s->key_hash);
     free(s);
@@ -290,7 +294,7 @@ int moa_server_run(moa_server *s, moa_err *err) {
         for (int i = 0; i < n; i++) { /* clients that left, before anything can take their exchanges away */
             if (e[i].data.ptr == s || e[i].data.ptr == s->daemon) continue;
             moa_exchange *x = e[i].data.ptr;
-            atomic_store(&x->gone, true);
+            moa_exchange_leave(x);
             moa_http_wake(x);
         }
         read_mail(s);

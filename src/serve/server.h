@@ -1,14 +1,14 @@
-/* server.h - the server: sockets and their requests in one event thread, work in workers, decoding in the models' own threads.
+/* server.h - the server: sockets and their requests in one event thread, work in the few threads of a loop, decoding in the models' own threads.
  *
  * moa_server_run is the event thread: an epoll of its own over libmicrohttpd's, a mailbox (eventfd) and the sockets of requests that
  * wait, since a suspended connection is watched by nobody else. All that belongs to connections is touched by this thread alone;
- * workers put bytes into an exchange and mail it. SPDX-License-Identifier: Apache-2.0 */
+ * others put bytes into an exchange and mail it. SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_SERVE_SERVER_H
 #define MOA_SERVE_SERVER_H
 
 #include "serve/endpoint.h"
 #include "serve/metrics.h"
-#include "serve/workers.h"
+#include "serve/queue.h"
 
 #include "base/sha256.h"
 
@@ -20,7 +20,7 @@ typedef struct moa_server_cfg {       /* zero is a good value of every field; te
     const char *const *key; int n_key; /* bearer keys; none: everybody may ask */
     const char *const *origin; int n_origin; /* of web pages that may ask beside those of this machine; "*": all */
     size_t max_body;                  /* bytes of a request; 0: 32 MiB */
-    int max_running, max_queue;       /* requests at work, and waiting; 0: 64, 512 */
+    int max_running, max_queue;       /* requests at work, and waiting; 0: 1024, 512 */
     int beat_s;                       /* seconds of silence before a stream's heartbeat; 0: 15 */
     int drain_s;                      /* most seconds that running requests get after the first stop; 0: 30 */
     void (*log)(void *ctx, const moa_exchange *x, int status, double seconds); /* a request has ended; NULL: nobody listens */
@@ -36,7 +36,8 @@ struct moa_server {
     int port, epoll, wake, listener;
     bool local;                       /* bound to this machine alone */
     char (*key_hash)[MOA_SHA256_HEX];
-    moa_workers workers;
+    moa_loop *loop;                   /* all that is done for requests */
+    moa_queue queue;
     moa_metrics metrics;
     /* the event thread's */
     moa_exchange *open;

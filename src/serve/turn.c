@@ -180,9 +180,30 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
 
 /* ---- the run ---- */
 
-int moa_turn_run(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void *ctx, moa_fault *f) {
+static int conclude(moa_turn *t, moa_fault *f) {
+    moa_run *r = t->run;
+    if (moa_exchange_gone(t->x)) return MOA_ECANCELED;
+    for (int i = 0; i < t->n_choice && r->rc >= 0; i++) end_choice(t, i, &r->node[r->answer + i]);
+    if (r->rc >= 0) return 0;
+    pthread_mutex_lock(&t->x->lock);
+    t->x->no_retry = r->usage.completion_tokens > 0; /* a mixture is dear: SDKs repeat a 5xx twice by themselves */
+    pthread_mutex_unlock(&t->x->lock);
+    return moa_fault_from(f, NULL, &r->err);
+}
+
+static void on_ended(void *ctx, moa_run *r) {
+    moa_turn *t = ctx;
+    moa_fault f = {0};
+    (void)r;
+    moa_exchange_rest(t->x); /* from here on nobody cancels it */
+    const int rc = conclude(t, &f);
+    t->done(t->ctx, t, rc, &f);
+}
+
+int moa_turn_start(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void (*done)(void *ctx, moa_turn *t, int rc, const moa_fault *f), void *ctx,
+                   moa_fault *f) {
     moa_err err = {0};
-    *t = (moa_turn){.x = x, .ask = a, .sink = sink, .ctx = ctx, .n_choice = moa_ask_n(a), .thinking = -1};
+    *t = (moa_turn){.x = x, .ask = a, .sink = sink, .ctx = ctx, .done = done, .n_choice = moa_ask_n(a), .thinking = -1};
     for (int i = 0; i < t->n_choice; i++) {
         moa_buf_init(&t->choice[i].text, MAX_TEXT);
         moa_buf_init(&t->choice[i].held, MAX_TEXT);
@@ -191,18 +212,13 @@ int moa_turn_run(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *
     pthread_mutex_lock(&x->lock);
     snprintf(x->what, sizeof x->what, "%s", a->spec.label);
     pthread_mutex_unlock(&x->lock);
-    int rc = moa_run_new(&t->run, &a->spec.cfg, a->msg, a->n_msg, a->run_seed, &err);
-    if (rc >= 0) {
-        t->run->cancel = &x->gone;
-        rc = moa_run_execute(t->run, on_event, t, &err);
-    }
-    if (moa_exchange_gone(x)) return MOA_ECANCELED;
-    for (int i = 0; i < t->n_choice && rc >= 0; i++) end_choice(t, i, &t->run->node[t->run->answer + i]);
-    if (rc >= 0) return 0;
-    pthread_mutex_lock(&x->lock);
-    x->no_retry = t->run && t->run->usage.completion_tokens > 0; /* a mixture is dear: SDKs repeat a 5xx twice by themselves */
+    if (moa_run_new(&t->run, &a->spec.cfg, a->msg, a->n_msg, a->run_seed, &err) < 0) return moa_fault_from(f, NULL, &err);
+    pthread_mutex_lock(&x->lock); /* nobody cancels it, and it does not end, before it is known to run */
+    const int rc = moa_run_start(t->run, x->server->loop, on_event, on_ended, t, &err);
+    if (rc >= 0) x->run = t->run;
+    if (rc >= 0 && moa_exchange_gone(x)) moa_run_cancel(t->run);
     pthread_mutex_unlock(&x->lock);
-    return moa_fault_from(f, NULL, &err);
+    return rc < 0 ? moa_fault_from(f, NULL, &err) : 0;
 }
 
 void moa_turn_deinit(moa_turn *t) {

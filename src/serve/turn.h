@@ -8,7 +8,7 @@
 #include "serve/exchange.h"
 
 typedef struct moa_turn moa_turn;
-/* How an endpoint shows a reply that streams; all are called in the worker's thread. Negative: nobody listens, the run is canceled. */
+/* How an endpoint shows a reply that streams; Negative: nobody listens, the run is canceled. */
 typedef struct moa_turn_sink {
     int (*text)(void *ctx, moa_turn *t, int choice, const char *s, size_t n);
     int (*thought)(void *ctx, moa_turn *t, const moa_agent_node *node, const char *s, size_t n); /* n 0: that call has ended */
@@ -33,6 +33,7 @@ struct moa_turn {
     moa_run *run;
     const moa_turn_sink *sink; void *ctx;
     moa_choice choice[MOA_ASK_CHOICES]; int n_choice;
+    void (*done)(void *ctx, moa_turn *t, int rc, const moa_fault *f);
     int thinking;              /* node whose text is shown as thoughts now; -1: none */
     moa_buf *thought;          /* [n_thought] of nodes that wait for their turn to be shown */
     int n_thought;
@@ -40,8 +41,11 @@ struct moa_turn {
 
 /* The prompt fits into its model's context, as far as that can be known beforehand. */
 int moa_turn_check(const moa_ask *a, moa_fault *f);
-/* Runs it to its end. sink NULL: nothing is shown before. On failure f says why; MOA_ECANCELED: the client is gone. */
-int moa_turn_run(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void *ctx, moa_fault *f);
+/* Begins, and returns. What the reply says goes to sink (NULL: nothing is shown before its end); then done, once and last: rc 0, or negative
+ * with f (MOA_ECANCELED: the client is gone). All of them are called with ctx in threads of the server's loop, one at a time. Negative, with f:
+ * it did not begin, and nobody is called. */
+int moa_turn_start(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void (*done)(void *ctx, moa_turn *t, int rc, const moa_fault *f), void *ctx,
+                   moa_fault *f);
 void moa_turn_deinit(moa_turn *t);
 
 /* OpenAI's usage object with `moa` in it, as JSON. */

@@ -19,6 +19,8 @@ typedef struct upstream {
     char *id, *url, *model, *key;
     int max_concurrent, timeout_s, retries;
     pthread_mutex_t lock;
+    pthread_cond_t ended;
+    int n_thread;
     int n_running;
     CURLM *spare[MAX_SPARE]; int n_spare;
 } upstream;
@@ -28,7 +30,6 @@ typedef struct transfer {
     upstream *u;
     moa_call *call;
     int index;                 /* in the batch */
-    moa_gen_cb cb; void *ctx;
     CURL *easy;
     struct curl_slist *header;
     moa_buf body;              /* of the request */
@@ -80,7 +81,7 @@ static int write_body(transfer *t, moa_err *err) {
 
 static void add_text(transfer *t, const char *s, size_t n) {
     if (!n || moa_buf_add(&t->text, s, n) < 0) return;
-    if (t->cb && !t->cb(t->ctx, t->index, s, n)) t->over = true;
+    t->call->on_text(t->call, s, n);
 }
 
 static void read_usage(transfer *t, const json_t *u) {
@@ -207,7 +208,7 @@ static void finish(transfer *t) {
                            .seconds = moa_now() - t->began, .why = t->finish && !strcmp(t->finish, "length") ? MOA_STOP_LENGTH : MOA_STOP_EOS};
     c->share_s = c->res.seconds;
     c->res.text = moa_buf_take(&t->text);
-    if (t->cb) t->cb(t->ctx, t->index, NULL, 0);
+    c->on_end(c);
 }
 
 static void fail(transfer *t, const moa_err *err) {
@@ -216,7 +217,7 @@ static void fail(transfer *t, const moa_err *err) {
     finish(t);
 }
 
-static bool canceled(const transfer *t) { return t->over || (t->call->cancel && atomic_load(t->call->cancel)); }
+static bool canceled(const transfer *t) { return t->over || atomic_load(&t->call->cancel); }
 
 /* What came of one try: a reply, another try later, or a failure. */
 static void conclude(transfer *t, CURLcode code) {
@@ -312,26 +313,27 @@ static void run_all(CURLM *m, transfer *t, int n) {
     }
 }
 
-static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
-    upstream *u = (upstream *)base;
+typedef struct batch { upstream *u; moa_call **call; int n; } batch;
+
+static void work(upstream *u, moa_call **call, int n) {
     transfer *t = calloc((size_t)n, sizeof *t);
     CURLM *m = take_multi(u);
-    if (!t || !m) {
-        free(t);
-        give_multi(u, m);
-        return moa_fail(err, MOA_ENOMEM, "%s: %d calls", u->id, n);
-    }
     for (int i = 0; i < n; i++) {
         moa_err e = {0};
-        t[i] = (transfer){.u = u, .call = &call[i], .index = i, .cb = cb, .ctx = ctx, .began = moa_now(), .retry_after = -1};
+        if (!t || !m) {
+            moa_fail(&e, MOA_ENOMEM, "%s: %d calls", u->id, n);
+            moa_call_fail(call[i], &e);
+            continue;
+        }
+        t[i] = (transfer){.u = u, .call = call[i], .began = moa_now(), .retry_after = -1};
         moa_buf_init(&t[i].body, MAX_REPLY);
         moa_buf_init(&t[i].line, MAX_LINE);
         moa_buf_init(&t[i].text, MAX_REPLY);
         moa_buf_init(&t[i].plain, 1 << 20);
         if (prepare(&t[i], &e) < 0) fail(&t[i], &e);
     }
-    run_all(m, t, n);
-    for (int i = 0; i < n; i++) {
+    if (t && m) run_all(m, t, n);
+    for (int i = 0; t && i < n; i++) {
         curl_easy_cleanup(t[i].easy);
         curl_slist_free_all(t[i].header);
         moa_buf_deinit(&t[i].body);
@@ -341,13 +343,58 @@ static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, voi
     }
     free(t);
     give_multi(u, m);
-    return 0;
+}
+
+static void *live(void *arg) {
+    batch *b = arg;
+    upstream *u = b->u;
+    work(u, b->call, b->n);
+    free(b->call);
+    free(b);
+    pthread_mutex_lock(&u->lock);
+    u->n_thread--;
+    pthread_cond_signal(&u->ended);
+    pthread_mutex_unlock(&u->lock);
+    return NULL;
+}
+
+static void start(moa_backend *base, moa_call *const *call, int n) {
+    upstream *u = (upstream *)base;
+    batch *b = malloc(sizeof *b);
+    moa_call **own = malloc((size_t)n * sizeof(moa_call *));
+    pthread_attr_t a;
+    pthread_t thread;
+    bool ok = b && own;
+    if (ok) {
+        memcpy(own, call, (size_t)n * sizeof(moa_call *));
+        *b = (batch){u, own, n};
+        pthread_mutex_lock(&u->lock);
+        u->n_thread++;
+        pthread_mutex_unlock(&u->lock);
+        pthread_attr_init(&a);
+        pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
+        ok = pthread_create(&thread, &a, live, b) == 0;
+        pthread_attr_destroy(&a);
+        if (ok) return;
+        pthread_mutex_lock(&u->lock);
+        u->n_thread--;
+        pthread_mutex_unlock(&u->lock);
+    }
+    free(b);
+    free(own);
+    moa_err err;
+    moa_fail(&err, MOA_ENOMEM, "%s: %d calls", u->id, n);
+    for (int i = 0; i < n; i++) moa_call_fail(call[i], &err);
 }
 
 /* ---- opening ---- */
 
 static void close_it(moa_backend *b) {
     upstream *u = (upstream *)b;
+    pthread_mutex_lock(&u->lock);
+    while (u->n_thread) pthread_cond_wait(&u->ended, &u->lock);
+    pthread_mutex_unlock(&u->lock);
+    pthread_cond_destroy(&u->ended);
     for (int i = 0; i < u->n_spare; i++) curl_multi_cleanup(u->spare[i]);
     pthread_mutex_destroy(&u->lock);
     free(u->id);
@@ -357,7 +404,7 @@ static void close_it(moa_backend *b) {
     free(u);
 }
 
-static const moa_backend_ops ops = {.name = "openai", .help = "a model behind a URL", .complete = complete, .close = close_it, .apart = true};
+static const moa_backend_ops ops = {.name = "openai", .help = "a model behind a URL", .start = start, .close = close_it};
 
 int moa_upstream_open(moa_backend **out, const moa_upstream_cfg *cfg, moa_err *err) {
     *out = NULL;
@@ -367,6 +414,7 @@ int moa_upstream_open(moa_backend **out, const moa_upstream_cfg *cfg, moa_err *e
     upstream *u = calloc(1, sizeof *u);
     if (!u) return moa_fail(err, MOA_ENOMEM, "%s", cfg->id);
     pthread_mutex_init(&u->lock, NULL);
+    pthread_cond_init(&u->ended, NULL);
     u->id = strdup(cfg->id), u->url = strdup(cfg->url), u->model = strdup(cfg->model ? cfg->model : cfg->id), u->key = cfg->key ? strdup(cfg->key) : NULL;
     u->max_concurrent = cfg->max_concurrent > 0 ? cfg->max_concurrent : 8;
     u->timeout_s = cfg->timeout_s > 0 ? cfg->timeout_s : 120;

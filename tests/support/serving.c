@@ -63,7 +63,7 @@ void serving_stop(serving *s) {
 
 int serving_running(serving *s) {
     int queued, running;
-    moa_workers_load(&s->server->workers, &queued, &running);
+    moa_queue_load(&s->server->queue, &queued, &running);
     return queued + running;
 }
 

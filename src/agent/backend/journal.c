@@ -2,15 +2,15 @@
  *
  * Key: 128 bits over model fingerprint, messages, sampling, max_tokens and the grammar, if there is one. Greedy calls leave the seed out, since it
  * changes nothing. Sample i of a question is the same call in every mix, so an evaluation of n = 2, 4, 6 computes
- * six samples, not twelve; and a killed evaluation starts again where it was. Equal calls inside one batch are
+ * six samples, not twelve; and a killed evaluation starts again where it was. Equal calls that run at the same time are
  * computed once too.
  * File: one JSON object a line. A text that is not UTF-8 (a model may write any bytes) stands there in hexadecimal too: the
  * aggregator's messages hold it, and their key must come out the same after a resume.
  * A last line without its newline (the process died) is cut off at open, once all before it has been found to be a journal. A call is written down when it ends, so a kill
- * loses only what was under way. A line that cannot be written stops the batch, and the reason is kept.
+ * loses only what was under way. A line that cannot be written ends what runs, and the reason is kept.
  * backends.def: BACKEND(journal)
  * SPDX-License-Identifier: Apache-2.0 */
-#include "agent/run.h"
+#include "agent/backend.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ enum { MAX_JOURNAL = 1 << 30, MAX_LINE = 256 << 20 };
 static const char hex_digits[] = "0123456789abcdef";
 
 typedef struct key { uint64_t a, b; } key;
+typedef struct relay relay;
 typedef struct record {
     key k;             /* a == 0 && b == 0: free slot */
     char *text;
@@ -41,6 +43,8 @@ typedef struct record {
 } record;
 
 struct moa_journal {
+    pthread_mutex_t lock; /* over all below */
+    relay *running;    /* calls that are asked now */
     int fd;            /* -1: in memory only */
     char *path;
     record *slot;      /* open addressing, at most half full */
@@ -147,6 +151,7 @@ static int load(moa_journal *j, moa_err *err) {
 int moa_journal_open(moa_journal **out, const char *path, moa_err *err) {
     *out = NULL;
     moa_journal *j = calloc(1, sizeof *j);
+    if (j) pthread_mutex_init(&j->lock, NULL);
     if (!j || !(j->slot = calloc(j->cap = 1024, sizeof *j->slot)) || (path && !(j->path = strdup(path)))) {
         if (j) j->fd = -1;
         moa_journal_close(j);
@@ -173,6 +178,7 @@ void moa_journal_close(moa_journal *j) {
     if (!j) return;
     for (size_t i = 0; j->slot && i < j->cap; i++) free(j->slot[i].text);
     if (j->fd >= 0) close(j->fd);
+    pthread_mutex_destroy(&j->lock);
     free(j->slot);
     free(j->path);
     free(j);
@@ -275,15 +281,6 @@ static const record *known(const remembering *b, key k) {
     return room && (r->why == MOA_STOP_CONTEXT ? used != room : used > room) ? NULL : r;
 }
 
-static int answer(moa_call *c, int i, const record *r, moa_gen_cb cb, void *ctx) {
-    c->res = (moa_gen_res){.text = strdup(r->text), .text_len = r->len, .n_ids = (int)r->completion, .n_prompt = r->prompt,
-                           .n_reused = r->reused, .sum_logprob = r->sum_logprob, .seconds = r->seconds, .why = (moa_stop)r->why};
-    c->share_s = r->share_s;
-    if (!c->res.text) return c->rc = moa_fail(&c->err, MOA_ENOMEM, "a remembered reply");
-    if (cb && r->len && !cb(ctx, i, r->text, r->len)) return MOA_ECANCELED;
-    return cb && !cb(ctx, i, NULL, 0) ? MOA_ECANCELED : 0;
-}
-
 static int write_line(remembering *b, const record *r, moa_err *err) {
     moa_buf line;
     if (b->j->fd < 0) return 0;
@@ -294,6 +291,7 @@ static int write_line(remembering *b, const record *r, moa_err *err) {
     return rc;
 }
 
+/* Under the lock. */
 static int remember(remembering *b, const moa_call *c, key k, moa_err *err) {
     if (c->rc < 0 || !c->res.text || c->res.why == MOA_STOP_CANCELED) return 0;
     record r = {.k = k, .text = strdup(c->res.text), .len = strlen(c->res.text), .prompt = c->res.n_prompt, .completion = c->res.n_ids,
@@ -307,83 +305,147 @@ static int remember(remembering *b, const moa_call *c, key k, moa_err *err) {
     return rc;
 }
 
-/* A batch of inner under way: call[of[i]] is its part[i]. */
-typedef struct relay {
+/* A call that inner works on, and the equal ones that wait for what comes of it. */
+struct relay {
+    moa_call call;     /* inner's */
     remembering *b;
-    moa_call *call, *part;
-    const key *k;
-    const int *of;
-    char *handed;      /* [m] part i has been copied to its call */
-    moa_gen_cb cb; void *ctx;
-    bool canceled;
-} relay;
+    moa_call *outer, *wait;
+    key k;
+    relay *prev, *next;
+};
 
-/* Write a finished call down and give it to whom it belongs. */
-static void hand_over(relay *t, int i) {
-    moa_err err = {0};
-    if (t->handed[i]) return;
-    t->handed[i] = 1;
-    t->call[t->of[i]] = t->part[i];
-    if (!t->b->j->failure.code && remember(t->b, &t->part[i], t->k[t->of[i]], &err) < 0) t->b->j->failure = err;
+/* Fills c with what is known. False: nothing is. Under the lock. */
+static bool recall(remembering *b, moa_call *c, key k) {
+    const record *r = known(b, k);
+    if (!r) return false;
+    c->res = (moa_gen_res){.text = strdup(r->text), .text_len = r->len, .n_ids = (int)r->completion, .n_prompt = r->prompt,
+                           .n_reused = r->reused, .sum_logprob = r->sum_logprob, .seconds = r->seconds, .why = (moa_stop)r->why};
+    c->share_s = r->share_s;
+    if (!c->res.text) c->rc = moa_fail(&c->err, MOA_ENOMEM, "a remembered reply");
+    b->j->found++;
+    return true;
 }
 
-static bool on_text(void *ctx, int i, const char *text, size_t n) {
-    relay *t = ctx;
-    if (!text) hand_over(t, i);
-    if (t->cb && !t->cb(t->ctx, t->of[i], text, n)) t->canceled = true;
-    return !t->canceled && !t->b->j->failure.code;
+static void tell(moa_call *c) {
+    if (c->rc >= 0 && c->res.text_len) c->on_text(c, c->res.text, c->res.text_len);
+    c->on_end(c);
 }
 
-/* Ask inner for calls t->of[0 .. m), and write down what comes back. */
-static int ask(relay *t, int m, moa_err *err) {
-    t->part = malloc((size_t)m * sizeof *t->part);
-    t->handed = calloc((size_t)m, 1);
-    int rc = t->part && t->handed ? 0 : moa_fail(err, MOA_ENOMEM, "%d calls", m);
-    for (int i = 0; rc >= 0 && i < m; i++) t->part[i] = t->call[t->of[i]];
-    if (rc >= 0) {
-        rc = moa_backend_complete(t->b->inner, t->part, m, on_text, t, err);
-        for (int i = 0; i < m; i++) hand_over(t, i);
-        const int failed = moa_journal_failure(t->b->j, err);
-        if (failed < 0) rc = failed;
+static void on_text(moa_call *inner, const char *text, size_t n) {
+    relay *t = (relay *)inner;
+    t->outer->on_text(t->outer, text, n);
+}
+
+static void unlink_relay(relay *t) {
+    if (t->next) t->next->prev = t->prev;
+    *(t->prev ? &t->prev->next : &t->b->j->running) = t->next;
+}
+
+/* A disk that is full is no reason to go on paying for replies: what runs is canceled. */
+static void cancel_running(moa_journal *j) {
+    for (relay *t = j->running; t; t = t->next) atomic_store(&t->call.cancel, true);
+}
+
+static void on_end(moa_call *inner) {
+    relay *t = (relay *)inner;
+    remembering *b = t->b;
+    moa_journal *j = b->j;
+    moa_call *outer = t->outer, *wait = t->wait;
+    pthread_mutex_lock(&j->lock);
+    unlink_relay(t);
+    if (!j->failure.code && remember(b, inner, t->k, &j->failure) < 0) cancel_running(j);
+    for (moa_call *c = wait; c; c = c->next)
+        if (!recall(b, c, t->k)) c->rc = moa_fail(&c->err, MOA_EIO, "the equal call before it failed");
+    const moa_err failure = j->failure;
+    pthread_mutex_unlock(&j->lock);
+    if (failure.code) moa_backend_stir(b->inner);
+    outer->res = inner->res, outer->rc = inner->rc, outer->err = inner->err, outer->share_s = inner->share_s;
+    if (failure.code && outer->rc >= 0) outer->rc = failure.code, outer->err = failure;
+    free(t);
+    outer->on_end(outer);
+    for (moa_call *c = wait, *next; c; c = next) {
+        next = c->next;
+        tell(c);
     }
-    free(t->part);
-    free(t->handed);
-    return rc;
 }
 
-static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
+static relay *running(remembering *b, const moa_call *c, key k) {
+    for (relay *t = b->j->running; t; t = t->next)
+        if (t->b == b && t->k.a == k.a && t->k.b == k.b && !c->log && !t->call.log) return t;
+    return NULL;
+}
+
+static relay *relay_new(remembering *b, moa_call *c, key k) {
+    relay *t = calloc(1, sizeof *t);
+    if (!t) return NULL;
+    t->call = (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log,
+                         .priority = c->priority, .on_text = on_text, .on_end = on_end};
+    t->b = b, t->outer = c, t->k = k;
+    t->next = b->j->running;
+    if (t->next) t->next->prev = t;
+    b->j->running = t;
+    return t;
+}
+
+/* What becomes of one call: it is known (true), it waits for an equal one, or it is asked. */
+static bool take(remembering *b, moa_call *c, moa_call **ask, int *n_ask) {
+    const key k = key_of(b, c);
+    if (b->j->failure.code) {
+        c->rc = b->j->failure.code, c->err = b->j->failure;
+        return true;
+    }
+    if (!c->log && recall(b, c, k)) return true; /* it knows no probabilities of tokens */
+    relay *t = running(b, c, k);
+    if (t) {
+        c->next = t->wait;
+        t->wait = c;
+        return false;
+    }
+    if (!(t = relay_new(b, c, k))) {
+        c->rc = moa_fail(&c->err, MOA_ENOMEM, "a call through a journal");
+        return true;
+    }
+    ask[(*n_ask)++] = &t->call;
+    return false;
+}
+
+static void start(moa_backend *base, moa_call *const *call, int n) {
     remembering *b = (remembering *)base;
-    key *k = malloc((size_t)n * sizeof *k);
-    int *of = malloc((size_t)n * sizeof *of), m = 0, rc = 0;
-    char *late = calloc((size_t)n, 1); /* equal to a call that is asked in this batch */
-    if (!k || !of || !late) rc = moa_fail(err, MOA_ENOMEM, "%d calls", n);
-    for (int i = 0; rc >= 0 && i < n; i++) {
-        k[i] = key_of(b, &call[i]);
-        const record *r = known(b, k[i]);
-        if (r && !call[i].log) { /* it knows no probabilities of tokens */
-            rc = answer(&call[i], i, r, cb, ctx);
-            b->j->found++;
-            continue;
-        }
-        for (int p = 0; p < m && !late[i]; p++) late[i] = k[of[p]].a == k[i].a && k[of[p]].b == k[i].b;
-        if (!late[i]) of[m++] = i;
+    moa_call **ask = malloc(((size_t)n + 1) * sizeof(moa_call *)), *first = NULL, **last = &first;
+    int m = 0;
+    moa_err err;
+    if (!ask) {
+        moa_fail(&err, MOA_ENOMEM, "%d calls through a journal", n);
+        for (int i = 0; i < n; i++) moa_call_fail(call[i], &err);
+        return;
     }
-    relay t = {.b = b, .call = call, .k = k, .of = of, .cb = cb, .ctx = ctx};
-    if (rc >= 0 && m > 0) rc = ask(&t, m, err);
-    for (int i = 0; rc >= 0 && i < n && !t.canceled; i++) {
-        if (!late[i]) continue;
-        const record *r = known(b, k[i]);
-        if (r) {
-            rc = answer(&call[i], i, r, cb, ctx);
-            b->j->found++;
-        } else {
-            call[i].rc = moa_fail(&call[i].err, MOA_EIO, "the equal call before it failed");
-        }
+    pthread_mutex_lock(&b->j->lock);
+    for (int i = 0; i < n; i++) {
+        if (!take(b, call[i], ask, &m)) continue;
+        *last = call[i];
+        last = &call[i]->next;
+        *last = NULL;
     }
-    free(k);
-    free(of);
-    free(late);
-    return rc < 0 ? rc : t.canceled ? moa_fail(err, MOA_ECANCELED, "canceled") : 0;
+    pthread_mutex_unlock(&b->j->lock);
+    for (moa_call *c = first, *next; c; c = next) {
+        next = c->next;
+        tell(c);
+    }
+    if (m) b->inner->ops->start(b->inner, ask, m);
+    free(ask);
+}
+
+/* A call that others wait for goes on until they are canceled too. */
+static void stir(moa_backend *base) {
+    remembering *b = (remembering *)base;
+    pthread_mutex_lock(&b->j->lock);
+    for (relay *t = b->j->running; t; t = t->next) {
+        bool all = t->b == b && atomic_load(&t->outer->cancel);
+        for (const moa_call *c = t->wait; c; c = c->next) all = all && atomic_load(&c->cancel);
+        if (all) atomic_store(&t->call.cancel, true);
+    }
+    pthread_mutex_unlock(&b->j->lock);
+    moa_backend_stir(b->inner);
 }
 
 static int64_t measure(moa_backend *base, const moa_message *msg, int n_msg, moa_err *err) {
@@ -393,7 +455,7 @@ static int64_t measure(moa_backend *base, const moa_message *msg, int n_msg, moa
 
 static void close_it(moa_backend *b) { free(b); }
 
-#define OPS .name = "journal", .help = "another backend, with finished calls remembered", .complete = complete, .close = close_it
+#define OPS .name = "journal", .help = "another backend, with finished calls remembered", .start = start, .stir = stir, .close = close_it
 const moa_backend_ops moa_backend_ops_journal = {OPS, .measure = measure};
 static const moa_backend_ops unmeasured = {OPS};
 

@@ -1,7 +1,7 @@
-/* local.c - a model in this process: conversations become prompts, all calls of a round become one batch.
+/* local.c - a model in this process: conversations become prompts, its generator decodes all calls as one batch.
  * backends.def: BACKEND(local)
  * SPDX-License-Identifier: Apache-2.0 */
-#include "agent/run.h"
+#include "agent/backend.h"
 
 #include "agent/backend/prompt.h"
 #include "base/cpu.h"
@@ -22,7 +22,6 @@ typedef struct local {
     moa_model *draft;       /* NULL: none */
     moa_adapters *adapters; /* NULL: none */
     uint64_t bare;          /* fingerprint without adapters */
-    bool started;           /* many threads may be using it */
 } local;
 
 static void close_local(moa_backend *b) {
@@ -44,31 +43,20 @@ static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_er
     return rc < 0 ? rc : n;
 }
 
-/* ---- one batch ---- */
+/* ---- calls ---- */
 
-typedef struct batch {
-    local *l;
-    moa_call *call;
-    moa_gen_req *req; moa_gen_res *res;
-    int *call_of;       /* [n_req] index of the call behind a request; -1: its result has been handed over */
-    moa_ids *ids;       /* [n_call]; a call with its neighbour's messages borrows its neighbour's ids */
-    const char **stop;  /* lists of calls that have stops beside the model's, one after the other */
-    moa_gen_cb cb; void *ctx;
-} batch;
-
-static void hand_over(batch *b, int req) {
-    moa_call *c = &b->call[b->call_of[req]];
-    c->res = b->res[req];
-    c->share_s = c->res.share_s;
-    if (c->res.rc < 0) c->rc = c->res.rc, c->err = c->res.err;
-    b->call_of[req] = -1;
+static bool on_text(void *ctx, const char *text, size_t n) {
+    moa_call *c = ctx;
+    if (n) c->on_text(c, text, n);
+    return !atomic_load(&c->cancel);
 }
 
-static bool on_text(void *ctx, int req, const char *text, size_t n) {
-    batch *b = ctx;
-    const int i = b->call_of[req];
-    if (!text) hand_over(b, req);
-    return b->cb ? b->cb(b->ctx, i, text, n) : true;
+static void on_end(void *ctx, moa_gen_res *res) {
+    moa_call *c = ctx;
+    c->res = *res;
+    c->share_s = res->share_s;
+    if (res->rc < 0) c->rc = res->rc, c->err = res->err;
+    c->on_end(c);
 }
 
 static bool same_messages(const moa_call *a, const moa_call *b) {
@@ -76,28 +64,6 @@ static bool same_messages(const moa_call *a, const moa_call *b) {
     for (int i = 0; i < a->n_msg; i++)
         if (a->msg[i].role != b->msg[i].role || a->msg[i].content != b->msg[i].content) return false;
     return true;
-}
-
-/* Room for the stops of all calls with those of the model before them. */
-static int join_stops(batch *b, const moa_call *call, int n, moa_err *err) {
-    int n_own, n_all = 0;
-    moa_prompter_stop(b->l->prompter, &n_own);
-    for (int i = 0; i < n; i++) n_all += call[i].extra && call[i].extra->n_stop ? call[i].extra->n_stop + n_own : 0;
-    b->stop = n_all ? malloc((size_t)n_all * sizeof *b->stop) : NULL;
-    return n_all && !b->stop ? moa_fail(err, MOA_ENOMEM, "%d stop strings", n_all) : 0;
-}
-
-static void set_stops(moa_gen_req *q, const batch *b, const moa_call *c, int *used) {
-    int n_own;
-    const char *const *own = moa_prompter_stop(b->l->prompter, &n_own);
-    const int n = c->extra ? c->extra->n_stop : 0;
-    q->stop = own, q->n_stop = n_own;
-    if (!n) return;
-    const char **list = b->stop + *used;
-    if (n_own) memcpy(list, own, (size_t)n_own * sizeof *list);
-    memcpy(list + n_own, c->extra->stop, (size_t)n * sizeof *list);
-    q->stop = list, q->n_stop = n_own + n;
-    *used += q->n_stop;
 }
 
 static int add_ids(moa_ids *ids, const moa_call_extra *x, moa_err *err) {
@@ -125,60 +91,55 @@ static int prompt_ids(moa_ids *ids, const local *l, const moa_message *msg, int 
     return moa_prompter_ids(ids, l->prompter, msg, n_msg, err);
 }
 
-/* Requests of all calls whose prompts can be made and fit; the others get their code. */
-static int make_requests(batch *b, moa_call *call, int n) {
-    int m = 0, prompt_of = -1, used = 0;
-    for (int i = 0; i < n; i++) {
-        moa_call *c = &call[i];
-        if (prompt_of < 0 || c->extra != call[prompt_of].extra || !same_messages(c, &call[prompt_of])) {
-            c->rc = prompt_ids(&b->ids[i], b->l, c->msg, c->n_msg, c->extra, &c->err);
-            if (c->rc < 0) continue;
-            prompt_of = i;
-        }
-        const moa_ids *ids = &b->ids[prompt_of];
-        if (ids->n >= b->l->base.n_ctx) {
-            c->rc = moa_fail(&c->err, MOA_ELIMIT, "prompt of %lld tokens, the context of %s holds %d with the reply",
-                             (long long)ids->n, b->l->id, b->l->base.n_ctx);
-            moa_backend_ctx_hint(&c->err, c->rc, &b->l->base, ids->n, "shorten the prompt");
-            continue;
-        }
-        b->req[m] = (moa_gen_req){.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens,
-                                  .grammar = c->grammar, .partial = c->extra && c->extra->partial, .cancel = c->cancel,
-                                  .log = c->log, .bias = c->extra ? c->extra->bias : NULL, .n_bias = c->extra ? c->extra->n_bias : 0};
-        set_stops(&b->req[m], b, c, &used);
-        b->call_of[m++] = i;
-    }
-    return m;
+static int check_length(const local *l, const moa_ids *ids, moa_err *err) {
+    if (ids->n < l->base.n_ctx) return 0;
+    const int rc = moa_fail(err, MOA_ELIMIT, "prompt of %lld tokens, the context of %s holds %d with the reply", (long long)ids->n, l->id, l->base.n_ctx);
+    return moa_backend_ctx_hint(err, rc, &l->base, ids->n, "shorten the prompt");
 }
 
-static int complete(moa_backend *base, moa_call *call, int n, moa_gen_cb cb, void *ctx, moa_err *err) {
-    size_t k = (size_t)n;
-    batch b = {.l = (local *)base, .call = call, .cb = cb, .ctx = ctx, .req = calloc(k, sizeof *b.req),
-               .res = calloc(k, sizeof *b.res), .call_of = calloc(k, sizeof *b.call_of), .ids = calloc(k, sizeof *b.ids)};
-    int rc = b.req && b.res && b.call_of && b.ids ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for a batch of %d calls", n);
-    if (rc >= 0) rc = join_stops(&b, call, n, err);
-    int m = rc < 0 ? 0 : make_requests(&b, call, n);
-    if (m > 0) rc = moa_generate(b.l->gen, b.res, b.req, m, on_text, &b, err);
-    for (int i = 0; i < m; i++) {
-        if (b.call_of[i] < 0) continue; /* what was finished before a failure stays valid */
-        moa_call *c = &call[b.call_of[i]];
-        hand_over(&b, i);
-        if (rc < 0 && rc != MOA_ECANCELED) { /* canceling is told by each result */
-            c->rc = rc;
-            if (err) c->err = *err;
-        }
-    }
-    for (int i = 0; b.ids && i < n; i++) moa_ids_deinit(&b.ids[i]);
-    free(b.req);
-    free(b.res);
-    free(b.call_of);
-    free(b.ids);
-    free(b.stop);
+/* The model's stops, then the call's. */
+static int submit(local *l, moa_call *c, const moa_ids *ids, moa_err *err) {
+    const moa_call_extra *x = c->extra;
+    int n_own;
+    const char *const *own = moa_prompter_stop(l->prompter, &n_own);
+    const int n = x ? x->n_stop : 0;
+    const char **stop = malloc(((size_t)n_own + (size_t)n + 1) * sizeof *stop);
+    if (!stop) return moa_fail(err, MOA_ENOMEM, "%d stop strings", n);
+    if (n_own) memcpy(stop, own, (size_t)n_own * sizeof *stop);
+    if (n) memcpy(stop + n_own, x->stop, (size_t)n * sizeof *stop);
+    const moa_gen_req q = {.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens, .stop = stop, .n_stop = n_own + n,
+                           .grammar = c->grammar, .partial = x && x->partial, .cancel = &c->cancel, .log = c->log, .bias = x ? x->bias : NULL, .n_bias = x ? x->n_bias : 0,
+                           .priority = c->priority};
+    const moa_gen_sink sink = {on_text, on_end, c};
+    const int rc = moa_gen_submit(l->gen, &q, &sink, err);
+    free(stop);
     return rc;
 }
 
+/* Calls with their neighbour's messages take its tokens. */
+static void start(moa_backend *base, moa_call *const *call, int n) {
+    local *l = (local *)base;
+    moa_ids ids = {0};
+    const moa_call *made = NULL;
+    moa_err err = {0}, none = {0};
+    int rc = 0;
+    const int alive = moa_generator_start(l->gen, &none);
+    for (int i = 0; i < n; i++) {
+        moa_call *c = call[i];
+        if (!made || c->extra != made->extra || !same_messages(c, made)) {
+            ids.n = 0;
+            rc = prompt_ids(&ids, l, c->msg, c->n_msg, c->extra, &err);
+            if (rc >= 0) rc = check_length(l, &ids, &err);
+            made = c;
+        }
+        moa_err own = alive < 0 ? none : err;
+        if ((alive < 0 ? alive : rc < 0 ? rc : submit(l, c, &ids, &own)) < 0) moa_call_fail(c, &own);
+    }
+    moa_ids_deinit(&ids);
+}
+
 const moa_backend_ops moa_backend_ops_local = {
-    .name = "local", .help = "a GGUF model in this process", .complete = complete, .close = close_local, .measure = measure};
+    .name = "local", .help = "a GGUF model in this process", .start = start, .close = close_local, .measure = measure};
 
 /* ---- opening ---- */
 
@@ -244,6 +205,7 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
         if (l->bare && c.kv_type != MOA_F32) l->bare = moa_hash64(&c.kv_type, sizeof c.kv_type, l->bare); /* other rounding, other replies */
         l->base.fingerprint = l->bare;
         rc = moa_generator_new(&l->gen, l->model, &c, err);
+        if (rc >= 0) rc = moa_generator_set(l->gen, &(moa_gen_cfg){.max_waiting = 1 << 30}, err); /* a graph may be large; who serves strangers has bounds of his own */
     }
     if (rc >= 0) {
         l->base.n_ctx = (int)moa_session_max_len(moa_generator_session(l->gen));
@@ -284,7 +246,7 @@ int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const c
 int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err) {
     local *l = (local *)b;
     MOA_TRY(need_local(b, err));
-    if (l->started) return moa_fail(err, MOA_EINVAL, "%s: adapters cannot be changed while its thread runs", b->id);
+    MOA_TRY(moa_generator_stop(l->gen, err));
     MOA_TRY(moa_session_use(moa_generator_session(l->gen), a, err));
     moa_adapters_close(l->adapters);
     l->adapters = a;
@@ -305,13 +267,6 @@ int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err) {
     }
     moa_model_close(l->draft);
     l->draft = small;
-    return 0;
-}
-
-int moa_backend_local_start(moa_backend *b, moa_err *err) {
-    MOA_TRY(need_local(b, err));
-    MOA_TRY(moa_generator_start(((local *)b)->gen, err));
-    ((local *)b)->started = true;
     return 0;
 }
 

@@ -9,24 +9,28 @@
 #include "serve/chunk.h"
 #include "serve/logprobs.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-typedef struct stream {
+typedef struct chat {
+    moa_exchange *x;
+    moa_ask ask;
+    moa_turn turn;
     moa_chunks chunks;
-    moa_buf body;
+    moa_buf body;          /* of the chunk that is made */
     int spoke;             /* node whose thoughts came last; -1: none */
-} stream;
+} chat;
 
-static int send(stream *s, int choice) { return s->body.failed ? s->body.failed : moa_chunk_send(&s->chunks, choice, moa_buf_str(&s->body), s->body.len); }
+static int send(chat *s, int choice) { return s->body.failed ? s->body.failed : moa_chunk_send(&s->chunks, choice, moa_buf_str(&s->body), s->body.len); }
 
-static int send_role(stream *s, int choice) {
+static int send_role(chat *s, int choice) {
     moa_buf_clear(&s->body);
     moa_buf_adds(&s->body, "\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null");
     return send(s, choice);
 }
 
 static int on_text(void *ctx, moa_turn *t, int choice, const char *text, size_t n) {
-    stream *s = ctx;
+    chat *s = ctx;
     moa_buf_clear(&s->body);
     moa_buf_adds(&s->body, "\"delta\":");
     moa_chunk_delta(&s->body, "content", text, n);
@@ -38,7 +42,7 @@ static int on_text(void *ctx, moa_turn *t, int choice, const char *text, size_t 
 
 /* Where thoughts come one after the other, the name of each agent stands before its text, since most clients show one text. */
 static int on_thought(void *ctx, moa_turn *t, const moa_agent_node *node, const char *text, size_t n) {
-    stream *s = ctx;
+    chat *s = ctx;
     const int at = (int)(node - t->run->node);
     const bool serial = t->ask->show == MOA_SHOW_THOUGHTS;
     moa_buf both;
@@ -59,7 +63,7 @@ static int on_thought(void *ctx, moa_turn *t, const moa_agent_node *node, const 
 
 /* Of each call first its id and name, then its arguments: SDKs put them together by index. */
 static int on_calls(void *ctx, moa_turn *t, int choice, const json_t *calls) {
-    stream *s = ctx;
+    chat *s = ctx;
     const json_t *c;
     size_t i;
     int rc = 0;
@@ -81,30 +85,13 @@ static int on_calls(void *ctx, moa_turn *t, int choice, const json_t *calls) {
 }
 
 static int on_end(void *ctx, moa_turn *t, int choice) {
-    stream *s = ctx;
+    chat *s = ctx;
     moa_buf_clear(&s->body);
     moa_buf_addf(&s->body, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"", t->choice[choice].finish);
     return send(s, choice);
 }
 
 static const moa_turn_sink sink = {on_text, on_thought, on_calls, on_end};
-
-static int reply_stream(moa_exchange *x, moa_ask *a, moa_turn *t, moa_fault *f) {
-    char id[64];
-    stream s = {.spoke = -1};
-    MOA_TRY(moa_turn_check(a, f));
-    moa_chunk_id(id, "chatcmpl-", x);
-    moa_chunks_init(&s.chunks, x, a, "chat.completion.chunk", id);
-    moa_buf_init(&s.body, 1 << 26);
-    moa_sse_begin(x);
-    for (int i = 0; i < moa_ask_n(a); i++) send_role(&s, i);
-    const int rc = moa_turn_run(t, x, a, &sink, &s, f);
-    if (rc >= 0 && a->include_usage) moa_chunk_usage(&s.chunks, moa_turn_usage(t));
-    if (rc >= 0) moa_sse_end(x, true);
-    moa_chunks_deinit(&s.chunks);
-    moa_buf_deinit(&s.body);
-    return rc;
-}
 
 static json_t *message_of(const moa_choice *c) {
     json_t *content = c->calls && !c->text.len ? json_null() : moa_json_str(moa_buf_str(&c->text), c->text.len);
@@ -129,29 +116,74 @@ static json_t *choices_of(moa_turn *t) {
     return list;
 }
 
-static int reply_whole(moa_exchange *x, moa_ask *a, moa_turn *t, moa_fault *f) {
+static void reply_whole(chat *s) {
     char id[64], print[32];
-    MOA_TRY(moa_turn_run(t, x, a, NULL, NULL, f));
-    moa_chunk_id(id, "chatcmpl-", x);
-    moa_reply_json(x, 200, json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:s}", "id", id, "object", "chat.completion", "created", (json_int_t)a->created, "model",
-                                     a->spec.label, "choices", choices_of(t), "usage", moa_turn_usage(t), "system_fingerprint", moa_turn_fingerprint(print, a)));
+    moa_chunk_id(id, "chatcmpl-", s->x);
+    moa_reply_json(s->x, 200, json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:s}", "id", id, "object", "chat.completion", "created", (json_int_t)s->ask.created, "model",
+                                        s->ask.spec.label, "choices", choices_of(&s->turn), "usage", moa_turn_usage(&s->turn), "system_fingerprint",
+                                        moa_turn_fingerprint(print, &s->ask)));
+}
+
+static void end_stream(chat *s) {
+    if (s->ask.include_usage) moa_chunk_usage(&s->chunks, moa_turn_usage(&s->turn));
+    moa_sse_end(s->x, true);
+}
+
+static void finish(chat *s) {
+    moa_exchange *x = s->x;
+    moa_turn_deinit(&s->turn);
+    moa_ask_deinit(&s->ask);
+    moa_chunks_deinit(&s->chunks);
+    moa_buf_deinit(&s->body);
+    free(s);
+    moa_queue_done(x);
+}
+
+static void on_done(void *ctx, moa_turn *t, int rc, const moa_fault *f) {
+    chat *s = ctx;
+    (void)t;
+    if (rc < 0) moa_reply_fault(s->x, f);
+    else (s->ask.stream.v != 0 ? end_stream : reply_whole)(s);
+    finish(s);
+}
+
+static int begin_stream(chat *s, moa_fault *f) {
+    char id[64];
+    MOA_TRY(moa_turn_check(&s->ask, f));
+    moa_chunk_id(id, "chatcmpl-", s->x);
+    moa_chunks_init(&s->chunks, s->x, &s->ask, "chat.completion.chunk", id);
+    moa_sse_begin(s->x);
+    for (int i = 0; i < moa_ask_n(&s->ask); i++) send_role(s, i);
     return 0;
 }
 
-static void handle(moa_exchange *x) {
-    moa_ask a = {0};
-    moa_turn t = {0};
-    moa_fault f = {0};
-    int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
-    if (rc >= 0) rc = moa_tools_read(&a.tools, a.body, false, &f);
-    if (rc >= 0) rc = moa_ask_format(&a, json_object_get(a.body, "response_format"), "response_format", &f);
-    if (rc >= 0) rc = moa_ask_logprobs(&a, &f);
-    if (rc >= 0) rc = moa_ask_messages(&a, json_object_get(a.body, "messages"), &f);
-    if (rc >= 0) rc = moa_ask_bind(&a, x->catalog, &f);
-    if (rc >= 0) rc = (a.stream.v != 0 ? reply_stream : reply_whole)(x, &a, &t, &f);
-    if (rc < 0) moa_reply_fault(x, &f);
-    moa_turn_deinit(&t);
-    moa_ask_deinit(&a);
+static int begin(chat *s, moa_fault *f) {
+    moa_ask *a = &s->ask;
+    MOA_TRY(moa_ask_body(a, moa_buf_str(&s->x->body), s->x->body.len, f));
+    MOA_TRY(moa_tools_read(&a->tools, a->body, false, f));
+    MOA_TRY(moa_ask_format(a, json_object_get(a->body, "response_format"), "response_format", f));
+    MOA_TRY(moa_ask_logprobs(a, f));
+    MOA_TRY(moa_ask_messages(a, json_object_get(a->body, "messages"), f));
+    MOA_TRY(moa_ask_bind(a, s->x->catalog, f));
+    const bool stream = a->stream.v != 0;
+    if (stream) MOA_TRY(begin_stream(s, f));
+    return moa_turn_start(&s->turn, s->x, a, stream ? &sink : NULL, on_done, s, f);
 }
 
-const moa_endpoint moa_endpoint_chat = {.name = "chat", .help = "a reply to a conversation", .method = "POST", .path = "/chat/completions", .handle = handle};
+static void handle(moa_exchange *x) {
+    moa_fault f = {0};
+    chat *s = calloc(1, sizeof *s);
+    if (!s) {
+        moa_fault_set(&f, 503, "out_of_memory", NULL, "no memory for a request");
+        moa_reply_fault(x, &f);
+        moa_queue_done(x);
+        return;
+    }
+    s->x = x, s->spoke = -1;
+    moa_buf_init(&s->body, 1 << 26);
+    if (begin(s, &f) >= 0) return;
+    moa_reply_fault(x, &f);
+    finish(s);
+}
+
+const moa_endpoint moa_endpoint_chat = {.name = "chat", .help = "a reply to a conversation", .method = "POST", .path = "/chat/completions", .later = true, .handle = handle};

@@ -10,16 +10,21 @@
 #include "serve/logprobs.h"
 #include "serve/tokens.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_PROMPTS = 64 };
 
 typedef struct work {
     moa_exchange *x;
-    moa_ask *a;
+    moa_ask ask, *a;       /* a: &ask */
+    moa_turn turn;         /* of the prompt that is at work */
+    moa_ids ids; moa_message msg; /* it */
+    size_t at;             /* its number */
     moa_chunks chunks;
     moa_buf body;
-    const char *id;
+    char id[64];
     int first;             /* number of the choice that this prompt's first one has */
     const char *echo;      /* the prompt's text, where it is asked for */
     json_t *choices, *usage;
@@ -105,40 +110,32 @@ static int read_prompt(moa_ids *ids, moa_message *msg, work *w, const json_t *v,
     return 0;
 }
 
-static int answer_one(work *w, const json_t *v, const char *param, moa_fault *f) {
+static void on_done(void *ctx, moa_turn *t, int rc, const moa_fault *f);
+
+static int begin_one(work *w, const json_t *v, const char *param, moa_fault *f) {
     const bool stream = w->a->stream.v != 0;
-    moa_ids ids = {0};
-    moa_message msg;
-    moa_turn t = {0};
-    int rc = read_prompt(&ids, &msg, w, v, param, f);
-    if (rc >= 0 && stream) moa_sse_begin(w->x);
-    if (rc >= 0 && w->echo) w->echo = msg.content;
-    if (rc >= 0 && stream && w->echo)
+    w->ids.n = 0;
+    MOA_TRY(read_prompt(&w->ids, &w->msg, w, v, param, f));
+    if (stream) moa_sse_begin(w->x);
+    if (w->echo) w->echo = w->msg.content;
+    if (stream && w->echo)
         for (int i = 0; i < moa_ask_n(w->a); i++) on_text(w, NULL, i, w->echo, strlen(w->echo));
-    if (rc >= 0) rc = moa_turn_run(&t, w->x, w->a, stream ? &sink : NULL, w, f);
-    if (rc >= 0 && !stream) add_choices(w, &t);
-    if (rc >= 0) add_usage(w, &t);
-    w->first += moa_ask_n(w->a);
-    moa_turn_deinit(&t);
-    moa_ids_deinit(&ids);
-    return rc;
+    return moa_turn_start(&w->turn, w->x, w->a, stream ? &sink : NULL, on_done, w, f);
 }
 
-static int answer_all(work *w, moa_fault *f) {
-    const json_t *v = json_object_get(w->a->body, "prompt"), *echo = json_object_get(w->a->body, "echo");
-    if (json_is_true(echo)) w->echo = "";
-    if (json_is_string(v) || json_is_integer(json_array_get(v, 0))) return answer_one(w, v, "prompt", f);
+/* The prompt, or prompt number `at` of several. 1: there is none left. */
+static int begin_next(work *w, moa_fault *f) {
+    const json_t *v = json_object_get(w->a->body, "prompt"), *one;
+    char param[40];
+    if (json_is_string(v) || json_is_integer(json_array_get(v, 0))) return w->at ? 1 : begin_one(w, v, "prompt", f);
     if (!json_is_array(v)) return moa_param_wrong(f, "prompt", v, "a string, an array of strings, or tokens");
     const size_t n = json_array_size(v);
     if (n < 1 || n > MAX_PROMPTS) return moa_fault_set(f, 400, "invalid_value", "prompt", "prompt: got %zu, expected 1 to %d", n, MAX_PROMPTS);
-    for (size_t i = 0; i < n; i++) {
-        char param[40];
-        const json_t *p = json_array_get(v, i);
-        snprintf(param, sizeof param, "prompt[%zu]", i);
-        if (!json_is_string(p) && !json_is_array(p)) return moa_param_wrong(f, param, p, "a string or an array of tokens");
-        MOA_TRY(answer_one(w, p, param, f));
-    }
-    return 0;
+    if (w->at == n) return 1;
+    snprintf(param, sizeof param, "prompt[%zu]", w->at);
+    one = json_array_get(v, w->at);
+    if (!json_is_string(one) && !json_is_array(one)) return moa_param_wrong(f, param, one, "a string or an array of tokens");
+    return begin_one(w, one, param, f);
 }
 
 static void reply(work *w) {
@@ -152,27 +149,61 @@ static void reply(work *w) {
                                         w->a->spec.label, "choices", w->choices, "usage", w->usage, "system_fingerprint", moa_turn_fingerprint(print, w->a)));
 }
 
-static void handle(moa_exchange *x) {
-    char id[64];
-    moa_ask a = {0};
-    moa_fault f = {0};
-    work w = {.x = x, .a = &a, .id = id, .choices = json_array()};
-    moa_chunk_id(id, "cmpl-", x);
-    moa_buf_init(&w.body, 1 << 26);
-    int rc = moa_ask_body(&a, moa_buf_str(&x->body), x->body.len, &f);
-    if (rc >= 0) rc = moa_ask_logprobs_text(&a, &f);
-    if (rc >= 0) rc = moa_ask_bind(&a, x->catalog, &f);
-    if (rc >= 0) {
-        moa_chunks_init(&w.chunks, x, &a, "text_completion", id);
-        rc = answer_all(&w, &f);
-    }
-    if (rc < 0) moa_reply_fault(x, &f);
-    else reply(&w);
-    moa_chunks_deinit(&w.chunks);
-    moa_buf_deinit(&w.body);
-    json_decref(w.choices);
-    json_decref(w.usage);
-    moa_ask_deinit(&a);
+/* rc 0: the next prompt's turn runs; 1: all have ended; negative: f says what went wrong. */
+static void go_on(work *w, int rc, const moa_fault *f) {
+    if (rc == 0) return; /* w may be gone */
+    moa_exchange *x = w->x;
+    if (rc < 0) moa_reply_fault(x, f);
+    else reply(w);
+    moa_turn_deinit(&w->turn);
+    moa_ids_deinit(&w->ids);
+    moa_chunks_deinit(&w->chunks);
+    moa_buf_deinit(&w->body);
+    json_decref(w->choices);
+    json_decref(w->usage);
+    moa_ask_deinit(w->a);
+    free(w);
+    moa_queue_done(x);
 }
 
-const moa_endpoint moa_endpoint_completions = {.name = "completions", .help = "text that goes on", .method = "POST", .path = "/completions", .handle = handle};
+static void on_done(void *ctx, moa_turn *t, int rc, const moa_fault *f) {
+    work *w = ctx;
+    moa_fault next = *f;
+    if (rc >= 0) {
+        if (w->a->stream.v == 0) add_choices(w, t);
+        add_usage(w, t);
+        w->first += moa_ask_n(w->a);
+        w->at++;
+        moa_turn_deinit(t);
+        *t = (moa_turn){0};
+        rc = begin_next(w, &next);
+    }
+    go_on(w, rc, &next);
+}
+
+static int begin(work *w, moa_fault *f) {
+    MOA_TRY(moa_ask_body(w->a, moa_buf_str(&w->x->body), w->x->body.len, f));
+    MOA_TRY(moa_ask_logprobs_text(w->a, f));
+    MOA_TRY(moa_ask_bind(w->a, w->x->catalog, f));
+    moa_chunks_init(&w->chunks, w->x, w->a, "text_completion", w->id);
+    if (json_is_true(json_object_get(w->a->body, "echo"))) w->echo = "";
+    return begin_next(w, f);
+}
+
+static void handle(moa_exchange *x) {
+    moa_fault f = {0};
+    work *w = calloc(1, sizeof *w);
+    if (!w) {
+        moa_fault_set(&f, 503, "out_of_memory", NULL, "no memory for a request");
+        moa_reply_fault(x, &f);
+        moa_queue_done(x);
+        return;
+    }
+    *w = (work){.x = x, .a = &w->ask, .choices = json_array()};
+    moa_chunk_id(w->id, "cmpl-", x);
+    moa_buf_init(&w->body, 1 << 26);
+    const int rc = begin(w, &f);
+    if (rc != 0) go_on(w, rc, &f);
+}
+
+const moa_endpoint moa_endpoint_completions = {.name = "completions", .help = "text that goes on", .method = "POST", .path = "/completions", .later = true, .handle = handle};

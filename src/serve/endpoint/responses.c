@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "serve/chunk.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- input items -> messages of a chat ---- */
@@ -65,7 +66,8 @@ static int read_request(moa_ask *a, const moa_exchange *x, moa_fault *f) {
 
 typedef struct work {
     moa_exchange *x;
-    moa_ask *a;
+    moa_ask ask, *a;       /* a: &ask */
+    moa_turn turn;
     char id[64], item[64];
     int seq;               /* of events */
     bool open;             /* the message's item has begun */
@@ -187,15 +189,17 @@ static int on_end(void *ctx, moa_turn *t, int choice) {
 
 static const moa_turn_sink sink = {.text = on_text, .end = on_end};
 
-static int reply_stream(work *w, moa_turn *t, moa_fault *f) {
+static int begin_stream(work *w, moa_fault *f) {
     MOA_TRY(moa_turn_check(w->a, f));
     moa_sse_begin(w->x);
     event(w, "response.created", json_pack("{s:o}", "response", response_of(w, NULL)));
     event(w, "response.in_progress", json_pack("{s:o}", "response", response_of(w, NULL)));
-    MOA_TRY(moa_turn_run(t, w->x, w->a, &sink, w, f));
-    event(w, strcmp(t->choice[0].finish, "length") ? "response.completed" : "response.incomplete", json_pack("{s:o}", "response", response_of(w, t)));
-    moa_sse_end(w->x, false); /* the last event says it */
     return 0;
+}
+
+static void end_stream(work *w) {
+    event(w, strcmp(w->turn.choice[0].finish, "length") ? "response.completed" : "response.incomplete", json_pack("{s:o}", "response", response_of(w, &w->turn)));
+    moa_sse_end(w->x, false); /* the last event says it */
 }
 
 /* A stream that has begun fails with events of its own. */
@@ -211,19 +215,44 @@ static void fail(work *w, const moa_fault *f) {
     }
 }
 
-static void handle(moa_exchange *x) {
-    moa_ask a = {0};
-    moa_turn t = {0};
-    moa_fault f = {0};
-    work w = {.x = x, .a = &a};
-    moa_chunk_id(w.id, "resp_", x);
-    moa_chunk_id(w.item, "msg_", x);
-    int rc = read_request(&a, x, &f);
-    if (rc >= 0 && a.stream.v != 0) rc = reply_stream(&w, &t, &f);
-    else if (rc >= 0 && (rc = moa_turn_run(&t, x, &a, NULL, NULL, &f)) >= 0) moa_reply_json(x, 200, response_of(&w, &t));
-    if (rc < 0) fail(&w, &f);
-    moa_turn_deinit(&t);
-    moa_ask_deinit(&a);
+static void finish(work *w) {
+    moa_exchange *x = w->x;
+    moa_turn_deinit(&w->turn);
+    moa_ask_deinit(w->a);
+    free(w);
+    moa_queue_done(x);
 }
 
-const moa_endpoint moa_endpoint_responses = {.name = "responses", .help = "a reply as items, or as typed events", .method = "POST", .path = "/responses", .handle = handle};
+static void on_done(void *ctx, moa_turn *t, int rc, const moa_fault *f) {
+    work *w = ctx;
+    if (rc < 0) fail(w, f);
+    else if (w->a->stream.v != 0) end_stream(w);
+    else moa_reply_json(w->x, 200, response_of(w, t));
+    finish(w);
+}
+
+static int begin(work *w, moa_fault *f) {
+    MOA_TRY(read_request(w->a, w->x, f));
+    const bool stream = w->a->stream.v != 0;
+    if (stream) MOA_TRY(begin_stream(w, f));
+    return moa_turn_start(&w->turn, w->x, w->a, stream ? &sink : NULL, on_done, w, f);
+}
+
+static void handle(moa_exchange *x) {
+    moa_fault f = {0};
+    work *w = calloc(1, sizeof *w);
+    if (!w) {
+        moa_fault_set(&f, 503, "out_of_memory", NULL, "no memory for a request");
+        moa_reply_fault(x, &f);
+        moa_queue_done(x);
+        return;
+    }
+    w->x = x, w->a = &w->ask;
+    moa_chunk_id(w->id, "resp_", x);
+    moa_chunk_id(w->item, "msg_", x);
+    if (begin(w, &f) >= 0) return;
+    fail(w, &f);
+    finish(w);
+}
+
+const moa_endpoint moa_endpoint_responses = {.name = "responses", .help = "a reply as items, or as typed events", .method = "POST", .path = "/responses", .later = true, .handle = handle};

@@ -1,0 +1,468 @@
+/* execute.c - the executor: a run moves on when a call of it says something, when an alarm rings, when it is canceled.
+ *
+ * A step: read what calls said, end those nodes that came to their end, look at the nodes that read them, and start all that became ready, the
+ * calls of a backend together. A node is looked at when one of its inputs ends, so a step costs what has changed, not what the graph holds.
+ * A run ends when none of its calls runs; as soon as its answers are there, the others are canceled.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/execute.h"
+
+#include "agent/inbox.h"
+#include "base/clock.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct ints { int *v, n, cap; } ints;
+
+struct moa_execution {
+    moa_task task;       /* first */
+    moa_run *r;
+    moa_loop *loop;
+    moa_event_cb cb; moa_ended_fn ended; void *ctx;
+    moa_inbox box;
+    _Atomic bool cancel; /* asked for, from any thread */
+    bool canceled, over; /* followed; the answers are there */
+    int n_running;       /* calls */
+    ints look, ready, late; /* nodes to look at; composed; that wait for who is late */
+    moa_buf text;
+    double t0;
+};
+
+static int push(ints *a, int v) {
+    if (a->n == a->cap) {
+        const int cap = a->cap ? 2 * a->cap : 32;
+        int *w = realloc(a->v, (size_t)cap * sizeof *w);
+        if (!w) return -1;
+        a->v = w, a->cap = cap;
+    }
+    a->v[a->n++] = v;
+    return 0;
+}
+
+/* ---- what is told ---- */
+
+static void call_off(moa_execution *x) {
+    for (int i = 0; i < x->r->n_node; i++) {
+        const moa_agent_node *n = &x->r->node[i];
+        if (!n->call || atomic_exchange(&n->call->call.cancel, true)) continue;
+        moa_backend_stir(n->backend);
+    }
+}
+
+static void cancel_all(moa_execution *x) {
+    if (x->canceled) return;
+    x->canceled = true;
+    call_off(x);
+}
+
+static bool emit(moa_execution *x, int node, int kind, const char *text, size_t n) {
+    moa_event e = {.node = node, .text = text, .n = n};
+    if (kind == MOA_EV_START) e.kind = MOA_EV_START;
+    else if (kind == MOA_EV_TEXT) e.kind = MOA_EV_TEXT;
+    else e.kind = MOA_EV_DONE;
+    if (x->canceled) return false;
+    if (x->cb && !x->cb(x->ctx, x->r, &e)) cancel_all(x);
+    return !x->canceled;
+}
+
+void moa_execution_look(moa_execution *x, int node) {
+    if (push(&x->look, node) < 0) cancel_all(x); /* no memory for a number: there is no way on */
+}
+
+/* ---- a node comes to its end ---- */
+
+static void node_ends(moa_execution *x, int i, int state) {
+    moa_run *r = x->r;
+    r->node[i].state = state;
+    r->node[i].ended = moa_now() - x->t0;
+    emit(x, i, MOA_EV_DONE, NULL, 0);
+    for (const moa_edge *e = r->node[i].out; e; e = e->next) {
+        moa_agent_node *to = &r->node[e->to];
+        to->n_wait--;
+        if (!to->n_wait || to->grace_s > 0) moa_execution_look(x, e->to);
+    }
+    if (!moa_run_is_answer(r, i)) return;
+    bool all = true;
+    for (int k = r->answer; k < r->answer + r->n_answer; k++) all = all && r->node[k].state >= MOA_NODE_DONE;
+    if (all && !x->over) {
+        x->over = true;
+        call_off(x);
+    }
+}
+
+static bool fall_back(moa_run *r, moa_agent_node *n) {
+    moa_err err = {0};
+    if (!n->fallback || n->fallback(r, n, &err) < 0) return false;
+    return n->replaced = true;
+}
+
+/* A failed node takes its fallback's text where it has one. A canceled one has no use for it. */
+static void node_fails(moa_execution *x, int i, int rc, const moa_err *err) {
+    moa_run *r = x->r;
+    moa_agent_node *n = &r->node[i];
+    n->rc = rc;
+    n->state = MOA_NODE_FAILED;
+    if (!r->cause.code) r->cause = *err;
+    moa_node_note(r, n, "failed: %s", err->text[0] ? err->text : moa_strerror(rc));
+    const bool replaced = rc != MOA_ECANCELED && fall_back(r, n);
+    if (!replaced && moa_run_is_answer(r, i)) r->rc = rc, r->err = *err;
+    node_ends(x, i, replaced ? MOA_NODE_DONE : MOA_NODE_FAILED);
+}
+
+static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
+    n->prompt_tokens = c->res.n_prompt;
+    n->completion_tokens = c->res.n_ids;
+    n->reused_tokens = c->res.n_reused;
+    n->drafted_tokens = c->res.n_drafted;
+    n->accepted_tokens = c->res.n_accepted;
+    n->seconds = c->res.seconds;
+    n->first_s = c->res.first_s;
+    n->share_s = c->share_s;
+    n->why = c->res.why;
+    n->sum_logprob = c->res.sum_logprob;
+    r->usage.calls++;
+    r->usage.prompt_tokens += n->prompt_tokens;
+    r->usage.completion_tokens += n->completion_tokens;
+    r->usage.reused_prefix_tokens += n->reused_tokens;
+    r->usage.drafted_tokens += n->drafted_tokens;
+    r->usage.accepted_tokens += n->accepted_tokens;
+    r->usage.total_tokens = r->usage.prompt_tokens + r->usage.completion_tokens;
+}
+
+/* A reply that its model had not ended. Drafts may be cut at max-tokens without a word, an answer may not. */
+static void note_cut(moa_run *r, moa_agent_node *n, bool is_answer) {
+    if (n->why == MOA_STOP_CONTEXT) moa_node_note(r, n, "cut off where the context of %d tokens ends", n->backend->n_ctx);
+    if (n->why == MOA_STOP_LENGTH && is_answer) moa_node_note(r, n, "cut off after %d tokens (max-tokens)", n->max_tokens);
+}
+
+static void end_call(moa_execution *x, moa_letter *l) {
+    moa_run *r = x->r;
+    moa_call *c = &l->call;
+    const int i = l->about;
+    moa_agent_node *n = &r->node[i];
+    x->n_running--;
+    n->call = NULL;
+    account(r, n, c);
+    if (n->state != MOA_NODE_RUNNING) return; /* it was cut off: what it cost counts, what it said does not */
+    n->text = moa_arena_strndup(r->arena, c->res.text ? c->res.text : "", c->res.text ? c->res.text_len : 0);
+    n->text_len = n->text ? strlen(n->text) : 0;
+    if (c->rc >= 0 && !n->text) c->rc = moa_fail(&c->err, MOA_ENOMEM, "text of %s", n->name);
+    if (c->rc >= 0 && c->res.why == MOA_STOP_CANCELED) c->rc = moa_fail(&c->err, MOA_ECANCELED, "%s was canceled", n->name);
+    if (c->rc < 0) {
+        node_fails(x, i, c->rc, &c->err);
+        return;
+    }
+    note_cut(r, n, moa_run_is_answer(r, i));
+    const char *refused = n->refuse ? n->refuse(r, n) : NULL;
+    if (refused) {
+        moa_node_note(r, n, "%s", refused);
+        fall_back(r, n);
+    }
+    node_ends(x, i, MOA_NODE_DONE);
+}
+
+static void read_inbox(moa_execution *x) {
+    bool ended;
+    for (moa_letter *l; (l = moa_inbox_read(&x->box, &x->text, &ended));) {
+        if (x->text.len && x->r->node[l->about].state == MOA_NODE_RUNNING) emit(x, l->about, MOA_EV_TEXT, moa_buf_str(&x->text), x->text.len);
+        if (!ended) continue;
+        end_call(x, l);
+        moa_gen_res_deinit(&l->call.res);
+    }
+}
+
+/* ---- a node becomes ready ---- */
+
+static int n_worked(const moa_run *r, const moa_agent_node *n) {
+    int k = 0;
+    for (int i = 0; i < n->n_in; i++) k += r->node[n->in[i]].state == MOA_NODE_DONE;
+    return k;
+}
+
+static void note_missing(moa_run *r, int i) {
+    moa_agent_node *n = &r->node[i];
+    for (int k = 0; k < n->n_in; k++)
+        if (r->node[n->in[k]].state == MOA_NODE_FAILED) moa_node_note(r, n, "left out %s, which failed", r->node[n->in[k]].name);
+}
+
+/* Those that node i still waits for are left behind. */
+static void cut_off(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    const double grace = r->node[i].grace_s;
+    for (int k = 0; k < r->node[i].n_in; k++) {
+        const int from = r->node[i].in[k];
+        moa_agent_node *n = &r->node[from];
+        moa_err err = {0};
+        if (n->state >= MOA_NODE_DONE) continue;
+        if (n->call) {
+            atomic_store(&n->call->call.cancel, true);
+            moa_backend_stir(n->backend);
+        }
+        moa_fail(&err, MOA_ECANCELED, "cut off: enough others were there %g s ago", grace);
+        node_fails(x, from, MOA_ECANCELED, &err);
+    }
+}
+
+/* False: others have to come first. */
+static bool inputs_are_there(moa_execution *x, int i) {
+    const moa_agent_node *n = &x->r->node[i];
+    const int need = n->need ? n->need : 1;
+    if (!n->n_wait) return true;
+    if (!(n->grace_s > 0) || n_worked(x->r, n) < need) return false;
+    const double now = moa_now();
+    if (!(n->cut_at > 0)) {
+        x->r->node[i].cut_at = now + n->grace_s;
+        return push(&x->late, i) < 0;
+    }
+    if (now < n->cut_at) return false;
+    cut_off(x, i);
+    return true;
+}
+
+static void reduce(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    moa_err err = {0};
+    emit(x, i, MOA_EV_START, NULL, 0);
+    const double t0 = moa_now();
+    const int rc = r->node[i].reduce(r, &r->node[i], &err);
+    r->node[i].seconds = moa_now() - t0;
+    if (rc < 0) node_fails(x, i, rc, &err);
+    else node_ends(x, i, MOA_NODE_DONE);
+}
+
+static int compose_plain(moa_run *r, moa_agent_node *n, moa_err *err) {
+    n->msg = moa_arena_alloc(r->arena, (size_t)r->n_conv * sizeof *n->msg);
+    if (!n->msg) return moa_fail(err, MOA_ENOMEM, "messages of %s", n->name);
+    memcpy(n->msg, r->conv, (size_t)r->n_conv * sizeof *n->msg);
+    n->n_msg = r->n_conv;
+    return 0;
+}
+
+static void look_at(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    moa_err err = {0};
+    if (r->node[i].state != MOA_NODE_WAITING || x->canceled || x->over || !inputs_are_there(x, i)) return;
+    const int need = r->node[i].need ? r->node[i].need : r->node[i].n_in > 0;
+    if (n_worked(r, &r->node[i]) < need) {
+        /* The cause says more than the consequence: it is what the run fails with, the node's own note is short. */
+        const int rc = r->cause.code ? r->cause.code : MOA_EINVAL;
+        moa_fail(&err, rc, "too few of its %d inputs worked", r->node[i].n_in);
+        node_fails(x, i, rc, &err);
+        if (r->node[i].state == MOA_NODE_FAILED && moa_run_is_answer(r, i) && r->cause.code) r->err = r->cause;
+        return;
+    }
+    r->node[i].started = moa_now() - x->t0;
+    note_missing(r, i);
+    if (!r->node[i].backend) {
+        reduce(x, i);
+        return;
+    }
+    const moa_compose_fn compose = r->node[i].compose ? r->node[i].compose : compose_plain;
+    const int rc = compose(r, &r->node[i], &err); /* may add nodes: they move */
+    if (rc < 0) node_fails(x, i, rc, &err);
+    else if (push(&x->ready, i) == 0) r->node[i].state = MOA_NODE_RUNNING;
+    else cancel_all(x);
+}
+
+/* ---- calls ---- */
+
+static moa_letter *make_call(moa_execution *x, int i, moa_err *err) {
+    moa_run *r = x->r;
+    moa_agent_node *n = &r->node[i];
+    moa_letter *l = moa_arena_calloc(r->arena, sizeof *l);
+    if (!l) return moa_fail(err, MOA_ENOMEM, "a call of %s", n->name), NULL;
+    if (n->extra && n->extra->logprobs && !n->log && moa_token_log_new(&n->log, n->extra->top_logprobs, err) < 0) return NULL;
+    l->call = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens, .grammar = n->grammar, .extra = n->extra, .log = n->log};
+    moa_letter_init(l, &x->box, i);
+    return l;
+}
+
+/* Starts all composed nodes of the backend of ready[0], and takes them off the list. */
+static void start_group(moa_execution *x, moa_call **call) {
+    moa_backend *b = x->r->node[x->ready.v[0]].backend;
+    int n = 0, left = 0;
+    for (int k = 0; k < x->ready.n; k++) {
+        const int i = x->ready.v[k];
+        moa_err err = {0};
+        if (x->r->node[i].backend != b) {
+            x->ready.v[left++] = i;
+            continue;
+        }
+        moa_letter *l = make_call(x, i, &err);
+        if (!l) {
+            node_fails(x, i, err.code, &err);
+            continue;
+        }
+        x->r->node[i].call = l;
+        call[n++] = &l->call;
+    }
+    x->ready.n = left;
+    for (int k = 0; k < n; k++) emit(x, ((moa_letter *)call[k])->about, MOA_EV_START, NULL, 0);
+    for (int k = 0; k < n && x->canceled; k++) x->r->node[((moa_letter *)call[k])->about].call = NULL;
+    if (x->canceled || !n) return;
+    x->n_running += n;
+    b->ops->start(b, call, n);
+}
+
+static void start_ready(moa_execution *x) {
+    if (!x->ready.n) return;
+    moa_call **call = malloc((size_t)x->ready.n * sizeof(moa_call *));
+    if (!call) cancel_all(x);
+    while (x->ready.n && !x->canceled) start_group(x, call);
+    free(call);
+}
+
+static void settle(moa_execution *x) {
+    for (int at = 0; at < x->look.n; at++) look_at(x, x->look.v[at]);
+    x->look.n = 0;
+}
+
+/* Nodes whose time to wait is over are looked at again; the next of them sets the alarm. */
+static void look_at_clock(moa_execution *x) {
+    double next = 0;
+    int left = 0;
+    if (!x->late.n) return;
+    const double now = moa_now();
+    for (int k = 0; k < x->late.n; k++) {
+        const int i = x->late.v[k];
+        const moa_agent_node *n = &x->r->node[i];
+        if (n->state != MOA_NODE_WAITING) continue;
+        if (now >= n->cut_at) {
+            moa_execution_look(x, i);
+            continue;
+        }
+        x->late.v[left++] = i;
+        if (!(next > 0) || n->cut_at < next) next = n->cut_at;
+    }
+    x->late.n = left;
+    moa_loop_alarm(x->loop, &x->task, next);
+}
+
+static void conclude(moa_execution *x) {
+    moa_run *r = x->r;
+    const moa_agent_node *a = &r->node[r->answer];
+    for (int i = 1; i < r->n_answer && a->state == MOA_NODE_DONE; i++) a++;
+    r->seconds = moa_now() - x->t0;
+    if (a->state == MOA_NODE_DONE) r->rc = 0;
+    else if (x->canceled) r->rc = moa_fail(&r->err, MOA_ECANCELED, "the run was canceled");
+    else if (r->rc == 0) r->rc = moa_fail(&r->err, MOA_EINVAL, "the answer's node %s never became ready", a->name);
+}
+
+static void free_execution(moa_execution *x) {
+    moa_inbox_deinit(&x->box);
+    moa_buf_deinit(&x->text);
+    free(x->look.v);
+    free(x->ready.v);
+    free(x->late.v);
+    free(x);
+}
+
+static bool step(moa_task *t) {
+    moa_execution *x = (moa_execution *)t;
+    read_inbox(x);
+    if (atomic_load(&x->cancel)) cancel_all(x);
+    do {
+        settle(x);
+        start_ready(x);
+        look_at_clock(x);
+    } while (x->look.n && !x->canceled);
+    if (x->n_running || (x->late.n && !x->canceled && !x->over)) return false;
+    conclude(x);
+    moa_loop_alarm(x->loop, t, 0);
+    moa_run *r = x->r;
+    atomic_store(&r->x, NULL);
+    x->ended(x->ctx, r); /* r may be gone; who cancels it may still hold x until here */
+    free_execution(x);
+    return true;
+}
+
+static void wake(void *ctx) {
+    moa_execution *x = ctx;
+    moa_loop_wake(x->loop, &x->task);
+}
+
+int moa_run_start(moa_run *r, moa_loop *loop, moa_event_cb cb, moa_ended_fn ended, void *ctx, moa_err *err) {
+    moa_execution *x = calloc(1, sizeof *x);
+    if (!x) return moa_fail(err, MOA_ENOMEM, "a run");
+    *x = (moa_execution){.task.run = step, .r = r, .loop = loop, .cb = cb, .ended = ended, .ctx = ctx, .t0 = moa_now()};
+    moa_buf_init(&x->text, 1 << 28);
+    moa_inbox_init(&x->box, wake, x);
+    for (int i = 0; i < r->n_node; i++) moa_execution_look(x, i);
+    if (x->canceled) {
+        free_execution(x);
+        return moa_fail(err, MOA_ENOMEM, "a run of %d calls", r->n_node);
+    }
+    atomic_store(&r->x, x);
+    moa_loop_wake(loop, &x->task);
+    return 0;
+}
+
+void moa_run_cancel(moa_run *r) {
+    moa_execution *x = atomic_load(&r->x);
+    if (!x) return;
+    atomic_store(&x->cancel, true);
+    moa_loop_wake(x->loop, &x->task);
+}
+
+/* ---- runs that somebody waits for ---- */
+
+typedef struct waiter {
+    moa_run **r; int n, n_left;
+    moa_event_cb cb; void *ctx;
+    bool canceled;
+    double heard;        /* when cb was asked last */
+} waiter;
+
+static bool pass_on(void *ctx, moa_run *r, const moa_event *e) {
+    waiter *w = ctx;
+    w->heard = moa_now();
+    if (!w->canceled && w->cb && !w->cb(w->ctx, r, e)) {
+        w->canceled = true;
+        for (int i = 0; i < w->n; i++) moa_run_cancel(w->r[i]);
+    }
+    return !w->canceled;
+}
+
+static void count_down(void *ctx, moa_run *r) {
+    (void)r;
+    ((waiter *)ctx)->n_left--;
+}
+
+/* Nothing has happened for a while. */
+static void ask_whether_to_go_on(waiter *w) {
+    for (int k = 0; k < w->n; k++)
+        for (int i = 0; i < w->r[k]->n_node; i++) {
+            if (!w->r[k]->node[i].call) continue;
+            const moa_event e = {.kind = MOA_EV_TEXT, .node = i, .text = ""};
+            pass_on(w, w->r[k], &e);
+            return;
+        }
+}
+
+int moa_run_execute_many(moa_run **r, int n, moa_event_cb cb, void *ctx, moa_err *err) {
+    enum { ASK_MS = 20 };
+    waiter w = {.r = r, .n = n, .cb = cb, .ctx = ctx};
+    moa_loop *loop;
+    MOA_TRY(moa_loop_new(&loop, 0, err));
+    for (int i = 0; i < n; i++) {
+        const int rc = moa_run_start(r[i], loop, pass_on, count_down, &w, &r[i]->err);
+        if (rc < 0) r[i]->rc = rc;
+        else w.n_left++;
+    }
+    while (w.n_left) {
+        moa_loop_turn(loop, 1e-3 * ASK_MS);
+        if (w.n_left && cb && !w.canceled && moa_now() - w.heard >= 1e-3 * ASK_MS) ask_whether_to_go_on(&w);
+    }
+    moa_loop_free(loop);
+    return w.canceled ? moa_fail(err, MOA_ECANCELED, "canceled") : 0;
+}
+
+int moa_run_execute(moa_run *r, moa_event_cb cb, void *ctx, moa_err *err) {
+    int rc = moa_run_execute_many(&r, 1, cb, ctx, err);
+    if (rc >= 0 && r->rc < 0) {
+        if (err) *err = r->err;
+        rc = r->rc;
+    }
+    return rc;
+}

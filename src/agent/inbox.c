@@ -1,0 +1,66 @@
+/* inbox.c - see inbox.h. SPDX-License-Identifier: Apache-2.0 */
+#include "agent/inbox.h"
+
+enum { MAX_TEXT = 1 << 28 };
+
+void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx), void *ctx) {
+    *b = (moa_inbox){.wake = wake, .ctx = ctx};
+    pthread_mutex_init(&b->lock, NULL);
+}
+
+void moa_inbox_deinit(moa_inbox *b) { pthread_mutex_destroy(&b->lock); }
+
+/* Under the lock, the wake too: as soon as the owner has read the end of its last call, the inbox may be gone. */
+static void list(moa_letter *l) {
+    moa_inbox *b = l->box;
+    if (l->listed) return;
+    l->listed = true;
+    l->next = NULL;
+    *(b->last ? &b->last->next : &b->first) = l;
+    b->last = l;
+    if (b->first == l) b->wake(b->ctx);
+}
+
+static void on_text(moa_call *c, const char *text, size_t n) {
+    moa_letter *l = (moa_letter *)c;
+    pthread_mutex_lock(&l->box->lock);
+    if (moa_buf_add(&l->text, text, n) < 0) l->lost = true, atomic_store(&c->cancel, true); /* a hole in a text is worse than its end */
+    list(l);
+    pthread_mutex_unlock(&l->box->lock);
+}
+
+static void on_end(moa_call *c) {
+    moa_letter *l = (moa_letter *)c;
+    moa_inbox *b = l->box;
+    pthread_mutex_lock(&b->lock);
+    if (l->lost) c->rc = moa_fail(&c->err, MOA_ENOMEM, "no memory for the text of a reply");
+    l->ended = true;
+    list(l);
+    pthread_mutex_unlock(&b->lock);
+}
+
+void moa_letter_init(moa_letter *l, moa_inbox *b, int about) {
+    l->call.on_text = on_text;
+    l->call.on_end = on_end;
+    l->about = about;
+    l->box = b;
+    l->listed = l->ended = l->lost = false;
+    moa_buf_init(&l->text, MAX_TEXT);
+}
+
+moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended) {
+    moa_buf_clear(text);
+    pthread_mutex_lock(&b->lock);
+    moa_letter *l = b->first;
+    if (l) {
+        if (!(b->first = l->next)) b->last = NULL;
+        l->listed = false;
+        const moa_buf was = *text;
+        *text = l->text;
+        l->text = was;
+        *ended = l->ended;
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (l && *ended) moa_buf_deinit(&l->text);
+    return l;
+}

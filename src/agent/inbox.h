@@ -1,0 +1,35 @@
+/* inbox.h - calls of one owner: what backends tell of them, in their threads, is kept until the owner reads it in its own.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_AGENT_INBOX_H
+#define MOA_AGENT_INBOX_H
+
+#include "agent/backend.h"
+#include "base/buf.h"
+
+#include <pthread.h>
+
+typedef struct moa_letter moa_letter;
+typedef struct moa_inbox {
+    pthread_mutex_t lock;
+    moa_letter *first, *last;          /* with news */
+    void (*wake)(void *ctx); void *ctx; /* there is news where there was none; from any thread: returns at once */
+} moa_inbox;
+/* A call under way. Its memory is the owner's, until its end was read. */
+struct moa_letter {
+    moa_call call;
+    int about;                         /* the owner's: node, index */
+    moa_inbox *box;
+    moa_buf text;                      /* not read yet */
+    bool listed, ended, lost;          /* lost: there was no memory for a text */
+    moa_letter *next;
+};
+
+void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx), void *ctx);
+void moa_inbox_deinit(moa_inbox *b);
+/* The call's request has been filled in; who hears of it is set here. */
+void moa_letter_init(moa_letter *l, moa_inbox *b, int about);
+/* A call of which there is news, or NULL. Its new text comes in *text, in place of what was there; *ended: it was the last news, and call.res,
+ * rc, err say what came of it. */
+moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended);
+
+#endif
