@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STACK = 2 << 20 }; /* bytes of a generator's thread */
+
 /* ---- generator ---- */
 
 static void usual(moa_gen_cfg *c) {
@@ -172,8 +174,12 @@ static void *live(void *arg) {
 
 int moa_generator_start(moa_generator *g, moa_err *err) {
     if (g->threaded) return 0;
-    const int e = pthread_create(&g->thread, NULL, live, g);
-    if (e) return moa_fail(err, MOA_ENOMEM, "generator: no thread: %s", strerror(e));
+    pthread_attr_t a;
+    pthread_attr_init(&a);
+    pthread_attr_setstacksize(&a, STACK);
+    const int e = pthread_create(&g->thread, &a, live, g);
+    pthread_attr_destroy(&a);
+    if (e) return moa_fail(err, MOA_ENOMEM, "generator: too little memory for a thread, or too many threads: %s", strerror(e));
     g->threaded = true;
     return 0;
 }
