@@ -97,6 +97,9 @@ $(BUILD)/prefix: FORCE
 	@mkdir -p $(BUILD)
 	@printf '%s\n' "$(PREFIX)" | cmp -s - $@ || printf '%s\n' "$(PREFIX)" >$@
 
+# The page of moa serve is part of the program: ui.c takes the files of its folder as they are.
+$(BUILD)/src/serve/ui.o: $(wildcard src/serve/ui/*)
+
 # Other flags or another compiler: everything is built again.
 $(BUILD)/flags: FORCE
 	@mkdir -p $(BUILD)

@@ -17,6 +17,8 @@ struct MHD_Connection;
 typedef struct moa_server moa_server;
 typedef struct moa_endpoint moa_endpoint;
 
+typedef struct moa_head { const char *name, *value; } moa_head; /* a header of a reply */
+
 typedef struct moa_exchange {
     moa_task task;               /* first: its turn of work */
     moa_server *server;
@@ -34,6 +36,7 @@ typedef struct moa_exchange {
     int refs;
     int status;                  /* 0: no reply has begun */
     const char *type;            /* of its content */
+    const moa_head *head;        /* further headers, up to one without a name; outlives the request. NULL: none */
     int retry_after;
     bool no_retry;               /* work was paid for: SDKs shall not repeat it by themselves */
     bool streaming, done, mailed;

@@ -17,7 +17,7 @@
 
 enum { POOL = 24 << 10, BLOCK = 8 << 10, IDLE_S = 75, CONNECTIONS = 8192, SWALLOW = 8 << 20 };
 
-static const char *header(moa_exchange *x, const char *name) { return MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, name); }
+const char *moa_request_header(moa_exchange *x, const char *name) { return MHD_lookup_connection_value(x->conn, MHD_HEADER_KIND, name); }
 
 /* ---- sockets of requests that wait ---- */
 
@@ -78,7 +78,8 @@ static enum MHD_Result answer(moa_exchange *x) {
     if (!r) return MHD_NO;
     if (x->type) MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, x->type);
     MHD_add_response_header(r, "x-request-id", x->id);
-    MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, x->streaming ? "no-cache" : "no-store");
+    for (const moa_head *h = x->head; h && h->name; h++) MHD_add_response_header(r, h->name, h->value);
+    if (!x->head) MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, x->streaming ? "no-cache" : "no-store");
     if (x->streaming) MHD_add_response_header(r, "X-Accel-Buffering", "no");
     if (x->status == 401) MHD_add_response_header(r, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer");
     if (x->status == 405) MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, x->rest);
@@ -116,8 +117,8 @@ static int admit(moa_exchange *x, const char *method, const char *path, moa_faul
     if (strlen(rest) >= sizeof x->rest) return moa_fault_set(f, 404, "unknown_url", NULL, "a path of over %zu bytes", sizeof x->rest);
     snprintf(x->rest, sizeof x->rest, "%s", rest);
     if (moa_guard_origin(x->server, x->conn, f) < 0) return -1;
-    if (!x->endpoint->open && moa_guard_key(&x->caller, x->server, header(x, MHD_HTTP_HEADER_AUTHORIZATION), f) < 0) return -1;
-    const char *type = header(x, MHD_HTTP_HEADER_CONTENT_TYPE), *retries = header(x, "x-stainless-retry-count");
+    if (!x->endpoint->open && moa_guard_key(&x->caller, x->server, moa_request_header(x, MHD_HTTP_HEADER_AUTHORIZATION), f) < 0) return -1;
+    const char *type = moa_request_header(x, MHD_HTTP_HEADER_CONTENT_TYPE), *retries = moa_request_header(x, "x-stainless-retry-count");
     if (retries) x->retries = (int)strtol(retries, NULL, 10);
     if (strcmp(method, "POST") == 0 && !moa_guard_json_type(type))
         return moa_fault_set(f, 415, "unsupported_media_type", NULL, "Content-Type: got %.100s, expected application/json; with curl: -H 'Content-Type: application/json'",
@@ -126,7 +127,7 @@ static int admit(moa_exchange *x, const char *method, const char *path, moa_faul
 }
 
 static bool too_long(moa_exchange *x) {
-    const char *n = header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *n = moa_request_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
     return n && strtoull(n, NULL, 10) > x->server->cfg.max_body;
 }
 
