@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/rng.h"
+#include "serve/upstream.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -347,7 +348,7 @@ static int set_tools(moa_ask *a, moa_fault *f) {
         json_decref(schema);
     }
     if (rc < 0 || !a->talk) return rc;
-    if (!moa_backend_local_names(b, "tools")) return moa_tools_any(&a->tools) ? tell_tools(a, f) : 0;
+    if (!moa_backend_local_names(b, "tools") && !moa_upstream_takes_tools(b)) return moa_tools_any(&a->tools) ? tell_tools(a, f) : 0;
     a->extra.messages = a->talk;
     a->extra.tools = moa_tools_any(&a->tools) ? a->tools.list : NULL;
     return 0;

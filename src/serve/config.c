@@ -15,6 +15,7 @@ enum { OPT = CYAML_FLAG_OPTIONAL, STR_MAX = 4096, TEXT_MAX = 1 << 16, LIST_MAX =
 #define STR(type, key) CYAML_FIELD_STRING_PTR(#key, OPT | CYAML_FLAG_POINTER, type, key, 0, STR_MAX)
 #define TEXT(type, key) CYAML_FIELD_STRING_PTR(#key, OPT | CYAML_FLAG_POINTER, type, key, 0, TEXT_MAX)
 #define INT(type, key) CYAML_FIELD_INT(#key, OPT, type, key)
+#define NUM(type, key) CYAML_FIELD_FLOAT(#key, OPT, type, key)
 #define SEQ(type, key, entry, max) CYAML_FIELD_SEQUENCE(#key, OPT | CYAML_FLAG_POINTER, type, key, entry, 0, max)
 
 static const cyaml_schema_value_t v_string = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 1, STR_MAX)};
@@ -26,7 +27,8 @@ static const cyaml_schema_value_t v_model = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFA
 #undef M
 #define M moa_config_backend
 static const cyaml_schema_field_t f_backend[] = {
-    STR(M, id), STR(M, url), STR(M, model), STR(M, key_env), INT(M, ctx), INT(M, max_concurrent), INT(M, timeout), INT(M, retries), CYAML_FIELD_END,
+    STR(M, id), STR(M, url), STR(M, model), STR(M, key_env), INT(M, ctx), INT(M, max_concurrent), INT(M, retries), INT(M, requests_per_minute), INT(M, tokens_per_minute),
+    NUM(M, timeout), NUM(M, timeout_connect), NUM(M, timeout_first), NUM(M, timeout_whole), NUM(M, hedge), INT(M, breaker), NUM(M, cooldown), STR(M, tools), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_backend = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_backend)};
 #undef M
@@ -65,6 +67,22 @@ static int check_models(const moa_config *c, const moa_yaml_lines *l, const char
     return 0;
 }
 
+static int check_numbers(const moa_config_backend *b, const moa_yaml_lines *l, unsigned i, const char *name, moa_err *err) {
+    const struct { const char *key; double v, least, most; } number[] = {
+        {"ctx", b->ctx, 0, 1 << 28}, {"max_concurrent", b->max_concurrent, 0, 10000}, {"retries", b->retries, -1, 100},
+        {"requests_per_minute", b->requests_per_minute, 0, 1e9}, {"tokens_per_minute", b->tokens_per_minute, 0, 2e9},
+        {"timeout", b->timeout, 0, 86400}, {"timeout_connect", b->timeout_connect, 0, 86400}, {"timeout_first", b->timeout_first, 0, 86400},
+        {"timeout_whole", b->timeout_whole, 0, 86400}, {"hedge", b->hedge, 0, 1}, {"breaker", b->breaker, -1, 1e6}, {"cooldown", b->cooldown, 0, 86400},
+    };
+    for (size_t k = 0; k < sizeof number / sizeof *number; k++) {
+        if (number[k].v >= number[k].least && number[k].v <= number[k].most) continue; /* nan is neither */
+        char at[64];
+        snprintf(at, sizeof at, "backends[%u].%s", i, number[k].key);
+        return moa_fail(err, MOA_EFORMAT, "%s:%d: %s %g, expected %g to %.0f", name, moa_yaml_line(l, "%s", at), number[k].key, number[k].v, number[k].least, number[k].most);
+    }
+    return 0;
+}
+
 static int check_backends(const moa_config *c, const moa_yaml_lines *l, const char *name, moa_err *err) {
     for (unsigned i = 0; i < c->backends_count; i++) {
         const moa_config_backend *b = &c->backends[i];
@@ -73,10 +91,11 @@ static int check_backends(const moa_config *c, const moa_yaml_lines *l, const ch
         if (!b->url) return moa_fail(err, MOA_EFORMAT, "%s:%d: backend %s has no url", name, at, b->id);
         if (strncmp(b->url, "http://", 7) && strncmp(b->url, "https://", 8))
             return moa_fail(err, MOA_EFORMAT, "%s:%d: url '%.200s', expected http:// or https://", name, moa_yaml_line(l, "backends[%u].url", i), b->url);
-        if (b->max_concurrent < 0 || b->max_concurrent > 1000)
-            return moa_fail(err, MOA_EFORMAT, "%s:%d: max_concurrent %d, expected 0 to 1000", name, moa_yaml_line(l, "backends[%u].max_concurrent", i), b->max_concurrent);
+        MOA_TRY(check_numbers(b, l, i, name, err));
         if (b->key_env && !getenv(b->key_env))
             return moa_fail(err, MOA_EFORMAT, "%s:%d: the environment has no variable %.100s", name, moa_yaml_line(l, "backends[%u].key_env", i), b->key_env);
+        if (b->tools && strcmp(b->tools, "native") && strcmp(b->tools, "words"))
+            return moa_fail(err, MOA_EFORMAT, "%s:%d: tools '%.40s', expected native or words", name, moa_yaml_line(l, "backends[%u].tools", i), b->tools);
     }
     return 0;
 }

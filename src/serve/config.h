@@ -27,7 +27,11 @@ typedef struct moa_config_backend {
     char *id, *url;
     char *model;              /* its name there; NULL: id */
     char *key_env;            /* variable of the environment that holds the key */
-    int ctx, max_concurrent, timeout, retries;
+    int ctx, max_concurrent, retries, requests_per_minute, tokens_per_minute;
+    double timeout, timeout_connect, timeout_first, timeout_whole; /* seconds */
+    double hedge;             /* share of the calls that may be asked twice */
+    int breaker; double cooldown;
+    char *tools;              /* native, or words */
 } moa_config_backend;
 
 typedef struct moa_config_mix {

@@ -1,0 +1,66 @@
+/* request.c - a call as the body of a request to /chat/completions: fields that all such servers know, and others only where the call has them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "serve/upstream/upstream.h"
+
+#include "base/json.h"
+
+#include <string.h>
+
+enum { NO_LIMIT = 1 << 28 }; /* a maximum of tokens that means: none was given */
+
+static json_t *message(const char *role, const char *content) { return json_pack("{s:s, s:o}", "role", role, "content", moa_json_str(content, strlen(content))); }
+
+static json_t *messages_of(const moa_call *c) {
+    json_t *list = json_array();
+    for (int i = 0; i < c->n_msg; i++) json_array_append_new(list, message(c->msg[i].role, c->msg[i].content));
+    return list;
+}
+
+/* The client's conversation with its calls of tools. What the mix put around it stays: a system message of the role before it, and the last user's
+ * turn as the call has it, with the references. */
+static json_t *talk_of(const moa_call *c) {
+    json_t *list = json_copy((json_t *)(uintptr_t)c->extra->messages), *last = json_array_get(list, json_array_size(list) - 1), *first = json_array_get(list, 0);
+    const moa_message *own = c->n_msg ? &c->msg[c->n_msg - 1] : NULL;
+    const char *role = json_string_value(json_object_get(last, "role")), *begins = json_string_value(json_object_get(first, "role"));
+    if (own && role && !strcmp(role, "user") && !strcmp(own->role, "user")) json_array_set_new(list, json_array_size(list) - 1, message("user", own->content));
+    if (c->n_msg && !strcmp(c->msg[0].role, "system")) {
+        if (begins && !strcmp(begins, "system")) json_array_set_new(list, 0, message("system", c->msg[0].content));
+        else json_array_insert_new(list, 0, message("system", c->msg[0].content));
+    }
+    return list;
+}
+
+static void add_format(json_t *o, const moa_call_extra *x) {
+    const char *type = json_string_value(json_object_get(x->schema, "type"));
+    if (type && !strcmp(type, "object") && json_object_size(x->schema) == 1) json_object_set_new(o, "response_format", json_pack("{s:s}", "type", "json_object"));
+    else json_object_set_new(o, "response_format", json_pack("{s:s, s:{s:s, s:O}}", "type", "json_schema", "json_schema", "name", "reply", "schema", x->schema));
+}
+
+static void add_extra(json_t *o, const moa_call_extra *x) {
+    json_t *stops = x->n_stop ? json_array() : NULL;
+    for (int i = 0; i < x->n_stop; i++) json_array_append_new(stops, moa_json_str(x->stop[i], strlen(x->stop[i])));
+    if (stops) json_object_set_new(o, "stop", stops);
+    if (x->schema) add_format(o, x);
+    if (x->tools) json_object_set_new(o, "tools", json_incref((json_t *)(uintptr_t)x->tools));
+}
+
+int moa_upstream_body(moa_buf *out, const upstream *u, const moa_call *c, moa_err *err) {
+    const moa_sampling *s = &c->sampling;
+    const moa_call_extra *x = c->extra;
+    if (c->grammar && !(x && x->schema)) return moa_fail(err, MOA_EUNSUPPORTED, "%s takes no grammar, only a JSON schema", u->id);
+    if (x && x->ids) return moa_fail(err, MOA_EUNSUPPORTED, "%s takes messages, not tokens", u->id);
+    json_t *o = json_pack("{s:s, s:o, s:b, s:{s:b}, s:f, s:I}", "model", u->model, "messages", x && x->messages ? talk_of(c) : messages_of(c), "stream", 1, "stream_options",
+                          "include_usage", 1, "temperature", (double)s->temperature, "seed", (json_int_t)(s->seed & INT32_MAX));
+    if (s->top_p < 1) json_object_set_new(o, "top_p", json_real((double)s->top_p));
+    if (s->presence_penalty != 0) json_object_set_new(o, "presence_penalty", json_real((double)s->presence_penalty));
+    if (s->frequency_penalty != 0) json_object_set_new(o, "frequency_penalty", json_real((double)s->frequency_penalty));
+    if (c->max_tokens < NO_LIMIT) json_object_set_new(o, "max_tokens", json_integer(c->max_tokens));
+    if (x) add_extra(o, x);
+    const int rc = o ? moa_json_add(out, o) : MOA_ENOMEM;
+    json_decref(o);
+    return rc < 0 ? moa_fail(err, rc, "%s: the request is too long", u->id) : 0;
+}
+
+double moa_upstream_cost(const upstream *u, const moa_call *c, size_t body) {
+    return (double)body / 4 + (c->max_tokens < NO_LIMIT ? c->max_tokens : u->mean_tokens);
+}
