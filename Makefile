@@ -1,7 +1,7 @@
 # moa - GNU make. Read from top to bottom: what is built, from what, with which flags; then tests, install.
 #   make              the program and the library
 #   make run          answer a question with the bundled model (MSG="..." for your own)
-#   make check        every test; make SAN=address,undefined check: under sanitizers
+#   make check        every test; make SAN=address,undefined check: under sanitizers; make deps-ui: npm packages that some want
 #   make fuzz-gguf    libFuzzer on one target (clang); make format; make install PREFIX=...
 # Variables: CC, CFLAGS, BUILD (folder), SAN, PREFIX, WERROR=1, PARTS (layers to build), V=1 (show whole commands)
 ifeq ($(origin CC),default)
@@ -136,8 +136,16 @@ $(BUILD)/tests/cli/%: $(BUILD)/tests/cli/%.o $(TEST_SUP) $(filter-out %/main.o,$
 tests: $(TESTS) $(FUZZ)
 lint:
 	@scripts/check_layers.sh && scripts/check_registry.sh && scripts/check_style.sh && echo "lint: layers, registries and style are in order"
+# What drives the program from outside: shell and node. Each skips itself, with a reason, where what it needs is missing.
+OUTSIDE := $(if $(SERVE_OBJ),$(wildcard tests/*/test_*.sh))
 check: lint all tests
-	@MOA=$(BUILD)/moa scripts/run_tests.sh $(TESTS) $(FUZZ)
+	@MOA=$(BUILD)/moa scripts/run_tests.sh $(TESTS) $(FUZZ) $(OUTSIDE)
+
+# The npm packages of the tests: the page's driver and the SDKs that are tried against the server. Chromium is the system's.
+deps-ui: $(addsuffix /node_modules,tests/ui tests/clients)
+%/node_modules: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --ignore-scripts
+	@touch $@
 
 # libFuzzer over a saved corpus: make fuzz-gguf CC=clang BUILD=build-fuzz SAN=address,undefined,fuzzer-no-link
 fuzz-%: $(BUILD)/tests/fuzz/fuzz_%.o $(FETCH) $(BUILD)/libmoa.a
@@ -170,6 +178,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 FORCE:
-.PHONY: all run tests lint check format install uninstall clean FORCE
+.PHONY: all run tests lint check deps-ui format install uninstall clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

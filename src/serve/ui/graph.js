@@ -39,7 +39,7 @@ export class Graph {
     const column = Math.max(66, Math.min(240, (width - 110) / all.length)), tall = Math.max(64, rows * gap + 14);
     const where = new Map();
     all.forEach((layer, x) => layer.forEach((n, y) => where.set(n.node, [34 + (x + 1) * column, tall / 2 + (y - (layer.length - 1) / 2) * gap])));
-    return { column, where, tall, wide: 34 + all.length * column + 76, from: [20, tall / 2] };
+    return { column, where, tall, wide: 34 + all.length * column + 40 + 9 * Math.max(...all.at(-1).map((n) => n.node.length)), from: [20, tall / 2] };
   }
 
   build(trace) {

@@ -29,17 +29,18 @@ function fence(lines, i) {
 
 function list(lines, i) {
   const [, pad, first] = lines[i].match(ITEM), base = indent(pad), ordered = /\d/.test(first), items = [];
-  let j = i, loose = false;
+  let j = i, loose = false, gap = false;
   while (j < lines.length) {
     const m = lines[j].length <= MAX_LINE && lines[j].match(ITEM);
     if (!m || indent(m[1]) < base || indent(m[1]) > base + 3 || /\d/.test(m[2]) !== ordered || RULE.test(lines[j])) break;
+    loose ||= gap;
     const inner = indent(m[1]) + m[2].length + Math.min(m[3].length || 1, 4), body = [m[4]];
     for (j++; j < lines.length; j++) {
       if (blank(lines[j])) {
         const next = lines[j + 1];
         if (blank(next) || (indent(next) < inner && !ITEM.test(next))) break;
         if (indent(next) >= inner) body.push('');
-        else { loose = true; j++; break; }
+        else { gap = true; j++; break; }
       } else if (indent(lines[j]) >= Math.min(inner, base + 2)) body.push(lines[j].slice(Math.min(indent(lines[j]), inner)));
       else if (starts(lines[j])) break;
       else body.push(lines[j].trim());

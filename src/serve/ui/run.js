@@ -124,7 +124,7 @@ export class Live {
   }
 
   chunk(c) {
-    const m = obj(c.moa), d = obj(arr(c.choices)[0]?.delta), t = this.trace;
+    const first = obj(arr(c.choices)[0]), m = obj(c.moa || first.moa), d = obj(first.delta), t = this.trace;
     if (m.event) this.happened(m);
     if (typeof d.reasoning_content === 'string') {
       const n = this.node(str(m.node, 100) || 'p1');
@@ -137,7 +137,7 @@ export class Live {
       t.reply += d.content;
       this.grow(n, d.content);
     }
-    if (arr(c.choices)[0]?.finish_reason) this.finish = str(c.choices[0].finish_reason, 40);
+    if (first.finish_reason) this.finish = str(first.finish_reason, 40);
     if (c.usage) t.usage = c.usage;
     if (typeof c.model === 'string' && !t.nodes.length) t.mix = str(c.model, 300);
   }

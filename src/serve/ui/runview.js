@@ -128,12 +128,14 @@ export function showNode(trace, name) {
     if (e.target.closest('pre, input, textarea')) return;
     if (e.key === 'ArrowRight' || e.key === 'ArrowLeft') go(e.key === 'ArrowRight' ? 1 : -1);
   };
+  const had = dialog.open && document.activeElement?.getAttribute('aria-label'); // the same button keeps the focus
   const copyButton = iconButton('copy', 'Copy the text', () => copy(n.text, copyButton));
   put(dialog, h('header', h('span', mark(shown(n))), h('h2', { id: 'node-title' }, n.node, h('small', ` ${roleOf(n)}`)), iconButton('left', 'The call before (Arrow left)', () => go(-1)), iconButton('chevron', 'The next call (Arrow right)', () => go(1)),
     copyButton, iconButton('close', 'Close (Escape)', () => dialog.close())),
   h('div.sheet-body', h('dl.facts', facts(n, vote).map(([k, v]) => h('div', h('dt', k), h('dd', v)))), n.text ? render(h('div.md'), n.text) : h('p.faint', n.state === 'waiting' ? 'It has not begun.' : 'It wrote nothing.'), conversation(n, trace, (x) => showNode(trace, x))));
   dialog.className = `sheet hue${hue(trace, name)}`;
   if (!dialog.open) dialog.showModal();
+  else ([...dialog.querySelectorAll('header button')].find((b) => b.getAttribute('aria-label') === had) || dialog.querySelector('header button:last-child')).focus();
 }
 
 // ---- the whole ----

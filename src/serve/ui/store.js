@@ -101,7 +101,7 @@ export function fromJson(words) {
   const f = JSON.parse(words);
   if (f?.format !== 'moa-history' || !Array.isArray(f.items)) throw new Error('This is no exported history of moa.');
   return f.items.slice(0, MAX_ITEMS).map((i) => ({
-    id: /^[a-z0-9]{1,40}$/.test(i?.id) ? i.id : newId(), kind: i?.kind === 'compare' ? 'compare' : 'chat', title: str(i?.title, 200), created: time(i?.created), updated: time(i?.updated),
+    id: /^[a-z0-9]{1,40}$/.test(i?.id ?? '') ? String(i.id) : newId(), kind: i?.kind === 'compare' ? 'compare' : 'chat', title: str(i?.title, 200), created: time(i?.created), updated: time(i?.updated),
     model: str(i?.model, 300), system: str(i?.system, 1 << 18), tune: cleanTune(i?.tune), prompt: str(i?.prompt, 1 << 20),
     turns: (Array.isArray(i?.turns) ? i.turns : []).slice(0, 1000).map(turn), sides: (Array.isArray(i?.sides) ? i.sides : []).slice(0, 2).map(run),
   }));
