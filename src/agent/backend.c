@@ -45,8 +45,9 @@ void moa_call_fail(moa_call *c, const moa_err *err) {
 
 typedef struct waiter { moa_inbox box; pthread_mutex_t lock; pthread_cond_t heard; bool any; } waiter;
 
-static void wake(void *ctx) {
+static void wake(void *ctx, double at) {
     waiter *w = ctx;
+    (void)at;
     pthread_mutex_lock(&w->lock);
     w->any = true;
     pthread_cond_signal(&w->heard);

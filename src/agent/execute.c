@@ -336,7 +336,7 @@ static void look_at_clock(moa_execution *x) {
         if (!(next > 0) || n->cut_at < next) next = n->cut_at;
     }
     x->late.n = left;
-    moa_loop_alarm(x->loop, &x->task, next);
+    if (next > 0) moa_loop_wake_by(x->loop, &x->task, next);
 }
 
 static void conclude(moa_execution *x) {
@@ -369,7 +369,7 @@ static bool step(moa_task *t) {
     } while (x->look.n && !x->canceled);
     if (x->n_running || (x->late.n && !x->canceled && !x->over)) return false;
     conclude(x);
-    moa_loop_alarm(x->loop, t, 0);
+    moa_loop_calm(x->loop, t);
     moa_run *r = x->r;
     atomic_store(&r->x, NULL);
     x->ended(x->ctx, r); /* r may be gone; who cancels it may still hold x until here */
@@ -377,9 +377,10 @@ static bool step(moa_task *t) {
     return true;
 }
 
-static void wake(void *ctx) {
+static void wake(void *ctx, double at) {
     moa_execution *x = ctx;
-    moa_loop_wake(x->loop, &x->task);
+    if (at > 0) moa_loop_wake_by(x->loop, &x->task, at);
+    else moa_loop_wake(x->loop, &x->task);
 }
 
 int moa_run_start(moa_run *r, moa_loop *loop, moa_event_cb cb, moa_ended_fn ended, void *ctx, moa_err *err) {

@@ -1,9 +1,11 @@
 /* inbox.c - see inbox.h. SPDX-License-Identifier: Apache-2.0 */
 #include "agent/inbox.h"
 
+#include "base/clock.h"
+
 enum { MAX_TEXT = 1 << 28 };
 
-void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx), void *ctx) {
+void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx, double at), void *ctx) {
     *b = (moa_inbox){.wake = wake, .ctx = ctx};
     pthread_mutex_init(&b->lock, NULL);
 }
@@ -11,21 +13,31 @@ void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx), void *ctx) {
 void moa_inbox_deinit(moa_inbox *b) { pthread_mutex_destroy(&b->lock); }
 
 /* Under the lock, the wake too: as soon as the owner has read the end of its last call, the inbox may be gone. */
-static void list(moa_letter *l) {
+static void list(moa_letter *l, bool urgent) {
     moa_inbox *b = l->box;
-    if (l->listed) return;
-    l->listed = true;
-    l->next = NULL;
-    *(b->last ? &b->last->next : &b->first) = l;
-    b->last = l;
-    if (b->first == l) b->wake(b->ctx);
+    if (!l->listed) {
+        l->listed = true;
+        l->next = NULL;
+        *(b->last ? &b->last->next : &b->first) = l;
+        b->last = l;
+    } else if (!urgent) {
+        return;
+    }
+    const double now = moa_now();
+    if (urgent || now - b->woken >= MOA_INBOX_S) {
+        b->woken = now;
+        b->wake(b->ctx, 0);
+    } else if (!b->asked) {
+        b->asked = true;
+        b->wake(b->ctx, b->woken + MOA_INBOX_S);
+    }
 }
 
 static void on_text(moa_call *c, const char *text, size_t n) {
     moa_letter *l = (moa_letter *)c;
     pthread_mutex_lock(&l->box->lock);
     if (moa_buf_add(&l->text, text, n) < 0) l->lost = true, atomic_store(&c->cancel, true); /* a hole in a text is worse than its end */
-    list(l);
+    list(l, l->lost);
     pthread_mutex_unlock(&l->box->lock);
 }
 
@@ -35,7 +47,7 @@ static void on_end(moa_call *c) {
     pthread_mutex_lock(&b->lock);
     if (l->lost) c->rc = moa_fail(&c->err, MOA_ENOMEM, "no memory for the text of a reply");
     l->ended = true;
-    list(l);
+    list(l, true);
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -52,6 +64,7 @@ moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended) {
     moa_buf_clear(text);
     pthread_mutex_lock(&b->lock);
     moa_letter *l = b->first;
+    b->asked = false;
     if (l) {
         if (!(b->first = l->next)) b->last = NULL;
         l->listed = false;

@@ -8,11 +8,17 @@
 
 #include <pthread.h>
 
+#define MOA_INBOX_S 0.004
+
 typedef struct moa_letter moa_letter;
 typedef struct moa_inbox {
     pthread_mutex_t lock;
     moa_letter *first, *last;          /* with news */
-    void (*wake)(void *ctx); void *ctx; /* there is news where there was none; from any thread: returns at once */
+    /* There is news; read it now (at 0) or at that time (moa_now). From any thread: returns at once. Texts of a fast model come thousands of times a
+     * second: a thread that wakes for each takes the core that computes the next. So the first is told at once, others MOA_INBOX_S after. */
+    void (*wake)(void *ctx, double at); void *ctx;
+    double woken;                      /* when, last */
+    bool asked;                        /* to be woken later */
 } moa_inbox;
 /* A call under way. Its memory is the owner's, until its end was read. */
 struct moa_letter {
@@ -24,7 +30,7 @@ struct moa_letter {
     moa_letter *next;
 };
 
-void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx), void *ctx);
+void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx, double at), void *ctx);
 void moa_inbox_deinit(moa_inbox *b);
 /* The call's request has been filled in; who hears of it is set here. */
 void moa_letter_init(moa_letter *l, moa_inbox *b, int about);

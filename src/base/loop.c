@@ -47,10 +47,16 @@ static void unset(moa_loop *l, moa_task *t) {
     t->alarm = 0;
 }
 
-void moa_loop_alarm(moa_loop *l, moa_task *t, double at) {
+void moa_loop_calm(moa_loop *l, moa_task *t) {
     pthread_mutex_lock(&l->lock);
     unset(l, t);
-    if (at > 0) {
+    pthread_mutex_unlock(&l->lock);
+}
+
+void moa_loop_wake_by(moa_loop *l, moa_task *t, double at) {
+    pthread_mutex_lock(&l->lock);
+    if (!(t->alarm > 0) || at < t->alarm) {
+        unset(l, t);
         moa_task **p = &l->alarm;
         while (*p && (*p)->alarm <= at) p = &(*p)->next_alarm;
         t->alarm = at;

@@ -23,8 +23,9 @@ int moa_loop_new(moa_loop **out, int n_thread, moa_err *err);
 /* Its threads end when nothing is left to run. Tasks that sleep are forgotten. */
 void moa_loop_free(moa_loop *l);
 void moa_loop_wake(moa_loop *l, moa_task *t);
-/* Wakes t at this time (moa_now), in place of the alarm that it had; 0: no more. */
-void moa_loop_alarm(moa_loop *l, moa_task *t, double at);
+/* Wakes t at this time (moa_now), unless it has an earlier alarm; moa_loop_calm: it has none any more, as it must be at its end. */
+void moa_loop_wake_by(moa_loop *l, moa_task *t, double at);
+void moa_loop_calm(moa_loop *l, moa_task *t);
 /* Runs what is to run; sleeps until there is something, at most so many seconds. */
 void moa_loop_turn(moa_loop *l, double seconds);
 
