@@ -105,16 +105,21 @@ const char *moa_refuse_merge(const moa_run *r, const moa_agent_node *n) {
 
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_ballot *b = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *b);
-    if (!b) return moa_fail(err, MOA_ENOMEM, "no memory for %d ballots", n->n_in);
+    int *cluster = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *cluster);
+    moa_vote_told *told = moa_arena_alloc(r->arena, sizeof *told);
+    if (!b || !cluster || !told) return moa_fail(err, MOA_ENOMEM, "no memory for %d ballots", n->n_in);
     for (int i = 0; i < n->n_in; i++) {
         const moa_agent_node *s = &r->node[n->in[i]];
         b[i] = (moa_ballot){.text = s->text, .n = s->text_len, .sum_logprob = s->sum_logprob, .absent = s->state != MOA_NODE_DONE};
     }
     moa_vote v;
-    MOA_TRY(moa_vote_count(&v, NULL, b, n->n_in, err));
+    MOA_TRY(moa_vote_count(&v, cluster, b, n->n_in, err));
     if (v.winner < 0) return moa_fail(err, MOA_EINVAL, "%s: no reply to choose from", n->name);
     const moa_agent_node *w = &r->node[n->in[v.winner]];
     moa_node_note(r, n, "took %s: %d of %d %s", w->name, v.size, v.n_vote, v.by_text ? "replies are alike" : "answers agree");
+    *told = (moa_vote_told){v, cluster};
+    n->vote = told;
+    n->said = n->text;
     n->text = w->text, n->text_len = w->text_len;
     return 0;
 }

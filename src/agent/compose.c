@@ -71,11 +71,11 @@ static int64_t prompt_limit(const moa_agent_node *n) {
     return n->backend->n_ctx - reply;
 }
 
-static int measure_fits(bool *fits, moa_agent_node *n, moa_err *err) {
+static int measure_fits(bool *fits, moa_run *r, moa_agent_node *n, moa_err *err) {
     *fits = true;
     int64_t limit = prompt_limit(n);
     if (limit == INT64_MAX) return 0;
-    int64_t tokens = n->backend->ops->measure(n->backend, n->msg, n->n_msg, err);
+    int64_t tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, err);
     if (tokens < 0) return (int)tokens;
     *fits = tokens <= limit;
     return 0;
@@ -86,7 +86,7 @@ int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *co
     moa_arena_mark mark = moa_arena_save(r->arena);
     int rc = base_messages(r, n, r->cfg->aggregate_system, err);
     if (rc >= 0) rc = set_references(r, n, ref, n_ref, err);
-    if (rc >= 0) rc = measure_fits(fits, n, err);
+    if (rc >= 0) rc = measure_fits(fits, r, n, err);
     n->msg = NULL, n->n_msg = 0;
     moa_arena_restore(r->arena, mark);
     return rc;
@@ -126,7 +126,7 @@ static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref,
         bool fits;
         moa_arena_mark mark = moa_arena_save(r->arena);
         int rc = set_shortened(r, n, cut, ref, n_ref, mid, err);
-        if (rc >= 0) rc = measure_fits(&fits, n, err);
+        if (rc >= 0) rc = measure_fits(&fits, r, n, err);
         moa_arena_restore(r->arena, mark);
         if (rc < 0) return rc;
         if (fits) lo = mid;
@@ -135,7 +135,7 @@ static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref,
     moa_node_note(r, n, "references shortened to %zu of up to %zu bytes each to fit the context of %d tokens", lo, longest,
                   n->backend->n_ctx);
     MOA_TRY(set_shortened(r, n, cut, ref, n_ref, lo, err));
-    const int64_t tokens = n->backend->ops->measure(n->backend, n->msg, n->n_msg, err);
+    const int64_t tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, err);
     if (tokens < n->backend->n_ctx) return tokens < 0 ? (int)tokens : 0;
     const int rc = moa_fail(err, MOA_ELIMIT, "%d references of at most %zu bytes each make a prompt of %lld tokens, the context of %s holds %d with the reply",
                             n_ref, lo, (long long)tokens, n->backend->id, n->backend->n_ctx);
@@ -146,7 +146,7 @@ int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref
     MOA_TRY(base_messages(r, n, r->cfg->aggregate_system, err));
     MOA_TRY(set_references(r, n, ref, n_ref, err));
     bool fits;
-    MOA_TRY(measure_fits(&fits, n, err));
+    MOA_TRY(measure_fits(&fits, r, n, err));
     return fits || n_ref == 0 ? 0 : fit_references(r, n, ref, n_ref, err);
 }
 

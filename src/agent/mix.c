@@ -16,10 +16,10 @@ enum { MAX_PARAM = 32 };
 static const moa_mix_row rows[] = {
     {"single", "one reply, sampled", "single", 0, 0, 0.7f, "", false},
     {"greedy", "one reply, the most probable token at each step", "single", 0, 0, 0, "", false},
-    {"self-moa", "one model drafts 6 replies, then merges them", "self-moa", 6, 0, 0.7f, " n ", true},
-    {"moa", "2 layers of proposers (several models, or 3 samples of one), then an aggregator", "moa", 0, 2, 0.7f, " n layers ", true},
+    {"self-moa", "one model drafts 6 replies, then merges them", "self-moa", 6, 0, 0.7f, " n quorum grace ", true},
+    {"moa", "2 layers of proposers (several models, or 3 samples of one), then an aggregator", "moa", 0, 2, 0.7f, " n layers quorum grace ", true},
     {"self-moa-seq", "12 drafts, merged in windows of 6", "self-moa-seq", 12, 0, 0.7f, " n window repeat ", true},
-    {"vote", "6 samples, the most frequent answer wins", "vote", 6, 0, 0.7f, " n ", false},
+    {"vote", "6 samples, the most frequent answer wins", "vote", 6, 0, 0.7f, " n quorum grace ", false},
 };
 
 const moa_mix_row *moa_mixes(int *n) {
@@ -67,10 +67,11 @@ static int set_text(char **d, const char *value, moa_err *err) {
 }
 
 typedef struct param { const char *key; double lo, hi; bool whole; int role; /* 0 structure, 1 sampling, 2 aggregator */ } param;
-enum { P_N, P_LAYERS, P_WINDOW, P_REPEAT, P_TEMP, P_TOP_K, P_TOP_P, P_MIN_P, P_PENALTY, P_MAX, P_A_TEMP, P_A_MAX, P_COUNT };
+enum { P_N, P_LAYERS, P_WINDOW, P_REPEAT, P_QUORUM, P_GRACE, P_TEMP, P_TOP_K, P_TOP_P, P_MIN_P, P_PENALTY, P_MAX, P_A_TEMP, P_A_MAX, P_COUNT };
 static const param params[P_COUNT] = {
     [P_N] = {"n", 1, 256, true, 0},         [P_LAYERS] = {"layers", 1, 16, true, 0},
     [P_WINDOW] = {"window", 2, 64, true, 0}, [P_REPEAT] = {"repeat", 1, 63, true, 0},
+    [P_QUORUM] = {"quorum", 1, 256, true, 0}, [P_GRACE] = {"grace", 0, 3600, false, 0},
     [P_TEMP] = {"temperature", 0, 5, false, 1}, [P_TOP_K] = {"top-k", 0, 1e6, true, 1},
     [P_TOP_P] = {"top-p", 0, 1, false, 1},   [P_MIN_P] = {"min-p", 0, 1, false, 1},
     [P_PENALTY] = {"repeat-penalty", 0.1, 10, false, 1}, [P_MAX] = {"max-tokens", 1, 1e6, true, 1},
@@ -83,6 +84,8 @@ static void assign(moa_mix_cfg *c, int p, double v) {
     case P_LAYERS: c->layers = (int)v; break;
     case P_WINDOW: c->window = (int)v; break;
     case P_REPEAT: c->repeat_best = (int)v; break;
+    case P_QUORUM: c->need = (int)v; break;
+    case P_GRACE: c->grace_s = v; break;
     case P_TEMP: c->propose.temperature = (float)v; break;
     case P_TOP_K: c->propose.top_k = (int)v; break;
     case P_TOP_P: c->propose.top_p = (float)v; break;

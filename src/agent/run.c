@@ -116,6 +116,27 @@ int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err) {
     return r->n_node++;
 }
 
+uint64_t moa_measured_key(const moa_backend *b, const moa_message *msg, int n_msg) {
+    uint64_t h = moa_hash64(b->id, strlen(b->id), 0);
+    for (int i = 0; i < n_msg; i++) { /* with their terminators, so that borders count */
+        h = moa_hash64(msg[i].role, strlen(msg[i].role) + 1, h);
+        h = moa_hash64(msg[i].content, strlen(msg[i].content) + 1, h);
+    }
+    return h;
+}
+
+int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+    if (!b->ops->measure) return 0;
+    const int64_t n = b->ops->measure(b, msg, n_msg, err);
+    moa_measured *m = n < 0 ? NULL : moa_arena_alloc(r->arena, sizeof *m);
+    if (n >= 0 && !m) return moa_fail(err, MOA_ENOMEM, "a measured prompt");
+    if (m) {
+        *m = (moa_measured){moa_measured_key(b, msg, n_msg), n, r->measured};
+        r->measured = m;
+    }
+    return n;
+}
+
 void moa_node_note(moa_run *r, moa_agent_node *n, const char *fmt, ...) {
     char line[640];
     int used = n->note ? snprintf(line, sizeof line, "%s; ", n->note) : 0;

@@ -56,6 +56,8 @@ struct moa_agent_node {
     moa_token_log *log;               /* the run's; NULL: not asked for */
     int rc;                           /* of the call, also where a fallback made up for it */
     const char *note;                 /* what went otherwise than planned; NULL: nothing */
+    const char *said;                 /* what its model wrote, where text is the fallback's; NULL: that is text */
+    const struct moa_vote_told *vote; /* where text was voted for; NULL */
     /* the executor's */
     struct moa_edge *out, *out_end;   /* to nodes that read this one */
     int n_wait;                       /* inputs that have not ended */
@@ -90,6 +92,8 @@ typedef struct moa_mix_cfg {
     int n_answer;                                  /* 0: 1. More: so many answers out of the same inputs, each with a seed of its own */
     const char *propose_system, *aggregate_system; /* NULL, or a system message put before the conversation for that role */
     const char *aggregate_text;                    /* NULL: moa_aggregate_prompt; else this follows question and references */
+    int need;                                      /* replies that an aggregator or a vote must have; 0: one */
+    double grace_s;                                /* with so many, how long it waits for the others; 0: until they end */
 } moa_mix_cfg;
 moa_mix_cfg moa_mix_defaults(const char *strategy);
 
@@ -103,6 +107,9 @@ typedef struct moa_strategy {
 const moa_strategy *const *moa_strategies(int *n);
 const moa_strategy *moa_strategy_find(const char *name);
 
+/* What a conversation was measured to have: replay asks no tokenizer. */
+typedef struct moa_measured { uint64_t key; int64_t n; struct moa_measured *next; } moa_measured;
+
 struct moa_run {
     moa_arena *arena;
     const moa_message *conv; int n_conv;  /* the user's conversation */
@@ -113,10 +120,14 @@ struct moa_run {
     uint64_t seed;
     int rc; moa_err err;                  /* of this run */
     moa_err cause;                        /* of the first node that failed: its hint is the one that helps */
+    moa_measured *measured;               /* by moa_run_measure */
     struct moa_execution *_Atomic x;      /* while it is executed */
 };
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);
 int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err); /* index; inputs must be earlier nodes */
+/* Prompt tokens of a conversation, as b measures them; 0: it does not. */
+int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, moa_err *err);
+uint64_t moa_measured_key(const moa_backend *b, const moa_message *msg, int n_msg);
 static inline bool moa_run_is_answer(const moa_run *r, int node) { return node >= r->answer && node < r->answer + r->n_answer; }
 /* Begins to execute r in the threads of loop, and returns. There cb (NULL: nobody listens) hears what happens, one event at a time, and
  * ended, once and last, that r has ended: r->rc and r->err say how, and r is the caller's again. */

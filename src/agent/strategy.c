@@ -43,6 +43,7 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
         moa_agent_node node = {.name = name, .role = "proposer", .backend = c->proposer[i % c->n_proposer],
                                .sampling = c->propose, .max_tokens = c->max_tokens,
                                .grammar = c->propose_grammar, .extra = c->propose_extra, .in = in, .n_in = n_in,
+                               .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s,
                                .compose = n_in ? moa_compose_aggregate : moa_compose_proposer};
         int id = moa_run_add(r, &node, err);
         if (id < 0) return id;
@@ -56,12 +57,13 @@ int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const
     moa_agent_node node = {.name = name, .role = "aggregator", .backend = c->aggregator ? c->aggregator : c->proposer[0],
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
                            .grammar = c->aggregate_grammar, .extra = c->aggregate_extra,
-                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate,
+                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s,
                            .fallback = stands_in ? moa_reduce_vote : NULL, .refuse = stands_in ? moa_refuse_merge : NULL};
     return moa_run_add(r, &node, err);
 }
 
-int moa_add_vote(moa_run *r, const char *name, const int *in, int n_in, moa_err *err) {
-    moa_agent_node node = {.name = name, .role = "vote", .in = in, .n_in = n_in, .reduce = moa_reduce_vote};
+int moa_add_vote(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
+    moa_agent_node node = {.name = name, .role = "vote", .in = in, .n_in = n_in, .reduce = moa_reduce_vote,
+                            .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s};
     return moa_run_add(r, &node, err);
 }

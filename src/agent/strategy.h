@@ -11,7 +11,7 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
 /* One call that reads the replies of in[]. Falls back to the vote over them when it fails or loses the answer. Returns its index. */
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
 /* A node without a call: the vote over in[]. */
-int moa_add_vote(moa_run *r, const char *name, const int *in, int n_in, moa_err *err);
+int moa_add_vote(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
 
 /* ---- compose.c: messages of a role ---- */
 /* The conversation, with the role's system message. */
@@ -37,6 +37,7 @@ typedef struct moa_vote {
     int n_vote;        /* ballots that counted */
     bool by_text;      /* no reply had an answer line: equal texts were counted */
 } moa_vote;
+typedef struct moa_vote_told { moa_vote vote; const int *cluster; /* [n_in]; -1: did not count */ } moa_vote_told; /* node->vote */
 /* Clusters by moa_answer_extract; replies without an answer abstain unless none has one, then whole texts are compared
  * (spaces folded, case ignored). Ties between clusters go to the one that came first. cluster (may be NULL) receives
  * each ballot's cluster, -1 for those that did not count. */

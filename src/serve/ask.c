@@ -396,7 +396,21 @@ static int set_param(moa_ask *a, const char *key, const json_t *v, moa_fault *f)
     return rc < 0 ? moa_fault_from(f, param, &err) : 0;
 }
 
-/* `moa` in the body: {"show": ..., and numbers of the mix as on the command line}. */
+/* Events show every text as it comes. */
+static int read_events(moa_ask *a, const json_t *v, moa_fault *f) {
+    if (!json_is_boolean(v)) return moa_param_wrong(f, "moa.events", v, "true or false");
+    a->events = json_is_true(v);
+    if (a->events) a->show = MOA_SHOW_ALL;
+    return 0;
+}
+
+static int read_one(moa_ask *a, const char *key, const json_t *v, moa_fault *f) {
+    if (!strcmp(key, "show")) return read_show(a, v, f);
+    if (!strcmp(key, "events")) return read_events(a, v, f);
+    return set_param(a, key, v, f);
+}
+
+/* `moa` in the body: {"show": ..., "events": ..., and numbers of the mix as on the command line}. */
 static int read_moa(moa_ask *a, moa_fault *f) {
     json_t *o = json_object_get(a->body, "moa"), *v;
     const char *key;
@@ -404,7 +418,7 @@ static int read_moa(moa_ask *a, moa_fault *f) {
     if (!json_is_object(o)) return moa_param_wrong(f, "moa", o, "an object");
     json_object_foreach(o, key, v) {
         if (json_is_null(v) || !strcmp(key, "mix")) continue;
-        MOA_TRY(!strcmp(key, "show") ? read_show(a, v, f) : set_param(a, key, v, f));
+        MOA_TRY(read_one(a, key, v, f));
     }
     return 0;
 }

@@ -19,6 +19,7 @@ typedef struct moa_ask {
     moa_num temperature, top_p, top_k, min_p, repeat_penalty, presence_penalty, frequency_penalty, n, max_tokens, max_completion_tokens, seed, stream;
     bool include_usage;
     moa_show show;
+    bool events;                      /* of the graph, in a stream */
     moa_message *msg; int n_msg;      /* the conversation as texts: calls of tools and their results in words */
     json_t *talk;                     /* the same as a chat template reads it, where there are any; NULL otherwise */
     bool after_tool;                  /* it ends with a tool's result */

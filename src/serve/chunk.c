@@ -42,13 +42,17 @@ void moa_chunk_delta(moa_buf *b, const char *field, const char *s, size_t n) {
     moa_buf_adds(b, "}");
 }
 
-int moa_chunk_usage(moa_chunks *c, json_t *usage) {
+/* A chunk without choices; takes v. */
+static int send_member(moa_chunks *c, const char *name, json_t *v) {
     moa_buf_clear(&c->line);
     moa_buf_add(&c->line, moa_buf_str(&c->head), c->head.len);
-    moa_buf_adds(&c->line, "],\"usage\":");
-    if (usage) moa_json_add(&c->line, usage);
+    moa_buf_addf(&c->line, "],\"%s\":", name);
+    if (v) moa_json_add(&c->line, v);
     else moa_buf_adds(&c->line, "null");
     moa_buf_adds(&c->line, "}");
-    json_decref(usage);
+    json_decref(v);
     return send(c);
 }
+
+int moa_chunk_event(moa_chunks *c, json_t *event) { return send_member(c, "moa", event); }
+int moa_chunk_usage(moa_chunks *c, json_t *usage) { return send_member(c, "usage", usage); }

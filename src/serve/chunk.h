@@ -19,6 +19,7 @@ void moa_chunks_deinit(moa_chunks *c);
 int moa_chunk_send(moa_chunks *c, int choice, const char *body, size_t n);
 /* {"FIELD":"text"} of s into b: for deltas. */
 void moa_chunk_delta(moa_buf *b, const char *field, const char *s, size_t n);
+int moa_chunk_event(moa_chunks *c, json_t *event); /* takes event: a chunk without choices, with a member `moa` */
 int moa_chunk_usage(moa_chunks *c, json_t *usage); /* takes usage: the chunk without choices */
 
 /* Ids of replies: "chatcmpl-" and the number of the request. */

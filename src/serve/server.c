@@ -155,6 +155,7 @@ int moa_server_open(moa_server **out, const moa_server_cfg *cfg, struct moa_cata
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&s->lock, NULL);
     moa_metrics_init(&s->metrics);
+    moa_traces_init(&s->traces);
     const int rc = open_all(s, err);
     if (rc < 0) {
         moa_server_close(s);
@@ -248,6 +249,7 @@ void moa_server_close(moa_server *s) {
     if (s->epoll >= 0) close(s->epoll);
     moa_catalog_unref(s->catalog);
     moa_metrics_deinit(&s->metrics);
+    moa_traces_deinit(&s->traces);
     if (s->loop) moa_queue_deinit(&s->queue);
     pthread_mutex_destroy(&s->lock);
     free(s->key_hash);

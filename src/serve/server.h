@@ -9,6 +9,7 @@
 #include "serve/endpoint.h"
 #include "serve/metrics.h"
 #include "serve/queue.h"
+#include "serve/traces.h"
 
 #include "base/sha256.h"
 
@@ -39,6 +40,7 @@ struct moa_server {
     moa_loop *loop;                   /* all that is done for requests */
     moa_queue queue;
     moa_metrics metrics;
+    moa_traces traces;
     /* the event thread's */
     moa_exchange *open;
     int n_open;

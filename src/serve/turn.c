@@ -1,9 +1,11 @@
 /* turn.c - see turn.h. SPDX-License-Identifier: Apache-2.0 */
 #include "serve/turn.h"
 
+#include "agent/trace.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "serve/server.h"
+#include "serve/traces.h"
 #include "task/task.h"
 
 #include <stdio.h>
@@ -161,6 +163,36 @@ static void count_call(moa_turn *t, const moa_agent_node *n) {
     moa_metric_add(m, "moa_tokens_total", "model", n->backend->id, "kind", "reused", (double)n->reused_tokens);
 }
 
+/* ---- the graph as it works ---- */
+
+static int tell(moa_turn *t, json_t *event) { return event ? t->sink->event(t->ctx, t, event) : MOA_ENOMEM; }
+
+static int tell_graph(moa_turn *t) {
+    json_t *nodes = json_array();
+    for (int i = 0; i < t->run->n_node; i++) json_array_append_new(nodes, moa_trace_node(t->run, i));
+    t->n_told = t->run->n_node;
+    return tell(t, json_pack("{s:s, s:s, s:s, s:o}", "event", "graph", "id", t->x->id, "mix", t->ask->spec.label, "nodes", nodes));
+}
+
+static int tell_node(moa_turn *t, int node, const char *event, bool outcome) {
+    json_t *o = outcome ? json_pack("{s:s}", "node", t->run->node[node].name) : moa_trace_node(t->run, node);
+    if (!o) return MOA_ENOMEM;
+    json_object_set_new(o, "event", json_string(event));
+    if (outcome) moa_trace_outcome(o, t->run, node);
+    return tell(t, o);
+}
+
+/* First the graph as it was built, then nodes that were added since, then what happened. */
+static int tell_event(moa_turn *t, const moa_event *e) {
+    int rc = 0;
+    if (!t->ask->events || !t->sink || !t->sink->event || e->kind == MOA_EV_TEXT) return 0;
+    if (!t->n_told) rc = tell_graph(t);
+    for (; rc >= 0 && t->n_told < t->run->n_node; t->n_told++) rc = tell_node(t, t->n_told, "node", false);
+    if (rc < 0) return rc;
+    if (e->kind == MOA_EV_START) return tell(t, json_pack("{s:s, s:s}", "event", "start", "node", t->run->node[e->node].name));
+    return tell_node(t, e->node, "done", true);
+}
+
 static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
     moa_turn *t = ctx;
     const moa_agent_node *n = &r->node[e->node];
@@ -175,6 +207,7 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
         if (answers && n->state == MOA_NODE_DONE) rc = end_choice(t, e->node - r->answer, n);
         else if (thinks(t, e->node)) rc = end_thought(t, e->node);
     }
+    if (rc >= 0) rc = tell_event(t, e);
     return rc >= 0 && !moa_exchange_gone(t->x);
 }
 
@@ -182,6 +215,7 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
 
 static int conclude(moa_turn *t, moa_fault *f) {
     moa_run *r = t->run;
+    moa_traces_add(&t->x->server->traces, t->x, t->ask->spec.label, t->ask->created, r);
     if (moa_exchange_gone(t->x)) return MOA_ECANCELED;
     for (int i = 0; i < t->n_choice && r->rc >= 0; i++) end_choice(t, i, &r->node[r->answer + i]);
     if (r->rc >= 0) return 0;

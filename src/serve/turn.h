@@ -14,6 +14,7 @@ typedef struct moa_turn_sink {
     int (*thought)(void *ctx, moa_turn *t, const moa_agent_node *node, const char *s, size_t n); /* n 0: that call has ended */
     int (*calls)(void *ctx, moa_turn *t, int choice, const json_t *calls); /* NULL where no tools are offered */
     int (*end)(void *ctx, moa_turn *t, int choice);
+    int (*event)(void *ctx, moa_turn *t, json_t *event); /* of the graph, where the client asked for them (takes event); NULL: never shown */
 } moa_turn_sink;
 
 typedef struct moa_choice {
@@ -37,6 +38,7 @@ struct moa_turn {
     int thinking;              /* node whose text is shown as thoughts now; -1: none */
     moa_buf *thought;          /* [n_thought] of nodes that wait for their turn to be shown */
     int n_thought;
+    int n_told;                /* nodes that the client knows of, where it asked for events */
 };
 
 /* The prompt fits into its model's context, as far as that can be known beforehand. */

@@ -346,11 +346,93 @@ static void test_too_long(void **state) {
     moa_buf_deinit(&b);
 }
 
+/* ---- events of the graph, and its trace ---- */
+
+typedef struct told { int graphs, starts, ends, texts; char order[400]; json_int_t n_node; } told;
+
+static void hear_events(void *ctx, const char *name, const char *data, size_t n) {
+    told *t = ctx;
+    (void)name;
+    json_t *v = json_loadb(data, n, 0, NULL);
+    const json_t *m = json_object_get(v, "moa");
+    const char *kind = json_string_value(json_object_get(m, "event")), *node = json_string_value(json_object_get(m, "node"));
+    if (m) assert_int_equal(json_array_size(json_object_get(v, "choices")), 0);
+    if (kind && !strcmp(kind, "graph")) {
+        t->graphs++;
+        t->n_node = (json_int_t)json_array_size(json_object_get(m, "nodes"));
+        assert_int_equal(t->starts, 0);
+    }
+    if (kind && !strcmp(kind, "start")) t->starts++;
+    if (kind && !strcmp(kind, "done")) {
+        t->ends++;
+        assert_string_equal(json_string_value(json_object_get(m, "state")), "done");
+    }
+    if (kind && node) {
+        const size_t used = strlen(t->order);
+        snprintf(t->order + used, sizeof t->order - used, "%c%s ", *kind, node);
+    }
+    if (json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "delta"), "reasoning_content")) t->texts++;
+    json_decref(v);
+}
+
+static void test_events(void **state) {
+    (void)state;
+    told t = {0};
+    reply r = client_post(s.port, CHAT, "{\"model\":\"vote:n=3\",\"seed\":1,\"stream\":true,\"max_tokens\":12,\"moa\":{\"events\":true}," HELLO "}");
+    reply_events(&r, hear_events, &t);
+    reply_deinit(&r);
+    assert_int_equal(t.graphs, 1);
+    assert_int_equal(t.n_node, 4);
+    assert_int_equal(t.starts, 4);
+    assert_int_equal(t.ends, 4);
+    assert_true(t.texts >= 3);
+    if (!strstr(t.order, "svote dvote ")) fail_msg("%s", t.order);
+    told none = {0}; /* who does not ask gets no chunk that an SDK does not know */
+    r = client_post(s.port, CHAT, "{\"model\":\"vote:n=3\",\"seed\":1,\"stream\":true,\"max_tokens\":12," HELLO "}");
+    reply_events(&r, hear_events, &none);
+    reply_deinit(&r);
+    assert_int_equal(none.graphs + none.starts + none.ends, 0);
+    r = client_post(s.port, CHAT, "{\"moa\":{\"events\":3}," HELLO "}");
+    assert_int_equal(r.status, 400);
+    reply_deinit(&r);
+}
+
+static void test_traces(void **state) {
+    (void)state;
+    json_t *v = ask("{\"model\":\"self-moa:n=2\",\"seed\":5,\"max_tokens\":12," HELLO "}");
+    json_decref(v);
+    reply r = client_ask(s.port, "GET", "/v1/traces", NULL, NULL);
+    json_t *list = reply_json(&r);
+    const json_t *first = json_array_get(json_object_get(list, "data"), 0);
+    char path[80];
+    snprintf(path, sizeof path, "/traces/%s", json_string_value(json_object_get(first, "id")));
+    assert_string_equal(json_string_value(json_object_get(first, "mix")), "self-moa:n=2");
+    assert_string_equal(json_string_value(json_object_get(first, "question")), "Hello, how are you?");
+    assert_string_equal(json_string_value(json_object_get(first, "status")), "done");
+    reply_deinit(&r);
+    json_decref(list);
+    r = client_ask(s.port, "GET", path, NULL, NULL);
+    assert_int_equal(r.status, 200);
+    v = reply_json(&r);
+    const json_t *nodes = json_object_get(v, "nodes"), *agg = json_array_get(nodes, 2);
+    assert_int_equal(json_array_size(nodes), 3);
+    assert_string_equal(json_string_value(json_object_get(agg, "node")), "agg");
+    assert_int_equal(json_array_size(json_object_get(agg, "in")), 2);
+    assert_non_null(strstr(json_string_value(json_object_get(json_array_get(json_object_get(agg, "messages"), 0), "content")), "Hello, how are you?"));
+    assert_string_equal(json_string_value(json_object_get(v, "seed")), "5");
+    reply_deinit(&r);
+    json_decref(v);
+    r = client_ask(s.port, "GET", "/traces/req-none", NULL, NULL);
+    assert_int_equal(r.status, 404);
+    reply_deinit(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole), cmocka_unit_test(test_stream_is_the_whole), cmocka_unit_test(test_n), cmocka_unit_test(test_seed_and_stop),
         cmocka_unit_test(test_parts_and_roles), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_bias_and_penalties),
         cmocka_unit_test(test_moa), cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_events), cmocka_unit_test(test_traces),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

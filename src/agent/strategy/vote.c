@@ -9,7 +9,7 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     int *id = moa_arena_alloc(r->arena, (size_t)n * sizeof *id);
     if (!id) return moa_fail(err, MOA_ENOMEM, "%d samples", n);
     MOA_TRY(moa_add_proposers(id, r, c, "p", n, NULL, 0, err));
-    return moa_add_vote(r, "vote", id, n, err);
+    return moa_add_vote(r, c, "vote", id, n, err);
 }
 
 const moa_strategy moa_strategy_vote = {

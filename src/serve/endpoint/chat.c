@@ -91,7 +91,12 @@ static int on_end(void *ctx, moa_turn *t, int choice) {
     return send(s, choice);
 }
 
-static const moa_turn_sink sink = {on_text, on_thought, on_calls, on_end};
+static int on_event(void *ctx, moa_turn *t, json_t *event) {
+    (void)t;
+    return moa_chunk_event(&((chat *)ctx)->chunks, event);
+}
+
+static const moa_turn_sink sink = {on_text, on_thought, on_calls, on_end, on_event};
 
 static json_t *message_of(const moa_choice *c) {
     json_t *content = c->calls && !c->text.len ? json_null() : moa_json_str(moa_buf_str(&c->text), c->text.len);

@@ -1,0 +1,138 @@
+/* trace.c - see trace.h. SPDX-License-Identifier: Apache-2.0 */
+#include "agent/trace.h"
+
+#include "agent/strategy.h"
+#include "base/json.h"
+#include "base/rng.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *text_of(const char *s, size_t n, bool redact) {
+    char line[80];
+    if (!redact) return moa_json_str(s, n);
+    snprintf(line, sizeof line, "(%zu bytes, %016llx)", n, (unsigned long long)moa_hash64(s, n, 0));
+    return json_string(line);
+}
+
+static json_t *big(uint64_t v) { /* JSON's numbers lose bits in most readers */
+    char line[24];
+    snprintf(line, sizeof line, "%llu", (unsigned long long)v);
+    return json_string(line);
+}
+
+/* ---- nodes ---- */
+
+json_t *moa_trace_node(const moa_run *r, int node) {
+    const moa_agent_node *n = &r->node[node];
+    json_t *in = json_array(), *o = json_pack("{s:s, s:s, s:s?, s:o}", "node", n->name, "role", n->role, "model", n->backend ? n->backend->id : NULL, "in", in);
+    for (int i = 0; o && i < n->n_in; i++) json_array_append_new(in, json_string(r->node[n->in[i]].name));
+    if (moa_run_is_answer(r, node)) json_object_set_new(o, "answer", json_true());
+    return o;
+}
+
+static json_t *vote_of(const moa_run *r, const moa_agent_node *n) {
+    const moa_vote_told *v = n->vote;
+    json_t *members = json_array();
+    for (int i = 0; i < n->n_in; i++) json_array_append_new(members, json_integer(v->cluster[i]));
+    return json_pack("{s:i, s:i, s:i, s:s, s:o}", "size", v->vote.size, "clusters", v->vote.n_cluster, "votes", v->vote.n_vote, "winner", r->node[n->in[v->vote.winner]].name,
+                     "members", members);
+}
+
+void moa_trace_outcome(json_t *o, const moa_run *r, int node) {
+    static const char *const state[] = {"waiting", "running", "done", "failed"}, *const finish[] = {"stop", "stop", "length", "context", "canceled", "error"};
+    const moa_agent_node *n = &r->node[node];
+    json_object_set_new(o, "state", json_string(state[n->state]));
+    json_object_set_new(o, "started", json_real(n->started));
+    json_object_set_new(o, "ended", json_real(n->ended));
+    json_object_set_new(o, "replaced", json_boolean(n->replaced));
+    json_object_set_new(o, "note", n->note ? moa_json_str(n->note, strlen(n->note)) : json_null());
+    if (n->vote) json_object_set_new(o, "vote", vote_of(r, n));
+    if (!n->backend) return;
+    json_object_set_new(o, "finish", json_string(n->rc < 0 ? "error" : finish[n->why]));
+    json_object_set_new(o, "prompt_tokens", json_integer(n->prompt_tokens));
+    json_object_set_new(o, "completion_tokens", json_integer(n->completion_tokens));
+    json_object_set_new(o, "reused_tokens", json_integer(n->reused_tokens));
+    json_object_set_new(o, "seconds", json_real(n->seconds));
+    json_object_set_new(o, "first_s", json_real(n->first_s));
+    json_object_set_new(o, "sum_logprob", json_real(n->sum_logprob));
+}
+
+static json_t *messages_of(const moa_message *msg, int n, bool redact) {
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(list, json_pack("{s:s, s:o}", "role", msg[i].role, "content", text_of(msg[i].content, strlen(msg[i].content), redact)));
+    return list;
+}
+
+static json_t *node_of(const moa_run *r, int i, bool redact) {
+    const moa_agent_node *n = &r->node[i];
+    json_t *o = moa_trace_node(r, i);
+    moa_trace_outcome(o, r, i);
+    if (n->backend) {
+        json_object_set_new(o, "seed", big(n->sampling.seed));
+        json_object_set_new(o, "rc", json_integer(n->rc));
+        json_object_set_new(o, "why", json_integer(n->why));
+        json_object_set_new(o, "messages", messages_of(n->msg, n->msg ? n->n_msg : 0, redact));
+        if (n->said) json_object_set_new(o, "said", text_of(n->said, strlen(n->said), redact)); /* what its model wrote, where something else stands for it */
+    }
+    json_object_set_new(o, "text", text_of(n->text ? n->text : "", n->text_len, redact));
+    return o;
+}
+
+/* ---- the mix ---- */
+
+static json_t *sampling_of(const moa_sampling *s) {
+    return json_pack("{s:f, s:i, s:f, s:f, s:f, s:i, s:f, s:f}", "temperature", (double)s->temperature, "top_k", s->top_k, "top_p", (double)s->top_p, "min_p", (double)s->min_p,
+                     "repeat_penalty", (double)s->repeat_penalty, "repeat_last", s->repeat_last, "presence_penalty", (double)s->presence_penalty, "frequency_penalty",
+                     (double)s->frequency_penalty);
+}
+
+static json_t *backend_of(const moa_backend *b) {
+    return json_pack("{s:s, s:o, s:i, s:i, s:b}", "model", b->id, "fingerprint", big(b->fingerprint), "n_ctx", b->n_ctx, "n_ctx_most", b->n_ctx_most, "measures", b->ops->measure != NULL);
+}
+
+static json_t *mix_of(const moa_run *r) {
+    const moa_mix_cfg *c = r->cfg;
+    json_t *proposers = json_array();
+    for (int i = 0; i < c->n_proposer; i++) json_array_append_new(proposers, backend_of(c->proposer[i]));
+    json_t *o = json_pack("{s:s, s:s, s:o, s:o*, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "name", c->name, "strategy", c->strategy, "proposers", proposers, "aggregator",
+                          c->aggregator ? backend_of(c->aggregator) : NULL, "n", c->n, "layers", c->layers, "window", c->window, "repeat", c->repeat_best, "max_tokens",
+                          c->max_tokens, "aggregate_max_tokens", c->aggregate_max_tokens, "n_answer", c->n_answer, "propose", sampling_of(&c->propose), "aggregate",
+                          sampling_of(&c->aggregate));
+    json_object_set_new(o, "need", json_integer(c->need));
+    json_object_set_new(o, "grace_s", json_real(c->grace_s));
+    if (c->propose_system) json_object_set_new(o, "propose_system", json_string(c->propose_system));
+    if (c->aggregate_system) json_object_set_new(o, "aggregate_system", json_string(c->aggregate_system));
+    if (c->aggregate_text) json_object_set_new(o, "aggregate_text", json_string(c->aggregate_text));
+    json_object_set_new(o, "propose_grammar", json_boolean(c->propose_grammar != NULL));
+    json_object_set_new(o, "aggregate_grammar", json_boolean(c->aggregate_grammar != NULL));
+    return o;
+}
+
+json_t *moa_trace_run(const moa_run *r, bool redact) {
+    const moa_usage *u = &r->usage;
+    json_t *nodes = json_array(), *answers = json_array(), *measured = json_object();
+    for (int i = 0; i < r->n_node; i++) json_array_append_new(nodes, node_of(r, i, redact));
+    for (int k = 0; k < r->n_answer; k++) json_array_append_new(answers, json_string(r->node[r->answer + k].name));
+    for (const moa_measured *m = r->measured; m; m = m->next) {
+        char key[24];
+        snprintf(key, sizeof key, "%016llx", (unsigned long long)m->key);
+        json_object_set_new(measured, key, json_integer(m->n));
+    }
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o?, s:f, s:{s:i, s:I, s:I, s:I, s:I}}", "mix", mix_of(r), "seed", big(r->seed), "messages",
+                     messages_of(r->conv, r->n_conv, redact), "nodes", nodes, "answers", answers, "measured", measured, "rc", r->rc, "error",
+                     r->rc < 0 ? moa_json_str(r->err.text, strlen(r->err.text)) : NULL, "seconds", r->seconds, "usage", "calls", u->calls, "prompt_tokens",
+                     (json_int_t)u->prompt_tokens, "completion_tokens", (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "reused_prefix_tokens",
+                     (json_int_t)u->reused_prefix_tokens);
+}
+
+json_t *moa_trace_canonical(json_t *v) {
+    static const char *const timed[] = {"started", "ended", "seconds", "first_s", "reused_tokens"};
+    json_t *n;
+    size_t i;
+    json_array_foreach(json_object_get(v, "nodes"), i, n)
+        for (size_t k = 0; k < sizeof timed / sizeof *timed; k++) json_object_del(n, timed[k]);
+    json_object_del(v, "seconds");
+    json_object_del(json_object_get(v, "usage"), "reused_prefix_tokens");
+    return v;
+}
