@@ -60,6 +60,10 @@ int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, 
 void moa_run_free(moa_run *r) {
     if (!r) return;
     for (int i = 0; i < r->n_node; i++) moa_token_log_free(r->node[i].log);
+    for (moa_measured *m = r->measured, *next; m; m = next) {
+        next = m->next;
+        free(m);
+    }
     moa_arena_free(r->arena);
     free(r);
 }
@@ -128,7 +132,7 @@ uint64_t moa_measured_key(const moa_backend *b, const moa_message *msg, int n_ms
 int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
     if (!b->ops->measure) return 0;
     const int64_t n = b->ops->measure(b, msg, n_msg, err);
-    moa_measured *m = n < 0 ? NULL : moa_arena_alloc(r->arena, sizeof *m);
+    moa_measured *m = n < 0 ? NULL : malloc(sizeof *m); /* not of the arena: composing takes back what it tried there */
     if (n >= 0 && !m) return moa_fail(err, MOA_ENOMEM, "a measured prompt");
     if (m) {
         *m = (moa_measured){moa_measured_key(b, msg, n_msg), n, r->measured};
