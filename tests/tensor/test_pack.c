@@ -93,7 +93,7 @@ static void products_have_the_same_bits(void **state) {
     moa_rng r;
     moa_rng_seed(&r, 9);
     for (size_t i = 0; i < sizeof in / sizeof *in; i++) in[i] = (float)moa_rng_normal(&r);
-    static const int64_t outs[] = {16, 100, 33, 15}, rows[] = {1, 2, 5, 7, 16, 40};
+    static const int64_t outs[] = {16, 48, 100, 33, 15}, rows[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 40};
     for (int t = 0; t < n_packing; t++)
         for (size_t o = 0; o < sizeof outs / sizeof *outs; o++) {
             moa_packs *packs = moa_packs_new();

@@ -26,7 +26,7 @@ typedef void tile_fn(VF *acc, const panel *pa, const panel *pb, const moa_q8_act
     static __attribute__((noinline)) void NAME(VF *acc, const panel *pa, const panel *pb, const moa_q8_act *x, int64_t i,        \
                                                int64_t k, int n_run, int offset) {                                               \
         const bool has_min = MIN, run16 = RUN16;                                                                                 \
-        enum { group = GROUP };                                                                                                  \
+        enum { group = GROUP, two = true };                                                                                      \
         const int64_t at = i * x->n + k;                                                                                         \
         run_terms u[6];                                                                                                          \
         EACH(DECLARE)                                                                                                            \

@@ -1,4 +1,5 @@
-/* tile_run.h - one run of 32 (or 16) elements of a tile: up to 6 rows of x times two vectors of rows of w.
+/* tile_run.h - one run of 32 (or 16) elements of a tile: up to 6 rows of x times two vectors of rows of w, or, where the constant `two` is
+ * false, times one.
  *
  * 2 vectors of w: a broadcast of 4 activations serves two products, a vector of weights as many as the tile has rows of x.
  * With 2 x 6 there are 8 loads to 12 products, and 12 sums under way hide the latency.
@@ -21,9 +22,12 @@
 #define QUAD(t)                                                                                                                  \
     {                                                                                                                            \
         const VI v = vi_quad(q##t + 32 * b + 4 * j);                                                                             \
-        mul_quad(&s##t, &g##t, w0, v, group), mul_quad(&c##t, &h##t, w1, v, group);                                              \
+        mul_quad(&s##t, &g##t, w0, v, group);                                                                                    \
+        if (two) mul_quad(&c##t, &h##t, w1, v, group);                                                                           \
     }
-#define FOLD(t) fold(&s##t, &g##t, group), fold(&c##t, &h##t, group);
+#define FOLD(t)                                                                                                                  \
+    fold(&s##t, &g##t, group);                                                                                                   \
+    if (two) fold(&c##t, &h##t, group);
 /* With groups the start comes last: until then the sum of 16-bit parts needs the register. */
 #define START(t)                                                                                                                 \
     if (group) {                                                                                                                 \
@@ -35,9 +39,10 @@
         START(t)                                                                                                                 \
         const VF e = vf_set1(u[t].scale[b]);                                                                                     \
         y##t = vf_fma(vi_to_float(s##t), vf_mul(pa->d[r], e), y##t);                                                             \
-        z##t = vf_fma(vi_to_float(c##t), vf_mul(pb->d[r], e), z##t);                                                             \
+        if (two) z##t = vf_fma(vi_to_float(c##t), vf_mul(pb->d[r], e), z##t);                                                    \
         if (has_min) {                                                                                                           \
             const VF m = vf_set1(u[t].min[r]);                                                                                   \
-            y##t = vf_fma(m, pa->m[r], y##t), z##t = vf_fma(m, pb->m[r], z##t);                                                  \
+            y##t = vf_fma(m, pa->m[r], y##t);                                                                                    \
+            if (two) z##t = vf_fma(m, pb->m[r], z##t);                                                                           \
         }                                                                                                                        \
     }

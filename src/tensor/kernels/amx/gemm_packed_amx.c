@@ -5,5 +5,6 @@
 #include "tensor/kernels/amx/multiply_tile.h"
 
 #define PANELS_FROM(f) 0
-#define TILES_OF(NAME, ...) static packed_tile_fn *const *const NAME = NULL;
+#define ONE_GROUP_TO(f) 0
+#define TILES_OF(NAME, ...) static const packed_tiles NAME;
 #include "tensor/kernels/gemm_packed.h"
