@@ -77,7 +77,7 @@ int moa_json_add_str(moa_buf *b, const char *s, size_t n) {
         MOA_TRY(moa_buf_add(b, s, run));
         s += run, n -= run;
         if (!n) break;
-        if (cp == MOA_UTF8_BAD) MOA_TRY(moa_utf8_add(b, cp));
+        if (cp == MOA_UTF8_BAD || !cp) MOA_TRY(moa_utf8_add(b, MOA_UTF8_BAD));
         else if (cp >= 0x20) MOA_TRY(moa_buf_addf(b, "\\%c", (int)cp));
         else if (cp >= 8 && cp <= 13 && names[cp - 8]) MOA_TRY(moa_buf_addf(b, "\\%c", names[cp - 8]));
         else MOA_TRY(moa_buf_addf(b, "\\u%04x", cp));
@@ -87,11 +87,17 @@ int moa_json_add_str(moa_buf *b, const char *s, size_t n) {
 }
 
 json_t *moa_json_str(const char *s, size_t n) {
-    json_t *v = json_stringn(s, n);
+    json_t *v = n && memchr(s, 0, n) ? NULL : json_stringn(s, n);
     if (v || n > SIZE_MAX / 4) return v;
     moa_buf b;
     moa_buf_init(&b, n * 3);
-    if (moa_utf8_add_clean(&b, s, n) == 0) v = json_stringn(moa_buf_str(&b), b.len);
+    for (size_t i = 0, k; i < n; i += k + 1) { /* from one U+0000 to the next */
+        const char *nul = memchr(s + i, 0, n - i);
+        k = nul ? (size_t)(nul - s) - i : n - i;
+        moa_utf8_add_clean(&b, s + i, k);
+        if (nul) moa_utf8_add(&b, MOA_UTF8_BAD);
+    }
+    if (!b.failed) v = json_stringn(moa_buf_str(&b), b.len);
     moa_buf_deinit(&b);
     return v;
 }

@@ -19,7 +19,8 @@ enum {
 int moa_json_parse(json_t **out, const char *text, size_t n, size_t max, const char *name, moa_err *err);
 int moa_json_read(json_t **out, const char *path, size_t max, moa_err *err); /* a file; "-" is standard input */
 
-/* Append s as a JSON string with its quotes. Bad UTF-8 becomes U+FFFD, so the result always parses. */
+/* Append s as a JSON string with its quotes. Bad UTF-8 and U+0000, which a model can write as any byte, become U+FFFD: the result always
+ * parses, here too. */
 int moa_json_add_str(moa_buf *b, const char *s, size_t n);
 /* A JSON string of any bytes in the same way (json_decref it). NULL: no memory. */
 json_t *moa_json_str(const char *s, size_t n);

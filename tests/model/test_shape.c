@@ -64,7 +64,7 @@ static void test_usual_cache(void **state) {
     moa_err err = {0};
     for (int longer = 0; longer < 2; longer++) {
         char path[4096];
-        moa_model *m;
+        moa_model *m = NULL;
         float usual, plain, half;
         const moa_shape s = {"small", "a small llama", "llama",
                              {.n_vocab = 1000, .n_ctx = longer ? 1 << 20 : 64, .d_model = 32, .n_layer = 1, .n_head = 2, .n_kv = 1, .head_dim = 16, .d_ff = 64}};
