@@ -133,6 +133,16 @@ $(BUILD)/tests/cli/%: $(BUILD)/tests/cli/%.o $(TEST_SUP) $(filter-out %/main.o,$
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(LDALL) -o $@ $^ -lcmocka $(LIBS) $(CURL)
 
+# Programs of measurements; bench/serve/run.py runs those of the server.
+bench-serve: $(BUILD)/moa $(BUILD)/bench/serve/load $(BUILD)/bench/serve/mock
+$(BUILD)/bench/%.o: bench/%.c $(BUILD)/flags | $(BUILD)/deps-check
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC  $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -c -o $@ $<
+$(BUILD)/bench/serve/%: $(BUILD)/bench/serve/%.o $(BUILD)/tests/support/mock.o $(BUILD)/libmoa.a
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
+
 tests: $(TESTS) $(FUZZ)
 lint:
 	@scripts/check_layers.sh && scripts/check_registry.sh && scripts/check_style.sh && echo "lint: layers, registries and style are in order"
@@ -178,6 +188,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 FORCE:
-.PHONY: all run tests lint check deps-ui format install uninstall clean FORCE
+.PHONY: all run tests bench-serve lint check deps-ui format install uninstall clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -337,10 +337,10 @@ static void log_request(mock *m, const char *text, size_t n) {
 }
 
 static void stats(mock *m, conn *c) {
-    char text[300];
+    char text[400];
     const mock_counts k = mock_count(m);
-    const int n = snprintf(text, sizeof text, "{\"requests\":%ld,\"running\":%ld,\"most\":%ld,\"done\":%ld,\"canceled\":%ld,\"connections\":%ld,\"open\":%ld}", k.requests, k.running,
-                           k.most, k.done, k.canceled, k.connections, k.open);
+    const int n = snprintf(text, sizeof text, "{\"requests\":%ld,\"running\":%ld,\"most\":%ld,\"done\":%ld,\"canceled\":%ld,\"connections\":%ld,\"open\":%ld,\"last_cancel\":%.6f}", k.requests, k.running,
+                           k.most, k.done, k.canceled, k.connections, k.open, k.last_cancel);
     head(c, 200, "application/json", "", n);
     moa_buf_add(&c->out, text, (size_t)n);
     flush(m, c);

@@ -244,9 +244,9 @@ void moa_upstream_look(upstream *u, bool stirred) {
 static void note_first(upstream *u, double seconds) {
     pthread_mutex_lock(&u->lock);
     moa_latency_add(&u->first, seconds);
-    u->p95 = moa_latency_quantile(&u->first, 0.95);
+    if (u->cfg.hedge > 0) u->p95 = moa_latency_quantile(&u->first, 0.95);
     pthread_mutex_unlock(&u->lock);
-    u->p95_known = u->p95 >= 0;
+    u->p95_known = u->cfg.hedge > 0 && u->p95 >= 0;
 }
 
 void moa_upstream_job_heard(job *j, attempt *a) {
