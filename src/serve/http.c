@@ -14,6 +14,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 enum { POOL = 24 << 10, BLOCK = 8 << 10, IDLE_S = 75, CONNECTIONS = 8192, SWALLOW = 8 << 20 };
 
@@ -36,6 +37,17 @@ void moa_http_wake(moa_exchange *x) {
     if (!x->conn || !x->suspended) return;
     x->suspended = false;
     MHD_resume_connection(x->conn);
+}
+
+/* libmicrohttpd's edge-triggered epoll misses an end that comes together with the last bytes: half a request would stay until IDLE_S. With
+ * the socket's reading side shut, what is left in it is read, and then its end is. */
+void moa_http_left(moa_exchange *x) {
+    if (!x->queued) {
+        shutdown(x->fd, SHUT_RD);
+        return;
+    }
+    moa_exchange_leave(x);
+    moa_http_wake(x);
 }
 
 static void suspend(moa_exchange *x) {
@@ -175,6 +187,7 @@ static enum MHD_Result first_call(moa_server *s, struct MHD_Connection *conn, co
         fault_length(x);
         return answer(x); /* before the client sends it */
     }
+    watch(x);
     return MHD_YES;
 }
 
@@ -204,7 +217,8 @@ static enum MHD_Result start(moa_exchange *x) {
         return answer(x);
     }
     x->queued = true;
-    watch(x);
+    unwatch(x);
+    watch(x); /* anew: tells of an end that has been told already */
     suspend(x);
     return MHD_YES;
 }

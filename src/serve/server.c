@@ -295,9 +295,7 @@ int moa_server_run(moa_server *s, moa_err *err) {
         if (n < 0 && errno != EINTR) return moa_fail(err, MOA_EIO, "serve: epoll: %s", strerror(errno));
         for (int i = 0; i < n; i++) { /* clients that left, before anything can take their exchanges away */
             if (e[i].data.ptr == s || e[i].data.ptr == s->daemon) continue;
-            moa_exchange *x = e[i].data.ptr;
-            moa_exchange_leave(x);
-            moa_http_wake(x);
+            moa_http_left(e[i].data.ptr);
         }
         read_mail(s);
         MHD_run(s->daemon);

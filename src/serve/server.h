@@ -69,6 +69,7 @@ void moa_server_mail(moa_server *s, moa_exchange *x); /* x has news for its conn
 /* http.c: the daemon that talks to sockets */
 int moa_http_start(moa_server *s, moa_err *err);
 const char *moa_request_header(moa_exchange *x, const char *name); /* of the request; for quick endpoints. NULL: it has none */
+void moa_http_left(moa_exchange *x); /* in the event thread: its client has closed the connection, or its writing side */
 void moa_http_wake(moa_exchange *x); /* in the event thread: goes on with a connection that waits */
 
 #endif
