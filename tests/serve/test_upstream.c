@@ -450,7 +450,7 @@ static void test_hedge_budget(void **state) {
         check_whole(t, 120);
         const moa_upstream_stats s = stats_of(&f);
         assert_int_equal(s.requests, mock_count(f.m).requests);
-        if (on ? s.hedges < 8 || s.hedges > 0.1 * (double)s.requests : s.hedges != 0) fail_msg("share %g: %ld of %ld", on ? 0.1 : 0.0, (long)s.hedges, (long)s.requests);
+        if (on ? s.hedges < 8 || (double)s.hedges > 0.1 * (double)s.requests : s.hedges != 0) fail_msg("share %g: %ld of %ld", on ? 0.1 : 0.0, (long)s.hedges, (long)s.requests);
         talks_free(t, 120);
         far_stop(&f);
     }
