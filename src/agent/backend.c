@@ -101,7 +101,7 @@ int moa_backend_complete(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, v
     moa_inbox_init(&w.box, wake, &w);
     for (int i = 0; i < n; i++) {
         const moa_call *c = &call[i];
-        l[i].call = (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log, .priority = c->priority};
+        l[i].call = (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log, .priority = c->priority, .scope = c->scope};
         moa_letter_init(&l[i], &w.box, i);
         start[i] = &l[i].call;
     }

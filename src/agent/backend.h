@@ -29,6 +29,7 @@ typedef struct moa_call {
     const moa_grammar *grammar;       /* what the reply may be; NULL: anything */
     const moa_call_extra *extra;      /* NULL: nothing */
     moa_token_log *log;               /* NULL, or where to tell of each token; the run's */
+    uint64_t scope;                   /* whose it is: a journal keeps calls of different scopes apart; 0: nobody's */
     int priority;                     /* -MOA_PRIORITY_MAX to MOA_PRIORITY_MAX; higher goes first */
     _Atomic bool cancel;              /* true: the call ends soon, as MOA_ECANCELED (moa_backend_stir) */
     /* From any thread, never two at a time for one call: copy and return. Text: whole UTF-8 characters that can be part of no stop string. */
@@ -54,7 +55,12 @@ struct moa_backend {
     uint64_t fingerprint;             /* of the model's weights; 0: unknown */
     int n_ctx;                        /* tokens of one conversation with its reply; 0: unknown */
     int n_ctx_most;                   /* what n_ctx could be: the model reads so much; 0: unknown */
+    struct moa_backend *inner;        /* which this one only stands before; NULL: it answers itself */
 };
+static inline moa_backend *moa_backend_plain(const moa_backend *b) {
+    while (b->inner) b = b->inner;
+    return (moa_backend *)(uintptr_t)b;
+}
 const moa_backend_ops *const *moa_backends(int *n);
 void moa_backend_stir(moa_backend *b);
 /* Ends a call that ran into trouble before it began, or was canceled: rc and err from *err, no text. */
@@ -85,14 +91,25 @@ moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements;
 int moa_backend_local_ids(moa_ids *ids, const moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err);
 const moa_model *moa_backend_local_model(const moa_backend *b); /* NULL for other kinds */
 
-/* A journal of finished calls: equal calls (model, messages, sampling, max_tokens) are answered from it. With a path it
+/* A journal of finished calls: equal calls (model, messages, sampling, max_tokens, scope) are answered from it. With a path it
  * is a JSONL file, to which every call is written when it ends, so that killed work resumes; NULL: in memory. */
 typedef struct moa_journal moa_journal;
+/* Lines of a file that are no calls, as it is opened: objects with a member `moa` that names their kind. Negative ends the opening. */
+typedef int (*moa_journal_line_fn)(void *ctx, const json_t *line, const char *where, moa_err *err);
+typedef struct moa_journal_cfg {
+    const char *path;                 /* NULL: in memory */
+    size_t limit;                     /* bytes of replies kept in memory, about: the oldest are forgotten; 0: all are kept */
+    bool silent;                      /* calls are not written to the file */
+    moa_journal_line_fn line; void *ctx; /* NULL: the file must hold calls alone */
+} moa_journal_cfg;
+int moa_journal_open_with(moa_journal **out, const moa_journal_cfg *cfg, moa_err *err);
 int moa_journal_open(moa_journal **out, const char *path, moa_err *err);
 void moa_journal_close(moa_journal *j);
+/* A line of another kind. */
+int moa_journal_write(moa_journal *j, const json_t *line, moa_err *err);
 /* The first line that could not be written (a full disk): its code, with err filled; 0: none. */
-int moa_journal_failure(const moa_journal *j, moa_err *err);
-void moa_journal_stats(const moa_journal *j, int64_t *computed, int64_t *found);
+int moa_journal_failure(moa_journal *j, moa_err *err);
+void moa_journal_stats(moa_journal *j, int64_t *computed, int64_t *found);
 /* A backend that looks into the journal before it asks inner; borrows both. */
 int moa_backend_journal_open(moa_backend **out, moa_journal *j, moa_backend *inner, moa_err *err);
 

@@ -104,6 +104,7 @@ static void node_fails(moa_execution *x, int i, int rc, const moa_err *err) {
     n->rc = rc;
     n->state = MOA_NODE_FAILED;
     if (!r->cause.code) r->cause = *err;
+    n->error = moa_arena_strndup(r->arena, err->text, strlen(err->text));
     moa_node_note(r, n, "failed: %s", err->text[0] ? err->text : moa_strerror(rc));
     const bool replaced = rc != MOA_ECANCELED && fall_back(r, n);
     if (!replaced && moa_run_is_answer(r, i)) r->rc = rc, r->err = *err;
@@ -273,7 +274,7 @@ static moa_letter *make_call(moa_execution *x, int i, moa_err *err) {
     moa_letter *l = moa_arena_calloc(r->arena, sizeof *l);
     if (!l) return moa_fail(err, MOA_ENOMEM, "a call of %s", n->name), NULL;
     if (n->extra && n->extra->logprobs && !n->log && moa_token_log_new(&n->log, n->extra->top_logprobs, err) < 0) return NULL;
-    l->call = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens, .grammar = n->grammar, .extra = n->extra, .log = n->log};
+    l->call = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens, .grammar = n->grammar, .extra = n->extra, .log = n->log, .scope = r->scope};
     moa_letter_init(l, &x->box, i);
     return l;
 }

@@ -56,6 +56,7 @@ struct moa_agent_node {
     moa_token_log *log;               /* the run's; NULL: not asked for */
     int rc;                           /* of the call, also where a fallback made up for it */
     const char *note;                 /* what went otherwise than planned; NULL: nothing */
+    const char *error;                /* of its call; NULL: none */
     const char *said;                 /* what its model wrote, where text is the fallback's; NULL: that is text */
     const struct moa_vote_told *vote; /* where text was voted for; NULL */
     /* the executor's */
@@ -117,7 +118,7 @@ struct moa_run {
     int answer, n_answer;                 /* node whose text is the answer; further answers are the nodes behind it */
     moa_usage usage; double seconds;
     const moa_mix_cfg *cfg;
-    uint64_t seed;
+    uint64_t seed, scope;                 /* scope: of its calls (backend.h) */
     int rc; moa_err err;                  /* of this run */
     moa_err cause;                        /* of the first node that failed: its hint is the one that helps */
     moa_measured *measured;               /* by moa_run_measure */

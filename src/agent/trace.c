@@ -73,6 +73,7 @@ static json_t *node_of(const moa_run *r, int i, bool redact) {
         json_object_set_new(o, "rc", json_integer(n->rc));
         json_object_set_new(o, "why", json_integer(n->why));
         json_object_set_new(o, "messages", messages_of(n->msg, n->msg ? n->n_msg : 0, redact));
+        if (n->error) json_object_set_new(o, "error", moa_json_str(n->error, strlen(n->error)));
         if (n->said) json_object_set_new(o, "said", text_of(n->said, strlen(n->said), redact)); /* what its model wrote, where something else stands for it */
     }
     json_object_set_new(o, "text", text_of(n->text ? n->text : "", n->text_len, redact));

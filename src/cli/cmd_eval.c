@@ -49,7 +49,7 @@ const moa_command moa_command_eval = {
 
 /* ---- progress ---- */
 
-typedef struct progress { double t0, last; int shown; bool tty, quiet; const moa_journal *journal; } progress;
+typedef struct progress { double t0, last; int shown; bool tty, quiet; moa_journal *journal; } progress;
 
 static void show(progress *p, const moa_eval *e) {
     int total = moa_taskset_count(e->tasks);
@@ -144,7 +144,7 @@ static int all_failed(const moa_eval *e) {
     return runs > 0 && runs == failed;
 }
 
-static int measure(moa_eval *e, const moa_optval *v, const char *set, const moa_journal *j, moa_err *err) {
+static int measure(moa_eval *e, const moa_optval *v, const char *set, moa_journal *j, moa_err *err) {
     progress p = {.t0 = moa_now(), .tty = isatty(STDERR_FILENO), .quiet = v[O_QUIET].set, .journal = j};
     moa_interrupt_catch();
     int rc = moa_eval_run(e, on_progress, &p, err);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { O_MODEL, O_CONFIG, O_HOST, O_PORT, O_KEY, O_ORIGIN, O_RUNNING, O_QUEUE, O_BODY, O_DRAIN, O_BEAT, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_QUIET };
+enum { O_MODEL, O_CONFIG, O_HOST, O_PORT, O_KEY, O_ORIGIN, O_RUNNING, O_QUEUE, O_BODY, O_DRAIN, O_BEAT, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_JOURNAL, O_REDACT, O_QUIET };
 static const moa_opt opts[] = {
     {"--model", "-m", MOA_OPT_STRS, "MODEL", "a model to serve; several: -m A -m B (default: the bundled one)", 0, 0},
     {"--config", NULL, MOA_OPT_STR, "FILE", "models and mixes to serve: moa.yaml (docs/serve.md); SIGHUP reads it again", 0, 0},
@@ -29,6 +29,8 @@ static const moa_opt opts[] = {
     MOA_ROW_KV,
     MOA_ROW_REPACK,
     MOA_ROW_DRAFT,
+    {"--journal", NULL, MOA_OPT_STR, "FILE", "write down every request and call (JSON lines): a killed server goes on from it, moa replay checks it", 0, 0},
+    {"--journal-redact", NULL, MOA_OPT_FLAG, NULL, "lengths and hashes there in place of texts; nothing goes on from such a file", 0, 0},
     {"--quiet", "-q", MOA_OPT_FLAG, NULL, "no line a request on stderr", 0, 0},
     MOA_ROWS_END,
 };
@@ -73,12 +75,13 @@ static void say(void *ctx, const char *text) {
 
 static int reload(void *ctx, moa_catalog **out, const moa_catalog *was, moa_err *err) { return moa_catalog_open(out, ctx, was, err); }
 
-static int serve(moa_server_cfg *cfg, const moa_catalog_cfg *models, moa_err *err) {
+static int serve(moa_server_cfg *cfg, moa_catalog_cfg *models, moa_err *err) {
     moa_catalog *c;
     moa_server *s = NULL;
     cfg->reload = models->file ? reload : NULL;
     cfg->say = say;
-    cfg->ctx = (void *)(uintptr_t)models;
+    cfg->ctx = models;
+    models->journal = cfg->ledger->journal;
     MOA_TRY(moa_catalog_open(&c, models, NULL, err));
     int rc = moa_server_open(&s, cfg, c, err);
     if (rc < 0) {
@@ -102,12 +105,15 @@ static int run(int argc, char **argv) {
     if (rc) return rc < 0 ? 2 : 0;
     moa_err err = {0};
     moa_mix_options o = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT]);
-    const moa_catalog_cfg models = {.model = v[O_MODEL].list, .n_model = v[O_MODEL].n_list, .path = moa_cli_model_path, .open = moa_cli_open_model, .options = &o, .file = v[O_CONFIG].s};
+    moa_catalog_cfg models = {.model = v[O_MODEL].list, .n_model = v[O_MODEL].n_list, .path = moa_cli_model_path, .open = moa_cli_open_model, .options = &o, .file = v[O_CONFIG].s};
     moa_server_cfg cfg = {.host = v[O_HOST].s, .port = v[O_PORT].set ? (int)v[O_PORT].i : 8080, .key = key, .origin = v[O_ORIGIN].list, .n_origin = v[O_ORIGIN].n_list,
                           .max_body = (size_t)v[O_BODY].i << 20, .max_running = (int)v[O_RUNNING].i, .max_queue = (int)v[O_QUEUE].i, .beat_s = (int)v[O_BEAT].i,
                           .drain_s = (int)v[O_DRAIN].i, .log = v[O_QUIET].set ? NULL : log_line};
     for (int i = 0; i < v[O_KEY].n_list && i < 63; i++) key[cfg.n_key++] = v[O_KEY].list[i];
     if (getenv("MOA_API_KEY") && *getenv("MOA_API_KEY")) key[cfg.n_key++] = getenv("MOA_API_KEY");
-    rc = serve(&cfg, &models, &err);
+    if (v[O_REDACT].set && !v[O_JOURNAL].set) return moa_cli_usage(&moa_command_serve, "--journal-redact needs --journal FILE");
+    rc = moa_ledger_open(&cfg.ledger, v[O_JOURNAL].s, v[O_REDACT].set, &err);
+    if (rc >= 0) rc = serve(&cfg, &models, &err);
+    moa_ledger_close(cfg.ledger);
     return rc < 0 ? moa_cli_fail(&err) : 0;
 }

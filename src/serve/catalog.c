@@ -21,6 +21,7 @@ static char *id_of(const char *path) {
 static void model_unref(moa_catalog_model *m) {
     if (!m || atomic_fetch_sub(&m->refs, 1) > 1) return;
     moa_embedder_free(m->embedder);
+    if (m->kept != m->backend) moa_backend_close(m->kept);
     moa_backend_close(m->backend);
     moa_model_close(m->encoder);
     pthread_mutex_destroy(&m->lock);
@@ -123,7 +124,7 @@ static int upstream_open(moa_catalog_model **out, const moa_config_backend *b, c
 /* The pool's way from an id to a model: those that are open, and nothing else. */
 static int find_backend(void *ctx, moa_backend **out, const char *id, moa_err *err) {
     const moa_catalog_model *m = id ? moa_catalog_model_of(ctx, id) : NULL;
-    *out = m ? m->backend : NULL;
+    *out = m ? m->kept : NULL;
     if (*out) return 0;
     return moa_fail(err, m ? MOA_EUSAGE : MOA_ENOTFOUND, m ? "%.200s gives vectors and writes nothing" : "no model '%.200s'", id ? id : "");
 }
@@ -137,8 +138,16 @@ static int add_row(moa_catalog *c, const char *id, const char *help, const char 
     return r->id && r->help && r->model && (r->spec || !spec) ? 0 : moa_fail(err, MOA_ENOMEM, "model %s", id);
 }
 
+/* A model of the catalog before has it already. */
+static int keep_calls(moa_catalog_model *m, moa_journal *journal, moa_err *err) {
+    if (m->kept || !m->backend) return 0;
+    if (journal) return moa_backend_journal_open(&m->kept, journal, m->backend, err);
+    m->kept = m->backend;
+    return 0;
+}
+
 /* The catalog's from now on, also where it cannot be used. */
-static int take_model(moa_catalog *c, moa_catalog_model *m, moa_err *err) {
+static int take_model(moa_catalog *c, moa_catalog_model *m, moa_journal *journal, moa_err *err) {
     moa_catalog_model **v = realloc(c->model, (size_t)(c->n_model + 1) * sizeof *v);
     if (!v) {
         model_unref(m);
@@ -147,6 +156,7 @@ static int take_model(moa_catalog *c, moa_catalog_model *m, moa_err *err) {
     c->model = v;
     const bool twice = moa_catalog_model_of(c, m->id) != NULL;
     c->model[c->n_model++] = m;
+    MOA_TRY(keep_calls(m, journal, err));
     if (twice) return moa_hint(err, moa_fail(err, MOA_EUSAGE, "two models have the name '%s'", m->id), "give them ids in a configuration (moa serve --config)");
     return add_row(c, m->id, m->encoder ? "gives vectors" : moa_backend_local_model(m->backend) ? "one reply" : "one reply, from another server", m->encoder ? NULL : "single", m->id, err);
 }
@@ -154,13 +164,13 @@ static int take_model(moa_catalog *c, moa_catalog_model *m, moa_err *err) {
 static int add_model(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_catalog *was, const char *id, const char *name, moa_mix_options *o, moa_err *err) {
     moa_catalog_model *m;
     MOA_TRY(model_open(&m, cfg, was, id, name, o, err));
-    return take_model(c, m, err);
+    return take_model(c, m, cfg->journal, err);
 }
 
-static int add_backend(moa_catalog *c, const moa_config_backend *b, const moa_catalog *was, moa_err *err) {
+static int add_backend(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_config_backend *b, const moa_catalog *was, moa_err *err) {
     moa_catalog_model *m;
     MOA_TRY(upstream_open(&m, b, was, err));
-    return take_model(c, m, err);
+    return take_model(c, m, cfg->journal, err);
 }
 
 static int add_models(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_catalog *was, moa_err *err) {
@@ -181,7 +191,7 @@ static int add_models(moa_catalog *c, const moa_catalog_cfg *cfg, const moa_cata
         if (m->adapters_count) o.adapter = (const char *const *)m->adapters, o.n_adapter = (int)m->adapters_count;
         MOA_TRY(add_model(c, cfg, was, m->id, m->file, &o, err));
     }
-    for (unsigned i = 0; f && i < f->backends_count; i++) MOA_TRY(add_backend(c, &f->backends[i], was, err));
+    for (unsigned i = 0; f && i < f->backends_count; i++) MOA_TRY(add_backend(c, cfg, &f->backends[i], was, err));
     moa_mix_options o = *cfg->options;
     return c->n_model ? 0 : add_model(c, cfg, was, NULL, NULL, &o, err);
 }

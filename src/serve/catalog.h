@@ -20,6 +20,7 @@
 typedef struct moa_catalog_model {
     atomic_int refs;          /* catalogs that have it */
     char *id, *key;           /* key: file and options: equal keys are one model */
+    moa_backend *kept;        /* what runs ask: backend, behind the journal where there is one */
     moa_backend *backend;     /* NULL: an encoder, which gives vectors alone */
     moa_model *encoder;       /* NULL: a model that writes */
     pthread_mutex_t lock;     /* over the embedder, which is made on first use */
@@ -45,6 +46,7 @@ typedef struct moa_catalog {
 
 typedef struct moa_catalog_cfg {
     const char *const *model; int n_model; /* as on a command line; none, and none in file: the bundled one */
+    moa_journal *journal;                  /* remembers calls; NULL: nothing does */
     const char *file;                      /* moa.yaml; NULL: none */
     moa_path_fn path;
     moa_open_fn open; const moa_mix_options *options; /* open gets options like these */

@@ -13,6 +13,8 @@
 
 #include "base/sha256.h"
 
+#include "serve/ledger.h"
+
 struct moa_catalog;
 
 typedef struct moa_server_cfg {       /* zero is a good value of every field; texts are borrowed */
@@ -23,6 +25,7 @@ typedef struct moa_server_cfg {       /* zero is a good value of every field; te
     size_t max_body;                  /* bytes of a request; 0: 32 MiB */
     int max_running, max_queue;       /* requests at work, and waiting; 0: 1024, 512 */
     int beat_s;                       /* seconds of silence before a stream's heartbeat; 0: 15 */
+    moa_ledger *ledger;               /* what is kept of requests; NULL: nothing */
     int drain_s;                      /* most seconds that running requests get after the first stop; 0: 30 */
     void (*log)(void *ctx, const moa_exchange *x, int status, double seconds); /* a request has ended; NULL: nobody listens */
     /* A new catalog out of the configuration as it is now; NULL: there is nothing to read again. In a thread of its own. */

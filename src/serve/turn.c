@@ -215,6 +215,7 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
 
 static int conclude(moa_turn *t, moa_fault *f) {
     moa_run *r = t->run;
+    if (t->x->server->cfg.ledger) moa_ledger_end(t->x->server->cfg.ledger, t->x, r);
     moa_traces_add(&t->x->server->traces, t->x, t->ask->spec.label, t->ask->created, r);
     if (moa_exchange_gone(t->x)) return MOA_ECANCELED;
     for (int i = 0; i < t->n_choice && r->rc >= 0; i++) end_choice(t, i, &r->node[r->answer + i]);
@@ -237,7 +238,7 @@ static void on_ended(void *ctx, moa_run *r) {
 int moa_turn_start(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void (*done)(void *ctx, moa_turn *t, int rc, const moa_fault *f), void *ctx,
                    moa_fault *f) {
     moa_err err = {0};
-    *t = (moa_turn){.x = x, .ask = a, .sink = sink, .ctx = ctx, .done = done, .n_choice = moa_ask_n(a), .thinking = -1};
+    *t = (moa_turn){.x = x, .ask = a, .sink = sink, .ctx = ctx, .done = done, .part = t->part, .n_choice = moa_ask_n(a), .thinking = -1};
     for (int i = 0; i < t->n_choice; i++) {
         moa_buf_init(&t->choice[i].text, MAX_TEXT);
         moa_buf_init(&t->choice[i].held, MAX_TEXT);
@@ -246,7 +247,10 @@ int moa_turn_start(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink
     pthread_mutex_lock(&x->lock);
     snprintf(x->what, sizeof x->what, "%s", a->spec.label);
     pthread_mutex_unlock(&x->lock);
+    uint64_t scope = 0;
+    if (x->server->cfg.ledger) moa_ledger_begin(x->server->cfg.ledger, x, t->part, a->spec.label, a->seed.set, &a->run_seed, &scope);
     if (moa_run_new(&t->run, &a->spec.cfg, a->msg, a->n_msg, a->run_seed, &err) < 0) return moa_fault_from(f, NULL, &err);
+    t->run->scope = scope;
     pthread_mutex_lock(&x->lock); /* nobody cancels it, and it does not end, before it is known to run */
     const int rc = moa_run_start(t->run, x->server->loop, on_event, on_ended, t, &err);
     if (rc >= 0) x->run = t->run;

@@ -38,6 +38,7 @@ struct moa_turn {
     int thinking;              /* node whose text is shown as thoughts now; -1: none */
     moa_buf *thought;          /* [n_thought] of nodes that wait for their turn to be shown */
     int n_thought;
+    int part;                  /* which turn of its exchange, where there are several */
     int n_told;                /* nodes that the client knows of, where it asked for events */
 };
 

@@ -25,10 +25,12 @@ static int path_of(char *out, size_t n, const char *name, moa_err *err) {
     return 0;
 }
 
+static moa_ledger *ledger, *own; /* own: where the test brought none */
+
 void serving_config(const char *path) { snprintf(config, sizeof config, "%s", path ? path : ""); }
 
 static int reload(void *ctx, moa_catalog **out, const moa_catalog *was, moa_err *err) {
-    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL};
+    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL, .journal = ledger ? ledger->journal : NULL};
     (void)ctx;
     return moa_catalog_open(out, &models, was, err);
 }
@@ -42,8 +44,11 @@ static void *live(void *arg) {
 
 void serving_start(serving *s, const moa_server_cfg *cfg) {
     moa_err err = {0};
-    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL};
     moa_server_cfg c = cfg ? *cfg : (moa_server_cfg){0};
+    if (!c.ledger && moa_ledger_open(&own, NULL, false, &err) < 0) fail_msg("%s", err.text);
+    c.ledger = ledger = c.ledger ? c.ledger : own;
+    const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL,
+                                    .journal = ledger->journal};
     *s = (serving){0};
     c.reload = reload;
     if (!file[0] && tinymodel_write(file, sizeof file, 5, &err) < 0) fail_msg("%s", err.text);
@@ -59,6 +64,8 @@ void serving_stop(serving *s) {
     pthread_join(s->thread, NULL);
     assert_int_equal(s->rc, 0);
     moa_server_close(s->server);
+    moa_ledger_close(own);
+    own = NULL;
 }
 
 int serving_running(serving *s) {

@@ -42,36 +42,66 @@ typedef struct record {
     int why;
 } record;
 
+/* Open addressing, at most half full. */
+typedef struct table { record *slot; size_t n, cap, bytes; } table;
+
 struct moa_journal {
     pthread_mutex_t lock; /* over all below */
     relay *running;    /* calls that are asked now */
     int fd;            /* -1: in memory only */
     char *path;
-    record *slot;      /* open addressing, at most half full */
-    size_t n, cap;
+    table now, old;    /* with a limit: what came lately, and before that */
+    size_t limit;
+    bool silent;
+    moa_journal_line_fn line; void *ctx;
     int64_t computed, found;
     moa_err failure;   /* of the first line that could not be written; code 0: none */
 };
 
-static record *lookup(const moa_journal *j, key k) {
-    for (size_t i = k.a & (j->cap - 1);; i = (i + 1) & (j->cap - 1)) {
-        record *r = &j->slot[i];
+static record *find(const table *t, key k) {
+    for (size_t i = k.a & (t->cap - 1);; i = (i + 1) & (t->cap - 1)) {
+        record *r = &t->slot[i];
         if ((r->k.a == k.a && r->k.b == k.b) || !(r->k.a | r->k.b)) return r;
     }
 }
 
+/* NULL: it is not known. */
+static const record *lookup(const moa_journal *j, key k) {
+    const record *r = j->now.cap ? find(&j->now, k) : NULL;
+    if (r && (r->k.a | r->k.b)) return r;
+    r = j->old.cap ? find(&j->old, k) : NULL;
+    return r && (r->k.a | r->k.b) ? r : NULL;
+}
+
+static void table_free(table *t) {
+    for (size_t i = 0; t->slot && i < t->cap; i++) free(t->slot[i].text);
+    free(t->slot);
+    *t = (table){0};
+}
+
+static int make_room(table *t, moa_err *err) {
+    if (2 * (t->n + 1) <= t->cap) return 0;
+    table big = {.cap = t->cap ? 2 * t->cap : 1024, .n = t->n, .bytes = t->bytes};
+    if (!(big.slot = calloc(big.cap, sizeof *big.slot))) return moa_fail(err, MOA_ENOMEM, "no memory for a journal of %zu calls", t->n);
+    for (size_t i = 0; i < t->cap; i++)
+        if (t->slot[i].k.a | t->slot[i].k.b) *find(&big, t->slot[i].k) = t->slot[i];
+    free(t->slot);
+    *t = big;
+    return 0;
+}
+
+/* Takes over the record's text when it succeeds. Two generations: the older one is forgotten when the newer holds half of the limit. */
 static int insert(moa_journal *j, const record *r, moa_err *err) {
-    if (2 * (j->n + 1) > j->cap) {
-        moa_journal big = {.cap = j->cap ? 2 * j->cap : 1024};
-        if (!(big.slot = calloc(big.cap, sizeof *big.slot))) return moa_fail(err, MOA_ENOMEM, "no memory for a journal of %zu calls", j->n);
-        for (size_t i = 0; i < j->cap; i++)
-            if (j->slot[i].k.a | j->slot[i].k.b) *lookup(&big, j->slot[i].k) = j->slot[i];
-        free(j->slot);
-        j->slot = big.slot, j->cap = big.cap;
+    if (j->limit && 2 * (j->now.bytes + r->len) > j->limit && j->now.n) {
+        table_free(&j->old);
+        j->old = j->now;
+        j->now = (table){0};
     }
-    record *d = lookup(j, r->k);
-    if (d->k.a | d->k.b) free(d->text);
-    else j->n++;
+    MOA_TRY(make_room(&j->now, err));
+    record *d = find(&j->now, r->k);
+    if (d->k.a | d->k.b) j->now.bytes -= d->len, free(d->text);
+    else j->now.n++;
+    j->now.bytes += r->len + sizeof *r;
     *d = *r;
     return 0;
 }
@@ -124,12 +154,12 @@ static int load(moa_journal *j, moa_err *err) {
     char *text, where[4200];
     size_t len;
     MOA_TRY(moa_read_file(&text, &len, j->path, MAX_JOURNAL, err));
-    static const char head[] = "{\"key\":\"";
+    static const char head[] = "{\"key\":\"", other[] = "{\"moa\":\"";
     size_t whole = len;
     int rc = 0;
     while (whole > 0 && text[whole - 1] != '\n') whole--;
     const size_t rest = len - whole, seen = rest < sizeof head - 1 ? rest : sizeof head - 1; /* of head */
-    if (memcmp(text + whole, head, seen) != 0) rc = moa_fail(err, MOA_EFORMAT, "%s: its last line is not the beginning of a call", j->path);
+    if (memcmp(text + whole, head, seen) != 0 && !(j->line && memcmp(text + whole, other, seen) == 0)) rc = moa_fail(err, MOA_EFORMAT, "%s: its last line is not the beginning of a call", j->path);
     moa_jsonl in;
     moa_jsonl_text(&in, text, whole, j->path);
     while (rc >= 0) {
@@ -138,9 +168,13 @@ static int load(moa_journal *j, moa_err *err) {
         rc = moa_jsonl_next(&v, &in, err);
         if (rc <= 0) break;
         snprintf(where, sizeof where, "%s:%zu", j->path, in.line);
-        rc = record_read(&r, v, where, err);
+        if (j->line && json_object_get(v, "moa")) {
+            rc = j->line(j->ctx, v, where, err);
+        } else {
+            rc = record_read(&r, v, where, err);
+            if (rc >= 0 && (rc = insert(j, &r, err)) < 0) free(r.text);
+        }
         json_decref(v);
-        if (rc >= 0 && (rc = insert(j, &r, err)) < 0) free(r.text);
     }
     moa_jsonl_close(&in);
     free(text);
@@ -148,19 +182,16 @@ static int load(moa_journal *j, moa_err *err) {
     return rc < 0 ? moa_hint(err, rc, "not a journal of moa eval? Name another file") : 0;
 }
 
-int moa_journal_open(moa_journal **out, const char *path, moa_err *err) {
+int moa_journal_open_with(moa_journal **out, const moa_journal_cfg *cfg, moa_err *err) {
     *out = NULL;
+    const char *path = cfg->path;
     moa_journal *j = calloc(1, sizeof *j);
-    if (j) pthread_mutex_init(&j->lock, NULL);
-    if (!j || !(j->slot = calloc(j->cap = 1024, sizeof *j->slot)) || (path && !(j->path = strdup(path)))) {
-        if (j) j->fd = -1;
-        moa_journal_close(j);
-        return moa_fail(err, MOA_ENOMEM, "no memory for a journal");
-    }
-    j->fd = -1;
-    int rc = 0;
-    if (path) {
-        j->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (!j) return moa_fail(err, MOA_ENOMEM, "no memory for a journal");
+    pthread_mutex_init(&j->lock, NULL);
+    j->fd = -1, j->limit = cfg->limit, j->silent = cfg->silent, j->line = cfg->line, j->ctx = cfg->ctx;
+    int rc = !path || (j->path = strdup(path)) ? 0 : moa_fail(err, MOA_ENOMEM, "no memory for a journal");
+    if (rc >= 0 && path) {
+        j->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600); /* what people said */
         if (j->fd < 0) rc = moa_fail(err, MOA_EIO, "%s: %s", path, strerror(errno));
         else if (flock(j->fd, LOCK_EX | LOCK_NB) < 0)
             rc = moa_fail(err, MOA_EIO, "%s: another process writes this journal", path);
@@ -174,24 +205,34 @@ int moa_journal_open(moa_journal **out, const char *path, moa_err *err) {
     return 0;
 }
 
+int moa_journal_open(moa_journal **out, const char *path, moa_err *err) {
+    const moa_journal_cfg cfg = {.path = path};
+    return moa_journal_open_with(out, &cfg, err);
+}
+
 void moa_journal_close(moa_journal *j) {
     if (!j) return;
-    for (size_t i = 0; j->slot && i < j->cap; i++) free(j->slot[i].text);
+    table_free(&j->now);
+    table_free(&j->old);
     if (j->fd >= 0) close(j->fd);
     pthread_mutex_destroy(&j->lock);
-    free(j->slot);
     free(j->path);
     free(j);
 }
 
-int moa_journal_failure(const moa_journal *j, moa_err *err) {
+int moa_journal_failure(moa_journal *j, moa_err *err) {
+    pthread_mutex_lock(&j->lock);
     if (j->failure.code && err) *err = j->failure;
-    return j->failure.code;
+    const int rc = j->failure.code;
+    pthread_mutex_unlock(&j->lock);
+    return rc;
 }
 
-void moa_journal_stats(const moa_journal *j, int64_t *computed, int64_t *found) {
+void moa_journal_stats(moa_journal *j, int64_t *computed, int64_t *found) {
+    pthread_mutex_lock(&j->lock);
     *computed = j->computed;
     *found = j->found;
+    pthread_mutex_unlock(&j->lock);
 }
 
 static void line_of(moa_buf *b, const record *r, const char *model) {
@@ -221,6 +262,20 @@ static int write_all(moa_journal *j, const char *p, size_t n, moa_err *err) {
         p += w, n -= (size_t)w;
     }
     return 0;
+}
+
+int moa_journal_write(moa_journal *j, const json_t *line, moa_err *err) {
+    moa_buf b;
+    if (j->fd < 0) return 0;
+    moa_buf_init(&b, MAX_LINE);
+    int rc = moa_json_add(&b, line);
+    if (rc >= 0) rc = moa_buf_adds(&b, "\n");
+    if (rc < 0) moa_fail(err, rc, "a line of %s", j->path);
+    pthread_mutex_lock(&j->lock);
+    if (rc >= 0) rc = write_all(j, moa_buf_str(&b), b.len, err);
+    pthread_mutex_unlock(&j->lock);
+    moa_buf_deinit(&b);
+    return rc;
 }
 
 /* ---- the backend ---- */
@@ -268,6 +323,7 @@ static key key_of(const remembering *b, const moa_call *c) {
     const float reply[2] = {s->presence_penalty, s->frequency_penalty};
     if (reply[0] != 0 || reply[1] != 0) add_bytes(&k, reply, sizeof reply);
     if (c->extra) add_extra(&k, c->extra);
+    if (c->scope) add_bytes(&k, &c->scope, sizeof c->scope);
     if (!(k.a | k.b)) k.a = 1;
     return k;
 }
@@ -276,14 +332,14 @@ static key key_of(const remembering *b, const moa_call *c) {
  * have cut, is another reply there. */
 static const record *known(const remembering *b, key k) {
     const record *r = lookup(b->j, k);
-    if (!(r->k.a | r->k.b)) return NULL;
+    if (!r) return NULL;
     const int64_t used = r->prompt + r->completion, room = b->inner->n_ctx;
     return room && (r->why == MOA_STOP_CONTEXT ? used != room : used > room) ? NULL : r;
 }
 
 static int write_line(remembering *b, const record *r, moa_err *err) {
     moa_buf line;
-    if (b->j->fd < 0) return 0;
+    if (b->j->fd < 0 || b->j->silent) return 0;
     moa_buf_init(&line, MAX_LINE);
     line_of(&line, r, b->base.id);
     int rc = line.failed ? moa_fail(err, line.failed, "a line of the journal") : write_all(b->j, moa_buf_str(&line), line.len, err);
@@ -310,6 +366,7 @@ struct relay {
     moa_call call;     /* inner's */
     remembering *b;
     moa_call *outer, *wait;
+    moa_buf text;      /* so far: who comes to wait hears all of it */
     key k;
     relay *prev, *next;
 };
@@ -331,9 +388,14 @@ static void tell(moa_call *c) {
     c->on_end(c);
 }
 
+/* Who waits hears it under the lock, since it may have come just now; owners of calls copy and return. */
 static void on_text(moa_call *inner, const char *text, size_t n) {
     relay *t = (relay *)inner;
     t->outer->on_text(t->outer, text, n);
+    pthread_mutex_lock(&t->b->j->lock);
+    moa_buf_add(&t->text, text, n);
+    for (moa_call *c = t->wait; c; c = c->next) c->on_text(c, text, n);
+    pthread_mutex_unlock(&t->b->j->lock);
 }
 
 static void unlink_relay(relay *t) {
@@ -361,11 +423,12 @@ static void on_end(moa_call *inner) {
     if (failure.code) moa_backend_stir(b->inner);
     outer->res = inner->res, outer->rc = inner->rc, outer->err = inner->err, outer->share_s = inner->share_s;
     if (failure.code && outer->rc >= 0) outer->rc = failure.code, outer->err = failure;
+    moa_buf_deinit(&t->text);
     free(t);
     outer->on_end(outer);
-    for (moa_call *c = wait, *next; c; c = next) {
+    for (moa_call *c = wait, *next; c; c = next) { /* they have heard all of it */
         next = c->next;
-        tell(c);
+        c->on_end(c);
     }
 }
 
@@ -379,8 +442,9 @@ static relay *relay_new(remembering *b, moa_call *c, key k) {
     relay *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     t->call = (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log,
-                         .priority = c->priority, .on_text = on_text, .on_end = on_end};
+                         .priority = c->priority, .scope = c->scope, .on_text = on_text, .on_end = on_end};
     t->b = b, t->outer = c, t->k = k;
+    moa_buf_init(&t->text, 1 << 28);
     t->next = b->j->running;
     if (t->next) t->next->prev = t;
     b->j->running = t;
@@ -397,6 +461,7 @@ static bool take(remembering *b, moa_call *c, moa_call **ask, int *n_ask) {
     if (!c->log && recall(b, c, k)) return true; /* it knows no probabilities of tokens */
     relay *t = running(b, c, k);
     if (t) {
+        if (t->text.len) c->on_text(c, moa_buf_str(&t->text), t->text.len);
         c->next = t->wait;
         t->wait = c;
         return false;
@@ -463,6 +528,7 @@ int moa_backend_journal_open(moa_backend **out, moa_journal *j, moa_backend *inn
     remembering *b = calloc(1, sizeof *b);
     if (!b) return moa_fail(err, MOA_ENOMEM, "a journal's backend");
     *b = (remembering){.base = *inner, .j = j, .inner = inner};
+    b->base.inner = inner;
     b->base.ops = inner->ops->measure ? &moa_backend_ops_journal : &unmeasured;
     *out = &b->base;
     return 0;

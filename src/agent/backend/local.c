@@ -221,18 +221,20 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
 }
 
 static int need_local(const moa_backend *b, moa_err *err) {
-    return b->ops == &moa_backend_ops_local ? 0 : moa_fail(err, MOA_EUNSUPPORTED, "%s is no model of this process: it takes no adapters", b->id);
+    return moa_backend_plain(b)->ops == &moa_backend_ops_local ? 0 : moa_fail(err, MOA_EUNSUPPORTED, "%s is no model of this process: it takes no adapters", b->id);
 }
 
 int moa_backend_local_vars(moa_backend *b, const char *json, moa_err *err) {
-    local *l = (local *)b;
     MOA_TRY(need_local(b, err));
+    b = moa_backend_plain(b);
+    local *l = (local *)b;
     MOA_TRY(moa_prompter_vars(l->prompter, json, err));
     if (json && l->bare) b->fingerprint = l->bare = moa_hash64(json, strlen(json), l->bare); /* other prompts, other answers */
     return 0;
 }
 
 bool moa_backend_local_names(const moa_backend *b, const char *name) {
+    b = moa_backend_plain(b);
     const moa_chat_template *chat = b->ops == &moa_backend_ops_local ? ((const local *)b)->model->chat : NULL;
     return chat && moa_chat_names(chat, name);
 }
@@ -240,12 +242,13 @@ bool moa_backend_local_names(const moa_backend *b, const char *name) {
 int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const char *const *spec, int n, int n_threads, moa_err *err) {
     *out = NULL;
     MOA_TRY(need_local(b, err));
-    return n ? moa_adapters_open(out, ((const local *)b)->model, spec, n, n_threads, err) : 0;
+    return n ? moa_adapters_open(out, ((const local *)moa_backend_plain(b))->model, spec, n, n_threads, err) : 0;
 }
 
 int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err) {
-    local *l = (local *)b;
     MOA_TRY(need_local(b, err));
+    b = moa_backend_plain(b);
+    local *l = (local *)b;
     MOA_TRY(moa_generator_stop(l->gen, err));
     MOA_TRY(moa_session_use(moa_generator_session(l->gen), a, err));
     moa_adapters_close(l->adapters);
@@ -271,14 +274,16 @@ int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err) {
 }
 
 moa_generator *moa_backend_local_generator(moa_backend *b) {
+    b = moa_backend_plain(b);
     return b->ops == &moa_backend_ops_local ? ((local *)b)->gen : NULL;
 }
 
 const moa_model *moa_backend_local_model(const moa_backend *b) {
+    b = moa_backend_plain(b);
     return b->ops == &moa_backend_ops_local ? ((const local *)b)->model : NULL;
 }
 
 int moa_backend_local_ids(moa_ids *ids, const moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err) {
     MOA_TRY(need_local(b, err));
-    return prompt_ids(ids, (const local *)b, msg, n_msg, extra, err);
+    return prompt_ids(ids, (const local *)moa_backend_plain(b), msg, n_msg, extra, err);
 }

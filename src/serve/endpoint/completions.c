@@ -175,7 +175,7 @@ static void on_done(void *ctx, moa_turn *t, int rc, const moa_fault *f) {
         w->first += moa_ask_n(w->a);
         w->at++;
         moa_turn_deinit(t);
-        *t = (moa_turn){0};
+        *t = (moa_turn){.part = (int)w->at};
         rc = begin_next(w, &next);
     }
     go_on(w, rc, &next);

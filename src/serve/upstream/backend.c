@@ -49,7 +49,10 @@ static void leave(moa_backend *b) { moa_net_leave((upstream *)b); }
 
 static const moa_backend_ops ops = {.name = "openai", .help = "a model behind a URL", .start = start, .stir = stir, .close = leave};
 
-bool moa_upstream_takes_tools(const moa_backend *b) { return b->ops == &ops && !((const upstream *)b)->cfg.tools_in_words; }
+bool moa_upstream_takes_tools(const moa_backend *b) {
+    b = moa_backend_plain(b);
+    return b->ops == &ops && !((const upstream *)b)->cfg.tools_in_words;
+}
 
 bool moa_upstream_stats_of(moa_upstream_stats *out, const moa_backend *b) {
     if (b->ops != &ops) return false;
