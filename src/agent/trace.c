@@ -120,7 +120,7 @@ json_t *moa_trace_run(const moa_run *r, bool redact) {
         snprintf(key, sizeof key, "%016llx", (unsigned long long)m->key);
         json_object_set_new(measured, key, json_integer(m->n));
     }
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o?, s:f, s:{s:i, s:I, s:I, s:I, s:I}}", "mix", mix_of(r), "seed", big(r->seed), "messages",
+    return json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o?, s:f, s:{s:i, s:I, s:I, s:I, s:I}}", "redacted", redact, "mix", mix_of(r), "seed", big(r->seed), "messages",
                      messages_of(r->conv, r->n_conv, redact), "nodes", nodes, "answers", answers, "measured", measured, "rc", r->rc, "error",
                      r->rc < 0 ? moa_json_str(r->err.text, strlen(r->err.text)) : NULL, "seconds", r->seconds, "usage", "calls", u->calls, "prompt_tokens",
                      (json_int_t)u->prompt_tokens, "completion_tokens", (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "reused_prefix_tokens",
@@ -133,7 +133,8 @@ json_t *moa_trace_canonical(json_t *v) {
     size_t i;
     json_array_foreach(json_object_get(v, "nodes"), i, n)
         for (size_t k = 0; k < sizeof timed / sizeof *timed; k++) json_object_del(n, timed[k]);
-    json_object_del(v, "seconds");
+    static const char *const about[] = {"id", "label", "created", "seconds", "measured"}; /* what was measured depends on how often one asks */
+    for (size_t k = 0; k < sizeof about / sizeof *about; k++) json_object_del(v, about[k]);
     json_object_del(json_object_get(v, "usage"), "reused_prefix_tokens");
     return v;
 }

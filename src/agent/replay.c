@@ -1,0 +1,322 @@
+/* replay.c - see replay.h.
+ *
+ * A call is found again by its seed and the bytes of its messages. Calls that started together end in the order in which they ended then; one that
+ * was cut off ends when it is canceled, as then. SPDX-License-Identifier: Apache-2.0 */
+#include "agent/replay.h"
+
+#include "agent/trace.h"
+#include "base/json.h"
+#include "format/grammar.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_MESSAGES = 4096, MAX_NODES = 1 << 16, MAX_ACTORS = 32 };
+
+typedef struct rehearsal rehearsal;
+typedef struct cue { moa_call *call; int node; double at; } cue; /* a call, and what it will say */
+typedef struct actor { moa_backend base; rehearsal *all; } actor;
+struct rehearsal {
+    const json_t *trace, *nodes, *measured;
+    const char *where;
+    actor actor[MAX_ACTORS]; int n_actor;
+    moa_backend *proposer[MAX_ACTORS];
+    moa_mix_cfg cfg;
+    moa_grammar *any;
+    moa_message *msg; int n_msg;
+    char *used;            /* [nodes] its call was asked for */
+    cue *late; int n_late; /* that end when they are canceled */
+};
+
+/* ---- what was said ---- */
+
+static bool same_messages(const json_t *list, const moa_call *c) {
+    const json_t *m;
+    size_t i;
+    if (json_array_size(list) != (size_t)c->n_msg) return false;
+    json_array_foreach(list, i, m) {
+        const json_t *text = json_object_get(m, "content");
+        const char *role = json_string_value(json_object_get(m, "role"));
+        json_t *own = moa_json_str(c->msg[i].content, strlen(c->msg[i].content)); /* as the trace spells it */
+        const bool same = role && !strcmp(role, c->msg[i].role) && json_equal(text, own);
+        json_decref(own);
+        if (!same) return false;
+    }
+    return true;
+}
+
+/* The node whose call this is; -1: none asked the like. near: one with its seed, which read something else. */
+static int node_of(const rehearsal *h, const moa_call *c, int *near) {
+    char seed[24];
+    const json_t *n;
+    size_t i;
+    *near = -1;
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->sampling.seed);
+    json_array_foreach(h->nodes, i, n) {
+        const char *had = json_string_value(json_object_get(n, "seed"));
+        if (h->used[i] || !had || strcmp(had, seed)) continue;
+        *near = (int)i;
+        if (same_messages(json_object_get(n, "messages"), c)) return (int)i;
+    }
+    return -1;
+}
+
+static json_int_t whole(const json_t *n, const char *key) { return json_integer_value(json_object_get(n, key)); }
+
+static void say(const rehearsal *h, moa_call *c, int node) {
+    const json_t *n = json_array_get(h->nodes, (size_t)node), *said = json_object_get(n, "said"), *error = json_object_get(n, "error");
+    const json_t *text = said ? said : json_object_get(n, "text");
+    const json_int_t why = whole(n, "why"), tokens = whole(n, "completion_tokens");
+    c->res = (moa_gen_res){.n_prompt = whole(n, "prompt_tokens"), .n_ids = tokens > 0 && tokens < 1 << 30 ? (int)tokens : 0, .sum_logprob = json_number_value(json_object_get(n, "sum_logprob")),
+                           .why = why >= MOA_STOP_EOS && why <= MOA_STOP_FAILED ? (moa_stop)why : MOA_STOP_EOS};
+    if (whole(n, "rc") < 0) {
+        c->rc = moa_fail(&c->err, (int)whole(n, "rc"), "%s", json_is_string(error) ? json_string_value(error) : "it failed");
+    } else {
+        c->res.text = strdup(json_is_string(text) ? json_string_value(text) : "");
+        c->res.text_len = c->res.text ? strlen(c->res.text) : 0;
+        if (c->res.text_len) c->on_text(c, c->res.text, c->res.text_len);
+    }
+    c->on_end(c);
+}
+
+static void refuse(const rehearsal *h, moa_call *c, int near) {
+    moa_err err;
+    moa_fail(&err, MOA_EFORMAT, "a call that the trace does not know%s%s", near >= 0 ? ": other messages than those of " : "",
+             near >= 0 ? json_string_value(json_object_get(json_array_get(h->nodes, (size_t)near), "node")) : "");
+    moa_call_fail(c, &err);
+}
+
+static int by_end(const void *a, const void *b) {
+    const double x = ((const cue *)a)->at, y = ((const cue *)b)->at;
+    return x < y ? -1 : x > y;
+}
+
+static void start(moa_backend *b, moa_call *const *call, int n) {
+    rehearsal *h = ((actor *)b)->all;
+    cue *q = calloc((size_t)n + 1, sizeof *q);
+    moa_err err;
+    int m = 0;
+    moa_fail(&err, MOA_ENOMEM, "%d calls", n);
+    for (int i = 0; i < n; i++) {
+        int near;
+        if (!q) {
+            moa_call_fail(call[i], &err);
+            continue;
+        }
+        const int node = node_of(h, call[i], &near);
+        const json_t *d = node < 0 ? NULL : json_array_get(h->nodes, (size_t)node);
+        if (!d) {
+            refuse(h, call[i], near);
+            continue;
+        }
+        h->used[node] = 1;
+        if (whole(d, "rc") == MOA_ECANCELED) h->late[h->n_late++] = (cue){call[i], node, 0};
+        else q[m++] = (cue){call[i], node, json_number_value(json_object_get(d, "ended"))};
+    }
+    if (m) qsort(q, (size_t)m, sizeof *q, by_end);
+    for (int i = 0; i < m; i++) say(h, q[i].call, q[i].node);
+    free(q);
+}
+
+static void stir(moa_backend *b) {
+    rehearsal *h = ((actor *)b)->all;
+    for (int i = 0; i < h->n_late; i++) {
+        moa_call *c = h->late[i].call;
+        if (!c || !atomic_load(&c->cancel)) continue;
+        h->late[i].call = NULL;
+        say(h, c, h->late[i].node);
+    }
+}
+
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+    const rehearsal *h = ((const actor *)b)->all;
+    char key[24];
+    snprintf(key, sizeof key, "%016llx", (unsigned long long)moa_measured_key(b, msg, n_msg));
+    const json_t *n = json_object_get(h->measured, key);
+    return json_is_integer(n) ? json_integer_value(n) : moa_fail(err, MOA_EFORMAT, "the trace does not say how many tokens this prompt has");
+}
+
+static void close_it(moa_backend *b) { (void)b; }
+static const moa_backend_ops measures = {.name = "replay", .help = "what models said", .start = start, .stir = stir, .close = close_it, .measure = measure};
+static const moa_backend_ops blind = {.name = "replay", .help = "what models said", .start = start, .stir = stir, .close = close_it};
+
+/* ---- the mix ---- */
+
+static int read_actor(moa_backend **out, rehearsal *h, const json_t *v, moa_err *err) {
+    const char *id;
+    uint64_t print = 0;
+    bool can;
+    long long n_ctx, most;
+    if (!json_is_object(v)) return moa_fail(err, MOA_EFORMAT, "%s: a model of the mix is no object", h->where);
+    MOA_TRY(moa_json_get_str(&id, v, "model", NULL, h->where, err));
+    MOA_TRY(moa_json_get_int(&n_ctx, v, "n_ctx", 0, h->where, err));
+    MOA_TRY(moa_json_get_int(&most, v, "n_ctx_most", 0, h->where, err));
+    MOA_TRY(moa_json_get_bool(&can, v, "measures", false, h->where, err));
+    const char *text = json_string_value(json_object_get(v, "fingerprint"));
+    if (text) print = strtoull(text, NULL, 10);
+    if (!id) return moa_fail(err, MOA_EFORMAT, "%s: a model without a name", h->where);
+    if (n_ctx < 0 || n_ctx > 1 << 30 || most < 0 || most > 1 << 30) return moa_fail(err, MOA_EFORMAT, "%s: n_ctx out of range", h->where);
+    for (int i = 0; i < h->n_actor; i++)
+        if (!strcmp(h->actor[i].base.id, id)) return *out = &h->actor[i].base, 0;
+    if (h->n_actor == MAX_ACTORS) return moa_fail(err, MOA_ELIMIT, "%s: more than %d models", h->where, MAX_ACTORS);
+    actor *a = &h->actor[h->n_actor++];
+    *a = (actor){.base = {.ops = can ? &measures : &blind, .id = id, .fingerprint = print, .n_ctx = (int)n_ctx, .n_ctx_most = (int)most}, .all = h};
+    *out = &a->base;
+    return 0;
+}
+
+static int read_whole(int *out, const json_t *v, const char *key, int lo, int hi, const rehearsal *h, moa_err *err) {
+    long long n;
+    MOA_TRY(moa_json_get_int(&n, v, key, 0, h->where, err));
+    if (n < lo || n > hi) return moa_fail(err, MOA_EFORMAT, "%s: %s is %lld, expected %d to %d", h->where, key, n, lo, hi);
+    *out = (int)n;
+    return 0;
+}
+
+static int read_sampling(moa_sampling *s, const json_t *v, const rehearsal *h, moa_err *err) {
+    static const struct { const char *key; size_t at; } real[] = {
+        {"temperature", offsetof(moa_sampling, temperature)}, {"top_p", offsetof(moa_sampling, top_p)}, {"min_p", offsetof(moa_sampling, min_p)},
+        {"repeat_penalty", offsetof(moa_sampling, repeat_penalty)}, {"presence_penalty", offsetof(moa_sampling, presence_penalty)},
+        {"frequency_penalty", offsetof(moa_sampling, frequency_penalty)}};
+    *s = moa_sampling_defaults();
+    if (!json_is_object(v)) return moa_fail(err, MOA_EFORMAT, "%s: the sampling of a role is no object", h->where);
+    for (size_t i = 0; i < sizeof real / sizeof *real; i++) {
+        float *to = (float *)(void *)((char *)s + real[i].at);
+        double d;
+        MOA_TRY(moa_json_get_num(&d, v, real[i].key, (double)*to, h->where, err));
+        *to = (float)d;
+    }
+    MOA_TRY(read_whole(&s->top_k, v, "top_k", 0, 1 << 30, h, err));
+    return read_whole(&s->repeat_last, v, "repeat_last", -1, 1 << 30, h, err);
+}
+
+static int read_mix(rehearsal *h, moa_err *err) {
+    const json_t *m = json_object_get(h->trace, "mix"), *list = json_object_get(m, "proposers"), *one;
+    moa_mix_cfg *c = &h->cfg;
+    size_t i;
+    bool flag;
+    if (!json_is_object(m) || !json_is_array(list)) return moa_fail(err, MOA_EFORMAT, "%s: no trace of a run: it has no mix", h->where);
+    MOA_TRY(moa_json_get_str(&c->name, m, "name", NULL, h->where, err));
+    MOA_TRY(moa_json_get_str(&c->strategy, m, "strategy", NULL, h->where, err));
+    if (!c->name || !c->strategy) return moa_fail(err, MOA_EFORMAT, "%s: a mix without a name", h->where);
+    json_array_foreach(list, i, one) {
+        if (i == MAX_ACTORS) return moa_fail(err, MOA_ELIMIT, "%s: more than %d models", h->where, MAX_ACTORS);
+        MOA_TRY(read_actor(&h->proposer[c->n_proposer++], h, one, err));
+    }
+    c->proposer = h->proposer;
+    if ((one = json_object_get(m, "aggregator"))) MOA_TRY(read_actor(&c->aggregator, h, one, err));
+    MOA_TRY(read_whole(&c->n, m, "n", 0, 4096, h, err));
+    MOA_TRY(read_whole(&c->layers, m, "layers", 0, 64, h, err));
+    MOA_TRY(read_whole(&c->window, m, "window", 0, 4096, h, err));
+    MOA_TRY(read_whole(&c->repeat_best, m, "repeat", 0, 4096, h, err));
+    MOA_TRY(read_whole(&c->max_tokens, m, "max_tokens", 0, 1 << 30, h, err));
+    MOA_TRY(read_whole(&c->aggregate_max_tokens, m, "aggregate_max_tokens", 0, 1 << 30, h, err));
+    MOA_TRY(read_whole(&c->n_answer, m, "n_answer", 0, 256, h, err));
+    MOA_TRY(read_whole(&c->need, m, "need", 0, 4096, h, err));
+    MOA_TRY(moa_json_get_num(&c->grace_s, m, "grace_s", 0, h->where, err));
+    MOA_TRY(read_sampling(&c->propose, json_object_get(m, "propose"), h, err));
+    MOA_TRY(read_sampling(&c->aggregate, json_object_get(m, "aggregate"), h, err));
+    MOA_TRY(moa_json_get_str(&c->propose_system, m, "propose_system", NULL, h->where, err));
+    MOA_TRY(moa_json_get_str(&c->aggregate_system, m, "aggregate_system", NULL, h->where, err));
+    MOA_TRY(moa_json_get_str(&c->aggregate_text, m, "aggregate_text", NULL, h->where, err));
+    /* Nobody draws by a grammar here; that there was one decides what may stand in for a reply that fails. */
+    MOA_TRY(moa_json_get_bool(&flag, m, "propose_grammar", false, h->where, err));
+    if (flag) c->propose_grammar = h->any;
+    MOA_TRY(moa_json_get_bool(&flag, m, "aggregate_grammar", false, h->where, err));
+    if (flag) c->aggregate_grammar = h->any;
+    return 0;
+}
+
+static int read_messages(rehearsal *h, moa_err *err) {
+    const json_t *list = json_object_get(h->trace, "messages"), *m;
+    const size_t n = json_array_size(list);
+    size_t i;
+    if (!n || n > MAX_MESSAGES) return moa_fail(err, MOA_EFORMAT, "%s: %zu messages, expected 1 to %d", h->where, n, MAX_MESSAGES);
+    if (!(h->msg = calloc(n, sizeof *h->msg))) return moa_fail(err, MOA_ENOMEM, "%zu messages", n);
+    json_array_foreach(list, i, m) {
+        const char *role = json_string_value(json_object_get(m, "role")), *content = json_string_value(json_object_get(m, "content"));
+        if (!role || !content) return moa_fail(err, MOA_EFORMAT, "%s: message %zu has no role or no content", h->where, i);
+        h->msg[h->n_msg++] = (moa_message){role, content};
+    }
+    return 0;
+}
+
+static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
+    const char *seed;
+    moa_run *r;
+    const size_t n = json_array_size(h->nodes);
+    static const char any[] = "root ::= [a-z]*";
+    MOA_TRY(moa_grammar_parse(&h->any, any, sizeof any - 1, "replay", err));
+    MOA_TRY(read_mix(h, err));
+    MOA_TRY(read_messages(h, err));
+    MOA_TRY(moa_json_get_str(&seed, h->trace, "seed", "", h->where, err));
+    if (!n || n > MAX_NODES) return moa_fail(err, MOA_EFORMAT, "%s: %zu nodes, expected 1 to %d", h->where, n, (int)MAX_NODES);
+    h->used = calloc(n, 1);
+    h->late = calloc(n, sizeof *h->late);
+    if (!h->used || !h->late) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
+    MOA_TRY(moa_run_new(&r, &h->cfg, h->msg, h->n_msg, strtoull(seed, NULL, 10), err));
+    moa_run_execute(r, NULL, NULL, err); /* that it failed is part of its trace */
+    *again = moa_trace_run(r, false);
+    moa_run_free(r);
+    return *again ? (moa_trace_canonical(*again), 0) : moa_fail(err, MOA_ENOMEM, "a trace");
+}
+
+int moa_replay(json_t **again, const json_t *trace, const char *where, moa_err *err) {
+    rehearsal *h = calloc(1, sizeof *h);
+    *again = NULL;
+    if (!h) return moa_fail(err, MOA_ENOMEM, "a replay");
+    h->trace = trace, h->where = where;
+    h->nodes = json_object_get(trace, "nodes"), h->measured = json_object_get(trace, "measured");
+    const int rc = rehearse(again, h, err);
+    moa_grammar_free(h->any);
+    free(h->msg);
+    free(h->used);
+    free(h->late);
+    free(h);
+    return rc;
+}
+
+/* ---- comparing ---- */
+
+static void show(char *out, size_t n, const json_t *v) {
+    char *text = v ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS) : NULL;
+    snprintf(out, n, "%s", text ? text : "(none)");
+    free(text);
+}
+
+static int differ(char *place, size_t used, size_t n, char *was, char *is, size_t n_value, const json_t *a, const json_t *b) {
+    const char *key;
+    json_t *v;
+    size_t i;
+    if (a && b && json_equal(a, b)) return 0;
+    if (json_is_object(a) && json_is_object(b)) {
+        json_object_foreach((json_t *)(uintptr_t)a, key, v) {
+            const json_t *w = json_object_get(b, key);
+            if (w && json_equal(v, w)) continue;
+            const int k = snprintf(place + used, n - used, "%s%s", used ? "." : "", key);
+            return differ(place, k > 0 && (size_t)k < n - used ? used + (size_t)k : used, n, was, is, n_value, v, w);
+        }
+        json_object_foreach((json_t *)(uintptr_t)b, key, v)
+            if (!json_object_get(a, key)) {
+                snprintf(place + used, n - used, "%s%s", used ? "." : "", key);
+                return differ(place, used, n, was, is, n_value, NULL, v);
+            }
+    }
+    if (json_is_array(a) && json_is_array(b) && json_array_size(a) == json_array_size(b))
+        json_array_foreach(a, i, v) {
+            const json_t *w = json_array_get(b, i);
+            if (json_equal(v, w)) continue;
+            const int k = snprintf(place + used, n - used, "[%zu]", i);
+            return differ(place, k > 0 && (size_t)k < n - used ? used + (size_t)k : used, n, was, is, n_value, v, w);
+        }
+    show(was, n_value, a);
+    show(is, n_value, b);
+    return 1;
+}
+
+int moa_replay_compare(char *place, size_t n_place, char *was, char *is, size_t n_value, const json_t *a, const json_t *b) {
+    *place = 0;
+    return differ(place, 0, n_place, was, is, n_value, a, b);
+}

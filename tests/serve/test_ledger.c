@@ -1,0 +1,323 @@
+/* test_ledger.c - requests that come again: after an SDK's retry, after their client left; who may find what; the journal's file and its replay.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/replay.h"
+#include "agent/trace.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "serve/ledger.h"
+#include "serve/server.h"
+#include "support/client.h"
+#include "support/mock.h"
+#include "support/serving.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CHAT "/v1/chat/completions"
+#define JSON "Content-Type: application/json\r\n"
+#define RETRY JSON "x-stainless-retry-count: 1\r\n"
+enum { N = 4 };
+
+static mock *up;
+static serving s;
+static char yaml[64];
+static int last_port, port; /* of the scripted server; 0: one that is free */
+
+static void begin(const char *script, const moa_server_cfg *cfg) {
+    moa_err err = {0};
+    if (mock_start(&up, script, 7, port, &err) < 0) fail_msg("%s", err.text);
+    snprintf(yaml, sizeof yaml, "/tmp/moa-ledger-XXXXXX");
+    last_port = mock_port(up);
+    const int fd = mkstemp(yaml);
+    FILE *f = fdopen(fd, "w");
+    fprintf(f, "backends:\n  - {id: far, url: \"http://127.0.0.1:%d/v1\", hedge: 0}\nmixes:\n  - {id: council, mix: \"vote:n=%d\", proposers: [far]}\n", mock_port(up), N);
+    fclose(f);
+    serving_config(yaml);
+    serving_start(&s, cfg);
+}
+
+static void end(void) {
+    serving_stop(&s);
+    serving_config(NULL);
+    mock_stop(up);
+    unlink(yaml);
+}
+
+static char *answer_of(const reply *r) {
+    json_t *v = reply_json(r);
+    const char *t = json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"), "content"));
+    char *own = t ? strdup(t) : NULL;
+    json_decref(v);
+    assert_non_null(own);
+    return own;
+}
+
+static char *ask(const char *headers, const char *question) {
+    char body[300];
+    snprintf(body, sizeof body, "{\"model\":\"council\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", question);
+    reply r = client_ask(s.port, "POST", CHAT, headers, body);
+    if (r.status != 200) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
+    char *a = answer_of(&r);
+    reply_deinit(&r);
+    return a;
+}
+
+/* Half a request's life: it is sent, nothing is read. */
+static int send_only(const char *headers, const char *question) {
+    char body[300], head[400];
+    snprintf(body, sizeof body, "{\"model\":\"council\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", question);
+    const int n = snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n%s\r\n", CHAT, strlen(body), headers);
+    const int fd = client_connect(s.port);
+    client_send(fd, head, (size_t)n);
+    client_send(fd, body, strlen(body));
+    return fd;
+}
+
+static void await_requests(long n) {
+    for (const double until = moa_now() + 10; mock_count(up).requests < n && moa_now() < until;) usleep(1000);
+    assert_true(mock_count(up).requests >= n);
+}
+
+/* The same again is new work, unless an SDK says that it asks again. */
+static void test_retry(void **state) {
+    (void)state;
+    begin("{\"chunks\":3,\"bytes\":40}\n", NULL);
+    char *a = ask(JSON, "one"), *b = ask(RETRY, "one");
+    assert_string_equal(a, b);
+    assert_int_equal(mock_count(up).requests, N);
+    free(b);
+    b = ask(JSON, "one");
+    assert_int_equal(mock_count(up).requests, 2 * N);
+    free(b);
+    b = ask(RETRY, "two"); /* a retry of what nobody asked */
+    assert_int_equal(mock_count(up).requests, 3 * N);
+    free(a);
+    free(b);
+    end();
+}
+
+/* A retry while the first still runs: one mixture, two replies. */
+static void test_join(void **state) {
+    (void)state;
+    begin("{\"ttft\":0.3,\"chunks\":4,\"bytes\":40,\"gap\":0.05}\n", NULL);
+    const int fd = send_only(JSON, "slow");
+    await_requests(N);
+    char *b = ask(RETRY, "slow");
+    reply r = {0};
+    assert_true(client_read(fd, &r));
+    char *a = answer_of(&r);
+    assert_string_equal(a, b);
+    assert_int_equal(mock_count(up).requests, N);
+    reply_deinit(&r);
+    close(fd);
+    free(a);
+    free(b);
+    end();
+}
+
+/* Two that ask the same at the same time want two replies. */
+static void test_twins(void **state) {
+    (void)state;
+    begin("{\"ttft\":0.1,\"chunks\":4,\"bytes\":40}\n", NULL);
+    const int fd = send_only(JSON, "twins");
+    await_requests(N);
+    char *b = ask(JSON, "twins");
+    assert_int_equal(mock_count(up).requests, 2 * N);
+    close(fd);
+    free(b);
+    end();
+}
+
+/* The client leaves when some calls have ended: they are canceled, and when it comes again only what was missing is asked. */
+static void test_left(void **state) {
+    (void)state;
+    begin("{\"times\":3,\"chunks\":2,\"bytes\":40}\n{\"times\":1,\"ttft\":5,\"chunks\":2,\"bytes\":40}\n{\"chunks\":2,\"bytes\":40}\n", NULL);
+    const int fd = send_only(JSON, "left");
+    for (const double until = moa_now() + 10; mock_count(up).done < 3 && moa_now() < until;) usleep(1000);
+    usleep(20000);
+    close(fd);
+    assert_true(serving_idle_within(&s, 2));
+    assert_int_equal(mock_count(up).requests, N);
+    char *b = ask(JSON, "left"); /* no header: it did not end, so it goes on */
+    assert_int_equal(mock_count(up).requests, N + 1);
+    free(b);
+    end();
+}
+
+/* Another key's request is another request, word for word the same or not. */
+static void test_keys(void **state) {
+    (void)state;
+    static const char *const keys[] = {"alpha", "beta"};
+    const moa_server_cfg cfg = {.key = keys, .n_key = 2};
+    begin("{\"chunks\":3,\"bytes\":40}\n", &cfg);
+    char *a = ask(JSON "Authorization: Bearer alpha\r\n", "mine"), *b = ask(RETRY "Authorization: Bearer beta\r\n", "mine");
+    assert_int_equal(mock_count(up).requests, 2 * N);
+    reply r = client_ask(s.port, "GET", "/v1/traces", "Authorization: Bearer beta\r\n", NULL);
+    json_t *list = reply_json(&r), *data = json_object_get(list, "data");
+    assert_int_equal(json_array_size(data), 1);
+    char path[100];
+    snprintf(path, sizeof path, "/v1/traces/%s", json_string_value(json_object_get(json_array_get(data, 0), "id")));
+    reply_deinit(&r);
+    json_decref(list);
+    r = client_ask(s.port, "GET", path, "Authorization: Bearer alpha\r\n", NULL);
+    assert_int_equal(r.status, 404);
+    reply_deinit(&r);
+    free(a);
+    free(b);
+    end();
+}
+
+/* ---- the file ---- */
+
+static int count_lines(const char *path, const char *with) {
+    char *line = NULL;
+    size_t cap = 0;
+    int n = 0;
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (getline(&line, &cap, f) > 0) n += strstr(line, with) != NULL;
+    free(line);
+    fclose(f);
+    return n;
+}
+
+static void with_journal(const char *path, bool redact, const char *script, int asks) {
+    moa_err err = {0};
+    moa_ledger *l;
+    if (moa_ledger_open(&l, path, redact, &err) < 0) fail_msg("%s", err.text);
+    const moa_server_cfg cfg = {.ledger = l};
+    begin(script, &cfg);
+    for (int i = 0; i < asks; i++) free(ask(RETRY, "a secret question"));
+    end();
+    moa_ledger_close(l);
+}
+
+static void test_redacted(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-ledger-journal-XXXXXX";
+    close(mkstemp(path));
+    with_journal(path, true, "{\"text\":\"a secret answer\"}\n", 1);
+    assert_int_equal(count_lines(path, "secret"), 0);
+    assert_int_equal(count_lines(path, "{\"moa\":\"request\""), 1);
+    assert_int_equal(count_lines(path, "{\"moa\":\"end\""), 1);
+    assert_int_equal(count_lines(path, "{\"key\""), 0);
+    unlink(path);
+}
+
+/* What a server wrote the next one knows; damaged files are refused with their line. */
+static void test_restart(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-ledger-journal-XXXXXX";
+    moa_err err = {0};
+    moa_ledger *l;
+    close(mkstemp(path));
+    with_journal(path, false, "{\"text\":\"a secret answer\"}\n", 1);
+    assert_int_equal(count_lines(path, "{\"key\""), N);
+    port = last_port; /* another URL would be another model */
+    with_journal(path, false, "{\"text\":\"another answer\"}\n", 1); /* a retry: all calls are found */
+    assert_int_equal(count_lines(path, "{\"key\""), N);
+    port = 0;
+    assert_int_equal(count_lines(path, "{\"moa\":\"end\""), 2);
+    FILE *f = fopen(path, "a");
+    fputs("{\"moa\":\"end\",\"sco", f); /* the process died in the middle of a line */
+    fclose(f);
+    assert_int_equal(moa_ledger_open(&l, path, false, &err), 0);
+    moa_ledger_close(l);
+    f = fopen(path, "a");
+    fputs("{\"moa\":\"end\",\"scope\":\"7x\",\"seed\":\"1\"}\n", f);
+    fclose(f);
+    assert_int_equal(moa_ledger_open(&l, path, false, &err), MOA_EFORMAT);
+    assert_non_null(strstr(err.text, "scope '7x'"));
+    unlink(path);
+}
+
+/* ---- replay ---- */
+
+static json_t *trace_of(const char *path) {
+    char *line = NULL;
+    size_t cap = 0;
+    json_t *found = NULL;
+    FILE *f = fopen(path, "r");
+    while (getline(&line, &cap, f) > 0) {
+        json_t *v = json_loads(line, 0, NULL);
+        if (json_object_get(v, "trace")) {
+            json_decref(found);
+            found = json_incref(json_object_get(v, "trace"));
+        }
+        json_decref(v);
+    }
+    free(line);
+    fclose(f);
+    assert_non_null(found);
+    return found;
+}
+
+static int differs(const json_t *trace, char place[100]) {
+    json_t *again, *was = json_deep_copy(trace);
+    char a[100], b[100];
+    moa_err err = {0};
+    if (moa_replay(&again, trace, "test", &err) < 0) fail_msg("%s", err.text);
+    moa_trace_canonical(was);
+    const int rc = moa_replay_compare(place, 100, a, b, 100, was, again);
+    json_decref(was);
+    json_decref(again);
+    return rc;
+}
+
+/* One proposal fails, one is cut off; the replay decides the same. A trace that was changed is caught, wherever it was. */
+static void test_replay(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-ledger-journal-XXXXXX", place[100];
+    close(mkstemp(path));
+    moa_err err = {0};
+    moa_ledger *l;
+    if (moa_ledger_open(&l, path, false, &err) < 0) fail_msg("%s", err.text);
+    const moa_server_cfg cfg = {.ledger = l};
+    begin("{\"times\":1,\"status\":400,\"body\":\"{}\"}\n{\"times\":1,\"ttft\":5}\n{\"times\":1,\"text\":\"Answer: 4\"}\n{\"text\":\"Answer: 5\"}\n", &cfg);
+    reply r = client_post(s.port, CHAT, "{\"model\":\"council\",\"moa\":{\"quorum\":2,\"grace\":0.1},\"messages\":[{\"role\":\"user\",\"content\":\"2 + 2?\"}]}");
+    if (r.status != 200) fail_msg("%s", moa_buf_str(&r.body));
+    reply_deinit(&r);
+    end();
+    moa_ledger_close(l);
+    json_t *t = trace_of(path), *nodes = json_object_get(t, "nodes"), *again;
+    int failed = 0;
+    for (size_t i = 0; i < N; i++) failed += !strcmp(json_string_value(json_object_get(json_array_get(nodes, i), "state")), "failed");
+    assert_int_equal(failed, 2);
+    if (differs(t, place)) fail_msg("%s", place);
+    /* Another word in the answer's node: the vote is taken anew, and does not say so. */
+    json_t *bad = json_deep_copy(t);
+    json_object_set_new(json_array_get(json_object_get(bad, "nodes"), N), "text", json_string("Answer: 6"));
+    assert_int_equal(differs(bad, place), 1);
+    assert_string_equal(place, "nodes[4].text");
+    json_decref(bad);
+    /* Another question: the calls are others. */
+    bad = json_deep_copy(t);
+    json_object_set_new(json_array_get(json_object_get(bad, "messages"), 0), "content", json_string("2 + 3?"));
+    assert_int_equal(differs(bad, place), 1);
+    json_decref(bad);
+    /* What is no trace is refused. */
+    static const char *const broken[] = {"mix", "messages", "nodes"};
+    for (int i = 0; i < 3; i++) {
+        bad = json_deep_copy(t);
+        json_object_del(bad, broken[i]);
+        assert_int_equal(moa_replay(&again, bad, "test", &err), MOA_EFORMAT);
+        json_decref(bad);
+    }
+    json_decref(t);
+    unlink(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_retry), cmocka_unit_test(test_join), cmocka_unit_test(test_twins), cmocka_unit_test(test_left), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_redacted), cmocka_unit_test(test_restart), cmocka_unit_test(test_replay),
+    };
+    return cmocka_run_group_tests(tests, NULL, serving_teardown);
+}
