@@ -1,6 +1,7 @@
 /* test_serve_program.c - moa serve as a service runs it: a port that is free, a reply, moa ps, SIGHUP, SIGTERM, and what it says when it cannot.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "support/client.h"
+#include "support/mock.h"
 #include "support/program.h"
 
 #include <fcntl.h>
@@ -25,9 +26,11 @@ static void await_line(service *s, const char *word) {
     fail_msg("it ended without saying '%s'", word);
 }
 
-static void start(service *s, const char *config) {
-    int fd[2];
-    char *argv[] = {getenv("MOA"), "serve", "-m", (char *)(uintptr_t)program_model(), "--port", "0", config ? "--config" : NULL, (char *)(uintptr_t)config, NULL};
+/* Options end with NULL. */
+static void start(service *s, const char *const *option) {
+    int fd[2], n = 6;
+    char *argv[32] = {getenv("MOA"), "serve", "-m", (char *)(uintptr_t)program_model(), "--port", "0"};
+    for (; option && *option && n < 30; option++) argv[n++] = (char *)(uintptr_t)*option;
     assert_int_equal(pipe(fd), 0);
     fflush(NULL);
     s->pid = fork();
@@ -86,7 +89,7 @@ static void test_configured(void **state) {
     (void)state;
     need_program();
     put_file("moa.yaml", "mixes:\n  - {id: pair, mix: 'vote:n=2'}\n");
-    start(&s, path_of("moa.yaml"));
+    start(&s, (const char *const[]){"--config", path_of("moa.yaml"), NULL});
     put_file("moa.yaml", "mixes:\n  - {id: trio, mixx: 'vote:n=3'}\n");
     kill(s.pid, SIGHUP);
     await_line(&s, "moa.yaml:2: unknown key 'mixx'");
@@ -105,7 +108,87 @@ static void test_configured(void **state) {
     moa_expect(2, "serve --nonsense");
 }
 
+/* ---- killed at any moment ---- */
+
+enum { ASKS = 6, KILLS = 8 };
+
+static void ask_only(int fd[ASKS], int port) {
+    for (int i = 0; i < ASKS; i++) {
+        char body[200], head[300];
+        snprintf(body, sizeof body, "{\"model\":\"council\",\"messages\":[{\"role\":\"user\",\"content\":\"question %d\"}]}", i);
+        const int n = snprintf(head, sizeof head, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n", strlen(body));
+        fd[i] = client_connect(port);
+        client_send(fd[i], head, (size_t)n);
+        client_send(fd[i], body, strlen(body));
+    }
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Calls of a journal; none may be there twice, since it would have been paid twice. */
+static int count_calls(const char *path) {
+    char *line = NULL, *key[4096];
+    size_t cap = 0;
+    int n = 0;
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (getline(&line, &cap, f) > 0)
+        if (strncmp(line, "{\"key\":\"", 8) == 0 && n < 4096) key[n++] = strndup(line + 8, 32);
+    free(line);
+    fclose(f);
+    qsort(key, (size_t)n, sizeof *key, by_text);
+    for (int i = 1; i < n; i++)
+        if (strcmp(key[i], key[i - 1]) == 0) fail_msg("call %s was paid twice", key[i]);
+    for (int i = 0; i < n; i++) free(key[i]);
+    return n;
+}
+
+/* Under load, again and again; each time the clients ask the same again. In the end all have their replies, no finished call was asked a second
+ * time, and the journal replays. */
+static void test_killed(void **state) {
+    (void)state;
+    need_program();
+    mock *m;
+    moa_err err = {0};
+    char config[300], journal[300], yaml[300], args[400];
+    service s;
+    int fd[ASKS];
+    if (mock_start(&m, "{\"ttft\":0.06,\"jitter\":0.9,\"chunks\":4,\"gap\":0.01,\"bytes\":30}\n", 3, 0, &err) < 0) fail_msg("%s", err.text);
+    snprintf(config, sizeof config, "%s", path_of("council.yaml"));
+    snprintf(journal, sizeof journal, "%s", path_of("journal.jsonl"));
+    snprintf(yaml, sizeof yaml, "backends:\n  - {id: far, url: \"http://127.0.0.1:%d/v1\", hedge: 0, max_concurrent: 100}\nmixes:\n  - {id: council, mix: \"moa:n=3\", proposers: [far]}\n",
+             mock_port(m));
+    put_file("council.yaml", yaml);
+    const char *const option[] = {"--config", config, "--journal", journal, NULL};
+    uint64_t draw = 11;
+    for (int k = 0; k < KILLS; k++) {
+        start(&s, option);
+        ask_only(fd, s.port);
+        draw = draw * 6364136223846793005u + 1442695040888963407u;
+        usleep((useconds_t)(10000 + (draw >> 40) % 140000));
+        stop(&s, SIGKILL);
+        for (int i = 0; i < ASKS; i++) close(fd[i]);
+        count_calls(journal);
+    }
+    const long before = mock_count(m).done;
+    start(&s, option);
+    ask_only(fd, s.port);
+    for (int i = 0; i < ASKS; i++) {
+        reply r = {0};
+        assert_true(client_read(fd[i], &r));
+        if (r.status != 200) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
+        reply_deinit(&r);
+        close(fd[i]);
+    }
+    assert_int_equal(stop(&s, SIGTERM), 0);
+    assert_true(count_calls(journal) >= ASKS * 7); /* two layers of three and the answer; more where a request had ended and began anew */
+    printf("   %d kills: %ld calls ended before the last start, %ld after\n", KILLS, before, mock_count(m).done - before);
+    snprintf(args, sizeof args, "replay -q %s", journal);
+    assert_int_equal(moa(args), 0);
+    mock_stop(m);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_configured)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_configured), cmocka_unit_test(test_killed)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }

@@ -135,6 +135,7 @@ static void drop(mock *m, conn *c, bool theirs) {
     pthread_mutex_lock(&m->lock);
     m->count.open--;
     pthread_mutex_unlock(&m->lock);
+    epoll_ctl(m->epoll, EPOLL_CTL_DEL, c->fd, NULL); /* closing is not enough while a process that forks just now has it too */
     close(c->fd);
     *(c->newer ? &c->newer->older : &m->all) = c->older;
     if (c->older) c->older->newer = c->newer;
