@@ -450,6 +450,7 @@ static void take(moa_generator *g, moa_job *j) {
     j->res.n_accepted += j->n_pick - 1;
     g->count.drafted += j->n_draft;
     g->count.accepted += j->n_pick - 1;
+    g->count.written += j->n_pick;
     for (int i = 0; i < j->n_pick; i++) {
         const int32_t t = j->pick[i];
         const bool last = i + 1 == j->n_pick;

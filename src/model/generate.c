@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "model/engine.h"
+#include "model/kv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -135,8 +136,11 @@ static void open_mail(moa_generator *g, moa_job *mail) {
 }
 
 static moa_job *take_mail(moa_generator *g, bool may_sleep, bool *quit) {
+    const moa_kv *kv = moa_session_kv(g->s);
     pthread_mutex_lock(&g->lock);
     g->load = g->count;
+    g->load.kv_room = (int64_t)kv->n_block * MOA_KV_BLOCK;
+    g->load.kv_tokens = g->load.kv_room - (int64_t)kv->store[0].n_spare * MOA_KV_BLOCK;
     g->load.n_running = g->n_run;
     g->load.n_waiting = g->n_open;
     while (may_sleep && !g->mail && !g->quit) pthread_cond_wait(&g->wake, &g->lock);

@@ -107,7 +107,12 @@ typedef struct moa_gen_sink {
 /* From any thread. Copies what it needs of q (but for cancel). On failure the sink hears nothing. Too many wait: MOA_ELIMIT. */
 int moa_gen_submit(moa_generator *g, const moa_gen_req *q, const moa_gen_sink *sink, moa_err *err);
 /* From any thread, of about now. */
-typedef struct moa_gen_load { int n_running, n_waiting; int64_t steps, drafted, accepted; } moa_gen_load;
+typedef struct moa_gen_load {
+    int n_running, n_waiting;
+    int64_t steps, drafted, accepted;
+    int64_t written;                                     /* tokens drawn */
+    int64_t kv_tokens, kv_room;                          /* positions that blocks of KV are held for, by jobs and as beginnings; and in all (kv.h: its first store) */
+} moa_gen_load;
 moa_gen_load moa_generator_load(moa_generator *g);
 
 #endif

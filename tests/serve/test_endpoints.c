@@ -215,6 +215,10 @@ static void test_metrics(void **state) {
     assert_non_null(strstr(t, "role=\"proposer\"} "));
     assert_non_null(strstr(t, "moa_requests_total{endpoint=\"chat\",code=\"200\"} 1"));
     assert_non_null(strstr(t, "moa_queue_depth 0"));
+    assert_non_null(strstr(t, "moa_kv_room{model="));
+    const char *drawn = strstr(t, "\nmoa_engine_tokens_total{model="), *held = strstr(t, "\nmoa_kv_tokens{model=");
+    assert_true(drawn && strtod(strchr(drawn, '}') + 1, NULL) >= 12); /* three calls of four */
+    assert_true(held && strtod(strchr(held, '}') + 1, NULL) > 0); /* their beginnings are kept */
     for (const char *p = t; *p; p = strchr(p, '\n') + 1) {
         char name[200];
         double value;

@@ -35,7 +35,7 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
 
   async function play(q, r, gone) {
     const body = q.body, id = `req-${(++made).toString(16).padStart(8, '0')}`, nodes = graph(body.model, body.moa?.n), t0 = performance.now(), now = () => (performance.now() - t0) / 1000;
-    const trace = { id, mix: body.model, created: Math.floor(Date.now() / 1000), seed: body.seed ?? 0, messages: body.messages, nodes: nodes.map((n) => ({ ...n, state: 'waiting', text: '' })), answer: nodes.at(-1).node };
+    const trace = { id, mix: { name: body.model.split(':')[0] }, label: body.model, created: Math.floor(Date.now() / 1000), seed: '918678260938876800', messages: body.messages, nodes: nodes.map((n) => ({ ...n, state: 'waiting', text: '', started: 0, ended: 0 })), answers: [nodes.at(-1).node], rc: 0, error: null };
     const of = (name) => trace.nodes.find((n) => n.node === name);
     r.writeHead(200, { 'content-type': 'text/event-stream', 'x-request-id': id });
     const chunk = (x) => gone() || r.write(`data: ${JSON.stringify({ id: 'chatcmpl-1', object: 'chat.completion.chunk', created: trace.created, model: body.model, choices: [], usage: null, ...x })}\n\n`);
@@ -50,13 +50,13 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
       for (const w of words.match(/\s*\S+/g)) {
         if (gone()) return;
         t.text += w;
-        chunk(answers ? { choices: [{ index: 0, delta: { content: w }, finish_reason: null }], moa: { node: n.node } } : { choices: [{ index: 0, delta: { reasoning_content: w }, finish_reason: null }], moa: { node: n.node, role: n.role, model: n.model } });
+        chunk({ choices: [answers ? { index: 0, delta: { content: w }, finish_reason: null } : { index: 0, delta: { reasoning_content: w }, finish_reason: null, moa: { node: n.node, role: n.role, model: n.model } }] });
         await sleep((ms * (0.5 + Math.random())) / self.speed);
       }
       Object.assign(t, { state: 'done', ended: now(), seconds: now() - begun, prompt_tokens: 46 + 120 * n.in.length, completion_tokens: Math.ceil(words.length / 3.6), reused_tokens: n.node === 'p1' ? 0 : 44, finish: 'stop', replaced: false, note: null });
       self.calls++;
       self.tokens += t.completion_tokens;
-      const { text, in: _, started, ended, answer, ...done } = t;
+      const { text, in: _, answer, ...done } = t;
       event({ event: 'done', ...done });
     };
     chunk({ choices: [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: null }] });
@@ -74,9 +74,9 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
     if (last.role === 'vote') {
       const members = last.in.map((_, i) => (i % 4 === 2 ? 1 : 0)), vote = { size: last.in.length, clusters: 2, votes: members.filter((m) => !m).length, members, winner: 'p1' };
       event({ event: 'start', node: 'vote' });
-      chunk({ choices: [{ index: 0, delta: { content: PROPOSALS[0] }, finish_reason: null }], moa: { node: 'vote' } });
-      event({ event: 'done', node: 'vote', state: 'done', seconds: 0.0001, vote });
-      Object.assign(of('vote'), { state: 'done', started: now(), ended: now(), text: PROPOSALS[0], vote });
+      chunk({ choices: [{ index: 0, delta: { content: PROPOSALS[0] }, finish_reason: null }] });
+      event({ event: 'done', node: 'vote', state: 'done', started: now(), ended: now(), note: 'took p1: 3 of 4 answers agree', vote });
+      Object.assign(of('vote'), { state: 'done', started: now(), ended: now(), text: PROPOSALS[0], note: 'took p1: 3 of 4 answers agree', vote });
     } else await write(last, REPLY, 45, true);
     const calls = trace.nodes.filter((n) => n.model), sum = (k) => calls.reduce((s, n) => s + (n[k] || 0), 0);
     trace.usage = { prompt_tokens: sum('prompt_tokens'), completion_tokens: sum('completion_tokens'), total_tokens: sum('prompt_tokens') + sum('completion_tokens'), moa: { mix: body.model, calls: calls.length, failed: 0, seconds: now(), notes: [] } };
@@ -93,7 +93,7 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
     r.writeHead(status, { 'content-type': 'application/json', ...head });
     r.end(JSON.stringify(v));
   };
-  const metrics = () => `moa_queue_depth 0\nmoa_requests_running ${self.running.size}\nmoa_connections_busy ${self.running.size + 1}\nmoa_kv_blocks 1024\nmoa_kv_blocks_used ${48 * self.running.size}\nmoa_engine_running{model="moa-tiny"} ${3 * self.running.size}\n`
+  const metrics = () => `moa_queue_depth 0\nmoa_requests_running ${self.running.size}\nmoa_connections_busy ${self.running.size + 1}\nmoa_kv_room 1024\nmoa_kv_tokens ${48 * self.running.size}\nmoa_engine_running{model="moa-tiny"} ${3 * self.running.size}\n`
     + `moa_tokens_total{model="moa-tiny",kind="prompt"} ${46 * self.calls}\nmoa_tokens_total{model="moa-tiny",kind="completion"} ${self.tokens}\nmoa_tokens_total{model="moa-tiny",kind="reused"} ${30 * self.calls}\nmoa_calls_total{model="moa-tiny",role="proposer"} ${self.calls}\n`
     + `moa_ttft_seconds_bucket{model="vote",le="0.1"} 1\nmoa_ttft_seconds_bucket{model="vote",le="0.5"} 4\nmoa_ttft_seconds_bucket{model="vote",le="+Inf"} 4\n`;
 
@@ -108,7 +108,7 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
     }
     if (self.key && q.headers.authorization !== `Bearer ${self.key}`) return json(r, 401, { error: { message: 'no key was given; send the header: Authorization: Bearer KEY', type: 'authentication_error', param: null, code: 'missing_api_key' } });
     if (at === '/models') return json(r, 200, { object: 'list', data: MIXES.map(([id, description, mix]) => ({ id, object: 'model', description, mix, base: 'moa-tiny' })) });
-    if (at === '/traces') return json(r, 200, { object: 'list', data: self.traces.map((t) => ({ id: t.id, mix: t.mix, created: t.created, seconds: t.seconds, status: 200, question: t.messages.at(-1).content })) });
+    if (at === '/traces') return json(r, 200, { object: 'list', data: self.traces.map((t) => ({ id: t.id, mix: t.label, created: t.created, seconds: t.seconds, status: 'done', question: t.messages.at(-1).content })) });
     if (at.startsWith('/traces/')) {
       const t = self.traces.find((x) => x.id === at.slice(8));
       return t ? json(r, 200, t) : json(r, 404, { error: { message: `no trace '${at.slice(8)}'` } });

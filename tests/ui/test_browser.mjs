@@ -514,7 +514,7 @@ scripted('without JavaScript', {}, async (p) => {
 
 // ---- moa serve ----
 
-test('with moa serve: chat, stop, compare, traces, metrics', async () => {
+test('with moa serve: chat, traces, stop, compare, metrics', async () => {
   const s = await serve('-q');
   try {
     const p = await page(`${s.url}/`);
@@ -522,17 +522,46 @@ test('with moa serve: chat, stop, compare, traces, metrics', async () => {
     await idle(p);
     assert.equal(await p.locator('.error').count(), 0, await p.textContent('.turns'));
     assert.ok((await p.textContent('.reply')).length > 1);
-    assert.ok(await p.locator('.card.done').count() >= 6);
-    // A long one, left in the middle: nothing goes on at the server.
+    assert.deepEqual(await p.$$eval('.node', (l) => l.map((e) => e.getAttribute('aria-label'))), [...[1, 2, 3, 4, 5, 6].map((i) => `p${i}, proposer, done`), 'agg, aggregator, done']);
+    assert.match(await p.textContent('.run-figures'), /tokens · \d+ % of prompts reused/);
+    for (const foot of await texts(p, '.card-foot')) assert.match(foot, /^\d+ token/);
+    // What the aggregator read comes from the server's trace: the question with six replies behind it.
+    await p.click('.node >> nth=6');
+    await p.waitForSelector('.sheet summary');
+    await p.waitForFunction(() => /== 6 ==/.test(document.querySelector('.sheet .message:last-child pre')?.textContent || ''));
+    await p.keyboard.press('Escape');
+    await ask(p, QUESTION, 'vote');
+    await idle(p);
+    assert.equal((await p.$$eval('.turn:last-child .votes .n', (l) => l.map((e) => Number(e.textContent)))).reduce((a, b) => a + b), 6);
+    await shot(p, 'real');
+    await p.keyboard.press('Alt+3');
+    await p.waitForFunction(() => document.querySelectorAll('.traces a').length === 2);
+    await p.click('.traces a >> nth=1');
+    await p.waitForFunction(() => document.querySelectorAll('.player .node.done').length === 7);
+    assert.equal(await p.locator('.player .card').count(), 7);
+    // Two long ones, left in the middle: nothing goes on at the server.
+    await p.keyboard.press('Alt+2');
+    await p.selectOption('.compare select >> nth=0', 'self-moa-seq');
+    await p.selectOption('.compare select >> nth=1', 'vote');
+    await p.fill('.compare textarea', 'Tell me a story.');
+    await p.keyboard.press('Enter');
+    await idle(p);
+    assert.equal(await p.locator('.verdict td').count() >= 8, true);
+    await p.keyboard.press('Alt+1');
+    await p.keyboard.press('Alt+n');
     await p.keyboard.press('Alt+t');
-    await p.getByLabel('Proposals', { exact: false }).first().fill('64');
-    await ask(p, 'Tell me a story.', 'self-moa');
-    await p.waitForSelector('.turn:last-child .card.running', { state: 'attached' });
+    await p.selectOption('.composer select', 'self-moa');
+    await p.getByLabel('Proposals', { exact: false }).first().fill('256');
+    await p.getByLabel('Temperature of proposals').fill('5');
+    await ask(p, 'Tell me a story.');
+    await p.waitForSelector('.card.running', { state: 'attached' });
     await p.keyboard.press('Escape');
     await idle(p);
+    assert.match(await p.textContent('.meta'), /stopped/);
     await until(async () => (await s.ps()).length === 0, 'no request runs after Stop', 2000);
-    await p.goto(`${s.url}/#/metrics`);
+    await p.keyboard.press('Alt+4');
     await p.waitForFunction(() => document.querySelector('.metrics td')?.textContent === 'moa-tiny');
+    assert.match(await p.textContent('.chart:nth-child(4) .chart-foot'), /\S+ of \S+ tokens/);
     assert.deepEqual(p.wrong, []);
   } finally {
     for (const c of open) await c.close();

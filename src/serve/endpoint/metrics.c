@@ -13,7 +13,8 @@ static void of_models(moa_buf *b, const moa_catalog *c) {
     static const figure rows[] = {
         {"moa_engine_running", "gauge", "calls that are decoded"}, {"moa_engine_waiting", "gauge", "calls that wait for room in the KV cache"},
         {"moa_engine_steps_total", "counter", "steps computed"}, {"moa_engine_drafted_total", "counter", "tokens fed as guesses"},
-        {"moa_engine_accepted_total", "counter", "guesses that came true"}, {"moa_context_tokens", "gauge", "tokens of one conversation"},
+        {"moa_engine_accepted_total", "counter", "guesses that came true"}, {"moa_engine_tokens_total", "counter", "tokens drawn"}, {"moa_kv_tokens", "gauge", "positions whose KV is held, by calls and as beginnings of others"},
+        {"moa_kv_room", "gauge", "positions that there is room for"}, {"moa_context_tokens", "gauge", "tokens of one conversation"},
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         moa_buf_addf(b, "# HELP %s %s\n# TYPE %s %s\n", rows[k].name, rows[k].help, rows[k].name, rows[k].type);
@@ -21,7 +22,7 @@ static void of_models(moa_buf *b, const moa_catalog *c) {
             moa_generator *g = c->model[i]->backend ? moa_backend_local_generator(c->model[i]->backend) : NULL;
             if (!g) continue;
             const moa_gen_load l = moa_generator_load(g);
-            const double v[] = {l.n_running, l.n_waiting, (double)l.steps, (double)l.drafted, (double)l.accepted, c->model[i]->backend->n_ctx};
+            const double v[] = {l.n_running, l.n_waiting, (double)l.steps, (double)l.drafted, (double)l.accepted, (double)l.written, (double)l.kv_tokens, (double)l.kv_room, c->model[i]->backend->n_ctx};
             moa_buf_addf(b, "%s{model=\"%s\"} %.17g\n", rows[k].name, c->model[i]->id, v[k]);
         }
     }

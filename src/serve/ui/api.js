@@ -93,12 +93,7 @@ export async function* events(stream) {
 
 // A chat as a stream of chunks. Leaving the loop, or the signal, closes the connection; the server then cancels every call.
 export async function* chat(body, signal, onHead) {
-  const ask = (moa) => send('/v1/chat/completions', { method: 'POST', body: { ...body, moa, stream: true, stream_options: { include_usage: true } }, signal });
-  const r = await ask(body.moa).catch((e) => {
-    if (e.param !== 'moa.events') throw e; /* a server that tells proposals alone */
-    const { events: _, ...rest } = body.moa;
-    return ask({ ...rest, show: 'all' });
-  });
+  const r = await send('/v1/chat/completions', { method: 'POST', body: { ...body, stream: true, stream_options: { include_usage: true } }, signal });
   onHead?.(r.headers.get('x-request-id'));
   let whole = false;
   for await (const data of events(r.body)) {

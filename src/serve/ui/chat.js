@@ -76,7 +76,11 @@ export class Chat {
     this.jobs = new Map(); // id of a chat -> its job
     this.turns = h('div.turns');
     this.pinned = true; // to the newest text, until the reader goes up
-    this.scroll = h('div.scroll', { tabIndex: -1, onscroll: () => (this.pinned = this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 60) }, this.turns);
+    const leave = () => (this.pinned = false);
+    this.scroll = h('div.scroll', {
+      tabIndex: -1, onscroll: () => (this.pinned ||= this.scroll.scrollHeight - this.scroll.scrollTop - this.scroll.clientHeight < 40), onwheel: (e) => e.deltaY < 0 && leave(), ontouchmove: leave,
+      onpointerdown: (e) => e.target === this.scroll && leave(), onkeydown: (e) => ['PageUp', 'ArrowUp', 'Home'].includes(e.key) && leave(),
+    }, this.turns);
     this.history = h('ul.history', { 'aria-label': 'History' });
     this.build();
     this.fresh();
@@ -255,7 +259,7 @@ export class Chat {
   viewOf(i) {
     const el = this.turns.children[i];
     const again = iconButton('again', 'Make another reply', () => this.regenerate(i)), copyButton = iconButton('copy', 'Copy the reply', () => copy(this.item.turns[i].variants[this.item.turns[i].pick]?.reply || '', copyButton));
-    const view = new RunView({ open: i >= this.item.turns.length - 1, onReplay: (trace) => this.app.replay(trace), actions: [copyButton, again, this.variants(i)] });
+    const view = new RunView({ open: this.views[i]?.isOpen ?? i >= this.item.turns.length - 1, onReplay: (trace) => this.app.replay(trace), actions: [copyButton, again, this.variants(i)] });
     put(el, view.el);
     el.className = 'turn assistant';
     el.setAttribute('aria-label', 'Reply');

@@ -3,7 +3,7 @@
 import { h, put, svg, text } from './dom.js';
 import { clusters, layers } from './run.js';
 
-const R = 13;
+const R = 13, TIGHT = 100; // where columns are narrower, names stand below their nodes
 const SHAPE = { // by role
   vote: `M0 ${-R - 3}L${R + 3} 0L0 ${R + 3}L${-R - 3} 0z`,
   aggregator: `M${-R} ${-R + 5}q0 -5 5 -5h${2 * R - 10}q5 0 5 5v${2 * R - 10}q0 5 -5 5h${-2 * R + 10}q-5 0 -5 -5z`,
@@ -35,8 +35,8 @@ export class Graph {
   }
 
   place(trace, all) {
-    const width = this.width || 600, rows = Math.max(...all.map((l) => l.length)), gap = rows > 9 ? 33 : 42;
-    const column = Math.max(66, Math.min(240, (width - 110) / all.length)), tall = Math.max(64, rows * gap + 14);
+    const width = this.width || 600, rows = Math.max(...all.map((l) => l.length));
+    const column = Math.max(66, Math.min(240, (width - 110) / all.length)), gap = column < TIGHT ? 54 : rows > 9 ? 33 : 42, tall = Math.max(64, rows * gap + 14);
     const where = new Map();
     all.forEach((layer, x) => layer.forEach((n, y) => where.set(n.node, [34 + (x + 1) * column, tall / 2 + (y - (layer.length - 1) / 2) * gap])));
     return { column, where, tall, wide: 34 + all.length * column + 40 + 9 * Math.max(...all.at(-1).map((n) => n.node.length)), from: [20, tall / 2] };
@@ -46,10 +46,10 @@ export class Graph {
     const all = layers(trace.nodes), p = this.place(trace, all), edges = svg('g.edges'), nodes = svg('g.nodes');
     this.parts = new Map();
     this.lines = [];
-    this.tight = p.column < 120;
+    this.tight = p.column < TIGHT;
     // An edge begins behind what is written beside its node.
     const voted = new Set(trace.nodes.filter((n) => n.role === 'vote').flatMap((n) => n.in));
-    const beside = (from) => (from === null ? 7 : R + 9 + 8.6 * from.length + (voted.has(from) ? (this.tight ? 20 : 56) : 0));
+    const beside = (from) => (from === null ? 7 : this.tight ? R + 2 : R + 9 + 8.6 * from.length + (voted.has(from) ? 56 : 0));
     const line = (a, b, from, to) => {
       const x = a[0] + beside(from), mid = (x + b[0] - R) / 2, el = svg('path.edge', { d: `M${x} ${a[1]}C${mid} ${a[1]} ${mid} ${b[1]} ${b[0] - R - 3} ${b[1]}` });
       this.lines.push({ el, from, to });
@@ -72,9 +72,9 @@ export class Graph {
       e.preventDefault();
       pick();
     };
-    const symbol = svg('path.symbol'), badge = svg('text.badge', { x: R + 12 + 8.6 * n.node.length, y: 4.5 }), ring = svg('path.ring', { d: SHAPE[n.role] || SHAPE.proposer });
+    const symbol = svg('path.symbol'), badge = svg('text.badge', this.tight ? { x: 4.3 * n.node.length + 6, y: R + 16 } : { x: R + 12 + 8.6 * n.node.length, y: 4.5 }), ring = svg('path.ring', { d: SHAPE[n.role] || SHAPE.proposer });
     const g = svg('g.node', { transform: `translate(${c})`, tabindex: 0, role: 'button', onclick: pick, onkeydown: key }, svg('rect.hit', { x: -R - 5, y: -R - 5, width: 2 * R + 52, height: 2 * R + 10 }), n.answer && svg('circle.halo', { r: R + 6 }), ring, symbol,
-      svg('text.name', { x: R + (n.answer || n.role === 'vote' ? 10 : 6), y: 4.5 }, n.node), badge);
+      svg('text.name', this.tight ? { y: R + 16 + (n.answer ? 4 : 0), 'text-anchor': 'middle' } : { x: R + (n.answer || n.role === 'vote' ? 10 : 6), y: 4.5 }, n.node), badge);
     this.parts.set(n.node, { g, symbol, badge });
     return g;
   }

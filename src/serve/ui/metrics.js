@@ -120,13 +120,12 @@ export class Metrics {
 
   draw(m, ps) {
     const c = this.chart, tokens = (kind) => sum(m, 'moa_tokens_total', { kind }) || 0;
-    // Tokens count when their call has ended; texts of running requests count as they come.
-    const texts = ps.reduce((s, r) => s + (r.texts || 0), 0), decoded = sum(m, 'moa_engine_tokens_total');
+    const decoded = sum(m, 'moa_engine_tokens_total') ?? tokens('completion'); // models behind URLs tell when a call has ended
     c.running.add(sum(m, 'moa_requests_running') ?? 0, `${count(sum(m, 'moa_connections_busy') || 0)} connections busy`);
     c.queue.add(sum(m, 'moa_queue_depth') ?? 0);
-    c.tokens.add(this.rate('tokens', decoded ?? tokens('completion')), `${count(tokens('completion'))} written in all${decoded === undefined && texts ? `, ${count(texts)} under way` : ''}`);
-    const used = sum(m, 'moa_kv_blocks_used'), blocks = sum(m, 'moa_kv_blocks');
-    c.kv.add(blocks ? used / blocks : undefined, blocks ? `${count(used)} of ${count(blocks)} blocks` : 'not told by this server');
+    c.tokens.add(this.rate('tokens', decoded), `${count(decoded)} written in all`);
+    const used = sum(m, 'moa_kv_tokens'), room = sum(m, 'moa_kv_room');
+    c.kv.add(room ? used / room : undefined, room ? `${count(used)} of ${count(room)} tokens` : 'no local model');
     c.reuse.add(tokens('prompt') ? tokens('reused') / tokens('prompt') : 0, `${count(tokens('reused'))} of ${count(tokens('prompt'))}`);
     c.calls.add(sum(m, 'moa_engine_running') ?? 0, `${count(sum(m, 'moa_engine_waiting') || 0)} wait for room`);
     this.tables(m, ps);

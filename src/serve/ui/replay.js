@@ -32,7 +32,7 @@ export class Replay {
   async refresh() {
     try {
       const r = await getJson('/v1/traces'), rows = (Array.isArray(r.data) ? r.data : []).slice(0, 200);
-      const row = (t) => h('li', { className: this.trace?.id === t.id ? 'here' : '' }, h('a', { href: `#/traces/${encodeURIComponent(String(t.id))}` }, h('span.what', String(t.question || t.id)), h('small', [t.mix, seconds(t.seconds), t.status && t.status !== 200 && t.status !== 'done' ? t.status : '', Number.isFinite(t.created) && ago(t.created * 1000)].filter(Boolean).join(' · '))));
+      const row = (t) => h('li', { className: this.trace?.id === t.id ? 'here' : '' }, h('a', { href: `#/traces/${encodeURIComponent(String(t.id))}` }, h('span.what', String(t.question || t.id)), h('small', [t.mix, seconds(t.seconds), t.status !== 'done' && t.status, Number.isFinite(t.created) && ago(t.created * 1000)].filter(Boolean).join(' · '))));
       put(this.list, rows.map(row), !rows.length && h('li.none', 'The server has none yet: ask it something.'));
     } catch (e) {
       put(this.list, h('li.none', e.status === 404 ? 'This server keeps no traces.' : errorBox(e, () => this.refresh())));

@@ -1,7 +1,7 @@
 // run.js - a run of a mixture as data: what the server's traces say, grown from the events of a stream, and as it was at any time.
 //
-// One shape for all: {id, mix, created, seconds, state, reply, nodes: [{node, role, model, in, state, text, started, first_s, ended, ...}], answer, usage,
-// messages}. Times are seconds since the request began. A stream makes it (Live), the server and files give it (fromTrace), and
+// One shape for all: {id, mix, created, seconds, state, reply, nodes: [{node, role, model, in, state, text, started, first_s, ended, ...}], usage, messages}.
+// Times are seconds since the run began. A stream makes it (Live), the server and files give it (fromTrace), and
 // at(trace, t) is the run at time t, so one view shows all three. SPDX-License-Identifier: Apache-2.0
 
 const STATES = ['waiting', 'running', 'done', 'failed', 'cancelled'];
@@ -19,7 +19,8 @@ function vote(v) {
   return { size: num(v.size), clusters: num(v.clusters), votes: num(v.votes), winner: str(v.winner, 100) || undefined, members: arr(v.members).slice(0, MAX_NODES).map((m) => num(m) ?? -1), scores: arr(v.scores).slice(0, MAX_NODES).map(num) };
 }
 
-const FIGURES = ['seconds', 'first_s', 'prompt_tokens', 'completion_tokens', 'reused_tokens', 'started', 'ended', 'score', 'cost'];
+const FIGURES = ['seconds', 'first_s', 'prompt_tokens', 'completion_tokens', 'reused_tokens', 'started', 'ended', 'sum_logprob', 'score', 'cost'];
+const stateOf = (v, or) => (v === 'canceled' || v === 'skipped' ? 'cancelled' : STATES.includes(v) ? v : or);
 
 export function message(m) {
   const parts = (c) => (typeof c === 'string' ? c : arr(c).map((p) => str(obj(p).text, MAX_TEXT)).join(''));
@@ -49,23 +50,21 @@ export function fromTrace(t) {
   for (const e of t.nodes.slice(0, MAX_NODES)) {
     const n = assign(blank(str(obj(e).node, 100) || `n${nodes.length + 1}`), obj(e), nodes);
     n.text = str(e.text, MAX_TEXT);
-    n.state = STATES.includes(e.state) ? e.state : e.state === 'skipped' ? 'cancelled' : 'waiting';
+    n.state = stateOf(e.state, 'waiting');
+    if (n.state === 'waiting') delete n.started, delete n.ended; /* it never began */
     if (Array.isArray(e.marks)) n.marks = e.marks.slice(0, MAX_MARKS).map((m) => [num(arr(m)[0]) ?? 0, num(arr(m)[1]) ?? 0]);
     nodes.push(n);
   }
-  // Clocks that count from elsewhere are set to the beginning of the run.
-  const begin = Math.min(...nodes.map((n) => n.started ?? Infinity)), shift = begin > 1e6 && begin < Infinity ? begin : 0;
   for (const n of nodes) {
-    if (n.started !== undefined) n.started -= shift;
-    if (n.ended !== undefined) n.ended -= shift;
     if (n.started === undefined && n.ended !== undefined) n.started = Math.max(0, n.ended - (n.seconds ?? 0));
     if (n.ended === undefined && n.started !== undefined && n.state !== 'running') n.ended = n.started + (n.seconds ?? 0);
   }
-  const names = arr(t.answer).length ? arr(t.answer) : [t.answer];
+  const names = arr(t.answers);
   for (const n of nodes) if (names.includes(n.node)) n.answer = true;
   if (nodes.length && !nodes.some((n) => n.answer)) nodes.at(-1).answer = true;
   const run = {
-    id: str(t.id, 100), mix: str(t.mix, 300), created: num(t.created), seconds: num(t.seconds), seed: num(t.seed), state: STATES.includes(t.state) ? t.state : 'done',
+    id: str(t.id, 100), mix: str(t.label || t.mix, 300) || str(obj(t.mix).name), created: num(t.created), seconds: num(t.seconds), waited: num(t.waited), finish: str(t.finish, 40) || undefined,
+    state: stateOf(t.state, t.rc < 0 ? 'failed' : 'done'),
     messages: arr(t.messages).slice(-200).map(message), nodes, usage: t.usage && typeof t.usage === 'object' ? t.usage : undefined, error: t.error ? str(t.error.message || t.error) : undefined,
   };
   run.reply = typeof t.reply === 'string' ? str(t.reply, MAX_TEXT) : nodes.find((n) => n.answer)?.text || '';
@@ -110,6 +109,8 @@ export class Live {
     if (e.event === 'graph') {
       if (e.id) this.trace.id = str(e.id, 100);
       if (e.mix) this.trace.mix = str(e.mix, 300);
+      this.trace.waited = this.now; /* in the queue; the run's clock is the server's, and it begins now */
+      this.t0 += 1000 * this.trace.waited;
       for (const x of arr(e.nodes).slice(0, MAX_NODES)) assign(this.node(str(obj(x).node, 100)), obj(x), this.trace.nodes);
     } else if (e.event === 'node') assign(this.node(str(e.node, 100)), e, this.trace.nodes);
     else if (e.event === 'start') this.begin(this.node(str(e.node, 100)));
@@ -117,9 +118,9 @@ export class Live {
       const n = this.node(str(e.node, 100));
       this.begin(n);
       assign(n, e, this.trace.nodes);
-      n.state = STATES.includes(e.state) ? e.state : 'done';
+      n.state = stateOf(e.state, 'done');
       if (typeof e.text === 'string') n.text = str(e.text, MAX_TEXT);
-      n.ended = this.now;
+      n.ended = num(e.ended) ?? this.now;
     }
   }
 

@@ -3,7 +3,8 @@
 import { copy, count, h, iconButton, many, money, percent, put, seconds, svg, text } from './dom.js';
 import { Graph, hue, mark, shown, words } from './graph.js';
 import { render } from './markdown.js';
-import { clusters, cost, duration, sums } from './run.js';
+import { getJson } from './api.js';
+import { clusters, cost, duration, fromTrace, sums } from './run.js';
 import { prices } from './settings.js';
 
 const ROLE = { proposer: 'proposal', aggregator: 'synthesis', vote: 'vote' };
@@ -64,7 +65,7 @@ class Card {
     if (n.reused_tokens) out.push([`${count(n.reused_tokens)}/${count(n.prompt_tokens)} of the prompt reused`]);
     if (c !== undefined) out.push([money(c)]);
     if (n.finish === 'length') out.push(['cut at its maximum', 'tag warn']);
-    if (n.note) out.push([n.note, 'tag warn note']);
+    if (n.note) out.push([n.note, n.replaced || n.state === 'failed' ? 'tag warn note' : 'note']);
     const key = out.map((x) => x.join()).join('|');
     if (key === this.feetKey) return;
     this.feetKey = key;
@@ -115,10 +116,24 @@ function conversation(n, trace, open) {
   ];
 }
 
-let dialog;
+// What a call read stands in the server's trace alone, as long as the server keeps it.
+async function fetchMessages(trace) {
+  if (!trace.id || trace.asked || trace.state === 'running' || trace.nodes.some((n) => n.messages)) return false;
+  trace.asked = true;
+  try {
+    for (const n of fromTrace(await getJson(`/v1/traces/${encodeURIComponent(trace.id)}`)).nodes) Object.assign(trace.nodes.find((x) => x.node === n.node) || {}, { messages: n.messages });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+let dialog, open;
 export function showNode(trace, name) {
   const n = trace.nodes.find((x) => x.node === name);
   if (!n) return;
+  open = [trace, name];
+  fetchMessages(trace).then((came) => came && dialog.open && open[0] === trace && showNode(trace, open[1]));
   if (!dialog) {
     dialog = h('dialog.sheet', { 'aria-labelledby': 'node-title', onclick: (e) => e.target === dialog && dialog.close() });
     document.body.append(dialog);
@@ -145,8 +160,8 @@ function summary(trace) {
   const parts = [p > 0 && many(p, 'proposal'), merges > 0 && many(merges, 'synthesis', 'syntheses'), votes && 'a vote'].filter(Boolean);
   const done = trace.nodes.filter((n) => n.state === 'done').length;
   const first = Math.min(...trace.nodes.filter((n) => n.answer && n.started !== undefined && n.first_s !== undefined).map((n) => n.started + n.first_s));
-  const figures = trace.state === 'running' ? [`${done} of ${trace.nodes.length} done`, trace.seconds !== undefined && seconds(trace.seconds)] : [
-    seconds(trace.seconds), Number.isFinite(first) && first < 0.95 * trace.seconds && `reply began after ${seconds(first)}`, s.completion > 0 && many(s.completion, 'token'), s.reused > 0 && s.prompt > 0 && `${percent(s.reused / s.prompt)} of prompts reused`,
+  const figures = trace.state === 'running' ? [trace.nodes.length > 0 ? `${done} of ${trace.nodes.length} done` : 'waits for its turn', trace.seconds !== undefined && seconds(trace.seconds)] : [
+    seconds(trace.seconds), trace.waited > 0.2 && `after ${seconds(trace.waited)} in the queue`, Number.isFinite(first) && first < 0.95 * trace.seconds && `reply began after ${seconds(first)}`, s.completion > 0 && many(s.completion, 'token'), s.reused > 0 && s.prompt > 0 && `${percent(s.reused / s.prompt)} of prompts reused`,
     s.failed > 0 && `${many(s.failed, 'call')} failed`, s.cost !== undefined && money(s.cost)];
   return { title: parts.join(' → '), figures: figures.filter(Boolean) };
 }

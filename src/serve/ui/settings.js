@@ -45,13 +45,15 @@ export async function loadModels() {
 
 const strategy = (m) => String(m?.mix || '').split(':')[0];
 export const isMix = (m) => !['', 'single', 'greedy'].includes(strategy(m));
-const KEYS = { n: ['self-moa', 'moa', 'self-moa-seq', 'vote'], layers: ['moa'], window: ['self-moa-seq'] };
+const KEYS = { n: ['self-moa', 'moa', 'self-moa-seq', 'vote'], layers: ['moa'], window: ['self-moa-seq'], quorum: ['self-moa', 'moa', 'vote'], grace: ['self-moa', 'moa', 'vote'] };
 
 // Fields of a run, their bounds, and whether they belong to the mix (moa) or to the reply itself.
 const FIELDS = [
   { key: 'n', name: 'Proposals', hint: 'how many drafts', min: 1, max: 256, step: 1, of: 'mix' },
   { key: 'layers', name: 'Layers', hint: 'each reads the one before', min: 1, max: 16, step: 1, of: 'mix' },
   { key: 'window', name: 'Window', hint: 'drafts merged at a time', min: 2, max: 64, step: 1, of: 'mix' },
+  { key: 'quorum', name: 'Quorum', hint: 'go on with so many', min: 1, max: 256, step: 1, of: 'mix' },
+  { key: 'grace', name: 'Grace', hint: 'seconds for the late', min: 0, max: 600, step: 0.1, of: 'mix' },
   { key: 'draft_temperature', name: 'Temperature of proposals', hint: 'higher: more different drafts', min: 0, max: 5, step: 0.05, of: 'mix', sent: 'temperature' },
   { key: 'draft_max_tokens', name: 'Most tokens of a proposal', min: 1, max: 1000000, step: 1, of: 'mix', sent: 'max_tokens' },
   { key: 'temperature', name: 'Temperature of the reply', min: 0, max: 2, step: 0.05, of: 'reply' },
