@@ -13,7 +13,7 @@ const { z } = await import('zod');
 
 const KEY = 'SECRET', MODEL = 'moa-tiny', QUESTION = 'Tom has 12 apples. He buys 9 more and gives 4 to Anna. How many apples does Tom have now?';
 const messages = [{ role: 'system', content: 'You add and subtract.' }, { role: 'user', content: QUESTION }];
-const server = await serve('-q', '--api-key', KEY);
+const OTHER = 'ANOTHER', server = await serve('-q', '--api-key', KEY, '--api-key', OTHER);
 const baseURL = `${server.url}/v1`, client = new OpenAI({ baseURL, apiKey: KEY, maxRetries: 0 });
 const quiet = () => until(async () => (await server.ps(KEY)).length === 0, 'no request runs', 2000);
 const Person = z.object({ name: z.string().max(12), age: z.number().int().min(0).max(150), likes: z.array(z.enum(['apples', 'sums', 'birds'])).max(2) });
@@ -76,6 +76,23 @@ test('openai: mixtures, tuned in the body', async () => {
   assert.equal(v.usage.moa.calls, 5);
   const thoughts = (await all(await client.chat.completions.create({ model: 'self-moa', messages, stream: true, moa: { n: 2, show: 'thoughts' } }))).map((c) => c.choices[0]?.delta.reasoning_content || '').join('');
   assert.match(thoughts, /\[p1, moa-tiny\]\n[\s\S]+\[p2, moa-tiny\]\n/);
+});
+
+test('openai: events of a mixture, and its trace, for its own key alone', async () => {
+  const secret = `my number is ${Math.random()}`, chunks = await all(await client.chat.completions.create({ model: 'self-moa', messages: [{ role: 'user', content: `${secret}. ${QUESTION}` }], stream: true, moa: { n: 3, events: true } }));
+  const events = chunks.filter((c) => c.moa?.event).map((c) => c.moa), of = (kind) => events.filter((e) => e.event === kind).map((e) => e.node);
+  assert.deepEqual(events[0].nodes.map((n) => [n.node, n.role, n.in.length]), [['p1', 'proposer', 0], ['p2', 'proposer', 0], ['p3', 'proposer', 0], ['agg', 'aggregator', 3]]);
+  assert.deepEqual(of('start').sort(), ['agg', 'p1', 'p2', 'p3']);
+  assert.deepEqual(of('done').sort(), ['agg', 'p1', 'p2', 'p3']);
+  assert.ok(events.filter((e) => e.event === 'done').every((e) => e.state === 'done' && e.ended >= e.started && e.completion_tokens > 0));
+  const { data } = await client.get('/traces'), id = events[0].id, trace = await client.get(`/traces/${id}`);
+  assert.equal(data[0].id, id);
+  const grown = chunks.map((c) => c.choices[0]).filter((c) => c?.moa?.node === 'p2').map((c) => c.delta.reasoning_content).join('');
+  assert.equal(trace.nodes.find((n) => n.node === 'p2').text, grown);
+  const stranger = new OpenAI({ baseURL, apiKey: OTHER, maxRetries: 0 });
+  assert.deepEqual((await stranger.get('/traces')).data, []);
+  await assert.rejects(stranger.get(`/traces/${id}`), (e) => e.status === 404 && !e.message.includes(secret));
+  assert.ok(!JSON.stringify(await stranger.get('/ps')).includes(secret) && !(await stranger.get('/ps')).data.some((r) => r.question));
 });
 
 test('openai: n, seed, stop, logprobs, logit_bias', async () => {

@@ -258,6 +258,7 @@ scripted('compare', {}, async (p, s) => {
   await p.waitForSelector('.compare select option', { state: 'attached' });
   await p.selectOption('.compare select >> nth=0', 'self-moa');
   await p.selectOption('.compare select >> nth=1', 'vote');
+  await p.getByLabel('Numbers of mix B').fill('n=3');
   await p.fill('.compare textarea', QUESTION);
   await p.keyboard.press('Enter');
   await p.waitForFunction(() => document.querySelectorAll('.column .card.running').length >= 4);
@@ -266,6 +267,7 @@ scripted('compare', {}, async (p, s) => {
   const bodies = s.log.filter((l) => l.path === '/v1/chat/completions').map((l) => l.body);
   assert.equal(bodies.length, 2);
   assert.equal(bodies[0].seed, bodies[1].seed);
+  assert.deepEqual(bodies.map((b) => b.model), ['self-moa', 'vote:n=3']);
   assert.equal(await p.locator('.column').nth(0).locator('.card').count(), 5);
   assert.equal(await p.locator('.column').nth(1).locator('.votes').count(), 1);
   assert.deepEqual((await texts(p, '.verdict tbody tr th')), ['time', 'calls', 'tokens written', 'prompt tokens computed']);
@@ -335,6 +337,18 @@ scripted('metrics', { speed: 20 }, async (p) => {
 });
 
 // ---- errors ----
+
+scripted('cost, where prices are known', { speed: 20 }, async (p) => {
+  await ready(p);
+  await p.click('button[aria-label="Key and prices"]');
+  await p.getByLabel('moa-tiny, input').fill('1000');
+  await p.getByLabel('moa-tiny, output').fill('2000');
+  await p.keyboard.press('Escape');
+  await ask(p, QUESTION, 'self-moa');
+  await idle(p);
+  assert.match(await p.textContent('.card >> nth=0'), /\$0\.102/); /* 46 tokens read, 28 written */
+  assert.match(await p.textContent('.run-figures'), /\$1\.\d\d/);
+});
 
 scripted('a server with a key', { key: 'SECRET', speed: 20 }, async (p) => {
   await p.waitForSelector('dialog[open] #key');

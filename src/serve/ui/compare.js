@@ -16,12 +16,13 @@ export class Compare {
     const was = recall('compare', []);
     this.choice = SIDES.map((s, i) => new ModelChoice(`Mix ${s}`, () => remember('compare', this.choice.map((c) => c.value))));
     onModels(() => this.choice.forEach((c, i) => c.set(was[i] || (models().find((m) => m.id === ['self-moa', 'vote'][i])?.id ?? models()[i]?.id ?? ''))));
+    this.numbers = SIDES.map((s) => h('input.numbers', { type: 'text', placeholder: 'n=4,temperature=0.9', 'aria-label': `Numbers of mix ${s}`, spellcheck: false, onkeydown: (e) => this.key(e) }));
     this.go = h('button.primary', { type: 'submit' }, 'Compare');
     this.halt = h('button.primary.stop', { type: 'button', hidden: true, title: 'Stop (Escape)', onclick: () => this.stop() }, icon('stop'), 'Stop both');
     this.verdict = h('div.verdict', { 'aria-live': 'polite' });
     this.side = SIDES.map((s) => h('section.column', { 'aria-label': `Mix ${s}` }));
     this.el = h('div.compare.page', h('h1', 'Compare'), h('p.lead', 'Two mixes answer one prompt at the same time, with the same seed.'),
-      h('form', { onsubmit: (e) => (e.preventDefault(), this.run()) }, this.input, h('div.row', this.choice.map((c, i) => h('span.pick', h('b', SIDES[i]), c.el)), this.go, this.halt)), this.verdict, h('div.columns', this.side));
+      h('form', { onsubmit: (e) => (e.preventDefault(), this.run()) }, this.input, h('div.row', this.choice.map((c, i) => h('span.pick', h('b', SIDES[i]), c.el, this.numbers[i])), this.go, this.halt)), this.verdict, h('div.columns', this.side));
   }
 
   key(e) {
@@ -43,8 +44,9 @@ export class Compare {
     const prompt = this.input.value.trim();
     if (!prompt || this.busy) return;
     const messages = [{ role: 'user', content: prompt }], tune = { seed: Math.floor(Math.random() * 1e9) };
+    const id = (i) => this.choice[i].value + (this.numbers[i].value.trim() ? `:${this.numbers[i].value.trim()}` : '');
     put(this.verdict);
-    this.jobs = this.choice.map((c, i) => play(request(c.value, tune, messages), this.column(i, c.value), { messages }));
+    this.jobs = SIDES.map((_, i) => play(request(id(i), tune, messages), this.column(i, id(i)), { messages }));
     this.state();
     announce('Both mixes work');
     const ends = await Promise.all(this.jobs.map((j) => j.done));

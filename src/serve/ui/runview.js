@@ -216,7 +216,7 @@ export class RunView {
     if (this.was !== trace.reply) render(this.reply, (this.was = trace.reply));
     this.reply.classList.toggle('growing', trace.state === 'running');
     this.reply.hidden = !trace.reply && trace.state !== 'running';
-    text(this.meta, `${trace.mix || ''}${mixed ? '' : figures.length ? ` · ${figures.join(' · ')}` : ''}${trace.finish === 'length' ? ' · cut at its maximum' : ''}${trace.state === 'cancelled' ? ' · stopped' : ''}`);
+    text(this.meta, `${trace.mix || ''}${mixed ? '' : figures.length ? ` · ${figures.join(' · ')}` : ''}${trace.finish === 'length' ? ' · cut at its maximum' : ''}${trace.state === 'cancelled' ? ' · stopped' : ''}${trace.state === 'failed' && trace.error ? ` · ${trace.error}` : ''}`);
     if (this.replay) this.replay.hidden = trace.state === 'running' || !trace.nodes.length;
   }
 }
