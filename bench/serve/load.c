@@ -1,11 +1,12 @@
 /* load.c - many clients of a chat server at once, in one thread: how many requests a second, how long to the first text and to the end, what is lost.
  *
- *     load PORT MODEL STREAMS REQUESTS [whole] [least=SECONDS] [key=value ...]
+ *     load PORT MODEL STREAMS REQUESTS [whole] [any] [least=SECONDS] [key=value ...]
  *     load cancel PORT MODEL STREAMS MOCK-PORT
  *
  * STREAMS connections each ask, read the whole reply, and ask again, until REQUESTS have ended. A reply counts as whole when it ended as HTTP and
  * as an event stream, and every byte of its text is the scripted server's (mock_check): anything else is lost. least: what a request must take for
- * the script's times alone; it is taken off, what is left is the servers'. Other pairs join the body as they are.
+ * the script's times alone; it is taken off, what is left is the servers'. any: the texts are a model's, no byte is checked. Other pairs join the body.
+ * Every request asks something else: its question ends with its number.
  * cancel: opens STREAMS streams, leaves all at once when each has had text, and asks the scripted server when it saw the last of its own end.
  * Prints one line of JSON. SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
@@ -22,10 +23,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { NUMBER = 6 };
+
 typedef struct client {
     int fd;
     bool busy, headed, chunked, streamed, over; /* over: the reply has said that it ends */
     bool sized, leaves;       /* it tells its length; the connection ends with it */
+    char number[NUMBER + 1];
     size_t sent, length;      /* length: of a body that is not chunked */
     int status;
     moa_buf in, body, text;
@@ -35,9 +39,10 @@ typedef struct client {
 
 static struct {
     int epoll, port;
-    bool stream;
+    bool stream, any;
     char request[1 << 16];
     size_t n_request;
+    char *number;             /* in the request: NUMBER digits */
     long to_ask, ended, lost;
     double *first, *total; long n_time;
     char why[300];            /* the first loss */
@@ -73,7 +78,7 @@ static void ask(client *c) {
         c->busy = false;
         return;
     }
-    g.to_ask--;
+    snprintf(c->number, sizeof c->number, "%06ld", g.to_ask-- % 1000000);
     c->busy = true;
     c->asked = moa_now();
     if (c->fd < 0) connect_to(c);
@@ -130,7 +135,7 @@ static void end(client *c) {
     if (!c->streamed) take_content(c, moa_buf_str(&c->body)), c->over = true;
     if (c->status != 200) lose(c, "refused");
     else if (!c->over) lose(c, "cut");
-    else if (!mock_check(moa_buf_str(&c->text), c->text.len)) lose(c, "wrong bytes");
+    else if (g.any ? !c->text.len : !mock_check(moa_buf_str(&c->text), c->text.len)) lose(c, "wrong bytes");
     if (c->leaves) close(c->fd), c->fd = -1;
     g.ended++;
     if (lost == g.lost) {
@@ -174,6 +179,7 @@ static bool read_head(client *c) {
 static void hear(client *c, uint32_t events) {
     char bytes[65536];
     if (events & EPOLLOUT) {
+        memcpy(g.number, c->number, NUMBER);
         const ssize_t n = send(c->fd, g.request + c->sent, g.n_request - c->sent, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN) {
             broken(c);
@@ -261,8 +267,8 @@ static int cancel(client *c, long streams, int mock_port) {
 static void make_request(const char *model, int argc, char **argv) {
     moa_buf body;
     moa_buf_init(&body, 1 << 15);
-    moa_buf_addf(&body, "{\"model\":\"%s\",\"stream\":%s,\"messages\":[{\"role\":\"system\",\"content\":\"You are helpful.\"},{\"role\":\"user\",\"content\":\"What is a mixture of agents?\"}]", model,
-                 g.stream ? "true" : "false");
+    moa_buf_addf(&body, "{\"model\":\"%s\",\"stream\":%s,\"messages\":[{\"role\":\"system\",\"content\":\"You are helpful.\"},{\"role\":\"user\",\"content\":\"What is a mixture of agents? %0*d\"}]", model,
+                 g.stream ? "true" : "false", NUMBER, 0);
     for (int i = 0; i < argc; i++) {
         const char *eq = strchr(argv[i], '=');
         if (eq && strncmp(argv[i], "least=", 6)) moa_buf_addf(&body, ",\"%.*s\":%s", (int)(eq - argv[i]), argv[i], eq + 1);
@@ -270,6 +276,7 @@ static void make_request(const char *model, int argc, char **argv) {
     moa_buf_adds(&body, "}");
     g.n_request = (size_t)snprintf(g.request, sizeof g.request, "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
                                    body.len, moa_buf_str(&body));
+    g.number = strstr(g.request, "agents? ") + 8;
     moa_buf_deinit(&body);
 }
 
@@ -286,6 +293,7 @@ int main(int argc, char **argv) {
     g.stream = true;
     for (int i = 5; i < argc; i++) {
         if (!strcmp(argv[i], "whole")) g.stream = false;
+        if (!strcmp(argv[i], "any")) g.any = true;
         if (!strncmp(argv[i], "least=", 6)) least = strtod(argv[i] + 6, NULL);
     }
     make_request(argv[2 + skip], argc - 5, argv + 5);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the server adds between its clients and models behind URLs: run.py [PART ...] [--moa PATH] [--repeat N] [--optillm DIR --openai DIR --typing-extensions DIR]
 
-Parts: overhead, throughput, streams, cancel, idle, optillm (default: all; optillm needs its sources, and flask, httpx, pydantic and numpy of the
+Parts: overhead, throughput, streams, cancel, idle, local, optillm (default: all; local asks the bundled model; optillm needs its sources, and flask, httpx, pydantic and numpy of the
 distribution; see optillm_server.py). Every upstream is the scripted server (tests/support/mock.h), every client load.c, all on this machine; each figure is
 the median of the repeats, moa and what it is compared with in turn. Prints rows of a Markdown table; -v prints every run.
 SPDX-License-Identifier: Apache-2.0"""
@@ -18,7 +18,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 # model: seconds to the first chunk, between chunks, chunks. Times as hosted models have them, some ten times shortened where it does not matter.
-MODELS = {"fast": (0, 0, 10), "a": (0.10, 0.005, 40), "b": (0.15, 0.005, 40), "c": (0.20, 0.005, 40), "llm": (1.0, 0.1, 20)}
+MODELS = {"fast": (0, 0, 10), "a": (0.10, 0.01, 30), "b": (0.15, 0.01, 30), "c": (0.20, 0.01, 30), "llm": (1.0, 0.1, 20)}
 YAML = """models: []
 backends:
 %s
@@ -73,9 +73,9 @@ class Bench:
             f.write(YAML % rows)
         self.port, self.server = self.moa()
 
-    def moa(self):
+    def moa(self, *options):
         port = free_port()
-        p = subprocess.Popen([self.args.moa, "serve", "--config", self.dir + "/moa.yaml", "-p", str(port), "-q", "--max-running", "4000", "--max-queue", "4000"],
+        p = subprocess.Popen([self.args.moa, "serve", *(options or ("--config", self.dir + "/moa.yaml")), "-p", str(port), "-q", "--max-running", "4000", "--max-queue", "4000"],
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.own.append(p)
         wait_port(port, p)
@@ -169,6 +169,19 @@ def idle(b):
     b.server = kept
 
 
+def local(b):
+    """16 chats of the bundled model beside each other, and one after the other."""
+    port, _ = b.moa("--ctx", "1024")
+    ratios, beside, after = [], [], []
+    for _ in range(b.args.repeat):
+        words = ("16", "any", "max_tokens=120", "temperature=0.8", 'logit_bias={"0":-100,"2":-100}')  # its two ends: all replies have 120 tokens
+        after.append(b.load(port, "", 1, *words)["seconds"])
+        beside.append(b.load(port, "", 16, *words)["seconds"])
+        ratios.append(beside[-1] / after[-1])
+    row("16 chats of 120 tokens, the bundled model", "beside each other %.2f s" % statistics.median(beside), "one after the other %.2f s" % statistics.median(after),
+        "%.2f (%s)" % (statistics.median(ratios), ", ".join("%.2f" % r for r in sorted(ratios))))
+
+
 def optillm(b):
     a = b.args
     if not a.optillm:
@@ -196,7 +209,7 @@ def optillm(b):
             "whole %.0f ms" % medians(r, "total_ms", "p50"), "")
 
 
-PARTS = {f.__name__: f for f in (overhead, throughput, streams, cancel, idle, optillm)}
+PARTS = {f.__name__: f for f in (overhead, throughput, streams, cancel, idle, local, optillm)}
 
 
 def main():
