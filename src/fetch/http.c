@@ -265,7 +265,8 @@ static bool request_headers(struct curl_slist **list, const moa_http *h, const c
 }
 
 /* The variables that the curl program and OpenSSL go by, which libcurl leaves to its callers. */
-static void trust(CURL *c) {
+void moa_http_trust(void *curl) {
+    CURL *c = curl;
     const char *bundle = getenv("CURL_CA_BUNDLE"), *file = getenv("SSL_CERT_FILE"), *dir = getenv("SSL_CERT_DIR");
     if (bundle && *bundle) file = bundle;
     if (file && *file) curl_easy_setopt(c, CURLOPT_CAINFO, file);
@@ -295,7 +296,7 @@ static void set_up(moa_http *h, const char *url, struct curl_slist *list, char *
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(c, CURLOPT_XFERINFODATA, h);
     if (this_machine(url)) curl_easy_setopt(c, CURLOPT_PROXY, ""); /* a proxy would look for the server on its own machine */
-    trust(c);
+    moa_http_trust(c);
 }
 
 static bool may_pass(CURLcode c) {

@@ -52,6 +52,9 @@ int moa_http_get(moa_http *h, moa_http_reply *reply, const char *url, int64_t fr
 int moa_http_may_go(const char *from, const char *to, moa_err *err);
 bool moa_http_same_origin(const char *a, const char *b); /* scheme, host and port */
 
+/* Authorities of TLS for another handle of libcurl (a CURL). */
+void moa_http_trust(void *curl);
+
 /* Header lines of a reply, one a call as they arrive ("Name: value\r\n"); for the client and the fuzz target. */
 void moa_http_header(moa_http_reply *r, const char *line, size_t n);
 

@@ -1,6 +1,8 @@
 /* attempt.c - one request to a server, from its first byte out to the verdict. SPDX-License-Identifier: Apache-2.0 */
 #include "serve/upstream/upstream.h"
 
+#include "fetch/http.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +59,8 @@ static void set_up(attempt *a) {
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)BUFFER);
     curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     if (!strncmp(u->url, "https", 5)) curl_easy_setopt(e, CURLOPT_PIPEWAIT, 1L); /* calls wait for the first connection: with HTTP/2 it carries them all */
+    curl_easy_setopt(e, CURLOPT_USERAGENT, "moa/" MOA_VERSION);
+    moa_http_trust(e);
     curl_easy_setopt(e, CURLOPT_NOPROXY, "127.0.0.1,localhost,::1");
 }
 
@@ -83,7 +87,10 @@ int moa_attempt_new(attempt **out, job *j, bool hedge, moa_err *err) {
 }
 
 void moa_attempt_free(attempt *a) {
-    curl_multi_remove_handle(moa_net_multi(a->j->u->net), a->easy); /* a connection in the middle of a reply is closed by this */
+    /* In the middle of a reply: a connection of HTTP/1.1 is closed by this. On one of HTTP/2 the stream's end is only written with the next bytes
+     * of another stream (libcurl 7.88 to 8.14, its issue 17611); where it was the last stream, this closes the connection too. */
+    curl_easy_setopt(a->easy, CURLOPT_FORBID_REUSE, 1L);
+    curl_multi_remove_handle(moa_net_multi(a->j->u->net), a->easy);
     curl_easy_cleanup(a->easy);
     moa_reply_deinit(&a->reply);
     free(a);
@@ -112,7 +119,8 @@ int moa_attempt_result(attempt *a, CURLcode code, const char *silence, bool *pas
     else if (r->err.code) *err = r->err, rc = err->code;
     else if (code != CURLE_OK && !r->over) rc = moa_fail(err, MOA_EIO, "%s (%.180s): %s", u->id, u->url, a->why[0] ? a->why : curl_easy_strerror(code));
     else if (moa_reply_end(r, a->streamed) < 0) *err = r->err, rc = err->code;
-    *passing = rc == MOA_EIO && (silence || !a->status || a->status == 200 || busy || a->status >= 500);
+    const bool distrust = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE; /* as it will be next time */
+    *passing = rc == MOA_EIO && !distrust && (silence || !a->status || a->status == 200 || busy || a->status >= 500);
     *alive = rc >= 0 || (!silence && a->status >= 400 && a->status < 500 && a->status != 408);
     return rc;
 }
