@@ -199,7 +199,7 @@ static int run(int argc, char **argv) {
     chat c = {.open = moa_cli_models(&v[MIXO_THREADS], &v[MIXO_CTX], &v[MIXO_ADAPTER], &v[MIXO_TEMPLATE], &v[MIXO_KV], &v[MIXO_REPACK], &v[MIXO_DRAFT]), .system = v[MIXO_SYSTEM].s, .quiet = v[O_QUIET].set, .seed = v[MIXO_SEED].set ? (uint64_t)v[MIXO_SEED].i : 1};
     if (v[MIXO_MODEL].set && !(c.model = strdup(v[MIXO_MODEL].s))) rc = moa_fail(&err, MOA_ENOMEM, "the model's name");
     if (rc >= 0) rc = moa_mixopt_spec(&c.spec, v, "self-moa", &err);
-    if (rc >= 0) rc = moa_pool_new(&c.pool, moa_cli_model_path, moa_cli_open_model, &c.open, &err);
+    if (rc >= 0) rc = moa_mixopt_pool(&c.pool, v, &c.open, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&c.spec, c.pool, c.model, &err);
     if (rc >= 0) {
         moa_interrupt_catch();

@@ -30,6 +30,7 @@ const moa_command moa_command_run = {
             "  moa run \"What is 17 + 25?\"\n"
             "  moa run --mix vote -n 10 \"What is 17 + 25?\"\n"
             "  moa run --json-schema order.json \"Two pizzas for Tom.\"\n"
+            "  moa run --server http://127.0.0.1:8080/v1 --mix vote -n 10 \"What is 17 + 25?\"\n"
             "  moa run --mix moa --proposer a.gguf --proposer b.gguf --aggregator b.gguf - < question.txt",
     .opts = opts,
     .run = run,
@@ -103,12 +104,17 @@ static int run(int argc, char **argv) {
     moa_grammar *grammar = NULL;
     if (rc >= 0) rc = moa_cli_constraint(&grammar, &v[O_GRAMMAR], &v[O_SCHEMA], &err);
     s.cfg.propose_grammar = s.cfg.aggregate_grammar = grammar;
+    json_t *schema = NULL; /* models of a server know no grammars */
+    if (rc >= 0 && v[MIXO_SERVER].set && v[O_SCHEMA].set) rc = moa_json_read(&schema, v[O_SCHEMA].s, MAX_INPUT, &err);
+    const moa_call_extra extra = {.schema = schema};
+    if (schema) s.cfg.propose_extra = s.cfg.aggregate_extra = &extra;
     if (rc >= 0) rc = read_prompt(&prompt, pos, n_pos, &err);
-    if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, moa_cli_open_model, &models, &err);
+    if (rc >= 0) rc = moa_mixopt_pool(&pool, v, &models, &err);
     if (rc >= 0) rc = moa_mix_spec_bind(&s, pool, v[MIXO_MODEL].s, &err);
     if (rc >= 0) rc = ask(&s, v, moa_buf_str(&prompt), &err);
     moa_mix_spec_deinit(&s);
     moa_grammar_free(grammar);
+    json_decref(schema);
     moa_pool_free(pool);
     moa_buf_deinit(&prompt);
     return rc < 0 ? moa_cli_fail(&err) : 0;

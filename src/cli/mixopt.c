@@ -4,6 +4,10 @@
 #include "cli/mixopt.h"
 
 #include "format/chat.h"
+#include "serve/upstream.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter, const moa_optval *vars,
                                const moa_optval *kv, const moa_optval *repack, const moa_optval *draft) {
@@ -31,6 +35,25 @@ int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_e
     if (o->n_ctx > b->n_ctx_most) fprintf(stderr, "moa: --ctx %d: %s reads no more than %d tokens\n", o->n_ctx, b->id, b->n_ctx_most);
     note_unread(b, o->template_vars);
     return 0;
+}
+
+/* A model of the server; NULL: its first. Its samples are calls of their own there: a moa decodes them as one batch that shares the prompt. */
+static int open_remote(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    enum { AT_A_TIME = 256 };
+    const moa_optval *v = ctx;
+    const char *key = getenv("MOA_API_KEY");
+    const moa_upstream_cfg cfg = {.id = name ? name : "the server's model", .url = v[MIXO_SERVER].s, .model = name ? name : "", .key = key && *key ? key : NULL, .max_concurrent = AT_A_TIME};
+    const int rc = moa_upstream_open(out, &cfg, err);
+    return rc < 0 ? moa_hint(err, rc, "--server takes what stands before /chat/completions, such as http://127.0.0.1:8080/v1") : rc;
+}
+
+int moa_mixopt_pool(moa_pool **out, const moa_optval *v, moa_mix_options *models, moa_err *err) {
+    static const struct { int opt; const char *name; } local[] = {{MIXO_CTX, "--ctx"}, {MIXO_THREADS, "--threads"}, {MIXO_ADAPTER, "--adapter"}, {MIXO_TEMPLATE, "--chat-template-kwargs"},
+                                                                   {MIXO_KV, "--kv"}, {MIXO_REPACK, "--repack"}, {MIXO_DRAFT, "--draft"}};
+    if (!v[MIXO_SERVER].set) return moa_pool_new(out, moa_cli_model_path, moa_cli_open_model, models, err);
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        if (v[local[i].opt].set) return moa_fail(err, MOA_EUSAGE, "%s is for models of this machine; with --server the server decides it", local[i].name);
+    return moa_pool_new(out, NULL, open_remote, (void *)(uintptr_t)v, err);
 }
 
 int moa_mixopt_spec(moa_mix_spec *s, const moa_optval *v, const char *dflt, moa_err *err) {

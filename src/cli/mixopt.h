@@ -8,7 +8,7 @@
 
 enum {
     MIXO_MODEL, MIXO_MIX, MIXO_N, MIXO_LAYERS, MIXO_WINDOW, MIXO_TEMP, MIXO_AGG_TEMP, MIXO_MAX, MIXO_PROPOSER, MIXO_AGG,
-    MIXO_SYSTEM, MIXO_SEED, MIXO_CTX, MIXO_THREADS, MIXO_ADAPTER, MIXO_TEMPLATE, MIXO_KV, MIXO_REPACK, MIXO_DRAFT, MIXO_COUNT
+    MIXO_SYSTEM, MIXO_SEED, MIXO_CTX, MIXO_THREADS, MIXO_ADAPTER, MIXO_TEMPLATE, MIXO_KV, MIXO_REPACK, MIXO_DRAFT, MIXO_SERVER, MIXO_COUNT
 };
 /* First rows of a command's options, in the order of the enum. */
 #define MOA_MIX_OPTS                                                                                                              \
@@ -23,7 +23,8 @@ enum {
         {"--proposer", NULL, MOA_OPT_STRS, "MODEL", "a model that proposes (default: --model)", 0, 0},                           \
         {"--aggregator", NULL, MOA_OPT_STR, "MODEL", "the model that merges (default: the first proposer)", 0, 0},               \
         {"--system", NULL, MOA_OPT_STR, "TEXT", "system message of the conversation", 0, 0},                                     \
-        MOA_ROW_SEED("equal seeds, equal answers (default 1)"), MOA_ROW_CTX, MOA_ROW_THREADS, MOA_ROW_ADAPTER, MOA_ROW_TEMPLATE, MOA_ROW_KV, MOA_ROW_REPACK, MOA_ROW_DRAFT
+        MOA_ROW_SEED("equal seeds, equal answers (default 1)"), MOA_ROW_CTX, MOA_ROW_THREADS, MOA_ROW_ADAPTER, MOA_ROW_TEMPLATE, MOA_ROW_KV, MOA_ROW_REPACK, MOA_ROW_DRAFT, \
+        {"--server", NULL, MOA_OPT_STR, "URL", "models are those of a server that runs, moa serve or another (http://127.0.0.1:8080/v1); its key: $MOA_API_KEY", 0, 0}
 
 /* How --threads, --ctx, --adapter and --chat-template-kwargs want models to be opened; every model gets all of them. Borrows the options' values. */
 moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx, const moa_optval *adapter, const moa_optval *vars, const moa_optval *kv,
@@ -31,6 +32,8 @@ moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx,
 /* A pool's way to open the model at path; moa_cli_model_path is its way from a name to it. moa_open_local, but says on stderr where
  * --ctx asks for more than the model reads, and which variables its template does not read. */
 int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err);
+/* The pool of a command with MOA_MIX_OPTS: models of this machine, opened as `models` says, or those of --server. Both are borrowed. */
+int moa_mixopt_pool(moa_pool **out, const moa_optval *v, moa_mix_options *models, moa_err *err);
 /* Mix from --mix (dflt where absent) and the options that override its parameters. */
 int moa_mixopt_spec(moa_mix_spec *s, const moa_optval *v, const char *dflt, moa_err *err);
 

@@ -108,6 +108,35 @@ static void test_configured(void **state) {
     moa_expect(2, "serve --nonsense");
 }
 
+/* moa run and moa chat with the models of a server that runs. */
+static void test_asked_from_the_command_line(void **state) {
+    service s;
+    char args[300];
+    (void)state;
+    need_program();
+    start(&s, NULL);
+    snprintf(args, sizeof args, "run --server http://127.0.0.1:%d/v1 --mix vote -n 3 --max-tokens 8 --json hello", s.port);
+    assert_int_equal(moa(args), 0);
+    json_t *v = parsed();
+    const json_t *calls = json_object_get(v, "calls");
+    assert_int_equal(json_array_size(calls), 3);
+    for (size_t i = 0; i < 3; i++) assert_true(json_integer_value(json_object_get(json_array_get(calls, i), "completion_tokens")) > 0);
+    json_decref(v);
+    snprintf(args, sizeof args, "run -q --server http://127.0.0.1:%d/v1 -m nowhere --mix single hello", s.port);
+    moa_expect(1, args);
+    assert_non_null(strstr(err_text, "no model 'nowhere'"));
+    snprintf(args, sizeof args, "run --server http://127.0.0.1:%d/v1 --threads 2 hello", s.port);
+    moa_expect(2, args);
+    assert_non_null(strstr(err_text, "--threads"));
+    snprintf(args, sizeof args, "chat -q --server http://127.0.0.1:%d/v1 --mix single --max-tokens 8 < %s", s.port, path_of("said"));
+    put_file("said", "hello\nand again\n");
+    assert_int_equal(moa(args), 0);
+    assert_true(out[0] != 0);
+    assert_int_equal(stop(&s, SIGTERM), 0);
+    moa_expect(2, "run -q --server 127.0.0.1:1/v1 --mix single hello");
+    assert_non_null(strstr(err_text, "http://"));
+}
+
 /* ---- killed at any moment ---- */
 
 enum { ASKS = 6, KILLS = 8 };
@@ -189,6 +218,6 @@ static void test_killed(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_configured), cmocka_unit_test(test_killed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_configured), cmocka_unit_test(test_asked_from_the_command_line), cmocka_unit_test(test_killed)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }
