@@ -1,11 +1,12 @@
 /* load.c - many clients of a chat server at once, in one thread: how many requests a second, how long to the first text and to the end, what is lost.
  *
- *     load PORT MODEL STREAMS REQUESTS [whole] [any] [least=SECONDS] [key=value ...]
+ *     load PORT MODEL STREAMS REQUESTS [whole] [any] [spread] [least=SECONDS] [key=value ...]
  *     load cancel PORT MODEL STREAMS MOCK-PORT
  *
  * STREAMS connections each ask, read the whole reply, and ask again, until REQUESTS have ended. A reply counts as whole when it ended as HTTP and
  * as an event stream, and every byte of its text is the scripted server's (mock_check): anything else is lost. least: what a request must take for
- * the script's times alone; it is taken off, what is left is the servers'. any: the texts are a model's, no byte is checked. Other pairs join the body.
+ * the script's times alone; it is taken off, what is left is the servers'. spread: the streams begin evenly over that time, not at once.
+ * any: the texts are a model's, no byte is checked. Other pairs join the body.
  * Every request asks something else: its question ends with its number.
  * cancel: opens STREAMS streams, leaves all at once when each has had text, and asks the scripted server when it saw the last of its own end.
  * Prints one line of JSON. SPDX-License-Identifier: Apache-2.0 */
@@ -288,12 +289,14 @@ int main(int argc, char **argv) {
         return 2;
     }
     const long streams = strtol(argv[3 + skip], NULL, 10), requests = cancels ? streams : strtol(argv[4], NULL, 10);
-    double least = -1;
+    double least = -1, apart = 0;
+    bool spread = false;
     g.port = (int)strtol(argv[1 + skip], NULL, 10);
     g.stream = true;
     for (int i = 5; i < argc; i++) {
         if (!strcmp(argv[i], "whole")) g.stream = false;
         if (!strcmp(argv[i], "any")) g.any = true;
+        if (!strcmp(argv[i], "spread")) spread = true;
         if (!strncmp(argv[i], "least=", 6)) least = strtod(argv[i] + 6, NULL);
     }
     make_request(argv[2 + skip], argc - 5, argv + 5);
@@ -302,8 +305,10 @@ int main(int argc, char **argv) {
     g.first = calloc((size_t)requests, sizeof *g.first), g.total = calloc((size_t)requests, sizeof *g.total);
     client *c = calloc((size_t)streams, sizeof *c);
     if (!c || !g.first || !g.total) return 1;
+    if (spread && least > 0) apart = least / (double)streams;
     const double began = moa_now();
     for (long i = 0; i < streams; i++) {
+        while (moa_now() < began + apart * (double)i) turn(1);
         moa_buf_init(&c[i].in, 16 << 20);
         moa_buf_init(&c[i].body, 16 << 20);
         moa_buf_init(&c[i].text, 16 << 20);

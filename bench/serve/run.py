@@ -126,9 +126,9 @@ def overhead(b):
         direct, through, mixed = [], [], []
         least = max(takes("a"), takes("b"), takes("c")) + takes("a")
         for _ in range(b.args.repeat):
-            direct.append(b.load(b.mock, "a", streams, 12 if streams == 1 else 160, "least=%g" % takes("a")))
-            through.append(b.load(b.port, "a", streams, 12 if streams == 1 else 160, "least=%g" % takes("a")))
-            mixed.append(b.load(b.port, "council", streams, 6 if streams == 1 else 80, "least=%g" % least))
+            direct.append(b.load(b.mock, "a", streams, 12 if streams == 1 else 160, "spread", "least=%g" % takes("a")))
+            through.append(b.load(b.port, "a", streams, 12 if streams == 1 else 160, "spread", "least=%g" % takes("a")))
+            mixed.append(b.load(b.port, "council", streams, 6 if streams == 1 else 80, "spread", "least=%g" % least))
         for name, runs in (("the scripted server alone", direct), ("one model through moa", through), ("3 proposals and a merge through moa", mixed)):
             row("over the critical path, %d at a time, %s" % (streams, name), *("%s %.2f ms" % (q, medians(runs, "over_ms", q)) for q in ("p50", "p95", "p99")))
 
