@@ -189,7 +189,7 @@ static int tell_event(moa_turn *t, const moa_event *e) {
     if (!t->n_told) rc = tell_graph(t);
     for (; rc >= 0 && t->n_told < t->run->n_node; t->n_told++) rc = tell_node(t, t->n_told, "node", false);
     if (rc < 0) return rc;
-    if (e->kind == MOA_EV_START) return tell(t, json_pack("{s:s, s:s}", "event", "start", "node", t->run->node[e->node].name));
+    if (e->kind == MOA_EV_START) return tell_node(t, e->node, "start", false); /* what it reads is settled only now */
     return tell_node(t, e->node, "done", true);
 }
 

@@ -44,7 +44,7 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
       const t = of(n.node), begun = now();
       t.started = begun;
       t.state = 'running';
-      event({ event: 'start', node: n.node });
+      event({ event: 'start', ...n });
       await sleep((60 + 240 * Math.random()) / self.speed);
       t.first_s = now() - begun;
       for (const w of words.match(/\s*\S+/g)) {

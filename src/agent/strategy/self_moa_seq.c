@@ -67,6 +67,7 @@ static int fold(moa_run *r, moa_agent_node *n, moa_err *err) {
     if (!next) return moa_fail(err, MOA_ENOMEM, "the next window");
     next[0] = self;
     memcpy(next + 1, in + used, (size_t)(n_in - used) * sizeof *next);
+    n->n_in -= n_in - used; /* it reads what is in its window; the rest is the next fold's */
     int id = add_fold(r, next, n_in - used + 1, err);
     return id < 0 ? id : 0;
 }

@@ -1,6 +1,6 @@
 // metrics.js - the server at work, read once a second while it is looked at: /metrics (Prometheus) and /v1/ps.
 // SPDX-License-Identifier: Apache-2.0
-import { count, h, percent, put, seconds, svg, text } from './dom.js';
+import { count, h, many, percent, put, seconds, svg, text } from './dom.js';
 import { getJson, getText } from './api.js';
 import { errorBox } from './chat.js';
 
@@ -121,7 +121,7 @@ export class Metrics {
   draw(m, ps) {
     const c = this.chart, tokens = (kind) => sum(m, 'moa_tokens_total', { kind }) || 0;
     const decoded = sum(m, 'moa_engine_tokens_total') ?? tokens('completion'); // models behind URLs tell when a call has ended
-    c.running.add(sum(m, 'moa_requests_running') ?? 0, `${count(sum(m, 'moa_connections_busy') || 0)} connections busy`);
+    c.running.add(sum(m, 'moa_requests_running') ?? 0, `${many(sum(m, 'moa_connections_busy') || 0, 'connection')} busy`);
     c.queue.add(sum(m, 'moa_queue_depth') ?? 0);
     c.tokens.add(this.rate('tokens', decoded), `${count(decoded)} written in all`);
     const used = sum(m, 'moa_kv_tokens'), room = sum(m, 'moa_kv_room');

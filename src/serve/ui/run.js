@@ -112,9 +112,13 @@ export class Live {
       this.trace.waited = this.now; /* in the queue; the run's clock is the server's, and it begins now */
       this.t0 += 1000 * this.trace.waited;
       for (const x of arr(e.nodes).slice(0, MAX_NODES)) assign(this.node(str(obj(x).node, 100)), obj(x), this.trace.nodes);
-    } else if (e.event === 'node') assign(this.node(str(e.node, 100)), e, this.trace.nodes);
-    else if (e.event === 'start') this.begin(this.node(str(e.node, 100)));
-    else if (e.event === 'done') {
+    } else if (e.event === 'node' || e.event === 'start') {
+      const n = this.node(str(e.node, 100));
+      if (e.answer === true) for (const x of this.trace.nodes) x.answer = false; /* a run that grows moves its answer on */
+      assign(n, e, this.trace.nodes);
+      if (e.event === 'start') this.begin(n);
+    }
+    if (e.event === 'done') {
       const n = this.node(str(e.node, 100));
       this.begin(n);
       assign(n, e, this.trace.nodes);
