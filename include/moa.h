@@ -39,7 +39,8 @@ extern "C" {
     X(ENOTFOUND, -6, "not found")                                                                  \
     X(ELIMIT, -7, "limit exceeded")                                                                \
     X(ECANCELED, -8, "canceled")                                                                   \
-    X(EUSAGE, -9, "wrong use")
+    X(EUSAGE, -9, "wrong use")                                                                     \
+    X(ETIME, -10, "out of time")
 
 enum {
 #define MOA_ERR_ENUM(name, value, text) MOA_##name = value,

@@ -37,6 +37,7 @@ typedef struct moa_call {
     void (*on_end)(struct moa_call *c); /* once, the last: all below is filled; res is the owner's. May come before start returns */
     moa_gen_res res;
     int rc; moa_err err;
+    bool found;                       /* a journal knew the reply: nobody was asked */
     double share_s;                   /* of the time that a backend spent on several calls at once, this one's part by tokens: adds up over calls */
     void *state; struct moa_call *next; /* the backend's while it has the call */
 } moa_call;
@@ -55,6 +56,7 @@ struct moa_backend {
     uint64_t fingerprint;             /* of the model's weights; 0: unknown */
     int n_ctx;                        /* tokens of one conversation with its reply; 0: unknown */
     int n_ctx_most;                   /* what n_ctx could be: the model reads so much; 0: unknown */
+    double price_prompt, price_completion; /* dollars per million tokens; 0: free, or unknown */
     struct moa_backend *inner;        /* which this one only stands before; NULL: it answers itself */
 };
 static inline moa_backend *moa_backend_plain(const moa_backend *b) {

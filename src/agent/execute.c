@@ -7,6 +7,7 @@
 #include "agent/execute.h"
 
 #include "agent/inbox.h"
+#include "agent/strategy.h"
 #include "base/clock.h"
 
 #include <stdatomic.h>
@@ -23,6 +24,7 @@ struct moa_execution {
     moa_inbox box;
     _Atomic bool cancel; /* asked for, from any thread */
     bool canceled, over; /* followed; the answers are there */
+    bool late_now;       /* the deadline has passed */
     int n_running;       /* calls */
     ints look, ready, late; /* nodes to look at; composed; that wait for who is late */
     moa_buf text;
@@ -122,6 +124,10 @@ static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     n->share_s = c->share_s;
     n->why = c->res.why;
     n->sum_logprob = c->res.sum_logprob;
+    n->found = c->found;
+    n->cost = n->found ? 0 : 1e-6 * ((double)n->prompt_tokens * n->backend->price_prompt + (double)n->completion_tokens * n->backend->price_completion);
+    r->usage.cost += n->cost;
+    if (n->found) r->usage.found_tokens += n->completion_tokens;
     r->usage.calls++;
     r->usage.prompt_tokens += n->prompt_tokens;
     r->usage.completion_tokens += n->completion_tokens;
@@ -137,6 +143,31 @@ static void note_cut(moa_run *r, moa_agent_node *n, bool is_answer) {
     if (n->why == MOA_STOP_LENGTH && is_answer) moa_node_note(r, n, "cut off after %d tokens (max-tokens)", n->max_tokens);
 }
 
+static moa_late late_then(const moa_run *r, int i) { return r->late_then && i < r->n_late_then ? r->late_then[i] : MOA_LATE_NOT; }
+
+/* Time is over: in place of a call that read others, the vote over those. */
+static void stand_in(moa_agent_node *n) {
+    if (!n->fallback && n->n_in && !n->grammar) n->fallback = moa_reduce_vote;
+}
+
+/* Cut off by the deadline: what an answer that nothing can stand in for has said until then is the answer. */
+static void end_late(moa_execution *x, int i, moa_call *c) {
+    moa_run *r = x->r;
+    moa_agent_node *n = &r->node[i];
+    n->late = MOA_LATE_CUT;
+    stand_in(n);
+    const bool keeps = moa_run_is_answer(r, i) && !n->fallback && n->text_len;
+    moa_err err = {0};
+    if (keeps) {
+        moa_node_note(r, n, "cut off by the deadline of %g s", r->cfg->deadline_s);
+        n->why = MOA_STOP_LENGTH;
+        node_ends(x, i, MOA_NODE_DONE);
+        return;
+    }
+    c->rc = moa_fail(&err, MOA_ETIME, "cut off by the deadline of %g s", r->cfg->deadline_s);
+    node_fails(x, i, c->rc, &err);
+}
+
 static void end_call(moa_execution *x, moa_letter *l) {
     moa_run *r = x->r;
     moa_call *c = &l->call;
@@ -149,6 +180,10 @@ static void end_call(moa_execution *x, moa_letter *l) {
     n->text = moa_arena_strndup(r->arena, c->res.text ? c->res.text : "", c->res.text ? c->res.text_len : 0);
     n->text_len = n->text ? strlen(n->text) : 0;
     if (c->rc >= 0 && !n->text) c->rc = moa_fail(&c->err, MOA_ENOMEM, "text of %s", n->name);
+    if (late_then(r, i) == MOA_LATE_CUT || (x->late_now && !x->canceled && (c->rc == MOA_ECANCELED || c->res.why == MOA_STOP_CANCELED))) {
+        end_late(x, i, c);
+        return;
+    }
     if (c->rc >= 0 && c->res.why == MOA_STOP_CANCELED) c->rc = moa_fail(&c->err, MOA_ECANCELED, "%s was canceled", n->name);
     if (c->rc < 0) {
         node_fails(x, i, c->rc, &c->err);
@@ -259,6 +294,13 @@ static void look_at(moa_execution *x, int i) {
         reduce(x, i);
         return;
     }
+    if (x->late_now || late_then(r, i) == MOA_LATE_UNASKED) {
+        r->node[i].late = MOA_LATE_UNASKED;
+        stand_in(&r->node[i]);
+        const int rc = moa_fail(&err, MOA_ETIME, "not asked: the deadline of %g s has passed", r->cfg->deadline_s);
+        node_fails(x, i, rc, &err);
+        return;
+    }
     const moa_compose_fn compose = r->node[i].compose ? r->node[i].compose : compose_plain;
     const int rc = compose(r, &r->node[i], &err); /* may add nodes: they move */
     if (rc < 0) node_fails(x, i, rc, &err);
@@ -340,6 +382,18 @@ static void look_at_clock(moa_execution *x) {
     if (next > 0) moa_loop_wake_by(x->loop, &x->task, next);
 }
 
+/* What runs is canceled, and ends by end_late; nodes that ask nobody still work. */
+static void look_at_deadline(moa_execution *x) {
+    const double end = x->t0 + x->r->cfg->deadline_s;
+    if (!(x->r->cfg->deadline_s > 0) || x->late_now || x->r->late_then) return;
+    if (moa_now() < end) {
+        moa_loop_wake_by(x->loop, &x->task, end);
+        return;
+    }
+    x->late_now = true;
+    call_off(x);
+}
+
 static void conclude(moa_execution *x) {
     moa_run *r = x->r;
     const moa_agent_node *a = &r->node[r->answer];
@@ -363,6 +417,7 @@ static bool step(moa_task *t) {
     moa_execution *x = (moa_execution *)t;
     read_inbox(x);
     if (atomic_load(&x->cancel)) cancel_all(x);
+    look_at_deadline(x);
     do {
         settle(x);
         start_ready(x);

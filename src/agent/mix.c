@@ -67,11 +67,11 @@ static int set_text(char **d, const char *value, moa_err *err) {
 }
 
 typedef struct param { const char *key; double lo, hi; bool whole; int role; /* 0 structure, 1 sampling, 2 aggregator */ } param;
-enum { P_N, P_LAYERS, P_WINDOW, P_REPEAT, P_QUORUM, P_GRACE, P_TEMP, P_TOP_K, P_TOP_P, P_MIN_P, P_PENALTY, P_MAX, P_A_TEMP, P_A_MAX, P_COUNT };
+enum { P_N, P_LAYERS, P_WINDOW, P_REPEAT, P_QUORUM, P_GRACE, P_DEADLINE, P_TEMP, P_TOP_K, P_TOP_P, P_MIN_P, P_PENALTY, P_MAX, P_A_TEMP, P_A_MAX, P_COUNT };
 static const param params[P_COUNT] = {
     [P_N] = {"n", 1, 256, true, 0},         [P_LAYERS] = {"layers", 1, 16, true, 0},
     [P_WINDOW] = {"window", 2, 64, true, 0}, [P_REPEAT] = {"repeat", 1, 63, true, 0},
-    [P_QUORUM] = {"quorum", 1, 256, true, 0}, [P_GRACE] = {"grace", 0, 3600, false, 0},
+    [P_QUORUM] = {"quorum", 1, 256, true, 0}, [P_GRACE] = {"grace", 0, 3600, false, 0}, [P_DEADLINE] = {"deadline", 0, 86400, false, 1},
     [P_TEMP] = {"temperature", 0, 5, false, 1}, [P_TOP_K] = {"top-k", 0, 1e6, true, 1},
     [P_TOP_P] = {"top-p", 0, 1, false, 1},   [P_MIN_P] = {"min-p", 0, 1, false, 1},
     [P_PENALTY] = {"repeat-penalty", 0.1, 10, false, 1}, [P_MAX] = {"max-tokens", 1, 1e6, true, 1},
@@ -86,6 +86,7 @@ static void assign(moa_mix_cfg *c, int p, double v) {
     case P_REPEAT: c->repeat_best = (int)v; break;
     case P_QUORUM: c->need = (int)v; break;
     case P_GRACE: c->grace_s = v; break;
+    case P_DEADLINE: c->deadline_s = v; break;
     case P_TEMP: c->propose.temperature = (float)v; break;
     case P_TOP_K: c->propose.top_k = (int)v; break;
     case P_TOP_P: c->propose.top_p = (float)v; break;

@@ -27,6 +27,7 @@ struct rehearsal {
     moa_grammar *any;
     moa_message *msg; int n_msg;
     char *used;            /* [nodes] its call was asked for */
+    moa_late *deadline;    /* [nodes] */
     cue *late; int n_late; /* that end when they are canceled */
 };
 
@@ -216,6 +217,7 @@ static int read_mix(rehearsal *h, moa_err *err) {
     MOA_TRY(read_whole(&c->n_answer, m, "n_answer", 0, 256, h, err));
     MOA_TRY(read_whole(&c->need, m, "need", 0, 4096, h, err));
     MOA_TRY(moa_json_get_num(&c->grace_s, m, "grace_s", 0, h->where, err));
+    MOA_TRY(moa_json_get_num(&c->deadline_s, m, "deadline_s", 0, h->where, err)); /* what it did then is told node by node: today's clock is no part of it */
     MOA_TRY(read_sampling(&c->propose, json_object_get(m, "propose"), h, err));
     MOA_TRY(read_sampling(&c->aggregate, json_object_get(m, "aggregate"), h, err));
     MOA_TRY(moa_json_get_str(&c->propose_system, m, "propose_system", NULL, h->where, err));
@@ -255,8 +257,14 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
     if (!n || n > MAX_NODES) return moa_fail(err, MOA_EFORMAT, "%s: %zu nodes, expected 1 to %d", h->where, n, (int)MAX_NODES);
     h->used = calloc(n, 1);
     h->late = calloc(n, sizeof *h->late);
-    if (!h->used || !h->late) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
+    h->deadline = calloc(n, sizeof *h->deadline);
+    if (!h->used || !h->late || !h->deadline) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
     MOA_TRY(moa_run_new(&r, &h->cfg, h->msg, h->n_msg, strtoull(seed, NULL, 10), err));
+    for (size_t i = 0; i < n; i++) {
+        const char *late = json_string_value(json_object_get(json_array_get(h->nodes, i), "late"));
+        h->deadline[i] = !late ? MOA_LATE_NOT : !strcmp(late, "cut") ? MOA_LATE_CUT : MOA_LATE_UNASKED;
+    }
+    r->late_then = h->deadline, r->n_late_then = (int)n;
     moa_run_execute(r, NULL, NULL, err); /* that it failed is part of its trace */
     *again = moa_trace_run(r, false);
     moa_run_free(r);
@@ -274,6 +282,7 @@ int moa_replay(json_t **again, const json_t *trace, const char *where, moa_err *
     free(h->msg);
     free(h->used);
     free(h->late);
+    free(h->deadline);
     free(h);
     return rc;
 }

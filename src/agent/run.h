@@ -29,6 +29,8 @@ typedef const char *(*moa_refuse_fn)(const moa_run *r, const moa_agent_node *n);
 /* A node without a backend computes its text itself (vote, pick). */
 typedef int (*moa_reduce_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
 
+typedef enum moa_late { MOA_LATE_NOT, MOA_LATE_UNASKED, MOA_LATE_CUT } moa_late;
+
 struct moa_agent_node {
     const char *name;                 /* "p1.3", "agg" */
     const char *role;                 /* "proposer", "aggregator", "vote" */
@@ -52,7 +54,9 @@ struct moa_agent_node {
     bool replaced;                    /* text is the fallback's */
     int64_t prompt_tokens, completion_tokens, reused_tokens, drafted_tokens, accepted_tokens;
     double seconds, first_s, share_s; moa_stop why; /* first_s: to the first token */
-    double sum_logprob;
+    double sum_logprob, cost;         /* cost: dollars, by the prices of its backend */
+    bool found;                       /* a journal knew the reply */
+    moa_late late;                    /* what the deadline did to it */
     moa_token_log *log;               /* the run's; NULL: not asked for */
     int rc;                           /* of the call, also where a fallback made up for it */
     const char *note;                 /* what went otherwise than planned; NULL: nothing */
@@ -75,7 +79,9 @@ typedef bool (*moa_event_cb)(void *ctx, moa_run *r, const moa_event *e); /* fals
 /* drafted: fed as guesses of what comes (model/generate.h); accepted: of these, those that came. Each saved its reply a step. */
 typedef struct moa_usage {
     int64_t prompt_tokens, completion_tokens, total_tokens, reused_prefix_tokens, drafted_tokens, accepted_tokens;
+    int64_t found_tokens;             /* of completion_tokens, those that a journal knew */
     int calls;
+    double cost;                      /* dollars */
 } moa_usage;
 
 /* What a mix is: strategy + roles + numbers. */
@@ -94,6 +100,7 @@ typedef struct moa_mix_cfg {
     const char *propose_system, *aggregate_system; /* NULL, or a system message put before the conversation for that role */
     const char *aggregate_text;                    /* NULL: moa_aggregate_prompt; else this follows question and references */
     int need;                                      /* replies that an aggregator or a vote must have; 0: one */
+    double deadline_s;                             /* 0: none. Then what runs is cut off, nothing new is asked, and what is there must do */
     double grace_s;                                /* with so many, how long it waits for the others; 0: until they end */
 } moa_mix_cfg;
 moa_mix_cfg moa_mix_defaults(const char *strategy);
@@ -122,6 +129,7 @@ struct moa_run {
     int rc; moa_err err;                  /* of this run */
     moa_err cause;                        /* of the first node that failed: its hint is the one that helps */
     moa_measured *measured;               /* by moa_run_measure */
+    const moa_late *late_then; int n_late_then; /* replay: what the deadline did, by node, in place of the clock; NULL: the clock says */
     struct moa_execution *_Atomic x;      /* while it is executed */
 };
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);

@@ -56,6 +56,9 @@ void moa_trace_outcome(json_t *o, const moa_run *r, int node) {
     json_object_set_new(o, "seconds", json_real(n->seconds));
     json_object_set_new(o, "first_s", json_real(n->first_s));
     json_object_set_new(o, "sum_logprob", json_real(n->sum_logprob));
+    if (n->cost > 0) json_object_set_new(o, "cost", json_real(n->cost));
+    if (n->found) json_object_set_new(o, "found", json_true());
+    if (n->late) json_object_set_new(o, "late", json_string(n->late == MOA_LATE_CUT ? "cut" : "unasked"));
 }
 
 static json_t *messages_of(const moa_message *msg, int n, bool redact) {
@@ -102,6 +105,7 @@ static json_t *mix_of(const moa_run *r) {
                           sampling_of(&c->aggregate));
     json_object_set_new(o, "need", json_integer(c->need));
     json_object_set_new(o, "grace_s", json_real(c->grace_s));
+    json_object_set_new(o, "deadline_s", json_real(c->deadline_s));
     if (c->propose_system) json_object_set_new(o, "propose_system", json_string(c->propose_system));
     if (c->aggregate_system) json_object_set_new(o, "aggregate_system", json_string(c->aggregate_system));
     if (c->aggregate_text) json_object_set_new(o, "aggregate_text", json_string(c->aggregate_text));
@@ -128,7 +132,7 @@ json_t *moa_trace_run(const moa_run *r, bool redact) {
 }
 
 json_t *moa_trace_canonical(json_t *v) {
-    static const char *const timed[] = {"started", "ended", "seconds", "first_s", "reused_tokens"};
+    static const char *const timed[] = {"started", "ended", "seconds", "first_s", "reused_tokens", "cost", "found"};
     json_t *n;
     size_t i;
     json_array_foreach(json_object_get(v, "nodes"), i, n)

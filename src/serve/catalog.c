@@ -96,8 +96,8 @@ static int upstream_open(moa_catalog_model **out, const moa_config_backend *b, c
                                   .cooldown_s = b->cooldown, .tools_in_words = b->tools && !strcmp(b->tools, "words")};
     moa_buf k;
     moa_buf_init(&k, 1 << 16);
-    moa_buf_addf(&k, "url|%s|%s|%s|%s|%d|%d|%d|%d|%d|%d|%g|%g|%g|%g|%g|%g|%d", b->id, b->url, b->model ? b->model : "", key ? key : "", b->max_concurrent, b->retries, b->ctx,
-                 b->requests_per_minute, b->tokens_per_minute, b->breaker, b->timeout, b->timeout_connect, b->timeout_first, b->timeout_whole, b->hedge, b->cooldown, cfg.tools_in_words);
+    moa_buf_addf(&k, "url|%s|%s|%s|%s|%d|%d|%d|%d|%d|%d|%g|%g|%g|%g|%g|%g|%g|%g|%d", b->id, b->url, b->model ? b->model : "", key ? key : "", b->max_concurrent, b->retries, b->ctx,
+                 b->requests_per_minute, b->tokens_per_minute, b->breaker, b->timeout, b->timeout_connect, b->timeout_first, b->timeout_whole, b->hedge, b->cooldown, b->price_prompt, b->price_completion, cfg.tools_in_words);
     for (int i = 0; was && i < was->n_model; i++)
         if (!strcmp(was->model[i]->key, moa_buf_str(&k))) {
             atomic_fetch_add(&was->model[i]->refs, 1);
@@ -116,6 +116,7 @@ static int upstream_open(moa_catalog_model **out, const moa_config_backend *b, c
     }
     moa_buf_deinit(&k);
     if (rc < 0) model_unref(m);
+    else m->backend->price_prompt = b->price_prompt, m->backend->price_completion = b->price_completion;
     return rc;
 }
 

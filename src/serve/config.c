@@ -28,7 +28,7 @@ static const cyaml_schema_value_t v_model = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFA
 #define M moa_config_backend
 static const cyaml_schema_field_t f_backend[] = {
     STR(M, id), STR(M, url), STR(M, model), STR(M, key_env), INT(M, ctx), INT(M, max_concurrent), INT(M, retries), INT(M, requests_per_minute), INT(M, tokens_per_minute),
-    NUM(M, timeout), NUM(M, timeout_connect), NUM(M, timeout_first), NUM(M, timeout_whole), NUM(M, hedge), INT(M, breaker), NUM(M, cooldown), STR(M, tools), CYAML_FIELD_END,
+    NUM(M, timeout), NUM(M, timeout_connect), NUM(M, timeout_first), NUM(M, timeout_whole), NUM(M, price_prompt), NUM(M, price_completion), NUM(M, hedge), INT(M, breaker), NUM(M, cooldown), STR(M, tools), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_backend = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_backend)};
 #undef M
@@ -72,7 +72,7 @@ static int check_numbers(const moa_config_backend *b, const moa_yaml_lines *l, u
         {"ctx", b->ctx, 0, 1 << 28}, {"max_concurrent", b->max_concurrent, 0, 10000}, {"retries", b->retries, -1, 100},
         {"requests_per_minute", b->requests_per_minute, 0, 1e9}, {"tokens_per_minute", b->tokens_per_minute, 0, 2e9},
         {"timeout", b->timeout, 0, 86400}, {"timeout_connect", b->timeout_connect, 0, 86400}, {"timeout_first", b->timeout_first, 0, 86400},
-        {"timeout_whole", b->timeout_whole, 0, 86400}, {"hedge", b->hedge, 0, 1}, {"breaker", b->breaker, -1, 1e6}, {"cooldown", b->cooldown, 0, 86400},
+        {"timeout_whole", b->timeout_whole, 0, 86400}, {"price_prompt", b->price_prompt, 0, 1e9}, {"price_completion", b->price_completion, 0, 1e9}, {"hedge", b->hedge, 0, 1}, {"breaker", b->breaker, -1, 1e6}, {"cooldown", b->cooldown, 0, 86400},
     };
     for (size_t k = 0; k < sizeof number / sizeof *number; k++) {
         if (number[k].v >= number[k].least && number[k].v <= number[k].most) continue; /* nan is neither */

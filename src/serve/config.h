@@ -29,6 +29,7 @@ typedef struct moa_config_backend {
     char *key_env;            /* variable of the environment that holds the key */
     int ctx, max_concurrent, retries, requests_per_minute, tokens_per_minute;
     double timeout, timeout_connect, timeout_first, timeout_whole; /* seconds */
+    double price_prompt, price_completion; /* dollars per million tokens */
     double hedge;             /* share of the calls that may be asked twice */
     int breaker; double cooldown;
     char *tools;              /* native, or words */

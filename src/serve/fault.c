@@ -22,7 +22,7 @@ int moa_fault_set(moa_fault *f, int status, const char *code, const char *param,
 static const struct { int code, status; const char *name; } map[] = {
     {MOA_EINVAL, 400, "invalid_value"}, {MOA_EFORMAT, 400, "invalid_value"}, {MOA_EUSAGE, 400, "invalid_value"},
     {MOA_ELIMIT, 400, "context_length_exceeded"}, {MOA_EUNSUPPORTED, 501, "not_supported"}, {MOA_ENOTFOUND, 404, "not_found"},
-    {MOA_ECANCELED, 499, "canceled"}, {MOA_EIO, 502, "upstream_failed"},
+    {MOA_ECANCELED, 499, "canceled"}, {MOA_EIO, 502, "upstream_failed"}, {MOA_ETIME, 504, "deadline_exceeded"},
 };
 
 int moa_fault_from(moa_fault *f, const char *param, const moa_err *err) {

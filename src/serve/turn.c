@@ -290,16 +290,47 @@ static json_t *notes_of(const moa_run *r) {
     return list;
 }
 
+/* A layer: calls that are as many calls deep. */
+static int depth_of(const moa_run *r, int i, int *depth) {
+    int d = 0;
+    for (int k = 0; k < r->node[i].n_in; k++) {
+        const int from = r->node[i].in[k], own = depth[from] + (r->node[from].backend != NULL);
+        if (own > d) d = own;
+    }
+    return depth[i] = d;
+}
+
+static json_t *layers_of(const moa_run *r) {
+    json_t *list = json_array();
+    int *depth = calloc((size_t)r->n_node + 1, sizeof *depth), most = -1;
+    for (int i = 0; depth && i < r->n_node; i++)
+        if (depth_of(r, i, depth) > most && r->node[i].backend) most = depth[i];
+    for (int d = 0; d <= most; d++) {
+        json_int_t calls = 0, prompt = 0, completion = 0;
+        double ended = 0, started = -1;
+        for (int i = 0; i < r->n_node; i++) {
+            const moa_agent_node *n = &r->node[i];
+            if (!n->backend || depth[i] != d || n->state < MOA_NODE_DONE) continue;
+            calls++, prompt += n->prompt_tokens, completion += n->completion_tokens;
+            if (n->ended > ended) ended = n->ended;
+            if (started < 0 || n->started < started) started = n->started;
+        }
+        json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:I, s:f}", "layer", d + 1, "calls", calls, "prompt_tokens", prompt, "completion_tokens", completion, "seconds", started < 0 ? 0 : ended - started));
+    }
+    free(depth);
+    return list;
+}
+
 json_t *moa_turn_usage(const moa_turn *t) {
     const moa_usage *u = &t->run->usage;
     json_int_t hidden, shown;
     int failed;
     sums(t->run, &hidden, &shown, &failed);
-    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:{s:s, s:i, s:i, s:I, s:I, s:I, s:f, s:o}}", "prompt_tokens", (json_int_t)u->prompt_tokens, "completion_tokens",
+    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:{s:s, s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:o}}", "prompt_tokens", (json_int_t)u->prompt_tokens, "completion_tokens",
                      (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "prompt_tokens_details", "cached_tokens",
                      (json_int_t)u->reused_prefix_tokens, "completion_tokens_details", "reasoning_tokens", hidden, "moa", "mix", t->ask->spec.label, "calls", u->calls,
-                     "failed", failed, "proposer_tokens", hidden, "aggregator_tokens", shown, "cached_tokens", (json_int_t)u->reused_prefix_tokens, "seconds",
-                     t->run->seconds, "notes", notes_of(t->run));
+                     "failed", failed, "per_layer", layers_of(t->run), "proposer_tokens", hidden, "aggregator_tokens", shown, "cached_tokens", (json_int_t)u->reused_prefix_tokens,
+                     "tokens_saved", (json_int_t)u->found_tokens, "cost", u->cost, "seconds", t->run->seconds, "notes", notes_of(t->run));
 }
 
 const char *moa_turn_fingerprint(char out[32], const moa_ask *a) {

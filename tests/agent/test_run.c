@@ -231,7 +231,7 @@ static void test_many(void **state) {
 
 /* ---- calls that take their time: a backend that ends them when it is told to ---- */
 
-typedef struct slow { moa_backend base; moa_call *call[64]; int n, stirred; } slow;
+typedef struct slow { moa_backend base; moa_call *call[64]; int n, stirred; const char *so_far; } slow;
 
 static void slow_start(moa_backend *b, moa_call *const *call, int n) {
     slow *s = (slow *)b;
@@ -253,7 +253,7 @@ static void slow_stir(moa_backend *b) {
     slow *s = (slow *)b;
     s->stirred++;
     for (int i = 0; i < s->n; i++)
-        if (s->call[i] && atomic_load(&s->call[i]->cancel)) slow_end(s, i, "");
+        if (s->call[i] && atomic_load(&s->call[i]->cancel)) slow_end(s, i, s->so_far ? s->so_far : "");
 }
 
 static void slow_close(moa_backend *b) { (void)b; }
@@ -318,6 +318,47 @@ static void test_late_ones_are_cut_off(void **state) {
     assert_int_equal(r->node[4].state, MOA_NODE_DONE);
     assert_int_equal(r->usage.calls, 5);
     assert_true(r->node[4].started >= r->node[1].ended + 0.049);
+    moa_run_free(r);
+}
+
+static bool one_of_three(void *ctx, moa_run *r, const moa_event *e) {
+    script *k = ctx;
+    (void)r;
+    if (e->kind == MOA_EV_TEXT && !e->n && !k->step++) slow_end(k->s, 1, "Answer: 4");
+    return true;
+}
+
+/* When time is over, what is there must do: a draft for the merge that is not asked any more; what a single reply has said so far. */
+static void test_deadline(void **state) {
+    (void)state;
+    slow s = {.base = {.ops = &slow_ops, .id = "slow"}};
+    moa_backend *b = &s.base;
+    moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+    cfg.n = 3;
+    cfg.deadline_s = 0.1;
+    moa_run *r = new_run(&cfg, NULL, &b, 1, 1);
+    script k = {.s = &s};
+    assert_int_equal(moa_run_execute(r, one_of_three, &k, NULL), 0);
+    assert_string_equal(moa_run_answer(r), "Answer: 4");
+    assert_int_equal(s.n, 3);
+    assert_int_equal(r->node[0].rc, MOA_ETIME);
+    assert_non_null(strstr(r->node[0].note, "deadline of 0.1 s"));
+    assert_non_null(strstr(r->node[3].note, "not asked"));
+    assert_true(r->node[3].replaced);
+    assert_true(r->seconds >= 0.1 && r->seconds < 5);
+    moa_run_free(r);
+    slow one = {.base = {.ops = &slow_ops, .id = "slow"}, .so_far = "half a reply"};
+    b = &one.base;
+    cfg = moa_mix_defaults("single");
+    cfg.deadline_s = 0.05;
+    r = new_run(&cfg, NULL, &b, 1, 1);
+    assert_int_equal(moa_run_execute(r, NULL, NULL, NULL), 0);
+    assert_string_equal(moa_run_answer(r), "half a reply");
+    assert_non_null(strstr(r->node[0].note, "deadline"));
+    moa_run_free(r);
+    one = (slow){.base = {.ops = &slow_ops, .id = "slow"}}; /* nothing at all: that is a failure */
+    r = new_run(&cfg, NULL, &b, 1, 1);
+    assert_int_equal(moa_run_execute(r, NULL, NULL, NULL), MOA_ETIME);
     moa_run_free(r);
 }
 
@@ -389,7 +430,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),        cmocka_unit_test(test_seeds),  cmocka_unit_test(test_failures),
         cmocka_unit_test(test_dead_backend), cmocka_unit_test(test_cancel), cmocka_unit_test(test_many),
-        cmocka_unit_test(test_cancel_in_silence), cmocka_unit_test(test_late_ones_are_cut_off), cmocka_unit_test(test_large_graph),
+        cmocka_unit_test(test_cancel_in_silence), cmocka_unit_test(test_late_ones_are_cut_off), cmocka_unit_test(test_deadline), cmocka_unit_test(test_large_graph),
         cmocka_unit_test(test_bad_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

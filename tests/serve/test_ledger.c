@@ -314,10 +314,33 @@ static void test_replay(void **state) {
     unlink(path);
 }
 
+/* A deadline that cut drafts off and left the merge unasked comes out the same, at once. */
+static void test_replay_deadline(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-ledger-journal-XXXXXX", place[100];
+    close(mkstemp(path));
+    moa_err err = {0};
+    moa_ledger *l;
+    if (moa_ledger_open(&l, path, false, &err) < 0) fail_msg("%s", err.text);
+    const moa_server_cfg cfg = {.ledger = l};
+    begin("{\"times\":1,\"text\":\"Answer: 4\"}\n{\"ttft\":5}\n", &cfg);
+    reply r = client_post(s.port, CHAT, "{\"model\":\"moa:n=3,proposers=far\",\"moa\":{\"deadline\":0.3},\"messages\":[{\"role\":\"user\",\"content\":\"2 + 2?\"}]}");
+    if (r.status != 200 || !strstr(moa_buf_str(&r.body), "Answer: 4")) fail_msg("%s", moa_buf_str(&r.body));
+    reply_deinit(&r);
+    end();
+    moa_ledger_close(l);
+    json_t *t = trace_of(path);
+    const double t0 = moa_now();
+    if (differs(t, place)) fail_msg("%s", place);
+    assert_true(moa_now() - t0 < 0.25);
+    json_decref(t);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retry), cmocka_unit_test(test_join), cmocka_unit_test(test_twins), cmocka_unit_test(test_left), cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_redacted), cmocka_unit_test(test_restart), cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_redacted), cmocka_unit_test(test_restart), cmocka_unit_test(test_replay), cmocka_unit_test(test_replay_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, serving_teardown);
 }

@@ -378,6 +378,7 @@ static bool recall(remembering *b, moa_call *c, key k) {
     c->res = (moa_gen_res){.text = strdup(r->text), .text_len = r->len, .n_ids = (int)r->completion, .n_prompt = r->prompt,
                            .n_reused = r->reused, .sum_logprob = r->sum_logprob, .seconds = r->seconds, .why = (moa_stop)r->why};
     c->share_s = r->share_s;
+    c->found = true;
     if (!c->res.text) c->rc = moa_fail(&c->err, MOA_ENOMEM, "a remembered reply");
     b->j->found++;
     return true;
