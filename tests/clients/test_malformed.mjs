@@ -110,6 +110,8 @@ function one(port, r) {
   });
 }
 
+// Sanitizers keep what is freed for a while; they tell of leaks themselves, by the exit status.
+const sanitized = (pid) => Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmSize:\s+(\d+)/)[1]) > 1e9;
 const memory = (pid) => Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmRSS:\s+(\d+)/)[1]) / 1024;
 const server = await serve('-q', '--max-body', '1');
 const quiet = () => until(async () => (await server.ps()).length === 0, 'nothing runs', 10000).catch(async (e) => { throw new Error(`${e.message}: ${JSON.stringify(await server.ps())}`); });
@@ -149,7 +151,7 @@ try {
   assert.match(m, /^moa_requests_running 0$/m);
   assert.match(m, /^moa_queue_depth 0$/m);
   for (const k of ['types', 'json', 'http']) assert.ok(answered[k] > 0.5 * kinds[k], `${k}: ${answered[k]} of ${kinds[k]} were answered`);
-  assert.ok(after < warm + 6, `memory grew from ${warm.toFixed(1)} to ${after.toFixed(1)} MB`);
+  assert.ok(after < warm + 6 || sanitized(server.pid), `memory grew from ${warm.toFixed(1)} to ${after.toFixed(1)} MB`);
   assert.equal(await server.stop(), 0, server.said());
   console.log(`seed ${SEED}: ${N} requests and ${AGAIN} again in ${seconds.toFixed(1)} s; ${JSON.stringify(statuses)}; ${warm.toFixed(1)} MB after the first, ${after.toFixed(1)} MB at the end`);
   console.log('[  PASSED  ] 1 test(s).');

@@ -461,8 +461,7 @@ scripted('360 pixels', { speed: 20 }, async (p) => {
   await idle(p);
   await fits('chat');
   await shot(p, 'narrow');
-  const [graph, cards] = [await p.locator('.graph svg').boundingBox(), await p.locator('.cards').boundingBox()];
-  assert.ok(graph.width <= 360 && cards.width <= 340);
+  for (const sel of ['.graph svg', '.cards']) assert.ok((await p.$eval(sel, (e) => e.getBoundingClientRect().width)) <= 340, sel);
   await p.click('button[aria-label=Chats]');
   await p.waitForSelector('.side a', { state: 'visible' });
   await p.click('.history a');
@@ -502,12 +501,13 @@ scripted('the keyboard alone', { speed: 20 }, async (p, s) => {
   await p.keyboard.press('Enter');
   await p.waitForSelector('dialog.sheet[open]');
   await p.keyboard.press('Escape');
-  assert.ok(await p.evaluate(() => document.activeElement.matches('.node')));
+  await p.waitForFunction(() => document.activeElement.matches('.node'));
   await reach('.run-head');
   await p.keyboard.press('Enter');
   assert.equal(await p.isVisible('.cards'), false);
   assert.match(await p.textContent('#status'), /The reply is there/);
   await p.keyboard.press('Alt+2');
+  await p.waitForSelector('.compare textarea');
   await p.keyboard.press('/');
   assert.ok(await p.evaluate(() => document.activeElement.matches('.compare textarea')));
 });
@@ -555,6 +555,7 @@ test('with moa serve: chat, traces, stop, compare, metrics', async () => {
     assert.equal(await p.locator('.player .card').count(), 7);
     // Two long ones, left in the middle: nothing goes on at the server.
     await p.keyboard.press('Alt+2');
+    await p.waitForSelector('.compare textarea');
     await p.selectOption('.compare select >> nth=0', 'self-moa-seq');
     await p.selectOption('.compare select >> nth=1', 'vote');
     await p.fill('.compare textarea', 'Tell me a story.');
@@ -562,6 +563,7 @@ test('with moa serve: chat, traces, stop, compare, metrics', async () => {
     await idle(p);
     assert.equal(await p.locator('.verdict td').count() >= 8, true);
     await p.keyboard.press('Alt+1');
+    await p.waitForSelector('.chat');
     await p.keyboard.press('Alt+n');
     await p.keyboard.press('Alt+t');
     await p.selectOption('.composer select', 'self-moa');
