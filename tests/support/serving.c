@@ -25,7 +25,7 @@ static int path_of(char *out, size_t n, const char *name, moa_err *err) {
     return 0;
 }
 
-static moa_ledger *ledger, *own; /* own: where the test brought none */
+static moa_ledger *ledger; /* of the server that was started last: reload's */
 
 void serving_config(const char *path) { snprintf(config, sizeof config, "%s", path ? path : ""); }
 
@@ -45,11 +45,11 @@ static void *live(void *arg) {
 void serving_start(serving *s, const moa_server_cfg *cfg) {
     moa_err err = {0};
     moa_server_cfg c = cfg ? *cfg : (moa_server_cfg){0};
-    if (!c.ledger && moa_ledger_open(&own, NULL, false, &err) < 0) fail_msg("%s", err.text);
-    c.ledger = ledger = c.ledger ? c.ledger : own;
+    *s = (serving){0};
+    if (!c.ledger && moa_ledger_open(&s->own, NULL, false, &err) < 0) fail_msg("%s", err.text);
+    c.ledger = ledger = c.ledger ? c.ledger : s->own;
     const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL,
                                     .journal = ledger->journal};
-    *s = (serving){0};
     c.reload = reload;
     if (!file[0] && tinymodel_write(file, sizeof file, 5, &err) < 0) fail_msg("%s", err.text);
     if (moa_catalog_open(&s->catalog, &models, NULL, &err) < 0) fail_msg("%s", err.text);
@@ -64,8 +64,7 @@ void serving_stop(serving *s) {
     pthread_join(s->thread, NULL);
     assert_int_equal(s->rc, 0);
     moa_server_close(s->server);
-    moa_ledger_close(own);
-    own = NULL;
+    moa_ledger_close(s->own);
 }
 
 int serving_running(serving *s) {

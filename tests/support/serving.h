@@ -12,6 +12,7 @@ typedef struct serving {
     int port;
     pthread_t thread;
     int rc;
+    moa_ledger *own;          /* where the test brought none */
 } serving;
 
 /* cfg: NULL or the server's numbers; host and port are chosen here. */
