@@ -2,6 +2,7 @@
 #   make              the program and the library
 #   make run          answer a question with the bundled model (MSG="..." for your own)
 #   make check        every test; make SAN=address,undefined check: under sanitizers; make deps-ui: npm packages that some want
+#   make bench-serve  programs that measure the server (bench/serve/run.py)
 #   make fuzz-gguf    libFuzzer on one target (clang); make format; make install PREFIX=...
 # Variables: CC, CFLAGS, BUILD (folder), SAN, PREFIX, WERROR=1, PARTS (layers to build), V=1 (show whole commands)
 ifeq ($(origin CC),default)
