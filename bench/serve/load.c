@@ -94,7 +94,7 @@ static void take_content(client *c, const char *s) {
     at = at ? at + 10 + (at[10] == ' ') : NULL;
     const char *end = at && *at == '"' ? strchr(at + 1, '"') : NULL;
     if (!end || end == at + 1) return;
-    if (!c->first) c->first = moa_now(), g.with_text++;
+    if (c->first <= 0) c->first = moa_now(), g.with_text++;
     moa_buf_add(&c->text, at + 1, (size_t)(end - at - 1));
 }
 
