@@ -47,13 +47,14 @@ const strategy = (m) => String(m?.mix || '').split(':')[0];
 export const isMix = (m) => !['', 'single', 'greedy'].includes(strategy(m));
 const KEYS = { n: ['self-moa', 'moa', 'self-moa-seq', 'vote'], layers: ['moa'], window: ['self-moa-seq'], quorum: ['self-moa', 'moa', 'vote'], grace: ['self-moa', 'moa', 'vote'] };
 
-// Fields of a run, their bounds, and whether they belong to the mix (moa) or to the reply itself.
+// Fields of a run, their bounds, and whether they belong to the mix, to any run (both go into `moa`), or to the reply itself.
 const FIELDS = [
   { key: 'n', name: 'Proposals', hint: 'how many drafts', min: 1, max: 256, step: 1, of: 'mix' },
   { key: 'layers', name: 'Layers', hint: 'each reads the one before', min: 1, max: 16, step: 1, of: 'mix' },
   { key: 'window', name: 'Window', hint: 'drafts merged at a time', min: 2, max: 64, step: 1, of: 'mix' },
   { key: 'quorum', name: 'Quorum', hint: 'go on with so many', min: 1, max: 256, step: 1, of: 'mix' },
   { key: 'grace', name: 'Grace', hint: 'seconds for the late', min: 0, max: 600, step: 0.1, of: 'mix' },
+  { key: 'deadline', name: 'Deadline', hint: 'seconds; then, what there is', min: 0, max: 86400, step: 0.5, of: 'run' },
   { key: 'draft_temperature', name: 'Temperature of proposals', hint: 'higher: more different drafts', min: 0, max: 5, step: 0.05, of: 'mix', sent: 'temperature' },
   { key: 'draft_max_tokens', name: 'Most tokens of a proposal', min: 1, max: 1000000, step: 1, of: 'mix', sent: 'max_tokens' },
   { key: 'temperature', name: 'Temperature of the reply', min: 0, max: 2, step: 0.05, of: 'reply' },
@@ -61,14 +62,14 @@ const FIELDS = [
   { key: 'seed', name: 'Seed', hint: 'the same seed, the same reply', min: 0, max: 2 ** 53, step: 1, of: 'reply' },
 ];
 
-const fits = (f, m) => f.of === 'reply' || (isMix(m) && (!KEYS[f.key] || KEYS[f.key].includes(strategy(m))));
+const fits = (f, m) => f.of !== 'mix' || (isMix(m) && (!KEYS[f.key] || KEYS[f.key].includes(strategy(m))));
 
 // The body of a request for model id with the numbers of tune; those that the mix does not know are left out.
 export function request(id, tune, messages) {
   const m = list.find((x) => x.id === id), body = { model: id, messages, moa: { events: true } };
   for (const f of FIELDS) {
     if (tune[f.key] === undefined || tune[f.key] === '' || !fits(f, m)) continue;
-    if (f.of === 'mix') body.moa[f.sent || f.key] = tune[f.key];
+    if (f.of !== 'reply') body.moa[f.sent || f.key] = tune[f.key];
     else body[f.key] = tune[f.key];
   }
   return body;
