@@ -20,9 +20,9 @@ struct moa_execution {
     moa_task task;       /* first */
     moa_run *r;
     moa_loop *loop;
+    _Atomic bool cancel; /* asked for, from any thread */
     moa_event_cb cb; moa_ended_fn ended; void *ctx;
     moa_inbox box;
-    _Atomic bool cancel; /* asked for, from any thread */
     bool canceled, over; /* followed; the answers are there */
     bool late_now;       /* the deadline has passed */
     int n_running;       /* calls */

@@ -176,16 +176,20 @@ static void *live(void *arg) {
     return NULL;
 }
 
+/* Two that start it at the same time start it once. */
 int moa_generator_start(moa_generator *g, moa_err *err) {
-    if (g->threaded) return 0;
     pthread_attr_t a;
-    pthread_attr_init(&a);
-    pthread_attr_setstacksize(&a, STACK);
-    const int e = pthread_create(&g->thread, &a, live, g);
-    pthread_attr_destroy(&a);
-    if (e) return moa_fail(err, MOA_ENOMEM, "generator: too little memory for a thread, or too many threads: %s", strerror(e));
-    g->threaded = true;
-    return 0;
+    int e = 0;
+    pthread_mutex_lock(&g->lock);
+    if (!g->threaded) {
+        pthread_attr_init(&a);
+        pthread_attr_setstacksize(&a, STACK);
+        e = pthread_create(&g->thread, &a, live, g);
+        pthread_attr_destroy(&a);
+        g->threaded = e == 0;
+    }
+    pthread_mutex_unlock(&g->lock);
+    return e ? moa_fail(err, MOA_ENOMEM, "generator: too little memory for a thread, or too many threads: %s", strerror(e)) : 0;
 }
 
 /* most: how many may wait; 0: any number. */
@@ -208,10 +212,11 @@ static int post(moa_generator *g, moa_job *j, int most, moa_err *err) {
 
 int moa_gen_submit(moa_generator *g, const moa_gen_req *q, const moa_gen_sink *sink, moa_err *err) {
     moa_job *j;
-    if (!g->threaded) return moa_fail(err, MOA_EINVAL, "generator: submit before moa_generator_start");
     pthread_mutex_lock(&g->lock);
+    const bool threaded = g->threaded;
     const long long number = ++g->n_submitted;
     pthread_mutex_unlock(&g->lock);
+    if (!threaded) return moa_fail(err, MOA_EINVAL, "generator: submit before moa_generator_start");
     MOA_TRY(moa_job_new(&j, g->m, moa_session_max_len(g->s), q, sink, number, err));
     const int rc = post(g, j, g->cfg.max_waiting, err);
     if (rc < 0) moa_job_free(j);
