@@ -2,7 +2,8 @@
  *
  * Origins: browsers send any page's "simple" requests to a server on this machine, and let a name that is bound anew (DNS rebinding) read
  * the replies too. So what names an origin that is not allowed is refused, and a body must say that it is JSON, which a page cannot
- * send across origins without asking first. SPDX-License-Identifier: Apache-2.0 */
+ * send across origins without asking first. A page whose name is bound anew is of one origin with this server and names none when it only reads:
+ * its Host is a name of the net, which a server of this machine alone, without keys, is not called by. SPDX-License-Identifier: Apache-2.0 */
 #include "serve/guard.h"
 
 #include "base/rng.h"
@@ -55,8 +56,24 @@ bool moa_guard_allows(const moa_server *s, const char *origin, const char *host)
     return !s->local && page && host && strcasecmp(page + 3, host) == 0;
 }
 
+/* "name.of.the.net[:port]": not one of this machine, no address (which cannot be bound anew), no single word. */
+static bool is_net_name(const char *host) {
+    const size_t n = strcspn(host, ":");
+    return host[0] != '[' && memchr(host, '.', n) && strspn(host, "0123456789.") < n;
+}
+
+static bool is_known_host(const moa_server *s, const char *host) {
+    for (int i = 0; i < s->cfg.n_origin; i++) {
+        const char *page = strstr(s->cfg.origin[i], "://");
+        if (strcmp(s->cfg.origin[i], "*") == 0 || (page && strcasecmp(page + 3, host) == 0)) return true;
+    }
+    return false;
+}
+
 int moa_guard_origin(const moa_server *s, struct MHD_Connection *conn, moa_fault *f) {
     const char *origin = MHD_lookup_connection_value(conn, MHD_HEADER_KIND, "Origin"), *host = MHD_lookup_connection_value(conn, MHD_HEADER_KIND, "Host");
+    if (s->local && !s->cfg.n_key && host && is_net_name(host) && !is_known_host(s, host))
+        return moa_fault_set(f, 403, "host_not_allowed", NULL, "this server is not known as %.100s; behind a proxy of that name: moa serve --cors-origin https://%.100s, or --api-key", host, host);
     if (!origin || moa_guard_allows(s, origin, host)) return 0;
     return moa_fault_set(f, 403, "origin_not_allowed", NULL, "pages of %.100s may not ask here; allow them with: moa serve --cors-origin %.100s", origin, origin);
 }

@@ -64,6 +64,38 @@ static void test_keys(void **state) {
     serving_stop(&s);
 }
 
+static int status_as(serving *s, const char *host) {
+    char head[300];
+    const int n = snprintf(head, sizeof head, "GET /v1/models HTTP/1.1\r\nHost: %s\r\n\r\n", host);
+    const int fd = client_connect(s->port);
+    reply r;
+    client_send(fd, head, (size_t)n);
+    client_read(fd, &r);
+    const int status = r.status;
+    reply_deinit(&r);
+    close(fd);
+    return status;
+}
+
+/* A page whose name was bound to this machine after it was loaded reads with its own name as Host, and without Origin. */
+static void test_hosts(void **state) {
+    static const char *const good[] = {"localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "192.168.1.7:8080", "box", "chat.example"};
+    static const char *const bad[] = {"evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "1.evil.example"};
+    static const char *const origin[] = {"https://chat.example"};
+    static const char *const key[] = {"SECRET"};
+    serving s;
+    (void)state;
+    serving_start(&s, &(moa_server_cfg){.origin = origin, .n_origin = 1});
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (status_as(&s, good[i]) != 200) fail_msg("Host: %s is refused", good[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (status_as(&s, bad[i]) != 403) fail_msg("Host: %s is let in", bad[i]);
+    serving_stop(&s);
+    serving_start(&s, &(moa_server_cfg){.key = key, .n_key = 1});
+    assert_int_equal(status_as(&s, "evil.example"), 401); /* which has no key */
+    serving_stop(&s);
+}
+
 static void test_origins(void **state) {
     static const char *const origin[] = {"https://chat.example"};
     const moa_server_cfg cfg = {.origin = origin, .n_origin = 1};
@@ -292,7 +324,7 @@ static void test_hostile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths), cmocka_unit_test(test_keys), cmocka_unit_test(test_origins), cmocka_unit_test(test_body_limit), cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_paths), cmocka_unit_test(test_keys), cmocka_unit_test(test_origins), cmocka_unit_test(test_hosts), cmocka_unit_test(test_body_limit), cmocka_unit_test(test_kept),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_queue), cmocka_unit_test(test_drain), cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_hostile),
     };
