@@ -203,7 +203,7 @@ test('openai: classes of errors', async () => {
 test('openai: a full queue is a RateLimitError, and the SDK’s own retry gets through', async () => {
   const s = await serve('-q', '--max-running', '1', '--max-queue', '1');
   try {
-    const c = new OpenAI({ baseURL: `${s.url}/v1`, apiKey: 'none', maxRetries: 0 }), long = { model: 'self-moa:n=64', messages, moa: { temperature: 1.5 } };
+    const c = new OpenAI({ baseURL: `${s.url}/v1`, apiKey: 'none', maxRetries: 0 }), long = { model: 'self-moa:n=256', messages, moa: { temperature: 5 } };
     const stop = new AbortController(), runs = [0, 1].map(() => c.chat.completions.create(long, { signal: stop.signal }).catch((e) => e));
     await until(async () => (await s.ps()).length === 2, 'one runs, one waits');
     await assert.rejects(c.chat.completions.create({ model: MODEL, messages }), (e) => e instanceof errors.RateLimitError && Number(e.headers.get('retry-after')) > 0);
@@ -217,7 +217,7 @@ test('openai: a full queue is a RateLimitError, and the SDK’s own retry gets t
 });
 
 test('openai: who leaves stops the work', async () => {
-  const long = { model: 'self-moa:n=64', messages, stream: true, moa: { show: 'all', temperature: 1.5 } };
+  const long = { model: 'self-moa:n=256', messages, stream: true, moa: { show: 'all', temperature: 5 } };
   const stop = new AbortController(), s = await client.chat.completions.create(long, { signal: stop.signal });
   let seen = 0;
   await (async () => {
@@ -254,7 +254,7 @@ test('ai sdk: text, stream, object, tools, embeddings, abort', async () => {
   assert.match(t.toolResults[0].output, /^clear in /);
   const e = await ai.embedMany({ model: provider.embeddingModel(MODEL), values: ['a', 'b'] });
   assert.equal(e.embeddings.length, 2);
-  const stop = new AbortController(), a = ai.streamText({ model: provider('self-moa:n=64'), prompt: QUESTION, abortSignal: stop.signal, providerOptions: { moa: { moa: { show: 'all', temperature: 1.5 } } }, onError() {} });
+  const stop = new AbortController(), a = ai.streamText({ model: provider('self-moa:n=256'), prompt: QUESTION, abortSignal: stop.signal, providerOptions: { moa: { moa: { show: 'all', temperature: 5 } } }, onError() {} });
   for await (const part of a.fullStream) if (part.type === 'reasoning-delta') stop.abort();
   await quiet();
   await assert.rejects(ai.generateText({ model: provider('none-such'), prompt: 'x', maxRetries: 0 }), (x) => ai.APICallError.isInstance(x) && x.statusCode === 404);

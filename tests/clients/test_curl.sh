@@ -103,7 +103,7 @@ pid=$!
 while ! grep -q http "$dir/says"; do sleep 0.05; done
 url=$(sed -nE 's,.*(http://127.0.0.1:[0-9]+).*,\1,p' "$dir/says")
 for k in 1 2; do
-    curl -sN -m 20 -o /dev/null -H 'Content-Type: application/json' -d "{\"model\":\"self-moa:n=128,temperature=1.5\",\"stream\":true,$Q}" "$url/v1/chat/completions" &
+    curl -sN -m 20 -o /dev/null -H 'Content-Type: application/json' -d "{\"model\":\"self-moa:n=256,temperature=5\",\"stream\":true,$Q}" "$url/v1/chat/completions" &
     eval "c$k=$!"
 done
 i=0
