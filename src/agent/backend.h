@@ -10,7 +10,7 @@
 #include "format/chat.h"
 #include "model/generate.h"
 
-/* A place that completes conversations. One row per kind in backends.def (local now; openai, replay later). */
+/* A place that completes conversations. Kinds that the program opens by themselves: backends.def; others open their own (serve/upstream.h, agent/replay.c). */
 typedef struct moa_backend moa_backend;
 /* What few calls have: what a client of the server asks of the reply. */
 typedef struct moa_call_extra {

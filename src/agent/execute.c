@@ -45,11 +45,19 @@ static int push(ints *a, int v) {
 /* ---- what is told ---- */
 
 static void call_off(moa_execution *x) {
+    enum { SOME = 16 };
+    moa_backend *told[SOME];
+    int n_told = 0;
     for (int i = 0; i < x->r->n_node; i++) {
         const moa_agent_node *n = &x->r->node[i];
         if (!n->call || atomic_exchange(&n->call->call.cancel, true)) continue;
-        moa_backend_stir(n->backend);
+        bool known = false;
+        for (int k = 0; k < n_told; k++) known = known || told[k] == n->backend;
+        if (known) continue;
+        if (n_told < SOME) told[n_told++] = n->backend;
+        else moa_backend_stir(n->backend);
     }
+    for (int k = 0; k < n_told; k++) moa_backend_stir(told[k]);
 }
 
 static void cancel_all(moa_execution *x) {
@@ -105,7 +113,7 @@ static void node_fails(moa_execution *x, int i, int rc, const moa_err *err) {
     moa_agent_node *n = &r->node[i];
     n->rc = rc;
     n->state = MOA_NODE_FAILED;
-    if (!r->cause.code) r->cause = *err;
+    if (!r->cause.code || i < r->cause_node) r->cause = *err, r->cause_node = i;
     n->error = moa_arena_strndup(r->arena, err->text, strlen(err->text));
     moa_node_note(r, n, "failed: %s", err->text[0] ? err->text : moa_strerror(rc));
     const bool replaced = rc != MOA_ECANCELED && fall_back(r, n);

@@ -5,6 +5,7 @@
 #include "agent/replay.h"
 
 #include "agent/trace.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "format/grammar.h"
 
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_MESSAGES = 4096, MAX_NODES = 1 << 16, MAX_ACTORS = 32 };
+enum { MAX_MESSAGES = 4096, MAX_NODES = 1 << 16, MAX_ACTORS = 32, PATIENCE_S = 2 };
 
 typedef struct rehearsal rehearsal;
 typedef struct cue { moa_call *call; int node; double at; } cue; /* a call, and what it will say */
@@ -26,6 +27,7 @@ struct rehearsal {
     moa_mix_cfg cfg;
     moa_grammar *any;
     moa_message *msg; int n_msg;
+    double began;
     char *used;            /* [nodes] its call was asked for */
     moa_late *deadline;    /* [nodes] */
     cue *late; int n_late; /* that end when they are canceled */
@@ -72,13 +74,10 @@ static void say(const rehearsal *h, moa_call *c, int node) {
     const json_int_t why = whole(n, "why"), tokens = whole(n, "completion_tokens");
     c->res = (moa_gen_res){.n_prompt = whole(n, "prompt_tokens"), .n_ids = tokens > 0 && tokens < 1 << 30 ? (int)tokens : 0, .sum_logprob = json_number_value(json_object_get(n, "sum_logprob")),
                            .why = why >= MOA_STOP_EOS && why <= MOA_STOP_FAILED ? (moa_stop)why : MOA_STOP_EOS};
-    if (whole(n, "rc") < 0) {
-        c->rc = moa_fail(&c->err, (int)whole(n, "rc"), "%s", json_is_string(error) ? json_string_value(error) : "it failed");
-    } else {
-        c->res.text = strdup(json_is_string(text) ? json_string_value(text) : "");
-        c->res.text_len = c->res.text ? strlen(c->res.text) : 0;
-        if (c->res.text_len) c->on_text(c, c->res.text, c->res.text_len);
-    }
+    c->res.text = strdup(json_is_string(text) ? json_string_value(text) : "");
+    c->res.text_len = c->res.text ? strlen(c->res.text) : 0;
+    if (whole(n, "rc") < 0) c->rc = moa_fail(&c->err, (int)whole(n, "rc"), "%s", json_is_string(error) ? json_string_value(error) : "it failed");
+    else if (c->res.text_len) c->on_text(c, c->res.text, c->res.text_len);
     c->on_end(c);
 }
 
@@ -217,6 +216,7 @@ static int read_mix(rehearsal *h, moa_err *err) {
     MOA_TRY(read_whole(&c->n_answer, m, "n_answer", 0, 256, h, err));
     MOA_TRY(read_whole(&c->need, m, "need", 0, 4096, h, err));
     MOA_TRY(moa_json_get_num(&c->grace_s, m, "grace_s", 0, h->where, err));
+    if (!(c->grace_s >= 0 && c->grace_s <= 3600)) return moa_fail(err, MOA_EFORMAT, "%s: grace_s is %g, expected 0 to 3600", h->where, c->grace_s);
     MOA_TRY(moa_json_get_num(&c->deadline_s, m, "deadline_s", 0, h->where, err)); /* what it did then is told node by node: today's clock is no part of it */
     MOA_TRY(read_sampling(&c->propose, json_object_get(m, "propose"), h, err));
     MOA_TRY(read_sampling(&c->aggregate, json_object_get(m, "aggregate"), h, err));
@@ -245,6 +245,14 @@ static int read_messages(rehearsal *h, moa_err *err) {
     return 0;
 }
 
+/* Asked when nothing happens. A run that was canceled is canceled again; one that waits for what never comes is no run of ours. */
+static bool go_on(void *ctx, moa_run *r, const moa_event *e) {
+    const rehearsal *h = ctx;
+    (void)r;
+    if (e->kind != MOA_EV_TEXT || e->n) return true;
+    return whole(h->trace, "rc") != MOA_ECANCELED && moa_now() < h->began + h->cfg.grace_s + PATIENCE_S;
+}
+
 static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
     const char *seed;
     moa_run *r;
@@ -265,7 +273,8 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
         h->deadline[i] = !late ? MOA_LATE_NOT : !strcmp(late, "cut") ? MOA_LATE_CUT : MOA_LATE_UNASKED;
     }
     r->late_then = h->deadline, r->n_late_then = (int)n;
-    moa_run_execute(r, NULL, NULL, err); /* that it failed is part of its trace */
+    h->began = moa_now();
+    moa_run_execute(r, go_on, h, err); /* that it failed is part of its trace */
     *again = moa_trace_run(r, false);
     moa_run_free(r);
     return *again ? (moa_trace_canonical(*again), 0) : moa_fail(err, MOA_ENOMEM, "a trace");

@@ -127,7 +127,7 @@ struct moa_run {
     const moa_mix_cfg *cfg;
     uint64_t seed, scope;                 /* scope: of its calls (backend.h) */
     int rc; moa_err err;                  /* of this run */
-    moa_err cause;                        /* of the first node that failed: its hint is the one that helps */
+    moa_err cause; int cause_node;        /* of the first node in the graph that failed, whichever failed first: its hint is the one that helps */
     moa_measured *measured;               /* by moa_run_measure */
     const moa_late *late_then; int n_late_then; /* replay: what the deadline did, by node, in place of the clock; NULL: the clock says */
     struct moa_execution *_Atomic x;      /* while it is executed */

@@ -39,14 +39,14 @@ static json_t *vote_of(const moa_run *r, const moa_agent_node *n) {
                      "members", members);
 }
 
-void moa_trace_outcome(json_t *o, const moa_run *r, int node) {
+static void add_outcome(json_t *o, const moa_run *r, int node, bool redact) {
     static const char *const state[] = {"waiting", "running", "done", "failed"}, *const finish[] = {"stop", "stop", "length", "context", "canceled", "error"};
     const moa_agent_node *n = &r->node[node];
     json_object_set_new(o, "state", json_string(state[n->state]));
     json_object_set_new(o, "started", json_real(n->started));
     json_object_set_new(o, "ended", json_real(n->ended));
     json_object_set_new(o, "replaced", json_boolean(n->replaced));
-    json_object_set_new(o, "note", n->note ? moa_json_str(n->note, strlen(n->note)) : json_null());
+    json_object_set_new(o, "note", n->note ? text_of(n->note, strlen(n->note), redact) : json_null());
     if (n->vote) json_object_set_new(o, "vote", vote_of(r, n));
     if (!n->backend) return;
     json_object_set_new(o, "finish", json_string(n->rc < 0 ? "error" : finish[n->why]));
@@ -61,6 +61,8 @@ void moa_trace_outcome(json_t *o, const moa_run *r, int node) {
     if (n->late) json_object_set_new(o, "late", json_string(n->late == MOA_LATE_CUT ? "cut" : "unasked"));
 }
 
+void moa_trace_outcome(json_t *o, const moa_run *r, int node) { add_outcome(o, r, node, false); }
+
 static json_t *messages_of(const moa_message *msg, int n, bool redact) {
     json_t *list = json_array();
     for (int i = 0; i < n; i++) json_array_append_new(list, json_pack("{s:s, s:o}", "role", msg[i].role, "content", text_of(msg[i].content, strlen(msg[i].content), redact)));
@@ -70,13 +72,13 @@ static json_t *messages_of(const moa_message *msg, int n, bool redact) {
 static json_t *node_of(const moa_run *r, int i, bool redact) {
     const moa_agent_node *n = &r->node[i];
     json_t *o = moa_trace_node(r, i);
-    moa_trace_outcome(o, r, i);
+    add_outcome(o, r, i, redact);
     if (n->backend) {
         json_object_set_new(o, "seed", big(n->sampling.seed));
         json_object_set_new(o, "rc", json_integer(n->rc));
         json_object_set_new(o, "why", json_integer(n->why));
         json_object_set_new(o, "messages", messages_of(n->msg, n->msg ? n->n_msg : 0, redact));
-        if (n->error) json_object_set_new(o, "error", moa_json_str(n->error, strlen(n->error)));
+        if (n->error) json_object_set_new(o, "error", text_of(n->error, strlen(n->error), redact));
         if (n->said) json_object_set_new(o, "said", text_of(n->said, strlen(n->said), redact)); /* what its model wrote, where something else stands for it */
     }
     json_object_set_new(o, "text", text_of(n->text ? n->text : "", n->text_len, redact));
@@ -95,7 +97,7 @@ static json_t *backend_of(const moa_backend *b) {
     return json_pack("{s:s, s:o, s:i, s:i, s:b}", "model", b->id, "fingerprint", big(b->fingerprint), "n_ctx", b->n_ctx, "n_ctx_most", b->n_ctx_most, "measures", b->ops->measure != NULL);
 }
 
-static json_t *mix_of(const moa_run *r) {
+static json_t *mix_of(const moa_run *r, bool redact) {
     const moa_mix_cfg *c = r->cfg;
     json_t *proposers = json_array();
     for (int i = 0; i < c->n_proposer; i++) json_array_append_new(proposers, backend_of(c->proposer[i]));
@@ -106,9 +108,9 @@ static json_t *mix_of(const moa_run *r) {
     json_object_set_new(o, "need", json_integer(c->need));
     json_object_set_new(o, "grace_s", json_real(c->grace_s));
     json_object_set_new(o, "deadline_s", json_real(c->deadline_s));
-    if (c->propose_system) json_object_set_new(o, "propose_system", json_string(c->propose_system));
-    if (c->aggregate_system) json_object_set_new(o, "aggregate_system", json_string(c->aggregate_system));
-    if (c->aggregate_text) json_object_set_new(o, "aggregate_text", json_string(c->aggregate_text));
+    if (c->propose_system) json_object_set_new(o, "propose_system", text_of(c->propose_system, strlen(c->propose_system), redact));
+    if (c->aggregate_system) json_object_set_new(o, "aggregate_system", text_of(c->aggregate_system, strlen(c->aggregate_system), redact));
+    if (c->aggregate_text) json_object_set_new(o, "aggregate_text", text_of(c->aggregate_text, strlen(c->aggregate_text), redact));
     json_object_set_new(o, "propose_grammar", json_boolean(c->propose_grammar != NULL));
     json_object_set_new(o, "aggregate_grammar", json_boolean(c->aggregate_grammar != NULL));
     return o;
@@ -124,9 +126,9 @@ json_t *moa_trace_run(const moa_run *r, bool redact) {
         snprintf(key, sizeof key, "%016llx", (unsigned long long)m->key);
         json_object_set_new(measured, key, json_integer(m->n));
     }
-    return json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o?, s:f, s:{s:i, s:I, s:I, s:I, s:I}}", "redacted", redact, "mix", mix_of(r), "seed", big(r->seed), "messages",
+    return json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o?, s:f, s:{s:i, s:I, s:I, s:I, s:I}}", "redacted", redact, "mix", mix_of(r, redact), "seed", big(r->seed), "messages",
                      messages_of(r->conv, r->n_conv, redact), "nodes", nodes, "answers", answers, "measured", measured, "rc", r->rc, "error",
-                     r->rc < 0 ? moa_json_str(r->err.text, strlen(r->err.text)) : NULL, "seconds", r->seconds, "usage", "calls", u->calls, "prompt_tokens",
+                     r->rc < 0 ? text_of(r->err.text, strlen(r->err.text), redact) : NULL, "seconds", r->seconds, "usage", "calls", u->calls, "prompt_tokens",
                      (json_int_t)u->prompt_tokens, "completion_tokens", (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "reused_prefix_tokens",
                      (json_int_t)u->reused_prefix_tokens);
 }

@@ -7,9 +7,11 @@
 #include "base/utf8.h"
 #include "cli/cli.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FILE = 1 << 30, O_ID = 0, O_QUIET };
+enum { MAX_LINE = 256 << 20, O_ID = 0, O_QUIET };
 static const moa_opt opts[] = {
     {"--id", NULL, MOA_OPT_STR, "ID", "this request alone (req-...)", 0, 0},
     {"--quiet", "-q", MOA_OPT_FLAG, NULL, "only those that differ", 0, 0},
@@ -46,10 +48,14 @@ static int replay_one(tally *t, const char *id, const json_t *trace, const char 
     const bool differs = moa_replay_compare(place, sizeof place, a, b, sizeof a, was, again) != 0;
     t->n++;
     t->equal += !differs;
+    char name[100];
+    snprintf(name, sizeof name, "%.99s", id);
+    moa_utf8_tame(name, false);
+    moa_utf8_tame(place, false);
     moa_utf8_tame(a, false);
     moa_utf8_tame(b, false);
-    if (differs) printf("%s differs at %s\n  was  %s\n  is   %s\n", id, place, a, b);
-    else if (!quiet) printf("%s equal: %zu nodes\n", id, json_array_size(json_object_get(trace, "nodes")));
+    if (differs) printf("%s differs at %s\n  was  %s\n  is   %s\n", name, place, a, b);
+    else if (!quiet) printf("%s equal: %zu nodes\n", name, json_array_size(json_object_get(trace, "nodes")));
     json_decref(again);
     json_decref(was);
     return 0;
@@ -64,19 +70,37 @@ static int replay_line(tally *t, const json_t *line, const char *where, const ch
     return replay_one(t, id ? id : where, trace, where, quiet, err);
 }
 
+/* Line by line, since journals grow; without a last line that was not finished: its writer was killed, or is at it. A trace that cannot be run is
+ * told, and those behind it are looked at all the same. */
 static int replay_file(tally *t, const char *path, const char *only, bool quiet, moa_err *err) {
-    moa_jsonl in;
-    json_t *v;
-    char where[4200];
-    int rc;
-    MOA_TRY(moa_jsonl_open(&in, path, MAX_FILE, err));
-    while ((rc = moa_jsonl_next(&v, &in, err)) > 0) {
-        snprintf(where, sizeof where, "%s:%zu", path, in.line);
-        rc = replay_line(t, v, where, only, quiet, err);
-        json_decref(v);
+    char *line = NULL, where[4200];
+    size_t cap = 0, number = 0;
+    ssize_t n;
+    int rc = 0;
+    FILE *f = fopen(path, "r");
+    if (!f) return moa_fail(err, MOA_EIO, "%s: %s", path, strerror(errno));
+    while (rc >= 0 && (n = getline(&line, &cap, f)) > 0) {
+        json_t *v;
+        number++;
+        const bool whole = line[n - 1] == '\n';
+        if (line[strspn(line, " \t\r\n")] == 0) continue;
+        snprintf(where, sizeof where, "%s:%zu", path, number);
+        rc = moa_json_parse(&v, line, (size_t)n, MAX_LINE, where, err);
+        if (rc < 0 && !whole && number > 1) {
+            rc = 0;
+            break;
+        }
         if (rc < 0) break;
+        moa_err e = {0};
+        if (replay_line(t, v, where, only, quiet, &e) < 0) {
+            t->n++;
+            printf("cannot be replayed: %s\n", e.text);
+        }
+        json_decref(v);
     }
-    moa_jsonl_close(&in);
+    if (rc >= 0 && ferror(f)) rc = moa_fail(err, MOA_EIO, "%s: %s", path, strerror(errno));
+    free(line);
+    fclose(f);
     return rc;
 }
 

@@ -56,10 +56,11 @@ static void catch_signals(moa_server *s) {
     static const int caught[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction a;
     memset(&a, 0, sizeof a);
-    stopping = s;
+    if (s) stopping = s;
     a.sa_handler = s ? on_signal : SIG_DFL;
     a.sa_flags = SA_RESTART;
     for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) sigaction(caught[i], &a, NULL);
+    stopping = s; /* behind the handlers where they are taken off */
     signal(SIGPIPE, SIG_IGN);
 }
 

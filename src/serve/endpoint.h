@@ -10,6 +10,7 @@ struct moa_endpoint {
     const char *method, *path;   /* "POST", "/chat/completions"; a path that ends with '/' takes a rest */
     bool open;                   /* needs no key */
     bool quick;                  /* answers at once: runs in the event thread, so it neither waits nor computes */
+    bool computes;               /* for as long as it takes, in its own thread: one such request at a time */
     bool later;                  /* the reply may come after handle has returned: moa_queue_done is its last word in any case */
     void (*handle)(moa_exchange *x); /* makes the reply; in a thread of the server's loop unless quick */
 };

@@ -256,6 +256,7 @@ static void on_completed(void *ctx, struct MHD_Connection *conn, void **con_cls,
     pthread_mutex_unlock(&x->lock);
     const int status = why == MHD_REQUEST_TERMINATED_COMPLETED_OK && finished ? x->status : 499;
     moa_exchange_leave(x);
+    if (x->queued) moa_queue_forget(&s->queue, x);
     if (status == 499) moa_metric_add(&s->metrics, "moa_cancelled_total", "phase", started > 0 ? "running" : "waiting", NULL, NULL, 1);
     if (x->endpoint) {
         char code[8];

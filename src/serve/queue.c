@@ -5,8 +5,8 @@
 #include "serve/endpoint.h"
 #include "serve/server.h"
 
-void moa_queue_init(moa_queue *q, moa_loop *loop, int max_running, int max_waiting) {
-    *q = (moa_queue){.loop = loop, .max_running = max_running, .max_waiting = max_waiting, .mean_s = 1};
+void moa_queue_init(moa_queue *q, moa_loop *loop, moa_loop *computing, int max_running, int max_waiting) {
+    *q = (moa_queue){.loop = loop, .computing = computing, .max_running = max_running, .max_waiting = max_waiting, .mean_s = 1};
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->done, NULL);
 }
@@ -35,7 +35,7 @@ static bool work(moa_task *t) {
 static void begin(moa_queue *q, moa_exchange *x) {
     q->n_running++;
     x->task.run = work;
-    moa_loop_wake(q->loop, &x->task);
+    moa_loop_wake(x->endpoint->computes ? q->computing : q->loop, &x->task);
 }
 
 static void begin_next(moa_queue *q) {
@@ -86,6 +86,19 @@ void moa_queue_done(moa_exchange *x) {
     begin_next(q);
     pthread_cond_signal(&q->done);
     pthread_mutex_unlock(&q->lock);
+}
+
+void moa_queue_forget(moa_queue *q, moa_exchange *x) {
+    moa_exchange *before = NULL, *at;
+    pthread_mutex_lock(&q->lock);
+    for (at = q->first; at && at != x; at = at->next_waiting) before = at;
+    if (at) {
+        *(before ? &before->next_waiting : &q->first) = x->next_waiting;
+        if (q->last == x) q->last = before;
+        q->n_waiting--;
+    }
+    pthread_mutex_unlock(&q->lock);
+    if (at) moa_exchange_unref(x);
 }
 
 void moa_queue_load(moa_queue *q, int *waiting, int *running) {

@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, EVENTS = 64, LETTERS = 1024, SPARE = 2 /* threads: some work computes, such as vectors, and others should not wait for it */ };
+enum { BACKLOG = 1024, EVENTS = 64, LETTERS = 1024 };
 
 /* ---- mail ---- */
 
@@ -135,8 +135,9 @@ static int open_all(moa_server *s, moa_err *err) {
     if (getrandom(&s->nonce, sizeof s->nonce, 0) != sizeof s->nonce) return moa_fail(err, MOA_EIO, "serve: no random numbers: %s", strerror(errno));
     if (s->epoll < 0 || s->wake < 0) return moa_fail(err, MOA_EIO, "serve: %s", strerror(errno));
     MOA_TRY(hash_keys(s, err));
-    MOA_TRY(moa_loop_new(&s->loop, moa_cpu_count() + SPARE, err));
-    moa_queue_init(&s->queue, s->loop, s->cfg.max_running, s->cfg.max_queue);
+    MOA_TRY(moa_loop_new(&s->loop, moa_cpu_count() > 1 ? moa_cpu_count() : 2, err));
+    MOA_TRY(moa_loop_new(&s->computing, 1, err));
+    moa_queue_init(&s->queue, s->loop, s->computing, s->cfg.max_running, s->cfg.max_queue);
     MOA_TRY(open_socket(s, err));
     MOA_TRY(moa_http_start(s, err));
     MOA_TRY(watch_fd(s, s->wake, s, err));
@@ -234,8 +235,9 @@ void moa_server_close(moa_server *s) {
     if (!s) return;
     end_reload(s);
     leave_all(s);
-    if (s->loop) moa_queue_close(&s->queue);
+    if (s->computing) moa_queue_close(&s->queue);
     moa_loop_free(s->loop);
+    moa_loop_free(s->computing);
     while (s->mail) read_mail(s); /* nobody mails any more */
     if (s->daemon) {
         leave_all(s);
@@ -250,7 +252,7 @@ void moa_server_close(moa_server *s) {
     moa_catalog_unref(s->catalog);
     moa_metrics_deinit(&s->metrics);
     moa_traces_deinit(&s->traces);
-    if (s->loop) moa_queue_deinit(&s->queue);
+    if (s->computing) moa_queue_deinit(&s->queue);
     pthread_mutex_destroy(&s->lock);
     free(s->key_hash);
     free(s);

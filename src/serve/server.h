@@ -40,7 +40,7 @@ struct moa_server {
     int port, epoll, wake, listener;
     bool local;                       /* bound to this machine alone */
     char (*key_hash)[MOA_SHA256_HEX];
-    moa_loop *loop;                   /* all that is done for requests */
+    moa_loop *loop, *computing;       /* all that is done for requests; of it, what computes in its own thread */
     moa_queue queue;
     moa_metrics metrics;
     moa_traces traces;

@@ -488,7 +488,8 @@ static void test_breaker(void **state) {
     assert_int_equal(stats_of(&f).breaker, 1);
     assert_int_equal(stats_of(&f).refused, 2);
     assert_true(t[4].call.res.seconds < 0.1);
-    if (!strstr(t[4].call.err.text, "far: not asked, its last 3 requests failed (far (") || !strstr(t[4].call.err.text, "status 500: told to fail); it is tried again in 1 s"))
+    /* without the server's words, which may quote what somebody else asked */
+    if (!strstr(t[4].call.err.text, "far: not asked, its last 3 requests failed (status 500); it is tried again in 1 s"))
         fail_msg("%s", t[4].call.err.text);
     usleep(350000);
     talks_start(&f, &t[5], 2); /* of both, one probes; it fails */

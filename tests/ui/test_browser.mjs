@@ -327,7 +327,7 @@ scripted('metrics', { speed: 20 }, async (p) => {
   await ask(p, QUESTION, 'self-moa');
   await idle(p);
   await p.keyboard.press('Alt+4');
-  await p.waitForFunction(() => document.querySelectorAll('.chart output')[3].textContent === '0 %');
+  await p.waitForFunction(() => document.querySelectorAll('.chart output')[3]?.textContent === '0 %');
   const all = await texts(p, '.chart figcaption span');
   assert.deepEqual(all, ['Requests at work', 'Queue', 'Tokens a second', 'KV cache', 'Prompt tokens reused', 'Calls in the batch']);
   assert.equal(await p.textContent('.chart:nth-child(5) output'), '65 %');

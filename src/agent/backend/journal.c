@@ -140,7 +140,7 @@ static int record_read(record *r, const json_t *v, const char *where, moa_err *e
     memcpy(half, k, 16);
     r->k.a = strtoull(half, NULL, 16);
     r->k.b = strtoull(k + 16, NULL, 16);
-    if (w < MOA_STOP_EOS || w > MOA_STOP_CONTEXT || p < 0 || u < 0 || c < 0 || c > INT_MAX)
+    if (w < MOA_STOP_EOS || w > MOA_STOP_CONTEXT || p < 0 || p > INT_MAX || u < 0 || c < 0 || c > INT_MAX)
         return moa_fail(err, MOA_EFORMAT, "%s: a number is out of range: prompt_tokens %lld, completion_tokens %lld, reused_prefix_tokens %lld, "
                         "why %lld", where, p, c, u, w);
     r->text = *hex ? from_hex(hex) : strdup(text);
@@ -254,11 +254,17 @@ static void line_of(moa_buf *b, const record *r, const char *model) {
     moa_buf_adds(b, valid ? "}\n" : "\"}\n");
 }
 
+/* All of it, or nothing: half a line in the middle would make the file unreadable. */
 static int write_all(moa_journal *j, const char *p, size_t n, moa_err *err) {
+    const off_t at = lseek(j->fd, 0, SEEK_END);
     while (n > 0) {
         ssize_t w = write(j->fd, p, n);
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0) return moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno));
+        if (w < 0) {
+            const int e = errno;
+            if (at >= 0) (void)!ftruncate(j->fd, at);
+            return moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(e));
+        }
         p += w, n -= (size_t)w;
     }
     return 0;
@@ -273,6 +279,7 @@ int moa_journal_write(moa_journal *j, const json_t *line, moa_err *err) {
     if (rc < 0) moa_fail(err, rc, "a line of %s", j->path);
     pthread_mutex_lock(&j->lock);
     if (rc >= 0) rc = write_all(j, moa_buf_str(&b), b.len, err);
+    if (rc >= 0) j->failure = (moa_err){0}; /* there is room again: who serves goes on */
     pthread_mutex_unlock(&j->lock);
     moa_buf_deinit(&b);
     return rc;
@@ -413,12 +420,13 @@ static void on_end(moa_call *inner) {
     relay *t = (relay *)inner;
     remembering *b = t->b;
     moa_journal *j = b->j;
-    moa_call *outer = t->outer, *wait = t->wait;
+    moa_call *outer = t->outer;
     pthread_mutex_lock(&j->lock);
+    moa_call *wait = t->wait; /* nobody joins it any more once it is unlinked */
     unlink_relay(t);
     if (!j->failure.code && remember(b, inner, t->k, &j->failure) < 0) cancel_running(j);
     for (moa_call *c = wait; c; c = c->next)
-        if (!recall(b, c, t->k)) c->rc = moa_fail(&c->err, MOA_EIO, "the equal call before it failed");
+        if (!recall(b, c, t->k)) c->rc = inner->rc < 0 ? inner->rc : MOA_EIO, c->err = inner->err;
     const moa_err failure = j->failure;
     pthread_mutex_unlock(&j->lock);
     if (failure.code) moa_backend_stir(b->inner);
@@ -435,7 +443,7 @@ static void on_end(moa_call *inner) {
 
 static relay *running(remembering *b, const moa_call *c, key k) {
     for (relay *t = b->j->running; t; t = t->next)
-        if (t->b == b && t->k.a == k.a && t->k.b == k.b && !c->log && !t->call.log) return t;
+        if (t->b == b && t->k.a == k.a && t->k.b == k.b && !c->log && !t->call.log && !atomic_load(&t->call.cancel)) return t;
     return NULL;
 }
 
@@ -501,16 +509,32 @@ static void start(moa_backend *base, moa_call *const *call, int n) {
     free(ask);
 }
 
-/* A call that others wait for goes on until they are canceled too. */
+/* Who waits for another's call leaves at once. The call itself goes on as long as somebody wants it. */
 static void stir(moa_backend *base) {
     remembering *b = (remembering *)base;
+    moa_call *left = NULL;
     pthread_mutex_lock(&b->j->lock);
     for (relay *t = b->j->running; t; t = t->next) {
-        bool all = t->b == b && atomic_load(&t->outer->cancel);
-        for (const moa_call *c = t->wait; c; c = c->next) all = all && atomic_load(&c->cancel);
-        if (all) atomic_store(&t->call.cancel, true);
+        if (t->b != b) continue;
+        for (moa_call **at = &t->wait; *at;) {
+            moa_call *c = *at;
+            if (!atomic_load(&c->cancel)) {
+                at = &c->next;
+                continue;
+            }
+            *at = c->next;
+            c->next = left;
+            left = c;
+        }
+        if (!t->wait && atomic_load(&t->outer->cancel)) atomic_store(&t->call.cancel, true);
     }
     pthread_mutex_unlock(&b->j->lock);
+    for (moa_call *c = left, *next; c; c = next) {
+        moa_err err;
+        next = c->next;
+        moa_fail(&err, MOA_ECANCELED, "canceled");
+        moa_call_fail(c, &err);
+    }
     moa_backend_stir(b->inner);
 }
 

@@ -146,4 +146,4 @@ static void handle(moa_exchange *x) {
     moa_ask_deinit(&a);
 }
 
-const moa_endpoint moa_endpoint_embeddings = {.name = "embeddings", .help = "vectors of texts", .method = "POST", .path = "/embeddings", .handle = handle};
+const moa_endpoint moa_endpoint_embeddings = {.name = "embeddings", .help = "vectors of texts", .method = "POST", .path = "/embeddings", .computes = true, .handle = handle};

@@ -57,7 +57,7 @@ static void handle(moa_exchange *x) {
     moa_buf b;
     moa_buf_init(&b, 4 << 20);
     moa_queue_load(&x->server->queue, &queued, &running);
-    gauge(&b, "moa_queue_depth", "requests that wait for a worker", queued);
+    gauge(&b, "moa_queue_depth", "requests that wait for their turn", queued);
     gauge(&b, "moa_requests_running", "requests at work", running);
     gauge(&b, "moa_connections_busy", "requests that are read, at work or written", x->server->n_open);
     of_models(&b, x->catalog);

@@ -2,6 +2,7 @@
 #include "serve/upstream/upstream.h"
 
 #include "base/clock.h"
+#include "base/rng.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,7 +119,9 @@ int moa_upstream_open(moa_backend **out, const moa_upstream_cfg *cfg, moa_err *e
         moa_upstream_free(u);
         return rc;
     }
-    u->base = (moa_backend){.ops = &ops, .id = u->id, .n_ctx = cfg->n_ctx, .n_ctx_most = cfg->n_ctx};
+    /* A journal must not take another model's reply for this one's, which the same id may have named yesterday. */
+    const uint64_t print = moa_hash64(u->model, strlen(u->model) + 1, moa_hash64(u->url, strlen(u->url) + 1, 0));
+    u->base = (moa_backend){.ops = &ops, .id = u->id, .fingerprint = print ? print : 1, .n_ctx = cfg->n_ctx, .n_ctx_most = cfg->n_ctx};
     *out = &u->base;
     return 0;
 }

@@ -94,7 +94,7 @@ static void finish(job *j, attempt *a, const moa_err *err) {
 static void cancel(job *j) {
     moa_err err = {0};
     moa_fail(&err, MOA_ECANCELED, "%s: canceled", j->u->id);
-    finish(j, NULL, &err);
+    finish(j, j->speaker, &err); /* a deadline makes do with what was said */
 }
 
 static bool is_canceled(const job *j) { return atomic_load_explicit(&j->call->cancel, memory_order_acquire); }
@@ -231,9 +231,7 @@ void moa_upstream_look(upstream *u, bool stirred) {
                 moa_net_look(u->net, due);
                 continue;
             }
-            const bool both = j->try[0] && j->try[1];
-            moa_upstream_job_ended(j, a, CURLE_OK, silence);
-            if (!both) break; /* j may be gone */
+            if (!moa_upstream_job_ended(j, a, CURLE_OK, silence)) break; /* j is gone */
         }
     }
     moa_upstream_admit(u);
@@ -275,8 +273,8 @@ static void learn(upstream *u, const attempt *a) {
     if (used > 0) moa_bucket_take(&u->tokens, used - a->j->cost); /* what was guessed becomes what was */
 }
 
-/* Another try later, or the end. */
-static void rest(job *j, const attempt *a, const moa_err *err) {
+/* Another try later, or the end: then false. */
+static bool rest(job *j, const attempt *a, const moa_err *err) {
     upstream *u = j->u;
     const double now = moa_net_time(u->net);
     const uint64_t noise = moa_mix64((uint64_t)(moa_now() * 1e9) ^ (uint64_t)(uintptr_t)j);
@@ -285,7 +283,7 @@ static void rest(job *j, const attempt *a, const moa_err *err) {
     if (wait > longest_wait_s || now + wait > end) {
         if (a->retry_after >= 0) moa_hint(&e, e.code, "it asks to wait %.0f s", wait);
         finish(j, NULL, &e);
-        return;
+        return false;
     }
     j->state = JOB_RESTS;
     j->rank = 0;
@@ -293,21 +291,28 @@ static void rest(job *j, const attempt *a, const moa_err *err) {
     show_load(u);
     j->again = now + wait;
     moa_net_look(u->net, j->again);
+    return true;
 }
 
-void moa_upstream_job_ended(job *j, attempt *a, CURLcode code, const char *silence) {
+/* For whoever finds the breaker open: what the server said may quote what another one asked. */
+static void name_failure(upstream *u, const attempt *a, CURLcode code, const char *silence) {
+    if (a->status && a->status != 200) snprintf(u->last_failure, sizeof u->last_failure, "status %ld", (long)a->status);
+    else snprintf(u->last_failure, sizeof u->last_failure, "%s", silence ? silence : code != CURLE_OK ? curl_easy_strerror(code) : "no valid reply");
+}
+
+bool moa_upstream_job_ended(job *j, attempt *a, CURLcode code, const char *silence) {
     upstream *u = j->u;
     const double now = moa_net_time(u->net);
     moa_err err = {0};
     bool passing, alive;
     if (is_canceled(j)) {
         cancel(j);
-        return;
+        return false;
     }
     const int rc = moa_attempt_result(a, code, silence, &passing, &alive, &err);
     attempt *other = j->try[0] == a ? j->try[1] : j->try[0];
     moa_breaker_tell(&u->breaker, alive, now);
-    if (!alive) snprintf(u->last_failure, sizeof u->last_failure, "%.190s", err.text);
+    if (!alive) name_failure(u, a, code, silence);
     if (a->retry_after >= 0 && (a->status == 429 || a->status == 503)) u->pause = fmax(u->pause, now + fmin(a->retry_after, longest_wait_s));
     a->probe = false;
     if (rc >= 0) {
@@ -316,13 +321,14 @@ void moa_upstream_job_ended(job *j, attempt *a, CURLcode code, const char *silen
         a->reply.spoke = true;
         moa_upstream_job_heard(j, a); /* what was held back: a whole reply, calls of tools */
         finish(j, a, NULL);
-        return;
+        return false;
     }
     count(u, &u->stats.failures);
     const attempt last = *a; /* what rest() asks of it is plain */
     const bool speaks = j->speaker == a;
     moa_upstream_job_drop(j, a);
-    if (other && !other->lost && !speaks) return; /* the other one goes on */
-    if (passing && !j->told && j->tries <= u->cfg.retries) rest(j, &last, &err);
-    else finish(j, NULL, &err);
+    if (other && !other->lost && !speaks) return true; /* the other one goes on */
+    if (passing && !j->told && j->tries <= u->cfg.retries) return rest(j, &last, &err);
+    finish(j, NULL, &err);
+    return false;
 }

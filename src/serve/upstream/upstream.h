@@ -98,7 +98,7 @@ void moa_upstream_job_take(job *j);                       /* one that comes */
 void moa_upstream_admit(upstream *u);            /* whoever may go goes */
 void moa_upstream_look(upstream *u, bool stirred); /* times, and with stirred, cancels */
 void moa_upstream_job_heard(job *j, attempt *a);          /* a has more text */
-void moa_upstream_job_ended(job *j, attempt *a, CURLcode code, const char *silence); /* a has come to its end; silence: what it kept still for too long, or NULL */
+bool moa_upstream_job_ended(job *j, attempt *a, CURLcode code, const char *silence); /* false: so has j, and is gone. a has come to its end; silence: what it kept still for too long, or NULL */
 void moa_upstream_job_free(job *j);
 /* A request is given up without a word; its job goes on. */
 void moa_upstream_job_drop(job *j, attempt *a);
