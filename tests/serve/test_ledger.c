@@ -337,10 +337,84 @@ static void test_replay_deadline(void **state) {
     unlink(path);
 }
 
+/* A run whose client left in the middle replays as what it was: canceled, and it ends. */
+static void test_replay_left(void **state) {
+    (void)state;
+    char path[] = "/tmp/moa-ledger-journal-XXXXXX", place[100];
+    close(mkstemp(path));
+    moa_err err = {0};
+    moa_ledger *l;
+    if (moa_ledger_open(&l, path, false, &err) < 0) fail_msg("%s", err.text);
+    const moa_server_cfg cfg = {.ledger = l};
+    begin("{\"times\":2,\"text\":\"Answer: 4\"}\n{\"ttft\":5}\n", &cfg);
+    const int fd = send_only(JSON, "left");
+    for (const double until = moa_now() + 10; mock_count(up).done < 2 && moa_now() < until;) usleep(1000);
+    usleep(20000);
+    close(fd);
+    assert_true(serving_idle_within(&s, 2));
+    end();
+    moa_ledger_close(l);
+    json_t *t = trace_of(path);
+    assert_int_equal(json_integer_value(json_object_get(t, "rc")), MOA_ECANCELED);
+    if (differs(t, place)) fail_msg("%s", place);
+    json_decref(t);
+    unlink(path);
+}
+
+/* Greedy calls of two models behind URLs, word for word the same: each is asked, and a retry gives each its own reply back. */
+static void test_two_models(void **state) {
+    (void)state;
+    moa_err err = {0};
+    if (mock_start(&up, "{\"model\":\"one\",\"text\":\"Answer: 1\"}\n{\"model\":\"two\",\"text\":\"Answer: 2\"}\n", 7, 0, &err) < 0) fail_msg("%s", err.text);
+    snprintf(yaml, sizeof yaml, "/tmp/moa-ledger-XXXXXX");
+    FILE *f = fdopen(mkstemp(yaml), "w");
+    for (int i = 0; i < 2; i++) fprintf(f, "%s  - {id: %s, url: \"http://127.0.0.1:%d/v1\"}\n", i ? "" : "backends:\n", i ? "two" : "one", mock_port(up));
+    fclose(f);
+    serving_config(yaml);
+    serving_start(&s, NULL);
+    for (int k = 0; k < 2; k++) {
+        reply r = client_ask(s.port, "POST", CHAT, RETRY, "{\"model\":\"moa:n=2,layers=1,temperature=0,proposers=one+two,aggregator=two\",\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}");
+        assert_int_equal(r.status, 200);
+        reply_deinit(&r);
+        r = client_ask(s.port, "GET", "/v1/traces", NULL, NULL);
+        json_t *list = reply_json(&r);
+        char path[100];
+        snprintf(path, sizeof path, "/v1/traces/%s", json_string_value(json_object_get(json_array_get(json_object_get(list, "data"), 0), "id")));
+        json_decref(list);
+        reply_deinit(&r);
+        r = client_ask(s.port, "GET", path, NULL, NULL);
+        json_t *t = reply_json(&r), *nodes = json_object_get(t, "nodes");
+        assert_string_equal(json_string_value(json_object_get(json_array_get(nodes, 0), "text")), "Answer: 1");
+        assert_string_equal(json_string_value(json_object_get(json_array_get(nodes, 1), "text")), "Answer: 2");
+        assert_int_equal(json_is_true(json_object_get(json_array_get(nodes, 0), "found")), k);
+        json_decref(t);
+        reply_deinit(&r);
+    }
+    assert_int_equal(mock_count(up).requests, 3);
+    end();
+}
+
+/* What a model behind a URL had said when its time was over is the answer. */
+static void test_deadline_far(void **state) {
+    (void)state;
+    begin("{\"chunks\":200,\"bytes\":10,\"gap\":0.02}\n", NULL);
+    reply r = client_post(s.port, CHAT, "{\"model\":\"far\",\"moa\":{\"deadline\":0.3},\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}");
+    assert_int_equal(r.status, 200);
+    char *a = answer_of(&r);
+    assert_true(strlen(a) > 30 && strlen(a) < 1500);
+    json_t *v = reply_json(&r);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "finish_reason")), "length");
+    json_decref(v);
+    free(a);
+    reply_deinit(&r);
+    end();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retry), cmocka_unit_test(test_join), cmocka_unit_test(test_twins), cmocka_unit_test(test_left), cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_redacted), cmocka_unit_test(test_restart), cmocka_unit_test(test_replay), cmocka_unit_test(test_replay_deadline),
+        cmocka_unit_test(test_redacted), cmocka_unit_test(test_restart), cmocka_unit_test(test_replay), cmocka_unit_test(test_replay_deadline), cmocka_unit_test(test_replay_left),
+        cmocka_unit_test(test_two_models), cmocka_unit_test(test_deadline_far),
     };
     return cmocka_run_group_tests(tests, NULL, serving_teardown);
 }
