@@ -28,7 +28,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { MAX_JOURNAL = 1 << 30, MAX_LINE = 256 << 20 };
+enum { MAX_LINE = 256 << 20 };
 static const char hex_digits[] = "0123456789abcdef";
 
 typedef struct key { uint64_t a, b; } key;
@@ -150,36 +150,61 @@ static int record_read(record *r, const json_t *v, const char *where, moa_err *e
     return 0;
 }
 
-static int load(moa_journal *j, moa_err *err) {
-    char *text, where[4200];
-    size_t len;
-    MOA_TRY(moa_read_file(&text, &len, j->path, MAX_JOURNAL, err));
-    static const char head[] = "{\"key\":\"", other[] = "{\"moa\":\"";
-    size_t whole = len;
-    int rc = 0;
-    while (whole > 0 && text[whole - 1] != '\n') whole--;
-    const size_t rest = len - whole, seen = rest < sizeof head - 1 ? rest : sizeof head - 1; /* of head */
-    if (memcmp(text + whole, head, seen) != 0 && !(j->line && memcmp(text + whole, other, seen) == 0)) rc = moa_fail(err, MOA_EFORMAT, "%s: its last line is not the beginning of a call", j->path);
-    moa_jsonl in;
-    moa_jsonl_text(&in, text, whole, j->path);
-    while (rc >= 0) {
-        json_t *v;
-        record r;
-        rc = moa_jsonl_next(&v, &in, err);
-        if (rc <= 0) break;
-        snprintf(where, sizeof where, "%s:%zu", j->path, in.line);
-        if (j->line && json_object_get(v, "moa")) {
-            rc = j->line(j->ctx, v, where, err);
-        } else {
-            rc = record_read(&r, v, where, err);
-            if (rc >= 0 && (rc = insert(j, &r, err)) < 0) free(r.text);
-        }
-        json_decref(v);
+static int take_line(moa_journal *j, const char *line, size_t n, const char *where, moa_err *err) {
+    json_t *v;
+    record r;
+    MOA_TRY(moa_json_parse(&v, line, n, MAX_LINE, where, err));
+    int rc;
+    if (j->line && json_object_get(v, "moa")) {
+        rc = j->line(j->ctx, v, where, err);
+    } else {
+        rc = record_read(&r, v, where, err);
+        if (rc >= 0 && (rc = insert(j, &r, err)) < 0) free(r.text);
     }
-    moa_jsonl_close(&in);
-    free(text);
-    if (rc >= 0 && rest && ftruncate(j->fd, (off_t)whole) < 0) return moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno));
-    return rc < 0 ? moa_hint(err, rc, "not a journal of moa eval? Name another file") : 0;
+    json_decref(v);
+    return rc;
+}
+
+/* Is it the beginning of a line that was not finished? */
+static bool begins(const moa_journal *j, const char *line, size_t n) {
+    static const char head[] = "{\"key\":\"", other[] = "{\"moa\":\"";
+    const size_t seen = n < sizeof head - 1 ? n : sizeof head - 1;
+    return memcmp(line, head, seen) == 0 || (j->line && memcmp(line, other, seen) == 0);
+}
+
+/* Line by line: the file of a server grows, what is kept of it in memory has a limit. */
+static int load_lines(moa_journal *j, FILE *f, moa_err *err) {
+    char *line = NULL, where[4200];
+    size_t cap = 0, number = 0;
+    off_t whole = 0;
+    ssize_t n;
+    int rc = 0;
+    while (rc >= 0 && (n = getline(&line, &cap, f)) > 0) {
+        const bool ends = line[n - 1] == '\n';
+        snprintf(where, sizeof where, "%s:%zu", j->path, ++number);
+        if (ends && n > 1) rc = take_line(j, line, (size_t)n - 1, where, err);
+        if (ends) {
+            whole += n;
+            continue;
+        }
+        if (!begins(j, line, (size_t)n)) rc = moa_fail(err, MOA_EFORMAT, "%s: its last line is not the beginning of a call", j->path);
+        else if (ftruncate(j->fd, whole) < 0) rc = moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno));
+    }
+    if (rc >= 0 && ferror(f)) rc = moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno));
+    free(line);
+    return rc;
+}
+
+static int load(moa_journal *j, moa_err *err) {
+    const int fd = dup(j->fd);
+    FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (!f) {
+        if (fd >= 0) close(fd);
+        return moa_fail(err, MOA_EIO, "%s: %s", j->path, strerror(errno));
+    }
+    const int rc = load_lines(j, f, err);
+    fclose(f);
+    return rc < 0 ? moa_hint(err, rc, "not a journal of moa? Name another file") : 0;
 }
 
 int moa_journal_open_with(moa_journal **out, const moa_journal_cfg *cfg, moa_err *err) {
