@@ -258,6 +258,7 @@ static void test_drain(void **state) {
     pthread_join(s.thread, NULL);
     assert_int_equal(s.rc, 0);
     moa_server_close(s.server);
+    moa_ledger_close(s.own);
     close(fd);
     close(kept);
 }
