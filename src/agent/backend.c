@@ -35,6 +35,11 @@ void moa_backend_stir(moa_backend *b) {
     if (b->ops->stir) b->ops->stir(b);
 }
 
+moa_call moa_call_again(const moa_call *c) {
+    return (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log, .scope = c->scope,
+                      .priority = c->priority};
+}
+
 void moa_call_fail(moa_call *c, const moa_err *err) {
     c->rc = err->code;
     c->err = *err;
@@ -100,8 +105,7 @@ int moa_backend_complete(moa_backend *b, moa_call *call, int n, moa_gen_cb cb, v
     pthread_cond_init(&w.heard, NULL);
     moa_inbox_init(&w.box, wake, &w);
     for (int i = 0; i < n; i++) {
-        const moa_call *c = &call[i];
-        l[i].call = (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log, .priority = c->priority, .scope = c->scope};
+        l[i].call = moa_call_again(&call[i]);
         moa_letter_init(&l[i], &w.box, i);
         start[i] = &l[i].call;
     }

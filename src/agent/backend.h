@@ -65,6 +65,7 @@ static inline moa_backend *moa_backend_plain(const moa_backend *b) {
 }
 const moa_backend_ops *const *moa_backends(int *n);
 void moa_backend_stir(moa_backend *b);
+moa_call moa_call_again(const moa_call *c); /* the same request, which nobody has yet: for who passes calls on */
 /* Ends a call that ran into trouble before it began, or was canceled: rc and err from *err, no text. */
 void moa_call_fail(moa_call *c, const moa_err *err);
 /* Runs n calls to their end and waits for it; text is passed on in the calling thread: cb(ctx, index, text, n), and with text NULL when that

@@ -5,6 +5,8 @@
 #include "serve/endpoint.h"
 #include "serve/server.h"
 
+#include <stdlib.h>
+
 void moa_queue_init(moa_queue *q, moa_loop *loop, moa_loop *computing, int max_running, int max_waiting) {
     *q = (moa_queue){.loop = loop, .computing = computing, .max_running = max_running, .max_waiting = max_waiting, .mean_s = 1};
     pthread_mutex_init(&q->lock, NULL);
@@ -86,6 +88,16 @@ void moa_queue_done(moa_exchange *x) {
     begin_next(q);
     pthread_cond_signal(&q->done);
     pthread_mutex_unlock(&q->lock);
+}
+
+void *moa_queue_work(moa_exchange *x, size_t bytes) {
+    moa_fault f = {0};
+    void *work = calloc(1, bytes);
+    if (work) return work;
+    moa_fault_set(&f, 503, "out_of_memory", NULL, "no memory for a request");
+    moa_reply_fault(x, &f);
+    moa_queue_done(x);
+    return NULL;
 }
 
 void moa_queue_forget(moa_queue *q, moa_exchange *x) {

@@ -22,6 +22,7 @@ void moa_queue_deinit(moa_queue *q);
 int moa_queue_give(moa_queue *q, moa_exchange *x, int *retry_s);
 /* The reply of x has been made: the next may come. The last word of a handler that is `later`; others need not say it. */
 void moa_queue_done(moa_exchange *x);
+void *moa_queue_work(moa_exchange *x, size_t bytes); /* zeroed, for a handler that is `later`; NULL: there is no memory, and x has been told */
 void moa_queue_forget(moa_queue *q, moa_exchange *x); /* its client left: it waits no longer, if it did */
 void moa_queue_load(moa_queue *q, int *waiting, int *running);
 

@@ -362,7 +362,7 @@ static void test_deadline(void **state) {
     moa_run_free(r);
 }
 
-/* A graph of many nodes: each reads the three before it. What the executor adds is measured by `moa bench graph`; here it is whole. */
+/* A graph of many nodes: each reads the three before it, and all of them come to their end in order. */
 static int echo(scripted *s, int i, const moa_call *c, char *out, size_t n) {
     (void)s, (void)c;
     snprintf(out, n, "%d", i);

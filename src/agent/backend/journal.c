@@ -475,8 +475,8 @@ static relay *running(remembering *b, const moa_call *c, key k) {
 static relay *relay_new(remembering *b, moa_call *c, key k) {
     relay *t = calloc(1, sizeof *t);
     if (!t) return NULL;
-    t->call = (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log,
-                         .priority = c->priority, .scope = c->scope, .on_text = on_text, .on_end = on_end};
+    t->call = moa_call_again(c);
+    t->call.on_text = on_text, t->call.on_end = on_end;
     t->b = b, t->outer = c, t->k = k;
     moa_buf_init(&t->text, 1 << 28);
     t->next = b->j->running;

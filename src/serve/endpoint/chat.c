@@ -177,13 +177,8 @@ static int begin(chat *s, moa_fault *f) {
 
 static void handle(moa_exchange *x) {
     moa_fault f = {0};
-    chat *s = calloc(1, sizeof *s);
-    if (!s) {
-        moa_fault_set(&f, 503, "out_of_memory", NULL, "no memory for a request");
-        moa_reply_fault(x, &f);
-        moa_queue_done(x);
-        return;
-    }
+    chat *s = moa_queue_work(x, sizeof *s);
+    if (!s) return;
     s->x = x, s->spoke = -1;
     moa_buf_init(&s->body, 1 << 26);
     if (begin(s, &f) >= 0) return;

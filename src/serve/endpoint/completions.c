@@ -192,13 +192,8 @@ static int begin(work *w, moa_fault *f) {
 
 static void handle(moa_exchange *x) {
     moa_fault f = {0};
-    work *w = calloc(1, sizeof *w);
-    if (!w) {
-        moa_fault_set(&f, 503, "out_of_memory", NULL, "no memory for a request");
-        moa_reply_fault(x, &f);
-        moa_queue_done(x);
-        return;
-    }
+    work *w = moa_queue_work(x, sizeof *w);
+    if (!w) return;
     *w = (work){.x = x, .a = &w->ask, .choices = json_array()};
     moa_chunk_id(w->id, "cmpl-", x);
     moa_buf_init(&w->body, 1 << 26);

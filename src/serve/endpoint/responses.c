@@ -240,13 +240,8 @@ static int begin(work *w, moa_fault *f) {
 
 static void handle(moa_exchange *x) {
     moa_fault f = {0};
-    work *w = calloc(1, sizeof *w);
-    if (!w) {
-        moa_fault_set(&f, 503, "out_of_memory", NULL, "no memory for a request");
-        moa_reply_fault(x, &f);
-        moa_queue_done(x);
-        return;
-    }
+    work *w = moa_queue_work(x, sizeof *w);
+    if (!w) return;
     w->x = x, w->a = &w->ask;
     moa_chunk_id(w->id, "resp_", x);
     moa_chunk_id(w->item, "msg_", x);

@@ -269,7 +269,7 @@ void moa_upstream_job_heard(job *j, attempt *a) {
 static void learn(upstream *u, const attempt *a) {
     const moa_reply *r = &a->reply;
     const double used = (double)(r->prompt_tokens + r->completion_tokens);
-    if (r->completion_tokens) u->mean_tokens += 0.1 * ((double)r->completion_tokens - u->mean_tokens);
+    if (r->completion_tokens) u->mean_tokens = 0.9 * u->mean_tokens + 0.1 * (double)r->completion_tokens;
     if (used > 0) moa_bucket_take(&u->tokens, used - a->j->cost); /* what was guessed becomes what was */
 }
 

@@ -62,7 +62,7 @@ struct upstream {
     moa_bucket requests, tokens;
     moa_breaker breaker;
     char last_failure[200];
-    double mean_tokens;           /* of a reply */
+    _Atomic double mean_tokens;   /* of a reply: written by the thread of the net, read by all that start calls */
     double pause;                 /* the server asked for silence until then */
     uint64_t round;
     job *queue, *jobs;
