@@ -34,6 +34,7 @@ typedef struct moa_call {
     _Atomic bool cancel;              /* true: the call ends soon, as MOA_ECANCELED (moa_backend_stir) */
     /* From any thread, never two at a time for one call: copy and return. Text: whole UTF-8 characters that can be part of no stop string. */
     void (*on_text)(struct moa_call *c, const char *text, size_t n);
+    void (*on_thought)(struct moa_call *c, const char *text, size_t n); /* NULL, or the same of what the model thinks first, told apart from its reply */
     void (*on_end)(struct moa_call *c); /* once, the last: all below is filled; res is the owner's. May come before start returns */
     moa_gen_res res;
     int rc; moa_err err;

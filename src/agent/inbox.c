@@ -41,6 +41,15 @@ static void on_text(moa_call *c, const char *text, size_t n) {
     pthread_mutex_unlock(&l->box->lock);
 }
 
+/* Thoughts without memory for them are lost: the reply is whole without. */
+static void on_thought(moa_call *c, const char *text, size_t n) {
+    moa_letter *l = (moa_letter *)c;
+    pthread_mutex_lock(&l->box->lock);
+    moa_buf_add(&l->thought, text, n);
+    list(l, false);
+    pthread_mutex_unlock(&l->box->lock);
+}
+
 static void on_end(moa_call *c) {
     moa_letter *l = (moa_letter *)c;
     moa_inbox *b = l->box;
@@ -56,8 +65,17 @@ void moa_letter_init(moa_letter *l, moa_inbox *b, int about) {
     l->call.on_end = on_end;
     l->about = about;
     l->box = b;
-    l->listed = l->ended = l->lost = false;
+    l->listed = l->ended = l->lost = l->thinking = false;
     moa_buf_init(&l->text, MAX_TEXT);
+    moa_buf_init(&l->thought, MAX_TEXT);
+}
+
+void moa_letter_hear_thoughts(moa_letter *l) { l->call.on_thought = on_thought; }
+
+static void swap(moa_buf *a, moa_buf *b) {
+    const moa_buf was = *a;
+    *a = *b;
+    *b = was;
 }
 
 moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended) {
@@ -65,15 +83,16 @@ moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended) {
     pthread_mutex_lock(&b->lock);
     moa_letter *l = b->first;
     b->asked = false;
-    if (l) {
+    if (l && (l->thinking = l->thought.len > 0)) {
+        swap(text, &l->thought);
+        *ended = false; /* it stays on the list */
+    } else if (l) {
         if (!(b->first = l->next)) b->last = NULL;
         l->listed = false;
-        const moa_buf was = *text;
-        *text = l->text;
-        l->text = was;
+        swap(text, &l->text);
         *ended = l->ended;
     }
     pthread_mutex_unlock(&b->lock);
-    if (l && *ended) moa_buf_deinit(&l->text);
+    if (l && *ended) moa_buf_deinit(&l->text), moa_buf_deinit(&l->thought);
     return l;
 }

@@ -25,8 +25,9 @@ struct moa_letter {
     moa_call call;
     int about;                         /* the owner's: node, index */
     moa_inbox *box;
-    moa_buf text;                      /* not read yet */
+    moa_buf text, thought;             /* not read yet */
     bool listed, ended, lost;          /* lost: there was no memory for a text */
+    bool thinking;                     /* what was read last were thoughts */
     moa_letter *next;
 };
 
@@ -34,8 +35,10 @@ void moa_inbox_init(moa_inbox *b, void (*wake)(void *ctx, double at), void *ctx)
 void moa_inbox_deinit(moa_inbox *b);
 /* The call's request has been filled in; who hears of it is set here. */
 void moa_letter_init(moa_letter *l, moa_inbox *b, int about);
+/* Before it starts: thoughts of its model are news too. Without, they are lost. */
+void moa_letter_hear_thoughts(moa_letter *l);
 /* A call of which there is news, or NULL. Its new text comes in *text, in place of what was there; *ended: it was the last news, and call.res,
- * rc, err say what came of it. */
+ * rc, err say what came of it. Where it is to be heard thinking, its thoughts come by themselves, before its text (thinking says so). */
 moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended);
 
 #endif

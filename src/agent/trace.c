@@ -133,12 +133,17 @@ json_t *moa_trace_run(const moa_run *r, bool redact) {
                      (json_int_t)u->reused_prefix_tokens);
 }
 
+void moa_trace_thoughts(json_t *trace, int node, const char *s, size_t n, bool redact) {
+    json_t *o = json_array_get(json_object_get(trace, "nodes"), (size_t)node);
+    if (o) json_object_set_new(o, "thoughts", text_of(s, n, redact));
+}
+
 json_t *moa_trace_canonical(json_t *v) {
-    static const char *const timed[] = {"started", "ended", "seconds", "first_s", "reused_tokens", "cost", "found"};
+    static const char *const of_then[] = {"started", "ended", "seconds", "first_s", "reused_tokens", "cost", "found", "thoughts"};
     json_t *n;
     size_t i;
     json_array_foreach(json_object_get(v, "nodes"), i, n)
-        for (size_t k = 0; k < sizeof timed / sizeof *timed; k++) json_object_del(n, timed[k]);
+        for (size_t k = 0; k < sizeof of_then / sizeof *of_then; k++) json_object_del(n, of_then[k]);
     static const char *const about[] = {"id", "label", "created", "seconds", "measured"}; /* what was measured depends on how often one asks */
     for (size_t k = 0; k < sizeof about / sizeof *about; k++) json_object_del(v, about[k]);
     json_object_del(json_object_get(v, "usage"), "reused_prefix_tokens");

@@ -14,7 +14,9 @@ void moa_trace_outcome(json_t *to, const moa_run *r, int node);
 /* {"mix": {...}, "seed", "messages", "nodes": [...], "answers": [...], "usage", "seconds"}: nodes with their messages, texts and the seeds that they
  * drew with. redact: texts are replaced by their length and a hash, so that it can be kept but not replayed. NULL: no memory. */
 json_t *moa_trace_run(const moa_run *r, bool redact);
-/* The same without what differs between two executions of the same decisions: times, tokens reused or guessed. Takes v. */
+/* What a node's model thought before it replied, where its server told: nothing is decided by it, so that a replay knows it not. */
+void moa_trace_thoughts(json_t *trace, int node, const char *s, size_t n, bool redact);
+/* The same without what differs between two executions of the same decisions: times, thoughts, tokens reused or guessed. Takes v. */
 json_t *moa_trace_canonical(json_t *v);
 
 #endif

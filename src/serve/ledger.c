@@ -1,7 +1,6 @@
 /* ledger.c - see ledger.h. SPDX-License-Identifier: Apache-2.0 */
 #include "serve/ledger.h"
 
-#include "agent/trace.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/rng.h"
@@ -124,7 +123,7 @@ void moa_ledger_begin(moa_ledger *l, const moa_exchange *x, int part, const char
     write_line(l, line);
 }
 
-void moa_ledger_end(moa_ledger *l, const moa_exchange *x, const moa_run *r) {
+void moa_ledger_end(moa_ledger *l, const moa_exchange *x, const moa_run *r, json_t *trace) {
     pthread_mutex_lock(&l->lock);
     for (size_t i = 0; i < MOA_LEDGER_ROWS; i++) {
         moa_ledger_row *row = &l->row[i];
@@ -134,6 +133,7 @@ void moa_ledger_end(moa_ledger *l, const moa_exchange *x, const moa_run *r) {
     }
     pthread_mutex_unlock(&l->lock);
     json_t *line = line_of("end", x, r->scope, r->seed);
-    if (line) json_object_set_new(line, "trace", moa_trace_run(r, l->redact));
+    if (line) json_object_set_new(line, "trace", trace);
+    else json_decref(trace);
     write_line(l, line);
 }

@@ -33,6 +33,6 @@ int moa_ledger_open(moa_ledger **out, const char *path, bool redact, moa_err *er
 void moa_ledger_close(moa_ledger *l);
 /* A turn begins: the scope of its calls, and the seed it shall draw with where the client gave none (seeded false). part: which of several of x. */
 void moa_ledger_begin(moa_ledger *l, const struct moa_exchange *x, int part, const char *mix, bool seeded, uint64_t *seed, uint64_t *scope);
-void moa_ledger_end(moa_ledger *l, const struct moa_exchange *x, const moa_run *r);
+void moa_ledger_end(moa_ledger *l, const struct moa_exchange *x, const moa_run *r, json_t *trace); /* takes trace, the run's: without texts where l->redact */
 
 #endif

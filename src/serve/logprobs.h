@@ -9,5 +9,7 @@
 void moa_logprobs_chat(moa_buf *b, moa_turn *t, int k);
 /* {"tokens", "token_logprobs", "top_logprobs", "text_offset"} */
 void moa_logprobs_text(moa_buf *b, moa_turn *t, int k);
+/* The same as a value: of two tokens with one text in a completion's list of the most probable, the last. */
+json_t *moa_logprobs_value(void (*write)(moa_buf *b, moa_turn *t, int k), moa_turn *t, int k);
 
 #endif

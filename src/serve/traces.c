@@ -1,7 +1,6 @@
 /* traces.c - see traces.h. SPDX-License-Identifier: Apache-2.0 */
 #include "serve/traces.h"
 
-#include "agent/trace.h"
 #include "base/json.h"
 #include "serve/exchange.h"
 
@@ -35,9 +34,8 @@ static void name_question(char out[160], const moa_run *r) {
         if ((unsigned char)*c < ' ') *c = ' ';
 }
 
-static void fill(moa_trace *row, const struct moa_exchange *x, const char *mix, time_t created, const moa_run *r) {
+static void fill(moa_trace *row, const struct moa_exchange *x, const char *mix, time_t created, const moa_run *r, json_t *v) {
     moa_buf b;
-    json_t *v = moa_trace_run(r, false);
     moa_buf_init(&b, MOA_TRACE_BYTES / 4);
     *row = (moa_trace){.caller = x->caller, .created = created, .seconds = r->seconds, .rc = r->rc};
     snprintf(row->id, sizeof row->id, "%s", x->id);
@@ -53,9 +51,9 @@ static void fill(moa_trace *row, const struct moa_exchange *x, const char *mix, 
     moa_buf_deinit(&b);
 }
 
-void moa_traces_add(moa_traces *t, const struct moa_exchange *x, const char *mix, time_t created, const moa_run *r) {
+void moa_traces_add(moa_traces *t, const struct moa_exchange *x, const char *mix, time_t created, const moa_run *r, json_t *trace) {
     moa_trace row;
-    fill(&row, x, mix, created, r);
+    fill(&row, x, mix, created, r, trace);
     pthread_mutex_lock(&t->lock);
     drop(t, &t->row[t->n % MOA_TRACES]);
     t->row[t->n++ % MOA_TRACES] = row;

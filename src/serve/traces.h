@@ -28,7 +28,7 @@ typedef struct moa_traces {
 
 void moa_traces_init(moa_traces *t);
 void moa_traces_deinit(moa_traces *t);
-void moa_traces_add(moa_traces *t, const struct moa_exchange *x, const char *mix, time_t created, const moa_run *r);
+void moa_traces_add(moa_traces *t, const struct moa_exchange *x, const char *mix, time_t created, const moa_run *r, json_t *trace); /* takes trace, the run's */
 json_t *moa_traces_list(moa_traces *t, uint64_t caller); /* the last first */
 char *moa_traces_get(moa_traces *t, uint64_t caller, const char *id, size_t *n); /* free it; NULL: no such trace of this caller */
 

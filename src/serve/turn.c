@@ -1,6 +1,7 @@
 /* turn.c - see turn.h. SPDX-License-Identifier: Apache-2.0 */
 #include "serve/turn.h"
 
+#include "agent/inbox.h"
 #include "agent/trace.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -112,45 +113,64 @@ static int end_choice(moa_turn *t, int k, const moa_agent_node *n) {
     return rc < 0 || !t->sink ? rc : t->sink->end(t->ctx, t, k);
 }
 
-/* ---- thoughts: what proposers write ---- */
+/* ---- what is said beside the reply: texts of proposals, thoughts of models ---- */
 
-static bool thinks(const moa_turn *t, int node) { return t->ask->show != MOA_SHOW_ANSWER && t->sink && t->sink->thought && !moa_run_is_answer(t->run, node); }
-
-static int room_for_thoughts(moa_turn *t, int node) {
-    if (node < t->n_thought) return 0;
+static moa_aside *aside_of(moa_turn *t, int node) {
+    if (node < t->n_aside) return &t->aside[node];
     const int n = node + 16;
-    moa_buf *v = realloc(t->thought, (size_t)n * sizeof *v);
-    if (!v) return -1;
-    t->thought = v;
-    for (; t->n_thought < n; t->n_thought++) moa_buf_init(&v[t->n_thought], MAX_TEXT);
-    return 0;
+    moa_aside *v = realloc(t->aside, (size_t)n * sizeof *v);
+    if (!v) return NULL;
+    t->aside = v;
+    for (; t->n_aside < n; t->n_aside++) {
+        v[t->n_aside].writes = false;
+        moa_buf_init(&v[t->n_aside].waits, MAX_TEXT);
+        moa_buf_init(&v[t->n_aside].thoughts, MAX_TEXT);
+    }
+    return &v[node];
 }
+
+const moa_buf *moa_turn_thoughts(const moa_turn *t, int node) { return node < t->n_aside && t->aside[node].thoughts.len ? &t->aside[node].thoughts : NULL; }
+
+static bool shows_asides(const moa_turn *t) { return t->ask->show != MOA_SHOW_ANSWER && t->sink && t->sink->thought; }
 
 /* One after the other, so that who puts them together reads whole texts: the first that began is shown as it comes, others wait. */
-static int think(moa_turn *t, int node, const char *s, size_t n) {
+static int show_aside(moa_turn *t, int node, const char *s, size_t n, bool thinks) {
     const moa_agent_node *a = &t->run->node[node];
-    if (t->ask->show == MOA_SHOW_ALL) return t->sink->thought(t->ctx, t, a, s, n);
+    if (t->ask->show == MOA_SHOW_ALL || moa_run_is_answer(t->run, node)) return t->sink->thought(t->ctx, t, a, s, n, thinks);
+    moa_aside *own = aside_of(t, node);
+    if (!own) return -1;
     if (t->thinking < 0) t->thinking = node;
-    if (t->thinking == node) return t->sink->thought(t->ctx, t, a, s, n);
-    return room_for_thoughts(t, node) < 0 ? -1 : moa_buf_add(&t->thought[node], s, n);
+    const bool now = t->thinking == node, apart = !thinks && !own->writes && own->thoughts.len;
+    int rc = 0;
+    own->writes |= !thinks;
+    if (apart) rc = now ? t->sink->thought(t->ctx, t, a, "\n\n", 2, false) : moa_buf_adds(&own->waits, "\n\n");
+    if (rc < 0) return rc;
+    return now ? t->sink->thought(t->ctx, t, a, s, n, thinks) : moa_buf_add(&own->waits, s, n);
 }
 
-static int end_thought(moa_turn *t, int node) {
+static int end_aside(moa_turn *t, int node) {
     const moa_agent_node *a = &t->run->node[node];
-    if (t->ask->show == MOA_SHOW_ALL) return t->sink->thought(t->ctx, t, a, NULL, 0);
+    if (t->ask->show == MOA_SHOW_ALL) return t->sink->thought(t->ctx, t, a, NULL, 0, false);
     if (t->thinking != node) return 0;
-    int rc = t->sink->thought(t->ctx, t, a, NULL, 0);
+    int rc = t->sink->thought(t->ctx, t, a, NULL, 0, false);
     t->thinking = -1;
-    for (int i = 0; i < t->n_thought && rc >= 0 && t->thinking < 0; i++) {
-        moa_buf *b = &t->thought[i];
+    for (int i = 0; i < t->n_aside && rc >= 0 && t->thinking < 0; i++) {
+        moa_buf *b = &t->aside[i].waits;
         if (!b->len) continue;
         const bool over = t->run->node[i].state >= MOA_NODE_DONE;
-        rc = t->sink->thought(t->ctx, t, &t->run->node[i], moa_buf_str(b), b->len);
+        rc = t->sink->thought(t->ctx, t, &t->run->node[i], moa_buf_str(b), b->len, false);
         moa_buf_clear(b);
-        if (over && rc >= 0) rc = t->sink->thought(t->ctx, t, &t->run->node[i], NULL, 0);
+        if (over && rc >= 0) rc = t->sink->thought(t->ctx, t, &t->run->node[i], NULL, 0, false);
         else t->thinking = i;
     }
     return rc;
+}
+
+/* Kept for the trace, of which they are no more than a part: where there is no room for more, it goes on without. */
+static int hear_thoughts(moa_turn *t, int node, const char *s, size_t n) {
+    moa_aside *own = aside_of(t, node);
+    if (own) moa_buf_add(&own->thoughts, s, n);
+    return shows_asides(t) ? show_aside(t, node, s, n, true) : 0;
 }
 
 static void count_call(moa_turn *t, const moa_agent_node *n) {
@@ -200,12 +220,15 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
     int rc = 0;
     if (e->kind == MOA_EV_TEXT && e->n) {
         atomic_fetch_add(&t->x->n_tokens, 1);
-        if (answers) rc = (n->n_in ? show_merged : show)(t, e->node - r->answer, e->text, e->n);
-        else if (thinks(t, e->node)) rc = think(t, e->node, e->text, e->n);
+        if (n->call && n->call->thinking) rc = hear_thoughts(t, e->node, e->text, e->n);
+        else if (answers) rc = (n->n_in ? show_merged : show)(t, e->node - r->answer, e->text, e->n);
+        else if (shows_asides(t)) rc = show_aside(t, e->node, e->text, e->n, false);
     } else if (e->kind == MOA_EV_DONE) {
         count_call(t, n);
         if (answers && n->state == MOA_NODE_DONE) rc = end_choice(t, e->node - r->answer, n);
-        else if (thinks(t, e->node)) rc = end_thought(t, e->node);
+        else if (!answers && shows_asides(t)) rc = end_aside(t, e->node);
+    } else if (e->kind == MOA_EV_START && n->call) {
+        moa_letter_hear_thoughts(n->call);
     }
     if (rc >= 0) rc = tell_event(t, e);
     return rc >= 0 && !moa_exchange_gone(t->x);
@@ -213,10 +236,21 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
 
 /* ---- the run ---- */
 
+static json_t *trace_of(const moa_turn *t, bool redact) {
+    json_t *v = moa_trace_run(t->run, redact);
+    for (int i = 0; v && i < t->run->n_node; i++) {
+        const moa_buf *b = moa_turn_thoughts(t, i);
+        if (b) moa_trace_thoughts(v, i, moa_buf_str(b), b->len, redact);
+    }
+    return v;
+}
+
 static int conclude(moa_turn *t, moa_fault *f) {
     moa_run *r = t->run;
-    if (t->x->server->cfg.ledger) moa_ledger_end(t->x->server->cfg.ledger, t->x, r);
-    moa_traces_add(&t->x->server->traces, t->x, t->ask->spec.label, t->ask->created, r);
+    moa_ledger *l = t->x->server->cfg.ledger;
+    json_t *trace = trace_of(t, false);
+    if (l) moa_ledger_end(l, t->x, r, l->redact ? trace_of(t, true) : json_incref(trace));
+    moa_traces_add(&t->x->server->traces, t->x, t->ask->spec.label, t->ask->created, r, trace);
     if (moa_exchange_gone(t->x)) return MOA_ECANCELED;
     for (int i = 0; i < t->n_choice && r->rc >= 0; i++) end_choice(t, i, &r->node[r->answer + i]);
     if (r->rc >= 0) return 0;
@@ -265,8 +299,8 @@ void moa_turn_deinit(moa_turn *t) {
         moa_buf_deinit(&t->choice[i].held);
         json_decref(t->choice[i].calls);
     }
-    for (int i = 0; i < t->n_thought; i++) moa_buf_deinit(&t->thought[i]);
-    free(t->thought);
+    for (int i = 0; i < t->n_aside; i++) moa_buf_deinit(&t->aside[i].waits), moa_buf_deinit(&t->aside[i].thoughts);
+    free(t->aside);
     moa_run_free(t->run);
 }
 

@@ -11,7 +11,8 @@ typedef struct moa_turn moa_turn;
 /* How an endpoint shows a reply that streams; Negative: nobody listens, the run is canceled. */
 typedef struct moa_turn_sink {
     int (*text)(void *ctx, moa_turn *t, int choice, const char *s, size_t n);
-    int (*thought)(void *ctx, moa_turn *t, const moa_agent_node *node, const char *s, size_t n); /* n 0: that call has ended */
+    /* What a proposer writes, or (thinks) what a call's model thought before it wrote. n 0: that call has ended. */
+    int (*thought)(void *ctx, moa_turn *t, const moa_agent_node *node, const char *s, size_t n, bool thinks);
     int (*calls)(void *ctx, moa_turn *t, int choice, const json_t *calls); /* NULL where no tools are offered */
     int (*end)(void *ctx, moa_turn *t, int choice);
     int (*event)(void *ctx, moa_turn *t, json_t *event); /* of the graph, where the client asked for them (takes event); NULL: never shown */
@@ -28,6 +29,13 @@ typedef struct moa_choice {
     const char *finish;        /* "stop", "length", "tool_calls" */
 } moa_choice;
 
+/* What a call said beside the reply. */
+typedef struct moa_aside {
+    moa_buf waits;             /* for its turn to be shown */
+    moa_buf thoughts;          /* of its model, where its server tells of them */
+    bool writes;               /* it has begun to write */
+} moa_aside;
+
 struct moa_turn {
     moa_exchange *x;
     moa_ask *ask;
@@ -36,8 +44,7 @@ struct moa_turn {
     moa_choice choice[MOA_ASK_CHOICES]; int n_choice;
     void (*done)(void *ctx, moa_turn *t, int rc, const moa_fault *f);
     int thinking;              /* node whose text is shown as thoughts now; -1: none */
-    moa_buf *thought;          /* [n_thought] of nodes that wait for their turn to be shown */
-    int n_thought;
+    moa_aside *aside; int n_aside; /* by node, as far as there are any */
     int part;                  /* which turn of its exchange, where there are several */
     int n_told;                /* nodes that the client knows of, where it asked for events */
 };
@@ -50,6 +57,7 @@ int moa_turn_check(const moa_ask *a, moa_fault *f);
 int moa_turn_start(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink *sink, void (*done)(void *ctx, moa_turn *t, int rc, const moa_fault *f), void *ctx,
                    moa_fault *f);
 void moa_turn_deinit(moa_turn *t);
+const moa_buf *moa_turn_thoughts(const moa_turn *t, int node); /* NULL: none were told */
 
 /* OpenAI's usage object with `moa` in it, as JSON. */
 json_t *moa_turn_usage(const moa_turn *t);

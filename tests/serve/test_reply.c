@@ -125,13 +125,64 @@ static void test_bounds(void **state) {
     assert_int_equal(rc, MOA_ELIMIT);
     moa_reply_deinit(&r);
     moa_reply_init(&r, "far");
-    for (rc = 0, n = 0; rc >= 0 && n < 300; n++) { /* thoughts without end take no memory */
+    for (rc = 0, n = 0; rc >= 0 && n < 300; n++) { /* thoughts without end are held back by no more than a mark */
         rc = moa_reply_feed(&r, n ? T("thinking about it") : T("<think>"), strlen(n ? T("thinking about it") : T("<think>")));
         assert_true(r.held.len < 64);
     }
     assert_int_equal(rc, 0);
     moa_reply_deinit(&r);
     free(x);
+}
+
+/* Thoughts and probabilities beside the text, wherever the bytes are cut. */
+#define P(t, lp) "{\"token\":\"" t "\",\"logprob\":" lp ",\"bytes\":null,\"top_logprobs\":[]}"
+#define TP(t, rows) "data: {\"choices\":[{\"delta\":{\"content\":\"" t "\"},\"logprobs\":{\"content\":[" rows "]}}]}\n\n"
+#define RP(t, rows) "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"" t "\"},\"logprobs\":{\"content\":[" rows "]}}]}\n\n"
+
+static void tokens_of(char *out, size_t n, const moa_reply *r) {
+    const json_t *row;
+    size_t i;
+    *out = 0;
+    json_array_foreach(r->probs, i, row) snprintf(out + strlen(out), n - strlen(out), "%s|", json_string_value(json_object_get(row, "token")));
+}
+
+static void test_beside(void **state) {
+    static const struct { const char *in, *thought, *tokens; bool whole; } cases[] = {
+        {R("I think") R(" hard") T("42") DONE, "I think hard", "", false},
+        {"data: {\"choices\":[{\"delta\":{\"reasoning\":\"so\",\"reasoning_content\":\"so\"}}]}\n" T("43") DONE, "so", "", false}, /* under both names: once */
+        {T("<think>a < b \\u00fc</thin") T("g") T("></thi") T("nk>\\n\\n") T("  yes") DONE, "a < b \xc3\xbc</thing>", "", false},
+        {T("<think>\\u00fc\\u00fc\\u00fc\\u00fc\\u00fc\\u00fc\\u00fc\\u00fc") DONE, "\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc\xc3\xbc", "", false}, /* never ends */
+        {T("<thin air>") DONE, "", "", false},
+        {TP("Hel", P("Hel", "-0.5")) TP("lo you", P("lo", "-1") "," P(" you", "-2")) DONE, "", "Hel|lo| you|", false},
+        {TP("<thi", P("<thi", "-1")) TP("n air>", P("n air>", "-1")) DONE, "", "<thi|n air>|", false}, /* held back, then text */
+        {TP("<thi", P("<thi", "-1")) TP("nk>hm", P("nk>", "-1") "," P("hm", "-1")) TP("</think>\\n", P("</think>", "0") "," P("\\n", "0")) TP("yes", P("yes", "0")) DONE, "hm", "yes|", false},
+        {TP("<think>hm</think> yes no", P("<think>", "0") "," P("hm", "0") "," P("</think>", "0") "," P(" ", "0") "," P("yes", "-3") "," P(" no", "-4")) DONE, "hm", "yes| no|", false},
+        {RP("hm", P("hm", "-1")) TP("yes", P("yes", "-2")) DONE, "hm", "yes|", false},
+        {"{\"choices\":[{\"message\":{\"reasoning_content\":\"hm\",\"content\":\"yes no\"},\"finish_reason\":\"stop\",\"logprobs\":{\"content\":["
+         P("hm", "-1") "," P("yes", "-2") "," P(" no", "-3") "]}}]}", "hm", "yes| no|", true},
+        {"{\"choices\":[{\"message\":{\"content\":\"yes\"},\"finish_reason\":\"stop\",\"logprobs\":{\"content\":[" P("yes", "-2") "," P("<end>", "-3") "]}}]}", "", "yes|<end>|", true},
+        {"{\"choices\":[{\"message\":{\"content\":\"yes\"},\"finish_reason\":\"stop\",\"logprobs\":{\"content\":7}}]}", "", "", true},
+        {TP("a", "5,null,{},[]") DONE, "", "(null)|(null)|(null)|(null)|", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t n = strlen(cases[i].in);
+        for (size_t cut = 0; cut <= n; cut++) {
+            char tokens[400];
+            moa_reply r;
+            int rc = 0;
+            moa_reply_init(&r, "far");
+            moa_reply_want_probs(&r);
+            if (cases[i].whole) rc = moa_reply_body(&r, cases[i].in, n);
+            else rc = moa_reply_feed(&r, cases[i].in, cut), rc = rc < 0 ? rc : moa_reply_feed(&r, cases[i].in + cut, n - cut);
+            assert_int_equal(rc, 0);
+            assert_int_equal(moa_reply_end(&r, !cases[i].whole), 0);
+            tokens_of(tokens, sizeof tokens, &r);
+            if (strcmp(moa_buf_str(&r.thought), cases[i].thought) || strcmp(tokens, cases[i].tokens))
+                fail_msg("%s\ncut at %zu: thought %s, tokens %s", cases[i].in, cut, moa_buf_str(&r.thought), tokens);
+            moa_reply_deinit(&r);
+        }
+    }
 }
 
 static void test_reasons(void **state) {
@@ -152,6 +203,6 @@ static void test_reasons(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_streams), cmocka_unit_test(test_whole), cmocka_unit_test(test_bounds), cmocka_unit_test(test_reasons)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_streams), cmocka_unit_test(test_whole), cmocka_unit_test(test_bounds), cmocka_unit_test(test_beside), cmocka_unit_test(test_reasons)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

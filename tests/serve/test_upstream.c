@@ -1,5 +1,7 @@
 /* test_upstream.c - models behind URLs, against a scripted server: what is asked and read, every fault, limits and turns, cancel, hedges, the
  * breaker, a thousand calls at a time; and against another moa. SPDX-License-Identifier: Apache-2.0 */
+#include "agent/replay.h"
+#include "agent/trace.h"
 #include "base/clock.h"
 #include "serve/upstream.h"
 #include "support/client.h"
@@ -45,7 +47,8 @@ struct talk {
     moa_call call;
     moa_message msg[2];
     char question[32];
-    moa_buf text;          /* as it was told */
+    moa_buf text, thoughts; /* as they were told */
+    double thought;        /* when it was told the first */
     atomic_int ends;
     double ended;
     talk *follow; moa_backend *to; /* started at its end, in the backend's own thread */
@@ -56,6 +59,13 @@ static void on_text(moa_call *c, const char *s, size_t n) {
     talk *t = (talk *)c;
     assert_int_equal(atomic_load(&t->ends), 0);
     moa_buf_add(&t->text, s, n);
+}
+
+static void on_thought(moa_call *c, const char *s, size_t n) {
+    talk *t = (talk *)c;
+    assert_int_equal(atomic_load(&t->ends) + (int)t->text.len, 0); /* before its text */
+    if (!t->thoughts.len) t->thought = moa_now();
+    moa_buf_add(&t->thoughts, s, n);
 }
 
 static void on_end(moa_call *c) {
@@ -71,8 +81,9 @@ static void talk_init(talk *t, int i) {
     *t = (talk){.msg = {{"system", "S"}}};
     snprintf(t->question, sizeof t->question, "question %d", i);
     t->msg[1] = (moa_message){"user", t->question};
-    t->call = (moa_call){.msg = t->msg, .n_msg = 2, .sampling = moa_sampling_defaults(), .max_tokens = 9, .on_text = on_text, .on_end = on_end};
+    t->call = (moa_call){.msg = t->msg, .n_msg = 2, .sampling = moa_sampling_defaults(), .max_tokens = 9, .on_text = on_text, .on_thought = on_thought, .on_end = on_end};
     moa_buf_init(&t->text, 1 << 24);
+    moa_buf_init(&t->thoughts, 1 << 24);
 }
 
 static talk *talks_new(int n) {
@@ -103,6 +114,7 @@ static void talks_free(talk *t, int n) {
     for (int i = 0; i < n; i++) {
         moa_gen_res_deinit(&t[i].call.res);
         moa_buf_deinit(&t[i].text);
+        moa_buf_deinit(&t[i].thoughts);
     }
     free(t);
 }
@@ -201,6 +213,42 @@ static void test_usage(void **state) {
     far_stop(&f);
 }
 
+/* Thoughts are told while it thinks, also by a journal that stands before it, and also to who comes later; they are no part of what is said, and not
+ * remembered. */
+static void test_thoughts(void **state) {
+    far_side f;
+    moa_journal *j;
+    moa_backend *kept;
+    (void)state;
+    far_start(&f, "{\"thought\":\"Let me see: \\u00fc.\",\"gap\":0.2,\"chunks\":2}", (moa_upstream_cfg){0});
+    assert_int_equal(moa_journal_open(&j, NULL, NULL), 0);
+    assert_int_equal(moa_backend_journal_open(&kept, j, f.b, NULL), 0);
+    talk *t = talks_new(4);
+    moa_call *list[] = {&t[1].call, &t[2].call};
+    t[2].msg[1] = t[1].msg[1], t[3].msg[1] = t[1].msg[1];
+    talks_start(&f, t, 1);
+    kept->ops->start(kept, &list[0], 1);
+    for (const double end = moa_now() + 20; mock_count(f.m).running < 2 && moa_now() < end;) usleep(200);
+    usleep(50000);
+    kept->ops->start(kept, &list[1], 1); /* joins the one that thinks */
+    talks_wait(t, 3);
+    check_whole(t, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(moa_buf_str(&t[i].thoughts), "Let me see: \xc3\xbc.");
+        assert_true(t[i].ended - t[i].thought >= 0.2); /* two gaps later */
+    }
+    assert_int_equal(mock_count(f.m).requests, 2);
+    list[0] = &t[3].call;
+    kept->ops->start(kept, list, 1); /* it is remembered */
+    talks_wait(t + 3, 1);
+    assert_string_equal(t[3].call.res.text, t[1].call.res.text);
+    assert_int_equal(t[3].thoughts.len, 0);
+    talks_free(t, 4);
+    moa_backend_close(kept);
+    moa_journal_close(j);
+    far_stop(&f);
+}
+
 /* ---- faults ---- */
 
 /* The server's script, how many requests it sees, the code, and what the error says; text where there is none. */
@@ -251,6 +299,7 @@ static void test_faults(void **state) {
         assert_int_equal(stats_of(&f[i]).running + stats_of(&f[i]).waiting, 0);
         moa_gen_res_deinit(&t[i].call.res);
         moa_buf_deinit(&t[i].text);
+        moa_buf_deinit(&t[i].thoughts);
         far_stop(&f[i]);
     }
 }
@@ -648,6 +697,134 @@ static void test_chain(void **state) {
     unlink(path);
 }
 
+typedef struct heard { moa_buf thoughts[3], content; int alone; } heard; /* thoughts: of p1, p2, agg; alone: chunks without the tag */
+
+static void hear_asides(void *ctx, const char *name, const char *data, size_t n) {
+    static const char *const nodes[] = {"p1.1", "p1.2", "agg"};
+    heard *h = ctx;
+    json_t *v = json_loadb(data, n, 0, NULL);
+    const json_t *choice = json_array_get(json_object_get(v, "choices"), 0), *d = json_object_get(choice, "delta"), *m = json_object_get(choice, "moa");
+    const char *node = json_string_value(json_object_get(m, "node")), *t = json_string_value(json_object_get(d, "reasoning_content")), *c = json_string_value(json_object_get(d, "content"));
+    (void)name;
+    for (int i = 0; node && t && i < 3; i++)
+        if (!strcmp(node, nodes[i]) && json_is_true(json_object_get(m, "thinks"))) moa_buf_adds(&h->thoughts[i], t);
+    if (t && !json_is_true(json_object_get(m, "thinks"))) h->alone++;
+    if (c) moa_buf_adds(&h->content, c);
+    json_decref(v);
+}
+
+/* What models behind URLs think is shown to who asks, stands in the trace, and is no part of what others read or of the reply. */
+static void test_thoughts_shown(void **state) {
+    serving near;
+    mock *m;
+    moa_err err = {0};
+    char file[] = "/tmp/moa-test-think-XXXXXX", where[80];
+    heard h = {.alone = 0};
+    (void)state;
+    assert_int_equal(mock_start(&m, "{\"thought\":\"SECRET THOUGHT\",\"text\":\"Answer: 7\"}", 1, 0, &err), 0);
+    assert_true(mkstemp(file) >= 0);
+    FILE *f = fopen(file, "w");
+    fprintf(f, "backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1'}\nmixes:\n  - {id: two, mix: 'moa:layers=1', proposers: [far, far], aggregator: far}\n", mock_port(m));
+    fclose(f);
+    serving_config(file);
+    serving_start(&near, NULL);
+    for (int i = 0; i < 3; i++) moa_buf_init(&h.thoughts[i], 1 << 20);
+    moa_buf_init(&h.content, 1 << 20);
+#define QUESTION "\"messages\":[{\"role\":\"user\",\"content\":\"How many?\"}]}"
+    reply r = client_post(near.port, "/v1/chat/completions", "{\"model\":\"two\",\"stream\":true,\"moa\":{\"show\":\"all\"}," QUESTION);
+    reply_events(&r, hear_asides, &h);
+    if (r.status != 200 || strcmp(moa_buf_str(&h.content), "Answer: 7")) fail_msg("%d %s", r.status, moa_buf_str(&r.body));
+    for (int i = 0; i < 3; i++) assert_string_equal(moa_buf_str(&h.thoughts[i]), "SECRET THOUGHT");
+    snprintf(where, sizeof where, "/v1/traces/%s", reply_header(&r, "x-request-id"));
+    reply_deinit(&r);
+    for (int i = 0; i < 3; i++) assert_null(strstr(mock_request(m, i), "SECRET")); /* the third reads the first two */
+    assert_non_null(strstr(mock_request(m, 2), "Answer: 7"));
+    r = client_ask(near.port, "GET", where, NULL, NULL);
+    json_t *trace = reply_json(&r), *again;
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *node = json_array_get(json_object_get(trace, "nodes"), i);
+        assert_string_equal(json_string_value(json_object_get(node, "thoughts")), "SECRET THOUGHT");
+        assert_string_equal(json_string_value(json_object_get(node, "text")), "Answer: 7");
+    }
+    assert_int_equal(moa_replay(&again, trace, "the trace", &err), 0);
+    assert_true(json_equal(again, moa_trace_canonical(trace)));
+    json_decref(again);
+    json_decref(trace);
+    reply_deinit(&r);
+    r = client_post(near.port, "/v1/chat/completions", "{\"model\":\"two\",\"stream\":true," QUESTION); /* only who asks */
+    assert_null(strstr(moa_buf_str(&r.body), "SECRET"));
+    reply_deinit(&r);
+    json_t *v = ask(&near, "{\"model\":\"far\",\"moa\":{\"show\":\"thoughts\"}," QUESTION, 200);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"), "reasoning_content")), "SECRET THOUGHT");
+    assert_string_equal(content(v), "Answer: 7");
+    json_decref(v);
+    r = client_post(near.port, "/v1/chat/completions", "{\"model\":\"two\",\"stream\":true,\"seed\":4,\"moa\":{\"show\":\"thoughts\"}," QUESTION); /* one after the other */
+    for (int i = 0; i < 3; i++) moa_buf_clear(&h.thoughts[i]);
+    h.alone = 0;
+    reply_events(&r, hear_asides, &h);
+    assert_non_null(strstr(moa_buf_str(&h.thoughts[0]), "[p1.1, far]\nSECRET THOUGHT"));
+    assert_true(h.alone >= 2);
+    reply_deinit(&r);
+    for (int i = 0; i < 3; i++) moa_buf_deinit(&h.thoughts[i]);
+    moa_buf_deinit(&h.content);
+    serving_stop(&near);
+    serving_config(NULL);
+    mock_stop(m);
+    unlink(file);
+}
+
+static json_t *probs_of(serving *s, const char *body) {
+    json_t *v = ask(s, body, 200), *p = json_incref(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "logprobs"));
+    json_decref(v);
+    return p;
+}
+
+/* Probabilities of tokens come from the other server as they are: whole and streamed, of a model and of a mix whose merging model is there, and of
+ * completions in their own shape. */
+static void test_logprobs(void **state) {
+    serving far, near;
+    char file[] = "/tmp/moa-test-probs-XXXXXX";
+    (void)state;
+    assert_true(mkstemp(file) >= 0);
+    serving_start(&far, NULL);
+    FILE *f = fopen(file, "w");
+    fprintf(f, "backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1', model: single}\nmixes:\n  - {id: two, mix: 'moa:layers=1,max-tokens=20', proposers: [far, far], aggregator: far}\n", far.port);
+    fclose(f);
+    serving_config(file);
+    serving_start(&near, NULL);
+#define PROBS "\"logprobs\":true,\"top_logprobs\":3,"
+    json_t *a = probs_of(&near, "{\"model\":\"far\"," PROBS HELLO), *b = probs_of(&far, "{\"model\":\"single\"," PROBS HELLO);
+    assert_true(json_array_size(json_object_get(b, "content")) > 5);
+    if (!json_equal(a, b)) fail_msg("%s\n%s", json_dumps(a, 0), json_dumps(b, 0));
+    json_decref(a);
+    a = probs_of(&near, "{\"model\":\"two\"," PROBS HELLO);
+    assert_true(json_array_size(json_object_get(a, "content")) > 0);
+    assert_int_equal(json_array_size(json_object_get(json_array_get(json_object_get(a, "content"), 0), "top_logprobs")), 3);
+    json_decref(a);
+    a = probs_of(&near, "{\"model\":\"far\"," HELLO);
+    assert_true(json_is_null(a)); /* nobody asked */
+    json_decref(a);
+    reply r = client_post(near.port, "/v1/completions", "{\"model\":\"far\",\"prompt\":\"Hello\",\"temperature\":0,\"max_tokens\":5,\"logprobs\":2}");
+    json_t *v = reply_json(&r);
+    const json_t *p = json_object_get(json_array_get(json_object_get(v, "choices"), 0), "logprobs");
+    assert_int_equal(json_array_size(json_object_get(p, "tokens")), 5);
+    assert_int_equal(json_array_size(json_object_get(p, "text_offset")), 5);
+    assert_true(json_object_size(json_array_get(json_object_get(p, "top_logprobs"), 0)) >= 1);
+    json_decref(v);
+    reply_deinit(&r);
+    r = client_post(near.port, "/v1/chat/completions", "{\"model\":\"far\",\"stream\":true," PROBS HELLO);
+    const char *at = moa_buf_str(&r.body);
+    size_t n = 0;
+    while ((at = strstr(at, "\"top_logprobs\":["))) n++, at++;
+    assert_int_equal(n, json_array_size(json_object_get(b, "content")));
+    reply_deinit(&r);
+    json_decref(b);
+    serving_stop(&near);
+    serving_config(NULL);
+    serving_stop(&far);
+    unlink(file);
+}
+
 /* Tools of a client reach a server that knows them, and its calls come back as calls. */
 static void test_tools(void **state) {
     static const char script[] =
@@ -688,7 +865,7 @@ static void test_tools(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request), cmocka_unit_test(test_usage), cmocka_unit_test(test_faults), cmocka_unit_test(test_no_server), cmocka_unit_test(test_kept_connections),
+        cmocka_unit_test(test_request), cmocka_unit_test(test_usage), cmocka_unit_test(test_thoughts), cmocka_unit_test(test_thoughts_shown), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_faults), cmocka_unit_test(test_no_server), cmocka_unit_test(test_kept_connections),
         cmocka_unit_test(test_at_a_time), cmocka_unit_test(test_turns), cmocka_unit_test(test_requests_a_minute), cmocka_unit_test(test_tokens_a_minute), cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_hedge), cmocka_unit_test(test_hedge_budget), cmocka_unit_test(test_hedge_saves), cmocka_unit_test(test_breaker),
         cmocka_unit_test(test_thousand), cmocka_unit_test(test_threads), cmocka_unit_test(test_idle), cmocka_unit_test(test_tools), cmocka_unit_test(test_chain),

@@ -23,7 +23,7 @@ enum { MAX_RULE = 64, MAX_REQUEST = 8 << 20, MAX_CAME = 4096, MAX_LOG = 64, MAX_
 
 typedef struct rule {
     json_t *own;
-    const char *model, *text, *raw, *retry_after, *body, *fault;
+    const char *model, *text, *raw, *retry_after, *body, *fault, *thought;
     uint64_t prompt;
     int sample, times, chunks, bytes, status, retry_ms, after;
     double ttft, gap, jitter;
@@ -34,7 +34,7 @@ typedef struct conn {
     int fd, place;          /* in the heap; -1: not there */
     moa_buf in, out;
     size_t sent;
-    bool busy, stream, over, include_usage; /* over: closed when out is empty */
+    bool busy, stream, over, include_usage, thought; /* over: closed when out is empty; thought: it has told */
     int n;                  /* choices */
     const rule *r;
     uint64_t key;
@@ -199,6 +199,17 @@ static void event(conn *c, int i) {
     moa_buf_deinit(&e);
 }
 
+static void think(conn *c) {
+    moa_buf e;
+    moa_buf_init(&e, 2 << 20);
+    moa_buf_adds(&e, "data: {\"id\":\"mock\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":");
+    moa_json_add_str(&e, c->r->thought, strlen(c->r->thought));
+    moa_buf_adds(&e, "}}]}\n\n");
+    add_piece(c, moa_buf_str(&e), e.len);
+    moa_buf_deinit(&e);
+    c->thought = true;
+}
+
 static void last_events(conn *c) {
     moa_buf e;
     moa_buf_init(&e, 1 << 16);
@@ -283,7 +294,13 @@ static void play(mock *m, conn *c) {
     } else if (!c->stream) {
         whole(c);
     } else {
-        if (c->next == 0) head(c, 200, "text/event-stream", "Cache-Control: no-cache\r\n", -1);
+        if (c->next == 0 && !c->thought) head(c, 200, "text/event-stream", "Cache-Control: no-cache\r\n", -1);
+        if (r->thought && !c->thought) {
+            think(c);
+            set_due(m, c, c->due + pause_of(c, r->gap));
+            flush(m, c);
+            return;
+        }
         if (r->raw) {
             add_piece(c, r->raw, strlen(r->raw));
             moa_buf_adds(&c->out, "0\r\n\r\n");
@@ -363,6 +380,7 @@ static void answer(mock *m, conn *c, const char *body, size_t n) {
     c->key = moa_mix64(pair ^ (uint64_t)sample);
     moa_rng_seed2(&c->rng, m->seed, c->key);
     c->next = 0;
+    c->thought = false;
     c->busy = true;
     free(messages);
     json_decref(v);
@@ -469,7 +487,7 @@ static int read_script(mock *m, const char *script, moa_err *err) {
         if (m->n_rule == MAX_RULE) return json_decref(v), moa_fail(err, MOA_ELIMIT, "script:%zu: at most %d lines", in.line, MAX_RULE);
         rule *r = &m->rule[m->n_rule++];
         const char *prompt = text_in(v, "prompt");
-        *r = (rule){.own = v, .model = text_in(v, "model"), .text = text_in(v, "text"), .raw = text_in(v, "raw"), .retry_after = text_in(v, "retry_after"), .body = text_in(v, "body"),
+        *r = (rule){.own = v, .model = text_in(v, "model"), .text = text_in(v, "text"), .raw = text_in(v, "raw"), .retry_after = text_in(v, "retry_after"), .body = text_in(v, "body"), .thought = text_in(v, "thought"),
                     .fault = text_in(v, "fault"), .prompt = prompt ? strtoull(prompt, NULL, 16) : 0, .sample = int_in(v, "sample", -1), .times = int_in(v, "times", -1),
                     .chunks = int_in(v, "chunks", 10), .bytes = int_in(v, "bytes", 6), .status = int_in(v, "status", 200), .retry_ms = int_in(v, "retry_after_ms", -1),
                     .after = int_in(v, "after", 0), .ttft = json_number_value(json_object_get(v, "ttft")), .gap = json_number_value(json_object_get(v, "gap")),

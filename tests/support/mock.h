@@ -7,6 +7,7 @@
  *     ttft, gap             seconds to the first chunk, and between chunks; jitter: share of both that is drawn (0 to 1, by seed)
  *     chunks, bytes         the made-up text: so many chunks of so many bytes. It names its own key, so that mock_check proves every byte
  *     text                  another text, one chunk; raw: the body as it is, in place of everything
+ *     thought               reasoning_content before the first chunk, one gap earlier
  *     usage                 false: no chunk that says it; stream false: replies as a whole whatever is asked
  *     status, retry_after, retry_after_ms, body   an error instead
  *     fault, after          what goes wrong behind chunk `after` (0; -1: before the head): "reset", "close" (the connection ends), "stall" (nothing more

@@ -398,7 +398,7 @@ struct relay {
     moa_call call;     /* inner's */
     remembering *b;
     moa_call *outer, *wait;
-    moa_buf text;      /* so far: who comes to wait hears all of it */
+    moa_buf text, thought; /* so far: who comes to wait hears all of it */
     key k;
     relay *prev, *next;
 };
@@ -431,6 +431,17 @@ static void on_text(moa_call *inner, const char *text, size_t n) {
     pthread_mutex_unlock(&t->b->j->lock);
 }
 
+/* Thoughts are heard while they come. They are no part of what is remembered. */
+static void on_thought(moa_call *inner, const char *text, size_t n) {
+    relay *t = (relay *)inner;
+    if (t->outer->on_thought) t->outer->on_thought(t->outer, text, n);
+    pthread_mutex_lock(&t->b->j->lock);
+    moa_buf_add(&t->thought, text, n);
+    for (moa_call *c = t->wait; c; c = c->next)
+        if (c->on_thought) c->on_thought(c, text, n);
+    pthread_mutex_unlock(&t->b->j->lock);
+}
+
 static void unlink_relay(relay *t) {
     if (t->next) t->next->prev = t->prev;
     *(t->prev ? &t->prev->next : &t->b->j->running) = t->next;
@@ -458,6 +469,7 @@ static void on_end(moa_call *inner) {
     outer->res = inner->res, outer->rc = inner->rc, outer->err = inner->err, outer->share_s = inner->share_s;
     if (failure.code && outer->rc >= 0) outer->rc = failure.code, outer->err = failure;
     moa_buf_deinit(&t->text);
+    moa_buf_deinit(&t->thought);
     free(t);
     outer->on_end(outer);
     for (moa_call *c = wait, *next; c; c = next) { /* they have heard all of it */
@@ -476,9 +488,10 @@ static relay *relay_new(remembering *b, moa_call *c, key k) {
     relay *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     t->call = moa_call_again(c);
-    t->call.on_text = on_text, t->call.on_end = on_end;
+    t->call.on_text = on_text, t->call.on_thought = on_thought, t->call.on_end = on_end;
     t->b = b, t->outer = c, t->k = k;
     moa_buf_init(&t->text, 1 << 28);
+    moa_buf_init(&t->thought, 1 << 28);
     t->next = b->j->running;
     if (t->next) t->next->prev = t;
     b->j->running = t;
@@ -495,6 +508,7 @@ static bool take(remembering *b, moa_call *c, moa_call **ask, int *n_ask) {
     if (!c->log && recall(b, c, k)) return true; /* it knows no probabilities of tokens */
     relay *t = running(b, c, k);
     if (t) {
+        if (t->thought.len && c->on_thought) c->on_thought(c, moa_buf_str(&t->thought), t->thought.len);
         if (t->text.len) c->on_text(c, moa_buf_str(&t->text), t->text.len);
         c->next = t->wait;
         t->wait = c;

@@ -41,14 +41,15 @@ static int on_text(void *ctx, moa_turn *t, int choice, const char *text, size_t 
 }
 
 /* Where thoughts come one after the other, the name of each agent stands before its text, since most clients show one text. */
-static int on_thought(void *ctx, moa_turn *t, const moa_agent_node *node, const char *text, size_t n) {
+static int on_thought(void *ctx, moa_turn *t, const moa_agent_node *node, const char *text, size_t n, bool thinks) {
     chat *s = ctx;
     const int at = (int)(node - t->run->node);
-    const bool serial = t->ask->show == MOA_SHOW_THOUGHTS;
+    const bool serial = t->ask->show == MOA_SHOW_THOUGHTS, answers = moa_run_is_answer(t->run, at);
     moa_buf both;
     if (serial && !n) return 0;
     moa_buf_init(&both, 1 << 26);
-    if (serial && s->spoke != at) moa_buf_addf(&both, "%s[%s, %s]\n", s->spoke < 0 ? "" : "\n\n", node->name, node->backend ? node->backend->id : node->role);
+    if (serial && s->spoke != at && s->spoke >= 0) moa_buf_adds(&both, "\n\n");
+    if (serial && s->spoke != at && !answers) moa_buf_addf(&both, "[%s, %s]\n", node->name, node->backend ? node->backend->id : node->role);
     moa_buf_add(&both, text ? text : "", n);
     s->spoke = at;
     moa_buf_clear(&s->body);
@@ -56,9 +57,9 @@ static int on_thought(void *ctx, moa_turn *t, const moa_agent_node *node, const 
     moa_chunk_delta(&s->body, "reasoning_content", moa_buf_str(&both), both.len);
     moa_buf_addf(&s->body, ",\"logprobs\":null,\"finish_reason\":null,\"moa\":{\"node\":\"%s\",\"role\":\"%s\",\"model\":", node->name, node->role);
     moa_json_add_str(&s->body, node->backend ? node->backend->id : "", node->backend ? strlen(node->backend->id) : 0);
-    moa_buf_adds(&s->body, n ? "}" : ",\"done\":true}");
+    moa_buf_adds(&s->body, thinks ? ",\"thinks\":true}" : n ? "}" : ",\"done\":true}");
     moa_buf_deinit(&both);
-    return send(s, 0);
+    return send(s, answers ? at - t->run->answer : 0);
 }
 
 /* Of each call first its id and name, then its arguments: SDKs put them together by index. */
@@ -98,26 +99,20 @@ static int on_event(void *ctx, moa_turn *t, json_t *event) {
 
 static const moa_turn_sink sink = {on_text, on_thought, on_calls, on_end, on_event};
 
-static json_t *message_of(const moa_choice *c) {
+static json_t *message_of(const moa_turn *t, int k) {
+    const moa_choice *c = &t->choice[k];
+    const moa_buf *thoughts = t->ask->show == MOA_SHOW_ANSWER ? NULL : moa_turn_thoughts(t, t->run->answer + k);
     json_t *content = c->calls && !c->text.len ? json_null() : moa_json_str(moa_buf_str(&c->text), c->text.len);
     json_t *m = json_pack("{s:s, s:o}", "role", "assistant", "content", content);
+    if (thoughts) json_object_set_new(m, "reasoning_content", moa_json_str(moa_buf_str(thoughts), thoughts->len));
     if (c->calls) json_object_set(m, "tool_calls", c->calls);
     return m;
-}
-
-static json_t *logprobs_of(moa_turn *t, int k) {
-    moa_buf b;
-    moa_buf_init(&b, 1 << 28);
-    moa_logprobs_chat(&b, t, k);
-    json_t *v = json_loadb(moa_buf_str(&b), b.len, JSON_DECODE_ANY, NULL);
-    moa_buf_deinit(&b);
-    return v ? v : json_null();
 }
 
 static json_t *choices_of(moa_turn *t) {
     json_t *list = json_array();
     for (int i = 0; i < t->n_choice; i++)
-        json_array_append_new(list, json_pack("{s:i, s:o, s:o, s:s}", "index", i, "message", message_of(&t->choice[i]), "logprobs", logprobs_of(t, i), "finish_reason", t->choice[i].finish));
+        json_array_append_new(list, json_pack("{s:i, s:o, s:o, s:s}", "index", i, "message", message_of(t, i), "logprobs", moa_logprobs_value(moa_logprobs_chat, t, i), "finish_reason", t->choice[i].finish));
     return list;
 }
 

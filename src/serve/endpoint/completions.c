@@ -54,22 +54,13 @@ static int on_end(void *ctx, moa_turn *t, int choice) {
 
 static const moa_turn_sink sink = {.text = on_text, .end = on_end};
 
-static json_t *logprobs_of(moa_turn *t, int k) {
-    moa_buf b;
-    moa_buf_init(&b, 1 << 28);
-    moa_logprobs_text(&b, t, k);
-    json_t *v = json_loadb(moa_buf_str(&b), b.len, JSON_DECODE_ANY, NULL); /* of two tokens with one text in a list of the most probable, the last */
-    moa_buf_deinit(&b);
-    return v ? v : json_null();
-}
-
 static void add_choices(work *w, moa_turn *t) {
     for (int i = 0; i < t->n_choice; i++) {
         moa_buf b;
         moa_buf_init(&b, 1 << 27);
         if (w->echo) moa_buf_adds(&b, w->echo);
         moa_buf_add(&b, moa_buf_str(&t->choice[i].text), t->choice[i].text.len);
-        json_array_append_new(w->choices, json_pack("{s:i, s:o, s:o, s:s}", "index", w->first + i, "text", moa_json_str(moa_buf_str(&b), b.len), "logprobs", logprobs_of(t, i), "finish_reason",
+        json_array_append_new(w->choices, json_pack("{s:i, s:o, s:o, s:s}", "index", w->first + i, "text", moa_json_str(moa_buf_str(&b), b.len), "logprobs", moa_logprobs_value(moa_logprobs_text, t, i), "finish_reason",
                                                     t->choice[i].finish));
         moa_buf_deinit(&b);
     }

@@ -50,6 +50,7 @@ export function fromTrace(t) {
   for (const e of t.nodes.slice(0, MAX_NODES)) {
     const n = assign(blank(str(obj(e).node, 100) || `n${nodes.length + 1}`), obj(e), nodes);
     n.text = str(e.text, MAX_TEXT);
+    if (e.thoughts) n.thoughts = str(e.thoughts, MAX_TEXT);
     n.state = stateOf(e.state, 'waiting');
     if (n.state === 'waiting') delete n.started, delete n.ended; /* it never began */
     if (Array.isArray(e.marks)) n.marks = e.marks.slice(0, MAX_MARKS).map((m) => [num(arr(m)[0]) ?? 0, num(arr(m)[1]) ?? 0]);
@@ -105,6 +106,11 @@ export class Live {
     if (marks.length > MAX_MARKS) n.marks = marks.filter((_, i) => i % 2);
   }
 
+  think(n, words) {
+    this.begin(n);
+    n.thoughts = ((n.thoughts || '') + words).slice(0, MAX_TEXT);
+  }
+
   happened(e) {
     if (e.event === 'graph') {
       if (e.id) this.trace.id = str(e.id, 100);
@@ -134,7 +140,8 @@ export class Live {
     if (typeof d.reasoning_content === 'string') {
       const n = this.node(str(m.node, 100) || 'p1');
       assign(n, m);
-      this.grow(n, d.reasoning_content);
+      if (m.thinks === true) this.think(n, d.reasoning_content);
+      else this.grow(n, d.reasoning_content);
     }
     if (typeof d.content === 'string' && d.content) {
       const n = m.node ? this.node(str(m.node, 100)) : t.nodes.find((x) => x.answer) || this.node('answer');

@@ -64,6 +64,7 @@ class Card {
     if (tps) out.push([`${count(tps)}/s`]);
     if (n.reused_tokens) out.push([`${count(n.reused_tokens)}/${count(n.prompt_tokens)} of the prompt reused`]);
     if (c !== undefined) out.push([money(c)]);
+    if (n.thoughts && !n.text && n.state === 'running') out.push(['thinks', 'tag']);
     if (n.finish === 'length') out.push(['cut at its maximum', 'tag warn']);
     if (n.note) out.push([n.note, n.replaced || n.state === 'failed' ? 'tag warn note' : 'note']);
     const key = out.map((x) => x.join()).join('|');
@@ -147,7 +148,7 @@ export function showNode(trace, name) {
   const copyButton = iconButton('copy', 'Copy the text', () => copy(n.text, copyButton));
   put(dialog, h('header', h('span', mark(shown(n))), h('h2', { id: 'node-title' }, n.node, h('small', ` ${roleOf(n)}`)), iconButton('left', 'The call before (Arrow left)', () => go(-1)), iconButton('chevron', 'The next call (Arrow right)', () => go(1)),
     copyButton, iconButton('close', 'Close (Escape)', () => dialog.close())),
-  h('div.sheet-body', h('dl.facts', facts(n, vote).map(([k, v]) => h('div', h('dt', k), h('dd', v)))), n.text ? render(h('div.md'), n.text) : h('p.faint', n.state === 'waiting' ? 'It has not begun.' : 'It wrote nothing.'), conversation(n, trace, (x) => showNode(trace, x))));
+  h('div.sheet-body', h('dl.facts', facts(n, vote).map(([k, v]) => h('div', h('dt', k), h('dd', v)))), n.thoughts && h('details', h('summary', 'What it thought first'), h('pre', n.thoughts)), n.text ? render(h('div.md'), n.text) : h('p.faint', n.state === 'waiting' ? 'It has not begun.' : 'It wrote nothing.'), conversation(n, trace, (x) => showNode(trace, x))));
   dialog.className = `sheet hue${hue(trace, name)}`;
   if (!dialog.open) dialog.showModal();
   else ([...dialog.querySelectorAll('header button')].find((b) => b.getAttribute('aria-label') === had) || dialog.querySelector('header button:last-child')).focus();

@@ -74,6 +74,7 @@ int moa_attempt_new(attempt **out, job *j, bool hedge, moa_err *err) {
     a->j = j, a->hedge = hedge, a->retry_after = -1;
     a->began = moa_net_time(j->u->net);
     moa_reply_init(&a->reply, j->u->id);
+    if (j->call->log) moa_reply_want_probs(&a->reply);
     set_up(a);
     const CURLMcode code = curl_multi_add_handle(moa_net_multi(j->u->net), a->easy);
     if (code != CURLM_OK) {

@@ -247,6 +247,13 @@ static void note_first(upstream *u, double seconds) {
     u->p95_known = u->cfg.hedge > 0 && u->p95 >= 0;
 }
 
+/* What comes beside the text, before it. */
+static void tell_beside(job *j, moa_reply *r) {
+    if (r->thought.len && j->call->on_thought) j->call->on_thought(j->call, moa_buf_str(&r->thought), r->thought.len);
+    moa_buf_clear(&r->thought);
+    moa_upstream_probs(j->call->log, r->probs);
+}
+
 void moa_upstream_job_heard(job *j, attempt *a) {
     upstream *u = j->u;
     const char *silence;
@@ -259,7 +266,9 @@ void moa_upstream_job_heard(job *j, attempt *a) {
         for (int i = 0; i < 2; i++)
             if (j->try[i] && j->try[i] != a) moa_net_lose(u->net, j->try[i]);
     }
-    if (j->speaker != a || a->reply.text.len == j->told) return;
+    if (j->speaker != a) return;
+    tell_beside(j, &a->reply);
+    if (a->reply.text.len == j->told) return;
     if (!j->told) j->first = a->heard;
     const size_t from = j->told;
     j->told = a->reply.text.len;

@@ -15,6 +15,11 @@ void moa_reply_init(moa_reply *r, const char *id) {
     moa_buf_init(&r->line, MOA_REPLY_LINE_MAX);
     moa_buf_init(&r->text, MOA_REPLY_TEXT_MAX);
     moa_buf_init(&r->held, MOA_REPLY_TEXT_MAX);
+    moa_buf_init(&r->thought, MOA_REPLY_TEXT_MAX);
+}
+
+void moa_reply_want_probs(moa_reply *r) {
+    if (!r->probs) r->probs = json_array();
 }
 
 static void free_calls(moa_reply *r) {
@@ -31,6 +36,8 @@ void moa_reply_deinit(moa_reply *r) {
     moa_buf_deinit(&r->line);
     moa_buf_deinit(&r->text);
     moa_buf_deinit(&r->held);
+    moa_buf_deinit(&r->thought);
+    json_decref(r->probs);
 }
 
 void moa_reply_clear(moa_reply *r) {
@@ -56,10 +63,24 @@ static int add_answer(moa_reply *r, const char *s, size_t n) {
     return rc < 0 ? too_long(r, rc, "the text", MOA_REPLY_TEXT_MAX) : 0;
 }
 
+/* Thoughts are no part of the reply: where there is no room for more of them, it goes on without. */
+static void add_thought(moa_reply *r, const char *s, size_t n) { moa_buf_add(&r->thought, s, n); }
+
 static void drop_held(moa_reply *r, size_t n) {
     memmove(r->held.data, r->held.data + n, r->held.len - n);
     r->held.len -= n;
     r->held.data[r->held.len] = 0;
+}
+
+/* Of n bytes of s, those up to the last border between characters. */
+static size_t whole_chars(const char *s, size_t n) {
+    while (n && ((unsigned char)s[n] & 0xc0) == 0x80) n--;
+    return n;
+}
+
+static void think_held(moa_reply *r, size_t n, size_t mark) {
+    add_thought(r, r->held.data, n);
+    drop_held(r, n + mark);
 }
 
 static int add_text(moa_reply *r, const char *s, size_t n) {
@@ -73,8 +94,8 @@ static int add_text(moa_reply *r, const char *s, size_t n) {
     }
     if (r->part == MOA_REPLY_THINKS && r->held.len) {
         char *end = strstr(r->held.data, think_close);
-        if (end) drop_held(r, (size_t)(end - r->held.data) + CLOSE_LEN), r->part = MOA_REPLY_THOUGHT;
-        else if (r->held.len >= CLOSE_LEN) drop_held(r, r->held.len - CLOSE_LEN + 1); /* its end may hold the beginning of the mark */
+        if (end) think_held(r, (size_t)(end - r->held.data), CLOSE_LEN), r->part = MOA_REPLY_THOUGHT;
+        else if (r->held.len >= CLOSE_LEN) think_held(r, whole_chars(r->held.data, r->held.len - CLOSE_LEN + 1), 0); /* its end may hold the beginning of the mark */
     }
     if (r->part == MOA_REPLY_THOUGHT && r->held.len) {
         drop_held(r, blank(r->held.data, r->held.len));
@@ -161,9 +182,30 @@ static const char *message_of(const json_t *v) {
     return json_string_value(m);
 }
 
-static bool reasons(const json_t *delta) {
+/* The same thoughts under one of two names, or under both. */
+static const json_t *reasoning_of(const json_t *delta) {
     const json_t *a = json_object_get(delta, "reasoning_content"), *b = json_object_get(delta, "reasoning");
-    return json_string_length(a) > 0 || json_string_length(b) > 0;
+    return json_string_length(a) > 0 ? a : json_string_length(b) > 0 ? b : NULL;
+}
+
+/* Rows of tokens behind those that wait. Where not all of the tokens became text (others were thoughts, which come first), those at the end that
+ * make `bytes` bytes are the text's. */
+static void add_probs(moa_reply *r, const json_t *rows, bool mixed, size_t bytes) {
+    const json_t *row;
+    size_t i, first;
+    if (!r->probs) return;
+    json_array_foreach(rows, i, row) json_array_append(r->probs, (json_t *)(uintptr_t)row);
+    if (!mixed) return;
+    if (r->part == MOA_REPLY_BEGINS) bytes = r->held.len;
+    for (first = json_array_size(r->probs); first > 0 && bytes > 0; first--) {
+        const size_t n = json_string_length(json_object_get(json_array_get(r->probs, first - 1), "token"));
+        if (n > bytes) break;
+        bytes -= n;
+    }
+    json_t *own = json_array();
+    for (i = first; i < json_array_size(r->probs); i++) json_array_append(own, json_array_get(r->probs, i));
+    json_decref(r->probs);
+    r->probs = own;
 }
 
 /* A piece of a stream (choices[0].delta) or a whole reply (choices[0].message). */
@@ -176,8 +218,12 @@ static int read_object(moa_reply *r, const json_t *v) {
     const json_t *content = json_object_get(d, "content"), *refusal = json_object_get(d, "refusal");
     const char *end = json_string_value(json_object_get(choice, "finish_reason"));
     if (!json_string_length(content) && json_is_string(refusal)) content = refusal;
-    if (json_string_length(content) > 0 || reasons(d)) r->spoke = true, r->events++;
-    if (json_is_string(content)) MOA_TRY(add_text(r, json_string_value(content), json_string_length(content)));
+    const json_t *thought = reasoning_of(d);
+    const size_t n = json_string_length(content), had = r->text.len + r->held.len, shown = r->text.len;
+    if (n || thought) r->spoke = true, r->events++;
+    if (thought) add_thought(r, json_string_value(thought), json_string_length(thought));
+    if (json_is_string(content)) MOA_TRY(add_text(r, json_string_value(content), n));
+    add_probs(r, json_object_get(json_object_get(choice, "logprobs"), "content"), thought || had + n != r->text.len + r->held.len, r->text.len - shown);
     MOA_TRY(read_calls(r, json_object_get(d, "tool_calls")));
     if (end) r->ended = true, r->cut = !strcmp(end, "length");
     read_usage(r, json_object_get(v, "usage"));
@@ -231,6 +277,7 @@ int moa_reply_end(moa_reply *r, bool streamed) {
     if (r->err.code) return r->err.code;
     if (!r->ended) return moa_fail(&r->err, MOA_EIO, streamed ? "%s: the stream ended before its end" : "%s: the reply has no choice", r->id);
     if (r->part == MOA_REPLY_BEGINS) MOA_TRY(add_answer(r, moa_buf_str(&r->held), r->held.len));
+    if (r->part == MOA_REPLY_THINKS) add_thought(r, moa_buf_str(&r->held), r->held.len);
     return write_calls(r);
 }
 

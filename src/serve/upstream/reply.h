@@ -1,8 +1,8 @@
 /* reply.h - what a server behind a URL says, read as it comes: a stream of events or one JSON object, in pieces of any size. Nothing in it is
  * trusted: lines, texts and calls are bounded, and what is no reply is an error with words.
  *
- * The text is the answer alone. Reasoning that the server tells apart (reasoning_content, reasoning) is counted and left out, and so is a
- * <think>...</think> at the beginning. Calls of tools come behind the text, each as <tool_call>{"name", "arguments"}</tool_call>, which is one of
+ * The text is the answer alone. Reasoning, whether the server tells it apart (reasoning_content, reasoning) or writes it as a <think>...</think> at
+ * the beginning, is kept beside it, and so are probabilities of tokens, where they were asked for. Calls of tools come behind the text, each as <tool_call>{"name", "arguments"}</tool_call>, which is one of
  * the forms that serve/tools.h reads. SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_SERVE_UPSTREAM_REPLY_H
 #define MOA_SERVE_UPSTREAM_REPLY_H
@@ -22,6 +22,8 @@ typedef struct moa_reply {
     moa_buf line;               /* of a stream: one that is not whole. Otherwise the body */
     moa_buf text;               /* the answer so far; only grows */
     moa_buf held;               /* its beginning, which may become <think> */
+    moa_buf thought;            /* what it thought first; who has passed it on clears it. Over its maximum, the rest is lost */
+    json_t *probs;              /* logprobs.content of the text's tokens, as it came; who has passed it on clears it. NULL: not asked for */
     enum { MOA_REPLY_BEGINS, MOA_REPLY_THINKS, MOA_REPLY_THOUGHT, MOA_REPLY_ANSWERS } part;
     moa_reply_call *call; int n_call;
     bool spoke;                 /* it has said anything: text, reasoning, a call */
@@ -33,7 +35,8 @@ typedef struct moa_reply {
 
 void moa_reply_init(moa_reply *r, const char *id);
 void moa_reply_deinit(moa_reply *r);
-void moa_reply_clear(moa_reply *r); /* for another try */
+void moa_reply_want_probs(moa_reply *r);
+void moa_reply_clear(moa_reply *r); /* for another try; probabilities have to be wanted again */
 /* More of a stream. Negative: r->err says why; no more is read. */
 int moa_reply_feed(moa_reply *r, const char *p, size_t n);
 /* More of a body that is no stream (an error's too). */

@@ -41,6 +41,8 @@ static void add_extra(json_t *o, const moa_call_extra *x) {
     for (int i = 0; i < x->n_stop; i++) json_array_append_new(stops, moa_json_str(x->stop[i], strlen(x->stop[i])));
     if (stops) json_object_set_new(o, "stop", stops);
     if (x->schema) add_format(o, x);
+    if (x->logprobs) json_object_set_new(o, "logprobs", json_true());
+    if (x->logprobs && x->top_logprobs) json_object_set_new(o, "top_logprobs", json_integer(x->top_logprobs));
     if (x->tools) json_object_set_new(o, "tools", json_incref((json_t *)(uintptr_t)x->tools));
 }
 

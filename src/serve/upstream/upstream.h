@@ -4,7 +4,7 @@
  *     job.c       a call's life: waits, runs, rests, ends                        } in the thread of net.c, which alone
  *     attempt.c   one request to the server                                      } touches jobs and what a backend
  *     net.c       the thread: epoll, libcurl's multi handle, time                } knows of its server
- *     request.c, reply.c, policy.c   plain functions: bodies, replies, patience
+ *     request.c, reply.c, probs.c, policy.c   plain functions: bodies, replies, probabilities of tokens, patience
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_SERVE_UPSTREAM_UPSTREAM_H
 #define MOA_SERVE_UPSTREAM_UPSTREAM_H
@@ -81,6 +81,9 @@ enum { MOA_UPSTREAM_BODY_MAX = 64 << 20 };
 /* ---- request.c ---- */
 int moa_upstream_body(moa_buf *out, const upstream *u, const moa_call *c, moa_err *err);
 double moa_upstream_cost(const upstream *u, const moa_call *c, size_t body); /* tokens, guessed: four bytes each, and the reply's maximum */
+
+/* ---- probs.c ---- */
+void moa_upstream_probs(moa_token_log *to, json_t *rows); /* logprobs.content -> the log; rows are cleared. NULL: nobody asked */
 
 /* ---- net.c ---- */
 int moa_net_join(upstream *u, moa_err *err);     /* the thread begins with the first backend */
