@@ -137,40 +137,58 @@ int moa_ask_body(moa_ask *a, const char *text, size_t n, moa_fault *f) {
 
 /* ---- the conversation ---- */
 
+static bool is_text(const char *type) { return !strcmp(type, "text") || !strcmp(type, "input_text") || !strcmp(type, "output_text"); }
+static bool is_image(const char *type) { return type && (!strcmp(type, "image_url") || !strcmp(type, "input_image") /* of /v1/responses */); }
+
+/* Images are passed on as they are: nothing here fetches or decodes one. */
+static int read_image(moa_ask *a, const json_t *p, const char *where, moa_fault *f) {
+    static const char *const begin[] = {"https://", "http://", "data:image/"};
+    const json_t *v = json_object_get(p, "image_url");
+    const char *url = json_string_value(json_is_object(v) ? json_object_get(v, "url") : v);
+    for (size_t k = 0; url && k < sizeof begin / sizeof *begin; k++) {
+        if (strncmp(url, begin[k], strlen(begin[k])) != 0) continue;
+        if (!a->image[0]) snprintf(a->image, sizeof a->image, "%s", where);
+        return 0;
+    }
+    return moa_fault_set(f, 400, "invalid_value", where, "%s: image_url: got %.20s, expected a URL that begins with https://, http:// or data:image/", where, url ? url : "none");
+}
+
+static int read_part(moa_ask *a, moa_buf *text, const json_t *p, const char *where, bool users, moa_fault *f) {
+    const char *type = json_string_value(json_object_get(p, "type")), *s = json_string_value(json_object_get(p, "text"));
+    if (!json_is_object(p) || !type) return moa_fault_set(f, 400, "invalid_type", where, "%s: expected an object with a type", where);
+    if (is_image(type) && users) return read_image(a, p, where, f);
+    if (!is_text(type)) return moa_fault_set(f, 400, "unsupported_content", where, "%s: parts of type '%.40s' are not supported here, expected text%s", where, type, users ? " or image_url" : "");
+    if (!s) return moa_fault_set(f, 400, "missing_value", where, "%s: a part of type text without its text", where);
+    return moa_buf_adds(text, s) < 0 ? no_memory(f) : 0;
+}
+
 /* The texts of an array of parts as one. */
-static const char *join_parts(moa_ask *a, const json_t *parts, const char *where, moa_fault *f) {
+static const char *join_parts(moa_ask *a, const json_t *parts, const char *where, bool users, moa_fault *f) {
     const json_t *p;
     size_t i;
+    int rc = 0;
     moa_buf b;
     moa_buf_init(&b, ARENA);
     json_array_foreach(parts, i, p) {
         char param[100];
-        const char *type = json_string_value(json_object_get(p, "type")), *text = json_string_value(json_object_get(p, "text"));
         snprintf(param, sizeof param, "%s[%zu]", where, i);
-        if (!json_is_object(p) || !type) moa_fault_set(f, 400, "invalid_type", param, "%s: expected an object with a type", param);
-        else if (strcmp(type, "text") && strcmp(type, "input_text") && strcmp(type, "output_text"))
-            moa_fault_set(f, 400, "unsupported_content", param, "%s: parts of type '%.40s' are not supported: the models here read text", param, type);
-        else if (!text) moa_fault_set(f, 400, "missing_value", param, "%s: a part of type text without its text", param);
-        else if (moa_buf_adds(&b, text) == 0) continue;
-        else no_memory(f);
-        moa_buf_deinit(&b);
-        return NULL;
+        if ((rc = read_part(a, &b, p, param, users, f)) < 0) break;
     }
-    const char *s = moa_arena_strndup(a->arena, moa_buf_str(&b), b.len);
+    const char *s = rc < 0 ? NULL : moa_arena_strndup(a->arena, moa_buf_str(&b), b.len);
+    if (rc >= 0 && !s) no_memory(f);
     moa_buf_deinit(&b);
-    if (!s) no_memory(f);
     return s;
 }
 
-static int read_content(moa_ask *a, const char **text, const json_t *m, size_t i, moa_fault *f) {
+static int read_content(moa_ask *a, moa_message *to, const json_t *m, size_t i, moa_fault *f) {
     const json_t *c = json_object_get(m, "content");
     char where[64];
     snprintf(where, sizeof where, "messages[%zu].content", i);
-    if (json_is_string(c)) *text = json_string_value(c);
-    else if (json_is_array(c)) *text = join_parts(a, c, where, f);
-    else if ((!c || json_is_null(c)) && json_object_get(m, "tool_calls")) *text = "";
+    if (json_is_string(c)) to->content = json_string_value(c);
+    else if (json_is_array(c)) to->content = join_parts(a, c, where, !strcmp(to->role, "user"), f);
+    else if ((!c || json_is_null(c)) && json_object_get(m, "tool_calls")) to->content = "";
     else return moa_param_wrong(f, where, c, "a string or an array of parts");
-    return *text ? 0 : -1;
+    return to->content ? 0 : -1;
 }
 
 static int read_role(const char **role, const json_t *m, size_t i, moa_fault *f) {
@@ -214,10 +232,33 @@ static int in_words(moa_ask *a, moa_message *to, const json_t *m, size_t i, moa_
     return to->content ? 0 : no_memory(f);
 }
 
+static bool has_image(const json_t *content) {
+    const json_t *p;
+    size_t i;
+    json_array_foreach(content, i, p)
+        if (is_image(json_string_value(json_object_get(p, "type")))) return true;
+    return false;
+}
+
+/* Parts as /chat/completions has them. */
+static json_t *parts_of(const json_t *content) {
+    json_t *list = json_array(), *p;
+    size_t i;
+    json_array_foreach(content, i, p) {
+        const char *type = json_string_value(json_object_get(p, "type"));
+        if (!strcmp(type, "input_image"))
+            json_array_append_new(list, json_pack("{s:s, s:{s:O, s:O*}}", "type", "image_url", "image_url", "url", json_object_get(p, "image_url"), "detail", json_object_get(p, "detail")));
+        else if (strcmp(type, "text") && is_text(type)) json_array_append_new(list, json_pack("{s:s, s:O}", "type", "text", "text", json_object_get(p, "text")));
+        else json_array_append(list, p);
+    }
+    return list;
+}
+
 /* The message as a chat template reads it. */
 static int add_talk(moa_ask *a, const moa_message *read, const json_t *m, moa_fault *f) {
     static const char *const keys[] = {"tool_calls", "tool_call_id", "name", "reasoning_content"};
-    json_t *o = json_pack("{s:s, s:s}", "role", read->role, "content", read->content);
+    const json_t *content = json_object_get(m, "content");
+    json_t *o = json_pack("{s:s, s:o}", "role", read->role, "content", has_image(content) ? parts_of(content) : json_string(read->content));
     for (size_t k = 0; o && k < sizeof keys / sizeof *keys; k++) {
         json_t *v = json_object_get(m, keys[k]);
         if (v && !json_is_null(v)) json_object_set(o, keys[k], v);
@@ -232,19 +273,20 @@ static int read_message(moa_ask *a, const json_t *m, size_t i, moa_fault *f) {
     snprintf(where, sizeof where, "messages[%zu]", i);
     if (!json_is_object(m)) return moa_param_wrong(f, where, m, "an object");
     MOA_TRY(read_role(&to->role, m, i, f));
-    MOA_TRY(read_content(a, &to->content, m, i, f));
+    MOA_TRY(read_content(a, to, m, i, f));
     if (a->talk) MOA_TRY(add_talk(a, to, m, f));
     a->after_tool = !strcmp(to->role, "tool");
     return a->after_tool || json_array_size(calls) ? in_words(a, to, m, i, f) : 0;
 }
 
-static bool has_tools(const moa_ask *a, const json_t *messages) {
+/* Something that plain texts do not say: tools, their results, images. */
+static bool has_more(const moa_ask *a, const json_t *messages) {
     const json_t *m;
     size_t i;
     if (moa_tools_any(&a->tools)) return true;
     json_array_foreach(messages, i, m) {
         const char *role = json_string_value(json_object_get(m, "role"));
-        if (json_array_size(json_object_get(m, "tool_calls")) || (role && !strcmp(role, "tool"))) return true;
+        if (json_array_size(json_object_get(m, "tool_calls")) || (role && !strcmp(role, "tool")) || has_image(json_object_get(m, "content"))) return true;
     }
     return false;
 }
@@ -256,7 +298,7 @@ int moa_ask_messages(moa_ask *a, const json_t *messages, moa_fault *f) {
     const size_t n = json_array_size(messages);
     if (!n || n > MOA_ASK_MESSAGES) return moa_fault_set(f, 400, "invalid_value", "messages", "messages: got %zu, expected 1 to %d", n, MOA_ASK_MESSAGES);
     if (!(a->msg = moa_arena_alloc(a->arena, (n + 1) * sizeof *a->msg))) return no_memory(f); /* one more: what tools there are */
-    if (has_tools(a, messages)) a->talk = json_array();
+    if (has_more(a, messages)) a->talk = json_array();
     json_array_foreach(messages, i, m) MOA_TRY(read_message(a, m, i, f));
     if (strcmp(a->msg[n - 1].role, "user"))
         return moa_fault_set(f, 400, "invalid_value", "messages", "messages: the last is of role %s, expected user or tool", a->msg[n - 1].role);
@@ -351,6 +393,20 @@ static int set_tools(moa_ask *a, moa_fault *f) {
     if (!moa_backend_local_names(b, "tools") && !moa_upstream_takes_tools(b)) return moa_tools_any(&a->tools) ? tell_tools(a, f) : 0;
     a->extra.messages = a->talk;
     a->extra.tools = moa_tools_any(&a->tools) ? a->tools.list : NULL;
+    return 0;
+}
+
+/* Whoever is asked sees them. */
+static int set_images(moa_ask *a, moa_fault *f) {
+    moa_mix_cfg *c = &a->spec.cfg;
+    if (!a->image[0]) return 0;
+    for (int i = 0; i <= c->n_proposer; i++) {
+        const moa_backend *b = i < c->n_proposer ? c->proposer[i] : c->aggregator;
+        if (b && !moa_upstream_takes_images(b))
+            return moa_fault_set(f, 400, "unsupported_content", a->image, "%s: %s reads text alone, not the part's image; a backend reads images where its configuration says `images: true`", a->image, b->id);
+    }
+    a->extra.messages = a->seen.messages = a->talk;
+    if (a->spec.row->aggregates) c->propose_extra = &a->seen;
     return 0;
 }
 
@@ -455,6 +511,7 @@ int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f) {
     a->extra.partial = true;
     MOA_TRY(set_tools(a, f));
     set_reply(a);
+    MOA_TRY(set_images(a, f));
     a->run_seed = (uint64_t)(int64_t)a->seed.v;
     if (!a->seed.set && getrandom(&a->run_seed, sizeof a->run_seed, 0) != sizeof a->run_seed) a->run_seed = (uint64_t)a->created;
     return 0;

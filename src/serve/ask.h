@@ -21,7 +21,9 @@ typedef struct moa_ask {
     moa_show show;
     bool events;                      /* of the graph, in a stream */
     moa_message *msg; int n_msg;      /* the conversation as texts: calls of tools and their results in words */
-    json_t *talk;                     /* the same as a chat template reads it, where there are any; NULL otherwise */
+    json_t *talk;                     /* the same as a chat template reads it, where there are any, or images; NULL otherwise */
+    char image[100];                  /* where the first image stands; "": there is none */
+    moa_call_extra seen;              /* of the calls before the reply, where there are images */
     bool after_tool;                  /* it ends with a tool's result */
     moa_tools tools;
     const char *stop[MOA_ASK_STOPS];

@@ -93,11 +93,11 @@ static int upstream_open(moa_catalog_model **out, const moa_config_backend *b, c
     const moa_upstream_cfg cfg = {.id = b->id, .url = b->url, .model = b->model, .key = key, .max_concurrent = b->max_concurrent, .retries = b->retries, .n_ctx = b->ctx,
                                   .connect_s = b->timeout_connect, .first_s = b->timeout_first, .timeout_s = b->timeout, .whole_s = b->timeout_whole,
                                   .requests_per_minute = b->requests_per_minute, .tokens_per_minute = b->tokens_per_minute, .hedge = b->hedge, .breaker = b->breaker,
-                                  .cooldown_s = b->cooldown, .tools_in_words = b->tools && !strcmp(b->tools, "words")};
+                                  .cooldown_s = b->cooldown, .tools_in_words = b->tools && !strcmp(b->tools, "words"), .images = b->images};
     moa_buf k;
     moa_buf_init(&k, 1 << 16);
-    moa_buf_addf(&k, "url|%s|%s|%s|%s|%d|%d|%d|%d|%d|%d|%g|%g|%g|%g|%g|%g|%g|%g|%d", b->id, b->url, b->model ? b->model : "", key ? key : "", b->max_concurrent, b->retries, b->ctx,
-                 b->requests_per_minute, b->tokens_per_minute, b->breaker, b->timeout, b->timeout_connect, b->timeout_first, b->timeout_whole, b->hedge, b->cooldown, b->price_prompt, b->price_completion, cfg.tools_in_words);
+    moa_buf_addf(&k, "url|%s|%s|%s|%s|%d|%d|%d|%d|%d|%d|%g|%g|%g|%g|%g|%g|%g|%g|%d|%d", b->id, b->url, b->model ? b->model : "", key ? key : "", b->max_concurrent, b->retries, b->ctx,
+                 b->requests_per_minute, b->tokens_per_minute, b->breaker, b->timeout, b->timeout_connect, b->timeout_first, b->timeout_whole, b->hedge, b->cooldown, b->price_prompt, b->price_completion, cfg.tools_in_words, cfg.images);
     for (int i = 0; was && i < was->n_model; i++)
         if (!strcmp(was->model[i]->key, moa_buf_str(&k))) {
             atomic_fetch_add(&was->model[i]->refs, 1);

@@ -28,7 +28,7 @@ static const cyaml_schema_value_t v_model = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFA
 #define M moa_config_backend
 static const cyaml_schema_field_t f_backend[] = {
     STR(M, id), STR(M, url), STR(M, model), STR(M, key_env), INT(M, ctx), INT(M, max_concurrent), INT(M, retries), INT(M, requests_per_minute), INT(M, tokens_per_minute),
-    NUM(M, timeout), NUM(M, timeout_connect), NUM(M, timeout_first), NUM(M, timeout_whole), NUM(M, price_prompt), NUM(M, price_completion), NUM(M, hedge), INT(M, breaker), NUM(M, cooldown), STR(M, tools), CYAML_FIELD_END,
+    NUM(M, timeout), NUM(M, timeout_connect), NUM(M, timeout_first), NUM(M, timeout_whole), NUM(M, price_prompt), NUM(M, price_completion), NUM(M, hedge), INT(M, breaker), NUM(M, cooldown), STR(M, tools), CYAML_FIELD_BOOL("images", OPT, M, images), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_backend = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, M, f_backend)};
 #undef M

@@ -14,6 +14,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 typedef struct moa_config_model {
     char *id;                 /* NULL: the file's name */
     char *file;               /* as after -m */
@@ -33,6 +35,7 @@ typedef struct moa_config_backend {
     double hedge;             /* share of the calls that may be asked twice */
     int breaker; double cooldown;
     char *tools;              /* native, or words */
+    bool images;              /* it reads them */
 } moa_config_backend;
 
 typedef struct moa_config_mix {

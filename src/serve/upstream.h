@@ -28,9 +28,11 @@ typedef struct moa_upstream_cfg { /* texts are copied; 0 is the default of every
     int breaker;           /* failures in a row that open it; 0: 10; negative: never */
     double cooldown_s;     /* 0: 15 */
     bool tools_in_words;   /* tools are told in a system message, not in the field for them */
+    bool images;           /* it reads images: parts of type image_url are passed on */
 } moa_upstream_cfg;
 int moa_upstream_open(moa_backend **out, const moa_upstream_cfg *cfg, moa_err *err);
 bool moa_upstream_takes_tools(const moa_backend *b); /* natively; false for other kinds of backends */
+bool moa_upstream_takes_images(const moa_backend *b); /* likewise */
 
 typedef struct moa_upstream_stats {
     int64_t calls;                     /* that have ended */

@@ -25,6 +25,11 @@ static void check_ask(const moa_ask *a) {
     moa_assert(a->n_msg > 0 && !strcmp(a->msg[a->n_msg - 1].role, "user"));
     for (int i = 0; i < a->n_msg; i++) moa_assert(a->msg[i].role && a->msg[i].content);
     for (int i = 0; i < a->extra.n_stop; i++) moa_assert(a->extra.stop[i][0]);
+    if (a->image[0]) moa_assert(json_array_size(a->talk) >= 1);
+    for (size_t i = 0; i < json_array_size(a->talk); i++) {
+        const json_t *c = json_object_get(json_array_get(a->talk, i), "content");
+        moa_assert(json_is_string(c) || json_array_size(c) > 0);
+    }
     moa_assert(moa_ask_n(a) >= 1 && moa_ask_n(a) <= MOA_ASK_CHOICES);
 }
 

@@ -697,6 +697,62 @@ static void test_chain(void **state) {
     unlink(path);
 }
 
+/* Images of a turn reach every call of a mix whose models read them, as they are; where one does not, nothing is asked. */
+static void test_images(void **state) {
+    serving near;
+    mock *m;
+    moa_err err = {0};
+    char file[] = "/tmp/moa-test-images-XXXXXX";
+    far_side seen = {.b = NULL};
+    (void)state;
+    assert_int_equal(mock_start(&m, "{\"text\":\"A cat.\"}", 1, 0, &err), 0);
+    assert_true(mkstemp(file) >= 0);
+    FILE *f = fopen(file, "w");
+    fprintf(f, "backends:\n  - {id: eyes, url: 'http://127.0.0.1:%d/v1', images: true}\n  - {id: blind, url: 'http://127.0.0.1:%d/v1'}\n"
+               "mixes:\n  - {id: two, mix: 'moa:layers=1', proposers: [eyes, eyes], aggregator: eyes}\n  - {id: half, mix: 'moa:layers=1', proposers: [eyes, blind], aggregator: eyes}\n",
+            mock_port(m), mock_port(m));
+    fclose(f);
+    serving_config(file);
+    serving_start(&near, NULL);
+    seen.m = m;
+#define IMAGE "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,iVBORw0KGgo=\",\"detail\":\"low\"}}"
+#define PARTS "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What is \"}," IMAGE ",{\"type\":\"text\",\"text\":\"this?\"}]}]}"
+    json_t *v = ask(&near, "{\"model\":\"eyes\"," PARTS, 200), *sent = json_loads("{" PARTS, 0, NULL);
+    assert_string_equal(content(v), "A cat.");
+    json_decref(v);
+    v = asked(&seen, 0);
+    assert_true(json_equal(json_object_get(v, "messages"), json_object_get(sent, "messages"))); /* unchanged */
+    json_decref(v);
+    json_decref(ask(&near, "{\"model\":\"two\"," PARTS, 200));
+    assert_int_equal(mock_count(m).requests, 4);
+    for (int i = 1; i < 4; i++) {
+        v = asked(&seen, i);
+        const json_t *list = json_object_get(v, "messages"), *last = json_array_get(list, json_array_size(list) - 1), *parts = json_object_get(last, "content");
+        const json_t *was = json_object_get(json_array_get(json_object_get(sent, "messages"), 0), "content");
+        assert_true(json_equal(json_array_get(parts, 1), json_array_get(was, 1)));
+        assert_int_equal(json_array_size(parts), i < 3 ? 3 : 2);
+        if (i == 3) assert_non_null(strstr(json_string_value(json_object_get(json_array_get(parts, 0), "text")), "A cat.")); /* with the references */
+        json_decref(v);
+    }
+    json_decref(ask(&near, "{\"model\":\"half\"," PARTS, 400));
+    json_decref(ask(&near, "{\"model\":\"blind\"," PARTS, 400));
+    assert_int_equal(mock_count(m).requests, 4);
+    reply r = client_post(near.port, "/v1/responses", "{\"model\":\"eyes\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"What?\"},"
+                                                     "{\"type\":\"input_image\",\"image_url\":\"https://example.org/a.png\",\"detail\":\"auto\"}]}]}");
+    assert_int_equal(r.status, 200);
+    reply_deinit(&r);
+    v = asked(&seen, 4);
+    json_decref(sent);
+    sent = json_loads("[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What?\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://example.org/a.png\",\"detail\":\"auto\"}}]}]", 0, NULL);
+    assert_true(json_equal(json_object_get(v, "messages"), sent));
+    json_decref(v);
+    json_decref(sent);
+    serving_stop(&near);
+    serving_config(NULL);
+    mock_stop(m);
+    unlink(file);
+}
+
 typedef struct heard { moa_buf thoughts[3], content; int alone; } heard; /* thoughts: of p1, p2, agg; alone: chunks without the tag */
 
 static void hear_asides(void *ctx, const char *name, const char *data, size_t n) {
@@ -865,7 +921,7 @@ static void test_tools(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request), cmocka_unit_test(test_usage), cmocka_unit_test(test_thoughts), cmocka_unit_test(test_thoughts_shown), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_faults), cmocka_unit_test(test_no_server), cmocka_unit_test(test_kept_connections),
+        cmocka_unit_test(test_request), cmocka_unit_test(test_usage), cmocka_unit_test(test_thoughts), cmocka_unit_test(test_thoughts_shown), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_images), cmocka_unit_test(test_faults), cmocka_unit_test(test_no_server), cmocka_unit_test(test_kept_connections),
         cmocka_unit_test(test_at_a_time), cmocka_unit_test(test_turns), cmocka_unit_test(test_requests_a_minute), cmocka_unit_test(test_tokens_a_minute), cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_hedge), cmocka_unit_test(test_hedge_budget), cmocka_unit_test(test_hedge_saves), cmocka_unit_test(test_breaker),
         cmocka_unit_test(test_thousand), cmocka_unit_test(test_threads), cmocka_unit_test(test_idle), cmocka_unit_test(test_tools), cmocka_unit_test(test_chain),

@@ -55,6 +55,11 @@ bool moa_upstream_takes_tools(const moa_backend *b) {
     return b->ops == &ops && !((const upstream *)b)->cfg.tools_in_words;
 }
 
+bool moa_upstream_takes_images(const moa_backend *b) {
+    b = moa_backend_plain(b);
+    return b->ops == &ops && ((const upstream *)b)->cfg.images;
+}
+
 bool moa_upstream_stats_of(moa_upstream_stats *out, const moa_backend *b) {
     if (b->ops != &ops) return false;
     upstream *u = (upstream *)(uintptr_t)b;

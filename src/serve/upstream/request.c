@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { NO_LIMIT = 1 << 28 }; /* a maximum of tokens that means: none was given */
+enum { NO_LIMIT = 1 << 28 /* a maximum of tokens that means: none was given */, IMAGE_TOKENS = 1000 };
 
 static json_t *message(const char *role, const char *content) { return json_pack("{s:s, s:o}", "role", role, "content", moa_json_str(content, strlen(content))); }
 
@@ -16,13 +16,37 @@ static json_t *messages_of(const moa_call *c) {
     return list;
 }
 
-/* The client's conversation with its calls of tools. What the mix put around it stays: a system message of the role before it, and the last user's
+static const char *text_of(const json_t *part) { return !strcmp(json_string_value(json_object_get(part, "type")), "text") ? json_string_value(json_object_get(part, "text")) : NULL; }
+
+/* A turn of parts (serve/ask.c has checked them) whose texts together say `text` now: its images stay where they are. */
+static json_t *turn_of(const json_t *parts, const char *text) {
+    json_t *list = json_array(), *p;
+    const char *left = text;
+    bool told = false;
+    size_t i;
+    json_array_foreach(parts, i, p) {
+        const char *s = text_of(p);
+        const size_t n = s ? strlen(s) : 0;
+        left = left && strncmp(left, s ? s : "", n) == 0 ? left + n : NULL;
+    }
+    const bool same = left && !*left;
+    json_array_foreach(parts, i, p) {
+        if (same || !text_of(p)) json_array_append(list, p);
+        else if (!told) told = true, json_array_append_new(list, json_pack("{s:s, s:o}", "type", "text", "text", moa_json_str(text, strlen(text))));
+    }
+    if (!same && !told) json_array_append_new(list, json_pack("{s:s, s:o}", "type", "text", "text", moa_json_str(text, strlen(text))));
+    return json_pack("{s:s, s:o}", "role", "user", "content", list);
+}
+
+/* The client's conversation with its calls of tools and images. What the mix put around it stays: a system message of the role before it, and the last user's
  * turn as the call has it, with the references. */
 static json_t *talk_of(const moa_call *c) {
     json_t *list = json_copy((json_t *)(uintptr_t)c->extra->messages), *last = json_array_get(list, json_array_size(list) - 1), *first = json_array_get(list, 0);
     const moa_message *own = c->n_msg ? &c->msg[c->n_msg - 1] : NULL;
     const char *role = json_string_value(json_object_get(last, "role")), *begins = json_string_value(json_object_get(first, "role"));
-    if (own && role && !strcmp(role, "user") && !strcmp(own->role, "user")) json_array_set_new(list, json_array_size(list) - 1, message("user", own->content));
+    const json_t *parts = json_object_get(last, "content");
+    if (own && role && !strcmp(role, "user") && !strcmp(own->role, "user"))
+        json_array_set_new(list, json_array_size(list) - 1, json_is_array(parts) ? turn_of(parts, own->content) : message("user", own->content));
     if (c->n_msg && !strcmp(c->msg[0].role, "system")) {
         if (begins && !strcmp(begins, "system")) json_array_set_new(list, 0, message("system", c->msg[0].content));
         else json_array_insert_new(list, 0, message("system", c->msg[0].content));
@@ -63,6 +87,21 @@ int moa_upstream_body(moa_buf *out, const upstream *u, const moa_call *c, moa_er
     return rc < 0 ? moa_fail(err, rc, "%s: the request is too long", u->id) : 0;
 }
 
+/* An image costs by its size in pixels, not by its bytes: IMAGE_TOKENS is about one of 1024 x 1024 (OpenAI: 765, Anthropic: 1400). */
+static double image_bytes(const moa_call *c, int *n) {
+    const json_t *m, *p;
+    size_t i, k;
+    double bytes = 0;
+    *n = 0;
+    if (c->extra) json_array_foreach(c->extra->messages, i, m) json_array_foreach(json_object_get(m, "content"), k, p) {
+        const json_t *url = json_object_get(json_object_get(p, "image_url"), "url");
+        if (url) bytes += (double)json_string_length(url), ++*n;
+    }
+    return bytes;
+}
+
 double moa_upstream_cost(const upstream *u, const moa_call *c, size_t body) {
-    return (double)body / 4 + (c->max_tokens < NO_LIMIT ? c->max_tokens : u->mean_tokens);
+    int n;
+    const double images = image_bytes(c, &n), text = (double)body > images ? (double)body - images : 0;
+    return text / 4 + (double)n * IMAGE_TOKENS + (c->max_tokens < NO_LIMIT ? c->max_tokens : u->mean_tokens);
 }
