@@ -19,7 +19,7 @@ SANF    := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-r
 # Contraction of a*b+c would make results depend on the compiler's mood: every FMA in moa is written out.
 ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -Iinclude -Isrc -fPIC -fvisibility=hidden \
              -ffp-contract=off -fno-math-errno -fopenmp -MMD -MP $(WARN) $(SANF) $(CFLAGS) $(ISA) $(OPT)
-LIBS    := -ldnnl -ljansson -lcyaml -lyaml -lpcre2-8 -lutf8proc -lm
+LIBS    := -ldnnl -ljansson -lcyaml -lyaml -lpcre2-8 -lutf8proc -lsqlite3 -lm
 LDALL    = -fopenmp $(SANF) $(LDFLAGS)
 VERSION := $(shell sed -nE 's/^\#define MOA_VERSION "(.*)"/\1/p' include/moa.h)
 Q       := $(if $(V),,@)

@@ -21,6 +21,7 @@ if command -v "${cc%% *}" >/dev/null 2>&1; then
     want dnnl.h libdnnl-dev
     want jansson.h libjansson-dev
     want cyaml/cyaml.h libcyaml-dev
+    want sqlite3.h libsqlite3-dev
     want yaml.h libyaml-dev
     printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <pcre2.h>\n' | $cc -E - >/dev/null 2>&1 || need="$need libpcre2-dev"
     want utf8proc.h libutf8proc-dev
@@ -37,7 +38,7 @@ if command -v "${cc%% *}" >/dev/null 2>&1; then
             need="$need libclang-rt-14-dev" ;;
     esac
 else
-    need="gcc libc6-dev libdnnl-dev libjansson-dev libcyaml-dev libyaml-dev libpcre2-dev libutf8proc-dev libcurl4-openssl-dev libmicrohttpd-dev"
+    need="gcc libc6-dev libdnnl-dev libjansson-dev libcyaml-dev libyaml-dev libpcre2-dev libutf8proc-dev libsqlite3-dev libcurl4-openssl-dev libmicrohttpd-dev"
     [ "${1:-}" = check ] && need="$need libcmocka-dev"
 fi
 [ -z "$need$like" ] && exit 0
@@ -50,7 +51,7 @@ give_up() {
 echo "moa: missing Debian packages:$need$like" >&2
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "moa: this system has no apt-get. Install what these packages hold (headers and libraries of oneDNN 2.x," >&2
-    echo "     jansson, libcyaml, libyaml, pcre2, utf8proc, libcurl, libmicrohttpd; cmocka for the tests) and run make again." >&2
+    echo "     jansson, libcyaml, libyaml, pcre2, utf8proc, sqlite3, libcurl, libmicrohttpd; cmocka for the tests) and run make again." >&2
     give_up
 fi
 root=""

@@ -40,6 +40,14 @@ static int base_messages(moa_run *r, moa_agent_node *n, const char *system, moa_
     return 0;
 }
 
+int moa_compose_ask(moa_run *r, moa_agent_node *n, const char *system, const char *user, moa_err *err) {
+    const char *own = system && *system ? moa_arena_strndup(r->arena, system, strlen(system)) : "", *turn = user ? moa_arena_strndup(r->arena, user, strlen(user)) : NULL;
+    if (!own || (user && !turn)) return moa_fail(err, MOA_ENOMEM, "the prompt of %s", n->name);
+    MOA_TRY(base_messages(r, n, own, err));
+    if (turn) n->msg[n->n_msg - 1].content = turn;
+    return 0;
+}
+
 int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err) { return base_messages(r, n, r->cfg->propose_system, err); }
 
 /* Own task text of a mix: question, numbered references, text. */

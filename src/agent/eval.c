@@ -41,10 +41,13 @@ static int score_proposals(moa_eval_cell *c, const moa_run *r, const moa_item *i
     return 0;
 }
 
+static double right(void *item, const char *reply, size_t n) { return moa_item_check(item, reply, n); }
+
 static int score(moa_eval *e, const job *j, int n_item, moa_err *err) {
     moa_eval_cell *c = &e->cell[(size_t)j->mix * (size_t)n_item + (size_t)j->item];
-    const moa_run *r = j->r;
+    moa_run *r = j->r;
     const moa_item *item = moa_taskset_item(e->tasks, j->item);
+    MOA_TRY(moa_run_learn(r, right, (void *)(uintptr_t)item, err));
     const char *answer = moa_run_answer(r);
     c->runs++;
     c->failed += r->rc < 0;
@@ -81,8 +84,15 @@ static int run_chunk(state *s, job *jobs, moa_run **runs, int from, int to, moa_
     return rc;
 }
 
+/* A mix that learns from every item decides each with what it knows by then: items one after the other. */
+static int chunk_of(const moa_eval *e) {
+    for (int m = 0; m < e->n_mix; m++)
+        if (moa_strategy_find(e->mix[m].cfg.strategy)->learn) return 1;
+    return e->chunk > 0 ? e->chunk : 16;
+}
+
 int moa_eval_run(moa_eval *e, moa_eval_cb cb, void *ctx, moa_err *err) {
-    int n_item = moa_taskset_count(e->tasks), chunk = e->chunk > 0 ? e->chunk : 16;
+    const int n_item = moa_taskset_count(e->tasks), chunk = chunk_of(e);
     if (e->n_seed < 1) e->n_seed = 1;
     size_t most = (size_t)chunk * (size_t)e->n_seed * (size_t)e->n_mix;
     e->cell = calloc((size_t)n_item * (size_t)e->n_mix + 1, sizeof *e->cell);

@@ -21,6 +21,7 @@ typedef struct cue { moa_call *call; int node; double at; } cue; /* a call, and 
 typedef struct actor { moa_backend base; rehearsal *all; } actor;
 struct rehearsal {
     const json_t *trace, *nodes, *measured;
+    json_t *recalled;      /* what the store said */
     const char *where;
     actor actor[MAX_ACTORS]; int n_actor;
     moa_backend *proposer[MAX_ACTORS];
@@ -192,6 +193,22 @@ static int read_sampling(moa_sampling *s, const json_t *v, const rehearsal *h, m
     return read_whole(&s->repeat_last, v, "repeat_last", -1, 1 << 30, h, err);
 }
 
+/* Numbers may be what no command line gives (a server's request bounds a reply by its context alone): they are bounded here by what a number can be. */
+static int read_settings(moa_mix_cfg *c, const json_t *v, const rehearsal *h, moa_err *err) {
+    const moa_strategy *s = moa_strategy_find(c->strategy);
+    const moa_setting *p;
+    if (!s) return moa_fail(err, MOA_ENOTFOUND, "%s: there is no strategy '%s'", h->where, c->strategy);
+    if (!json_is_object(v)) return moa_fail(err, MOA_EFORMAT, "%s: a mix without settings", h->where);
+    for (int i = 0; (p = moa_strategy_setting(s, i)); i++) {
+        const json_t *one = json_object_get(v, p->key);
+        const double most = p->hi < 1 << 30 && strcmp(p->key, "max-tokens") && strcmp(p->key, "aggregate-max-tokens") ? p->hi : 1 << 30;
+        if (p->text ? !one || json_is_null(one) || json_is_string(one) : json_is_number(one) && json_number_value(one) >= (p->lo < 1 ? p->lo : 0) && json_number_value(one) <= most)
+            moa_mix_put(c, p, json_number_value(one), json_string_value(one));
+        else return moa_fail(err, MOA_EFORMAT, "%s: setting %s of mix %s: expected %s", h->where, p->key, s->name, p->text ? "a text" : "a number in its range");
+    }
+    return s->check ? s->check(c, err) : 0;
+}
+
 static int read_mix(rehearsal *h, moa_err *err) {
     const json_t *m = json_object_get(h->trace, "mix"), *list = json_object_get(m, "proposers"), *one;
     moa_mix_cfg *c = &h->cfg;
@@ -207,17 +224,9 @@ static int read_mix(rehearsal *h, moa_err *err) {
     }
     c->proposer = h->proposer;
     if ((one = json_object_get(m, "aggregator"))) MOA_TRY(read_actor(&c->aggregator, h, one, err));
-    MOA_TRY(read_whole(&c->n, m, "n", 0, 4096, h, err));
-    MOA_TRY(read_whole(&c->layers, m, "layers", 0, 64, h, err));
-    MOA_TRY(read_whole(&c->window, m, "window", 0, 4096, h, err));
-    MOA_TRY(read_whole(&c->repeat_best, m, "repeat", 0, 4096, h, err));
-    MOA_TRY(read_whole(&c->max_tokens, m, "max_tokens", 0, 1 << 30, h, err));
-    MOA_TRY(read_whole(&c->aggregate_max_tokens, m, "aggregate_max_tokens", 0, 1 << 30, h, err));
+    if ((one = json_object_get(m, "judge"))) MOA_TRY(read_actor(&c->judge, h, one, err));
+    MOA_TRY(read_settings(c, json_object_get(m, "settings"), h, err));
     MOA_TRY(read_whole(&c->n_answer, m, "n_answer", 0, 256, h, err));
-    MOA_TRY(read_whole(&c->need, m, "need", 0, 4096, h, err));
-    MOA_TRY(moa_json_get_num(&c->grace_s, m, "grace_s", 0, h->where, err));
-    if (!(c->grace_s >= 0 && c->grace_s <= 3600)) return moa_fail(err, MOA_EFORMAT, "%s: grace_s is %g, expected 0 to 3600", h->where, c->grace_s);
-    MOA_TRY(moa_json_get_num(&c->deadline_s, m, "deadline_s", 0, h->where, err)); /* what it did then is told node by node: today's clock is no part of it */
     MOA_TRY(read_sampling(&c->propose, json_object_get(m, "propose"), h, err));
     MOA_TRY(read_sampling(&c->aggregate, json_object_get(m, "aggregate"), h, err));
     MOA_TRY(moa_json_get_str(&c->propose_system, m, "propose_system", NULL, h->where, err));
@@ -272,6 +281,7 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
         const char *late = json_string_value(json_object_get(json_array_get(h->nodes, i), "late"));
         h->deadline[i] = !late ? MOA_LATE_NOT : !strcmp(late, "cut") ? MOA_LATE_CUT : MOA_LATE_UNASKED;
     }
+    r->recall_then = h->recalled;
     r->late_then = h->deadline, r->n_late_then = (int)n;
     h->began = moa_now();
     moa_run_execute(r, go_on, h, err); /* that it failed is part of its trace */
@@ -286,7 +296,10 @@ int moa_replay(json_t **again, const json_t *trace, const char *where, moa_err *
     if (!h) return moa_fail(err, MOA_ENOMEM, "a replay");
     h->trace = trace, h->where = where;
     h->nodes = json_object_get(trace, "nodes"), h->measured = json_object_get(trace, "measured");
-    const int rc = rehearse(again, h, err);
+    json_t *recalled = json_object_get(trace, "recalled");
+    h->recalled = json_is_object(recalled) ? json_incref(recalled) : json_object();
+    const int rc = h->recalled ? rehearse(again, h, err) : moa_fail(err, MOA_ENOMEM, "a replay");
+    json_decref(h->recalled);
     moa_grammar_free(h->any);
     free(h->msg);
     free(h->used);

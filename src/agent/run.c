@@ -31,8 +31,8 @@ static int add_answers(moa_run *r, int n, moa_err *err) {
 
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err) {
     *out = NULL;
-    const moa_strategy *s = moa_strategy_find(cfg->strategy ? cfg->strategy : cfg->name);
-    if (!s) return moa_fail(err, MOA_ENOTFOUND, "no strategy '%s'", cfg->strategy ? cfg->strategy : cfg->name);
+    const moa_strategy *s = moa_strategy_find(cfg->strategy);
+    if (!s) return moa_fail(err, MOA_ENOTFOUND, "no strategy '%s'", cfg->strategy ? cfg->strategy : "");
     if (cfg->n_proposer < 1 || !cfg->proposer || !cfg->proposer[0]) return moa_fail(err, MOA_EINVAL, "mix %s: no model", s->name);
     if (n_conv < 1 || strcmp(conv[n_conv - 1].role, "user"))
         return moa_fail(err, MOA_EINVAL, "a conversation must end with the user's turn");

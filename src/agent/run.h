@@ -16,6 +16,7 @@
 #define MOA_AGENT_RUN_H
 
 #include "agent/backend.h"
+#include "agent/store.h"
 #include "base/arena.h"
 #include "base/loop.h"
 
@@ -63,6 +64,7 @@ struct moa_agent_node {
     const char *error;                /* of its call; NULL: none */
     const char *said;                 /* what its model wrote, where text is the fallback's; NULL: that is text */
     const struct moa_vote_told *vote; /* where text was voted for; NULL */
+    void *own;                        /* the strategy's */
     /* the executor's */
     struct moa_edge *out, *out_end;   /* to nodes that read this one */
     int n_wait;                       /* inputs that have not ended */
@@ -84,16 +86,27 @@ typedef struct moa_usage {
     double cost;                      /* dollars */
 } moa_usage;
 
+/* A setting of a mix by its name: "key=value". */
+typedef struct moa_setting {
+    const char *key, *help;
+    double lo, hi, dflt;
+    bool whole;                       /* a whole number */
+    const char *words;                /* "none|answer|text": the value is the place of the word; NULL: a number */
+    bool text;                        /* any text, in cfg->word; NULL where it is not given */
+} moa_setting;
+enum { MOA_MAX_ARG = 12 };
+
+typedef struct moa_strategy moa_strategy;
 /* What a mix is: strategy + roles + numbers. */
 typedef struct moa_mix_cfg {
     const char *name, *strategy;
-    moa_backend *const *proposer; int n_proposer;  /* moa: several models; others: the first */
+    moa_backend *const *proposer; int n_proposer;  /* strategies that take several: several models; others: the first */
     moa_backend *aggregator;                       /* NULL: the first proposer */
+    moa_backend *judge;                            /* who rates, chooses, criticises; NULL: the aggregator */
     int n;                                         /* samples (self-moa, vote, seq) or per layer (moa: n_proposer unless n is set) */
-    int layers;                                    /* moa: layers of proposers before the aggregator, 1.. */
-    int window, repeat_best;                       /* seq: references a window; copies of the current best in it, 0: two if there is room */
+    double arg[MOA_MAX_ARG]; const char *word[MOA_MAX_ARG]; /* what the strategy's own settings say, by their place in strategy->setting; borrowed */
     moa_sampling propose, aggregate;               /* seeds are ignored: the executor sets them */
-    int max_tokens, aggregate_max_tokens;          /* the second 0: like the first */
+    int max_tokens, aggregate_max_tokens, judge_max_tokens; /* the second 0: like the first */
     const moa_grammar *propose_grammar, *aggregate_grammar; /* borrowed; NULL: free. A draft stands in for a merge that fails */
     const moa_call_extra *propose_extra, *aggregate_extra; /* borrowed; NULL: nothing */
     int n_answer;                                  /* 0: 1. More: so many answers out of the same inputs, each with a seed of its own */
@@ -102,21 +115,51 @@ typedef struct moa_mix_cfg {
     int need;                                      /* replies that an aggregator or a vote must have; 0: one */
     double deadline_s;                             /* 0: none. Then what runs is cut off, nothing new is asked, and what is there must do */
     double grace_s;                                /* with so many, how long it waits for the others; 0: until they end */
+    moa_store *store;                              /* what the mix has learnt; NULL: nothing, and it keeps nothing */
 } moa_mix_cfg;
 moa_mix_cfg moa_mix_defaults(const char *strategy);
+/* One number or word, as on the command line; '_' and '-' are the same in keys. Ranges are checked, and that the strategy has it. A text is borrowed. */
+int moa_mix_set(moa_mix_cfg *c, const char *key, const char *value, moa_err *err);
 
-/* One row of strategies.def: builds the graph; the last node added is the answer unless r->answer is set. */
-typedef struct moa_strategy {
+/* How good is a reply, 0 to 1? */
+typedef double (*moa_score_fn)(void *ctx, const char *reply, size_t n);
+/* What a strategy has beside the settings of sampling, max-tokens and deadline, which all have. */
+enum {
+    MOA_HAS_N = 1,          /* n proposals: n */
+    MOA_GATHERS = 2,        /* some node waits for several proposals: quorum, grace */
+    MOA_AGGREGATES = 4,     /* an aggregator: aggregator, aggregate-temperature, aggregate-max-tokens */
+    MOA_JUDGES = 8,         /* a judge: judge, judge-max-tokens */
+    MOA_SEVERAL = 16,       /* several models propose */
+    MOA_LEARNS = 32,        /* it keeps what it learns: store */
+    MOA_PLAIN = 64,         /* one call of one model */
+};
+/* One row of strategies.def, and a mix of that name. */
+struct moa_strategy {
     const char *name, *help;
+    unsigned has;
+    int n;                            /* proposals unless the mix says otherwise */
+    float temperature;                /* of proposers */
+    const moa_setting *setting; int n_setting; /* its own settings: their values are cfg->arg and cfg->word */
     /* Do the numbers of cfg fit each other? Models are not looked at, but n_proposer is set. NULL: any do. */
     int (*check)(const moa_mix_cfg *cfg, moa_err *err);
+    /* Builds the graph; the last node added is the answer unless r->answer is set. A graph that grows while it runs moves r->answer. */
     int (*build)(moa_run *r, const moa_mix_cfg *cfg, moa_err *err);
-} moa_strategy;
+    /* r has ended: keep what it teaches (moa_run_keep). NULL: it learns nothing. score NULL: nobody knows how good replies are. */
+    int (*learn)(moa_run *r, moa_score_fn score, void *ctx, moa_err *err);
+};
 const moa_strategy *const *moa_strategies(int *n);
 const moa_strategy *moa_strategy_find(const char *name);
+/* All settings of a strategy, own and common, one after the other; NULL: there is no i-th. */
+const moa_setting *moa_strategy_setting(const moa_strategy *s, int i);
+/* The value that cfg has for that one: a number, or *text where it is a text. */
+double moa_mix_get(const moa_mix_cfg *c, const moa_setting *p, const char **text);
+void moa_mix_put(moa_mix_cfg *c, const moa_setting *p, double v, const char *text); /* as it is: nothing is checked */
 
 /* What a conversation was measured to have: replay asks no tokenizer. */
 typedef struct moa_measured { uint64_t key; int64_t n; struct moa_measured *next; } moa_measured;
+
+/* A value of the store that a run read or wrote; value NULL: there was none. */
+typedef struct moa_recalled { const char *kind, *key, *value; struct moa_recalled *next; } moa_recalled;
 
 struct moa_run {
     moa_arena *arena;
@@ -129,6 +172,10 @@ struct moa_run {
     int rc; moa_err err;                  /* of this run */
     moa_err cause; int cause_node;        /* of the first node in the graph that failed, whichever failed first: its hint is the one that helps */
     moa_measured *measured;               /* by moa_run_measure */
+    void *own;                            /* the strategy's, in the arena */
+    moa_recalled *recalled, *kept, *learnt; /* what was read of the store, what was written while it ran and after: the last first */
+    bool learning;                        /* within moa_run_learn */
+    const json_t *recall_then;            /* replay: what the store said, in place of it; NULL: it is asked */
     const moa_late *late_then; int n_late_then; /* replay: what the deadline did, by node, in place of the clock; NULL: the clock says */
     struct moa_execution *_Atomic x;      /* while it is executed */
 };
@@ -137,6 +184,12 @@ int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err); /* index; in
 /* Prompt tokens of a conversation, as b measures them; 0: it does not. */
 int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, moa_err *err);
 uint64_t moa_measured_key(const moa_backend *b, const moa_message *msg, int n_msg);
+/* *value (the run's) of a key in the mix's store; NULL where there is none, or no store. Is part of the trace, so that a replay decides alike. */
+int moa_run_recall(const char **value, moa_run *r, const char *kind, const char *key, moa_err *err);
+/* Write it there: for strategy->learn, and for what a run has paid for. */
+int moa_run_keep(moa_run *r, const char *kind, const char *key, const char *value, moa_err *err);
+/* r has ended and its strategy may learn of it; score as in moa_strategy. */
+int moa_run_learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err);
 static inline bool moa_run_is_answer(const moa_run *r, int node) { return node >= r->answer && node < r->answer + r->n_answer; }
 /* Begins to execute r in the threads of loop, and returns. There cb (NULL: nobody listens) hears what happens, one event at a time, and
  * ended, once and last, that r has ended: r->rc and r->err say how, and r is the caller's again. */

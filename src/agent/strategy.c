@@ -26,16 +26,6 @@ const moa_strategy *moa_strategy_find(const char *name) {
     return NULL;
 }
 
-/* Self-MoA's numbers (arXiv 2502.00674): six samples at 0.7. The aggregator is greedy: it should merge what is there
- * rather than draw once more, and its result then depends on the samples alone. */
-moa_mix_cfg moa_mix_defaults(const char *strategy) {
-    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .layers = 1, .window = 6, .max_tokens = 256};
-    c.propose = c.aggregate = moa_sampling_defaults();
-    c.propose.temperature = 0.7f;
-    c.aggregate.temperature = 0;
-    return c;
-}
-
 int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *prefix, int n, const int *in, int n_in, moa_err *err) {
     for (int i = 0; i < n; i++) {
         char name[48];
@@ -54,11 +44,18 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
 
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
     const bool stands_in = !c->aggregate_grammar || c->propose_grammar; /* free drafts cannot stand in for what must follow a grammar */
-    moa_agent_node node = {.name = name, .role = "aggregator", .backend = c->aggregator ? c->aggregator : c->proposer[0],
+    moa_agent_node node = {.name = name, .role = "aggregator", .backend = moa_aggregator_of(c),
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
                            .grammar = c->aggregate_grammar, .extra = c->aggregate_extra,
                            .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s,
                            .fallback = stands_in ? moa_reduce_vote : NULL, .refuse = stands_in ? moa_refuse_merge : NULL};
+    return moa_run_add(r, &node, err);
+}
+
+int moa_add_judge(moa_run *r, const moa_mix_cfg *c, const char *name, const char *role, const int *in, int n_in, moa_compose_fn compose, moa_err *err) {
+    moa_agent_node node = {.name = name, .role = role, .backend = moa_judge_of(c), .sampling = c->aggregate, .max_tokens = c->judge_max_tokens,
+                           .in = in, .n_in = n_in, .compose = compose};
+    node.sampling.temperature = 0;
     return moa_run_add(r, &node, err);
 }
 

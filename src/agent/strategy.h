@@ -12,9 +12,17 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
 /* A node without a call: the vote over in[]. */
 int moa_add_vote(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
+/* One call of another role (judge, critic, repairer): the judge's model, greedy, judge_max_tokens, reading all of in[] that worked (need: one).
+ * It has no fallback: give it one (r->node[id]) where the run can go on without it. Returns its index. */
+int moa_add_judge(moa_run *r, const moa_mix_cfg *c, const char *name, const char *role, const int *in, int n_in, moa_compose_fn compose, moa_err *err);
+static inline moa_backend *moa_aggregator_of(const moa_mix_cfg *c) { return c->aggregator ? c->aggregator : c->proposer[0]; }
+static inline moa_backend *moa_judge_of(const moa_mix_cfg *c) { return c->judge ? c->judge : moa_aggregator_of(c); }
 
 /* ---- compose.c: messages of a role ---- */
 /* The conversation, with the role's system message. */
+/* The conversation, system (NULL: none) behind the user's own, and, unless user is NULL, user in place of the last user turn; both are copied. */
+int moa_compose_ask(moa_run *r, moa_agent_node *n, const char *system, const char *user, moa_err *err);
+static inline const char *moa_question(const moa_run *r) { return r->conv[r->n_conv - 1].content; } /* the last user turn */
 int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err);
 /* The conversation whose last user turn is question, references, task. References: replies of n's inputs that
  * worked, in order. Too long for the backend's context: shortened evenly, and noted. */

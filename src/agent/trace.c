@@ -85,7 +85,33 @@ static json_t *node_of(const moa_run *r, int i, bool redact) {
     return o;
 }
 
+/* ---- the store ---- */
+
+/* Kind -> key -> value. */
+static json_t *store_of(const moa_recalled *m, bool redact) {
+    json_t *all = json_object();
+    for (; m; m = m->next) {
+        json_t *kind = json_object_get(all, m->kind);
+        if (!kind) json_object_set_new(all, m->kind, kind = json_object());
+        if (!json_object_get(kind, m->key)) json_object_set_new(kind, m->key, m->value ? text_of(m->value, strlen(m->value), redact) : json_null()); /* the last word */
+    }
+    return all;
+}
+
 /* ---- the mix ---- */
+
+/* All settings of the strategy, by name. */
+static json_t *settings_of(const moa_mix_cfg *c) {
+    const moa_strategy *s = moa_strategy_find(c->strategy);
+    const moa_setting *p;
+    json_t *o = json_object();
+    for (int i = 0; s && (p = moa_strategy_setting(s, i)); i++) {
+        const char *text;
+        const double v = moa_mix_get(c, p, &text);
+        json_object_set_new(o, p->key, p->text ? text ? json_string(text) : json_null() : p->whole ? json_integer((json_int_t)v) : json_real(v));
+    }
+    return o;
+}
 
 static json_t *sampling_of(const moa_sampling *s) {
     return json_pack("{s:f, s:i, s:f, s:f, s:f, s:i, s:f, s:f}", "temperature", (double)s->temperature, "top_k", s->top_k, "top_p", (double)s->top_p, "min_p", (double)s->min_p,
@@ -101,13 +127,9 @@ static json_t *mix_of(const moa_run *r, bool redact) {
     const moa_mix_cfg *c = r->cfg;
     json_t *proposers = json_array();
     for (int i = 0; i < c->n_proposer; i++) json_array_append_new(proposers, backend_of(c->proposer[i]));
-    json_t *o = json_pack("{s:s, s:s, s:o, s:o*, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "name", c->name, "strategy", c->strategy, "proposers", proposers, "aggregator",
-                          c->aggregator ? backend_of(c->aggregator) : NULL, "n", c->n, "layers", c->layers, "window", c->window, "repeat", c->repeat_best, "max_tokens",
-                          c->max_tokens, "aggregate_max_tokens", c->aggregate_max_tokens, "n_answer", c->n_answer, "propose", sampling_of(&c->propose), "aggregate",
-                          sampling_of(&c->aggregate));
-    json_object_set_new(o, "need", json_integer(c->need));
-    json_object_set_new(o, "grace_s", json_real(c->grace_s));
-    json_object_set_new(o, "deadline_s", json_real(c->deadline_s));
+    json_t *o = json_pack("{s:s, s:s, s:o, s:o*, s:o*, s:o, s:i, s:o, s:o}", "name", c->name, "strategy", c->strategy, "proposers", proposers, "aggregator",
+                          c->aggregator ? backend_of(c->aggregator) : NULL, "judge", c->judge ? backend_of(c->judge) : NULL, "settings", settings_of(c), "n_answer", c->n_answer,
+                          "propose", sampling_of(&c->propose), "aggregate", sampling_of(&c->aggregate));
     if (c->propose_system) json_object_set_new(o, "propose_system", text_of(c->propose_system, strlen(c->propose_system), redact));
     if (c->aggregate_system) json_object_set_new(o, "aggregate_system", text_of(c->aggregate_system, strlen(c->aggregate_system), redact));
     if (c->aggregate_text) json_object_set_new(o, "aggregate_text", text_of(c->aggregate_text, strlen(c->aggregate_text), redact));
@@ -126,11 +148,15 @@ json_t *moa_trace_run(const moa_run *r, bool redact) {
         snprintf(key, sizeof key, "%016llx", (unsigned long long)m->key);
         json_object_set_new(measured, key, json_integer(m->n));
     }
-    return json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o?, s:f, s:{s:i, s:I, s:I, s:I, s:I}}", "redacted", redact, "mix", mix_of(r, redact), "seed", big(r->seed), "messages",
+    json_t *o = json_pack("{s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o?, s:f, s:{s:i, s:I, s:I, s:I, s:I}}", "redacted", redact, "mix", mix_of(r, redact), "seed", big(r->seed), "messages",
                      messages_of(r->conv, r->n_conv, redact), "nodes", nodes, "answers", answers, "measured", measured, "rc", r->rc, "error",
                      r->rc < 0 ? text_of(r->err.text, strlen(r->err.text), redact) : NULL, "seconds", r->seconds, "usage", "calls", u->calls, "prompt_tokens",
                      (json_int_t)u->prompt_tokens, "completion_tokens", (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "reused_prefix_tokens",
                      (json_int_t)u->reused_prefix_tokens);
+    if (r->recalled) json_object_set_new(o, "recalled", store_of(r->recalled, redact));
+    if (r->kept) json_object_set_new(o, "kept", store_of(r->kept, redact));
+    if (r->learnt) json_object_set_new(o, "learnt", store_of(r->learnt, redact));
+    return o;
 }
 
 void moa_trace_thoughts(json_t *trace, int node, const char *s, size_t n, bool redact) {
@@ -144,7 +170,7 @@ json_t *moa_trace_canonical(json_t *v) {
     size_t i;
     json_array_foreach(json_object_get(v, "nodes"), i, n)
         for (size_t k = 0; k < sizeof of_then / sizeof *of_then; k++) json_object_del(n, of_then[k]);
-    static const char *const about[] = {"id", "label", "created", "seconds", "measured"}; /* what was measured depends on how often one asks */
+    static const char *const about[] = {"id", "label", "created", "seconds", "measured", "learnt"}; /* what was measured depends on how often one asks; a replay learns nothing */
     for (size_t k = 0; k < sizeof about / sizeof *about; k++) json_object_del(v, about[k]);
     json_object_del(json_object_get(v, "usage"), "reused_prefix_tokens");
     return v;

@@ -38,12 +38,6 @@ LIST(list_backends, moa_backend_ops, moa_backends)
 LIST(list_commands, moa_command, moa_commands)
 LIST(list_benches, moa_bench, moa_benches)
 
-static void list_mixes(void) {
-    int n;
-    const moa_mix_row *row = moa_mixes(&n);
-    for (int i = 0; i < n; i++) line(row[i].name, row[i].help);
-}
-
 static void list_types(void) {
     int n;
     const moa_type *const *t = moa_types(&n);
@@ -110,8 +104,8 @@ static void list_endpoints(void) {
 
 static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"models", "model files in the folders that are searched", list_models},
-    {"mixes", "ways to answer with several calls, by name", list_mixes},
-    {"strategies", "builders of call graphs behind the mixes", list_strategies},
+    {"mixes", "ways to answer with several calls, by name", list_strategies},
+    {"strategies", "the same: each strategy is a mix of its name", list_strategies},
     {"backends", "places that answer calls", list_backends},
     {"routers", "who works on a token", list_routers},
     {"combiners", "how expert outputs become one", list_combiners},

@@ -218,12 +218,12 @@ int moa_eval_plot_n(moa_buf *b, const moa_eval *e, const char *set, moa_err *err
     int n_series = 0, used = 0, rc = s && pt ? 0 : moa_fail(err, MOA_ENOMEM, "a chart");
     for (int m = 0; rc >= 0 && m < e->n_mix; m++) {
         bool known = false; /* one series a mix name, its points by n */
-        for (int k = 0; k < m; k++) known |= e->mix[k].row == e->mix[m].row;
+        for (int k = 0; k < m; k++) known |= e->mix[k].strategy == e->mix[m].strategy;
         if (known || n_series == 64) continue;
-        series[n_series] = (moa_plot_series){.name = e->mix[m].row->name, .point = pt + used};
+        series[n_series] = (moa_plot_series){.name = e->mix[m].strategy->name, .point = pt + used};
         for (int want = 1; want <= 256; want++)
             for (int k = m; k < e->n_mix; k++) {
-                if (e->mix[k].row != e->mix[m].row || samples_of(&e->mix[k]) != want) continue;
+                if (e->mix[k].strategy != e->mix[m].strategy || samples_of(&e->mix[k]) != want) continue;
                 row r;
                 row_of(&r, s, e, k, -1);
                 series[n_series].no_line |= series[n_series].n_point && pt[used - 1].x == want; /* they differ in more than n */
@@ -244,7 +244,7 @@ int moa_eval_plot_n(moa_buf *b, const moa_eval *e, const char *set, moa_err *err
 /* What a chart has room for: the proposers' models, like ones counted ("m24 + 3 moa-tiny"), or the mix and its n. */
 static void short_label(char *out, size_t n, const moa_mix_spec *m) {
     if (m->n_proposer_name < 2) {
-        snprintf(out, n, "%s n=%d", m->row->name, samples_of(m));
+        snprintf(out, n, "%s n=%d", m->strategy->name, samples_of(m));
         return;
     }
     size_t at = 0;

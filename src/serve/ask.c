@@ -352,7 +352,7 @@ static void set_sampling(moa_sampling *s, const moa_ask *a) {
 
 static void set_reply(moa_ask *a) {
     moa_mix_cfg *c = &a->spec.cfg;
-    const bool merges = a->spec.row->aggregates;
+    const bool merges = (a->spec.strategy->has & MOA_AGGREGATES);
     const moa_num *most = a->max_completion_tokens.set ? &a->max_completion_tokens : &a->max_tokens;
     const int limit = most->set ? (int)most->v : BIG; /* the context ends it */
     set_sampling(merges ? &c->aggregate : &c->propose, a);
@@ -380,7 +380,7 @@ static int tell_tools(moa_ask *a, moa_fault *f) {
 
 static int set_tools(moa_ask *a, moa_fault *f) {
     const moa_mix_cfg *c = &a->spec.cfg;
-    const moa_backend *b = a->spec.row->aggregates && c->aggregator ? c->aggregator : c->proposer[0];
+    const moa_backend *b = (a->spec.strategy->has & MOA_AGGREGATES) && c->aggregator ? c->aggregator : c->proposer[0];
     json_t *schema = moa_tools_schema(&a->tools);
     int rc = 0;
     if (schema) {
@@ -500,13 +500,13 @@ int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f) {
     const char *keeper = c->config ? c->config->housekeeping : NULL;
     MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, asked_id(a), f));
     MOA_TRY(read_moa(a, f));
-    const bool cheap = is_housekeeping(a) && strcmp(a->spec.row->strategy, "single");
+    const bool cheap = is_housekeeping(a) && !(a->spec.strategy->has & MOA_PLAIN);
     if (cheap && keeper) {
         moa_mix_spec_deinit(&a->spec);
         MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, keeper, f));
     }
     if (cheap && !keeper) MOA_TRY(take_single(a, c, a->row->model, f));
-    else if (a->after_tool && a->spec.row->aggregates) MOA_TRY(take_single(a, c, a->row->model, f));
+    else if (a->after_tool && (a->spec.strategy->has & MOA_AGGREGATES)) MOA_TRY(take_single(a, c, a->row->model, f));
     else if (moa_mix_spec_bind(&a->spec, c->pool, a->row->model, &err) < 0) return moa_fault_from(f, "model", &err);
     a->extra.partial = true;
     MOA_TRY(set_tools(a, f));

@@ -217,7 +217,7 @@ static int try_row(moa_catalog *c, const moa_catalog_row *r, moa_err *err) {
 
 static int add_mixes(moa_catalog *c, moa_err *err) {
     int n;
-    const moa_mix_row *mix = moa_mixes(&n);
+    const moa_strategy *const *mix = moa_strategies(&n);
     const moa_catalog_model *first = NULL;
     for (int i = 0; i < c->n_model && !first; i++)
         if (c->model[i]->backend) first = c->model[i];
@@ -235,7 +235,7 @@ static int add_mixes(moa_catalog *c, moa_err *err) {
         MOA_TRY(try_row(c, r, err));
     }
     for (int i = 0; first && i < n; i++)
-        if (!moa_catalog_row_of(c, mix[i].name)) MOA_TRY(add_row(c, mix[i].name, mix[i].help, mix[i].name, first->id, err));
+        if (!moa_catalog_row_of(c, mix[i]->name)) MOA_TRY(add_row(c, mix[i]->name, mix[i]->help, mix[i]->name, first->id, err));
     const char *keeper = c->config ? c->config->housekeeping : NULL;
     if (keeper && !moa_catalog_row_of(c, keeper)) return moa_fail(err, MOA_EUSAGE, "housekeeping: there is no '%s'", keeper);
     return 0;
@@ -261,6 +261,7 @@ int moa_catalog_open(moa_catalog **out, const moa_catalog_cfg *cfg, const moa_ca
     if (rc >= 0) rc = add_models(c, cfg, was, err);
     if (rc >= 0) rc = fill_pool(c, err);
     if (rc >= 0) rc = add_mixes(c, err);
+    if (rc >= 0) rc = moa_pool_seal(c->pool, err);
     if (rc < 0) {
         moa_catalog_unref(c);
         return rc;

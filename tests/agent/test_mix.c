@@ -16,12 +16,12 @@
 static void test_names(void **state) {
     (void)state;
     int n;
-    const moa_mix_row *row = moa_mixes(&n);
+    const moa_strategy *const *row = moa_strategies(&n);
     for (int i = 0; i < n; i++) {
         moa_mix_spec s = {0};
-        assert_int_equal(moa_mix_spec_parse(&s, row[i].name, NULL), 0);
+        assert_int_equal(moa_mix_spec_parse(&s, row[i]->name, NULL), 0);
         assert_non_null(moa_strategy_find(s.cfg.strategy));
-        assert_int_equal(s.cfg.n, row[i].n);
+        assert_int_equal(s.cfg.n, row[i]->n);
         moa_mix_spec_deinit(&s);
     }
     moa_mix_spec s = {0};

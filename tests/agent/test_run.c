@@ -167,7 +167,8 @@ static void test_dead_backend(void **state) {
     s[1].dead = MOA_EIO;
     moa_backend *b[2] = {&s[0].base, &s[1].base};
     moa_mix_cfg cfg = moa_mix_defaults("moa");
-    cfg.layers = 2;
+    assert_int_equal(moa_mix_set(&cfg, "layers", "1", NULL), 0);
+    assert_int_equal(moa_mix_set(&cfg, "layers", "2", NULL), 0);
     moa_run *r = new_run(&cfg, NULL, b, 2, 1);
     assert_int_equal(r->n_node, 5);
     assert_int_equal(moa_run_execute(r, NULL, NULL, NULL), 0);

@@ -81,7 +81,8 @@ static void test_moa_layers(void **state) {
     scripted_init(&s, "m", numbered);
     moa_backend *b;
     moa_mix_cfg cfg = moa_mix_defaults("moa");
-    cfg.layers = 3;
+    assert_int_equal(moa_mix_set(&cfg, "layers", "1", NULL), 0);
+    assert_int_equal(moa_mix_set(&cfg, "layers", "3", NULL), 0);
     cfg.n = 2;
     moa_run *r = go(&s, &cfg, &b);
     assert_int_equal(r->n_node, 7);
@@ -106,8 +107,8 @@ static void test_seq(void **state) {
     moa_backend *b;
     moa_mix_cfg cfg = moa_mix_defaults("self-moa-seq");
     cfg.n = 7;
-    cfg.window = 4;
-    cfg.repeat_best = 2;
+    assert_int_equal(moa_mix_set(&cfg, "window", "4", NULL), 0);
+    assert_int_equal(moa_mix_set(&cfg, "repeat", "2", NULL), 0);
     moa_run *r = go(&s, &cfg, &b);
     assert_int_equal(r->n_node, 10);
     static const char *const w1[] = {"R0.", "R1.", "R2.", "R3."}, *const w2[] = {"R7.", "R7.", "R4.", "R5."},
@@ -129,7 +130,7 @@ static void test_seq_bounded_by_context(void **state) {
     moa_backend *b;
     moa_mix_cfg cfg = moa_mix_defaults("self-moa-seq");
     cfg.n = 4;
-    cfg.repeat_best = 1;
+    assert_int_equal(moa_mix_set(&cfg, "repeat", "1", NULL), 0);
     cfg.max_tokens = 1;
     static const char *const two[] = {"R0.", "R1."};
     moa_buf p;
@@ -322,8 +323,8 @@ static void test_lost_answer(void **state) {
     scripted_init(&s, "m", loses);
     cfg = moa_mix_defaults("self-moa-seq");
     cfg.n = 3;
-    cfg.window = 2;
-    cfg.repeat_best = 1;
+    assert_int_equal(moa_mix_set(&cfg, "window", "2", NULL), 0);
+    assert_int_equal(moa_mix_set(&cfg, "repeat", "1", NULL), 0);
     r = go(&s, &cfg, &b);
     assert_int_equal(r->n_node, 5);
     assert_false(r->node[3].replaced || r->node[4].replaced);
@@ -369,7 +370,7 @@ static void test_seq_copies(void **state) {
     for (int window = 2; window <= 3; window++) {
         scripted_init(&s, "m", numbered);
         cfg.n = window + 1;
-        cfg.window = window;
+        assert_int_equal(moa_mix_set(&cfg, "window", window == 2 ? "2" : "3", NULL), 0);
         moa_run *r = go(&s, &cfg, &b);
         static const char *const two[] = {"R3.", "R2."}, *const three[] = {"R4.", "R4.", "R3."};
         check_aggregate(&r->node[window + 2], window == 2 ? two : three, window);

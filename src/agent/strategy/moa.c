@@ -7,12 +7,15 @@
 
 #include <stdio.h>
 
+enum { LAYERS, N_SETTING };
+static const moa_setting settings[N_SETTING] = {[LAYERS] = {"layers", "layers of proposers before the aggregator", 1, 16, 2, true, NULL, false}};
+
 static int check(const moa_mix_cfg *c, moa_err *err) {
     return c->n && c->n < c->n_proposer ? moa_fail(err, MOA_EUSAGE, "mix moa: n %d, but %d proposers: some would never be asked", c->n, c->n_proposer) : 0;
 }
 
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
-    int n = c->n ? c->n : c->n_proposer > 1 ? c->n_proposer : 3, layers = c->layers > 0 ? c->layers : 1;
+    int n = c->n ? c->n : c->n_proposer > 1 ? c->n_proposer : 3, layers = (int)c->arg[LAYERS];
     int *id = moa_arena_alloc(r->arena, 2 * (size_t)n * sizeof *id);
     if (!id) return moa_fail(err, MOA_ENOMEM, "%d proposers", n);
     int *cur = id, *prev = id + n;
@@ -28,4 +31,5 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_moa = {
-    .name = "moa", .help = "layers of several proposers, each seeing the layer before, then an aggregator", .check = check, .build = build};
+    .name = "moa", .help = "2 layers of proposers (several models, or 3 samples of one), then an aggregator",
+    .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES | MOA_SEVERAL, .temperature = 0.7f, .setting = settings, .n_setting = N_SETTING, .check = check, .build = build};

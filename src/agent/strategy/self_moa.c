@@ -5,7 +5,7 @@
 #include "agent/strategy.h"
 
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
-    int n = c->n ? c->n : 6;
+    const int n = c->n;
     int *draft = moa_arena_alloc(r->arena, (size_t)n * sizeof *draft);
     if (!draft) return moa_fail(err, MOA_ENOMEM, "%d drafts", n);
     MOA_TRY(moa_add_proposers(draft, r, c, "p", n, NULL, 0, err));
@@ -13,4 +13,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_self_moa = {
-    .name = "self-moa", .help = "one model drafts n replies, then merges them into one", .build = build};
+    .name = "self-moa", .help = "one model drafts 6 replies, then merges them", .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES, .n = 6, .temperature = 0.7f, .build = build};

@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { WINDOW, REPEAT, N_SETTING };
+static const moa_setting settings[N_SETTING] = {[WINDOW] = {"window", "references that the aggregator reads at a time", 2, 64, 6, true, NULL, false},
+                                          [REPEAT] = {"repeat", "copies of the best so far in a window; 0: two if there is room", 0, 63, 0, true, NULL, false}};
+
 static int fold(moa_run *r, moa_agent_node *n, moa_err *err);
 
 /* A fold's inputs: from the second on the fold before it, then the samples that no fold has read yet. The best so far
@@ -30,7 +34,8 @@ static int add_fold(moa_run *r, const int *in, int n_in, moa_err *err) {
 /* Fill ref[window] with copies of the best (-1: none) and samples from in[0 .. n_in) as far as they fit; *n_ref references.
  * Returns how many of in[] are used up. */
 static int fill(const char **ref, int *n_ref, moa_run *r, moa_agent_node *n, int best, const int *in, int n_in, int window, moa_err *err) {
-    int copies = r->cfg->repeat_best ? r->cfg->repeat_best : window > 2 ? 2 : 1, fresh = 0, i = 0;
+    const int given = (int)r->cfg->arg[REPEAT], copies = given ? given : window > 2 ? 2 : 1;
+    int fresh = 0, i = 0;
     *n_ref = 0;
     for (int k = 0; best >= 0 && k < copies; k++) ref[(*n_ref)++] = moa_node_reply(&r->node[best]);
     for (; i < n_in && *n_ref < window; i++) {
@@ -50,7 +55,7 @@ static int fill(const char **ref, int *n_ref, moa_run *r, moa_agent_node *n, int
 
 static int fold(moa_run *r, moa_agent_node *n, moa_err *err) {
     const int self = (int)(n - r->node), *in = n->in;
-    int n_in = n->n_in, best = -1, n_ref, window = r->cfg->window;
+    int n_in = n->n_in, best = -1, n_ref, window = (int)r->cfg->arg[WINDOW];
     if (n_in && !strcmp(r->node[in[0]].role, "aggregator")) {
         if (r->node[in[0]].state == MOA_NODE_DONE) best = in[0];
         in++, n_in--;
@@ -73,12 +78,13 @@ static int fold(moa_run *r, moa_agent_node *n, moa_err *err) {
 }
 
 static int check(const moa_mix_cfg *c, moa_err *err) {
-    if (c->window >= 2 && c->repeat_best >= 0 && c->repeat_best < c->window) return 0;
-    return moa_fail(err, MOA_EUSAGE, "mix self-moa-seq: repeat %d does not leave a fresh draft its place in a window of %d", c->repeat_best, c->window);
+    const int window = (int)c->arg[WINDOW], repeat = (int)c->arg[REPEAT];
+    if (repeat < window) return 0;
+    return moa_fail(err, MOA_EUSAGE, "mix self-moa-seq: repeat %d does not leave a fresh draft its place in a window of %d", repeat, window);
 }
 
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
-    int n = c->n ? c->n : 12;
+    const int n = c->n;
     int *id = moa_arena_alloc(r->arena, (size_t)n * sizeof *id);
     if (!id) return moa_fail(err, MOA_ENOMEM, "%d samples", n);
     MOA_TRY(moa_add_proposers(id, r, c, "p", n, NULL, 0, err));
@@ -86,4 +92,5 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_self_moa_seq = {
-    .name = "self-moa-seq", .help = "any number of drafts, merged window by window into a current best", .check = check, .build = build};
+    .name = "self-moa-seq", .help = "12 drafts, merged in windows of 6 into a current best", .has = MOA_HAS_N | MOA_AGGREGATES, .n = 12, .temperature = 0.7f,
+    .setting = settings, .n_setting = N_SETTING, .check = check, .build = build};

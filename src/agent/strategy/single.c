@@ -8,4 +8,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     return moa_add_proposers(&id, r, c, "p", 1, NULL, 0, err);
 }
 
-const moa_strategy moa_strategy_single = {.name = "single", .help = "one reply of one model", .build = build};
+const moa_strategy moa_strategy_single = {.name = "single", .help = "one reply, sampled", .has = MOA_PLAIN, .temperature = 0.7f, .build = build};

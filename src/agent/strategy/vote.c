@@ -5,7 +5,7 @@
 #include "agent/strategy.h"
 
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
-    int n = c->n ? c->n : 6;
+    const int n = c->n;
     int *id = moa_arena_alloc(r->arena, (size_t)n * sizeof *id);
     if (!id) return moa_fail(err, MOA_ENOMEM, "%d samples", n);
     MOA_TRY(moa_add_proposers(id, r, c, "p", n, NULL, 0, err));
@@ -13,4 +13,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_vote = {
-    .name = "vote", .help = "n samples, the most frequent answer wins", .build = build};
+    .name = "vote", .help = "6 samples, the most frequent answer wins", .has = MOA_HAS_N | MOA_GATHERS, .n = 6, .temperature = 0.7f, .build = build};

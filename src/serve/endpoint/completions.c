@@ -83,7 +83,7 @@ static int read_prompt(moa_ids *ids, moa_message *msg, work *w, const json_t *v,
     moa_ask *a = w->a;
     const moa_backend *b = a->spec.cfg.proposer[0];
     const moa_model *m = moa_backend_local_model(b);
-    const bool plain = m && !strcmp(a->spec.row->strategy, "single");
+    const bool plain = m && (a->spec.strategy->has & MOA_PLAIN);
     const char *s = json_string_value(v);
     moa_err err = {0};
     *msg = (moa_message){"user", s ? s : ""};
