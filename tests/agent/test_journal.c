@@ -10,7 +10,9 @@
 #include "agent/mix.h"
 #include "base/file.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -273,10 +275,129 @@ static void test_failures_are_asked_again(void **state) {
     scripted_deinit(&s);
 }
 
+/* ---- calls that join one that runs ---- */
+
+/* A backend whose one call is ended by hand. */
+typedef struct by_hand { moa_backend base; moa_call *call; } by_hand;
+static void take_it(moa_backend *b, moa_call *const *call, int n) {
+    assert_int_equal(n, 1);
+    assert_null(((by_hand *)b)->call);
+    ((by_hand *)b)->call = call[0];
+}
+static void no_close(moa_backend *b) { (void)b; }
+
+typedef struct joined {
+    moa_call call;         /* first */
+    atomic_int ends;
+    moa_call *ends_now;    /* while this one hears what was said so far, and so is about to join, that one comes to its end in another thread */
+    pthread_t ender; bool ending;
+    moa_buf text;
+} joined;
+
+static void *end_call(void *arg) {
+    moa_call *c = arg;
+    c->res.text = strdup("one two"), c->res.text_len = 7;
+    c->on_end(c);
+    return NULL;
+}
+
+static void hear_text(moa_call *c, const char *text, size_t n) {
+    joined *j = (joined *)c;
+    moa_buf_add(&j->text, text, n);
+    if (!j->ends_now) return;
+    assert_int_equal(pthread_create(&j->ender, NULL, end_call, j->ends_now), 0);
+    j->ends_now = NULL, j->ending = true;
+    usleep(50000); /* the other thread is inside its end, and waits there for the journal */
+}
+
+static void hear_end(moa_call *c) { atomic_fetch_add(&((joined *)c)->ends, 1); }
+
+static void joined_init(joined *j) {
+    *j = (joined){.call = {.msg = question, .n_msg = 1, .max_tokens = 5, .sampling = moa_sampling_defaults(), .on_text = hear_text, .on_end = hear_end}};
+    moa_buf_init(&j->text, 1000);
+}
+
+static void joined_deinit(joined *j) {
+    moa_gen_res_deinit(&j->call.res);
+    moa_buf_deinit(&j->text);
+}
+
+static bool ended(joined *j) {
+    for (int i = 0; i < 5000 && !atomic_load(&j->ends); i++) usleep(1000);
+    return atomic_load(&j->ends) == 1;
+}
+
+/* Who joins a call in the very moment of its end gets that end too. */
+static void test_joins_at_the_end(void **state) {
+    (void)state;
+    static const moa_backend_ops ops = {.name = "by hand", .help = "", .start = take_it, .close = no_close};
+    by_hand h = {.base = {.ops = &ops, .id = "m", .fingerprint = 5}};
+    moa_journal *j = open_at(NULL);
+    moa_backend *b;
+    joined first, second;
+    moa_call *start[] = {&first.call, &second.call};
+    assert_int_equal(moa_backend_journal_open(&b, j, &h.base, NULL), 0);
+    joined_init(&first);
+    joined_init(&second);
+    b->ops->start(b, &start[0], 1);
+    assert_non_null(h.call);
+    h.call->on_text(h.call, "one two", 7);
+    second.ends_now = h.call;
+    b->ops->start(b, &start[1], 1);
+    assert_true(second.ending);
+    pthread_join(second.ender, NULL);
+    assert_true(ended(&first));
+    if (!ended(&second)) fail_msg("who joined was forgotten");
+    assert_string_equal(first.call.res.text, "one two");
+    assert_string_equal(second.call.res.text, "one two");
+    assert_string_equal(moa_buf_str(&second.text), "one two");
+    joined_deinit(&first);
+    joined_deinit(&second);
+    moa_backend_close(b);
+    moa_journal_close(j);
+}
+
+/* Who joined leaves at once, the call goes on for the other; when both have left it is canceled, and nobody joins it any more. */
+static void test_joined_leave(void **state) {
+    (void)state;
+    static const moa_backend_ops ops = {.name = "by hand", .help = "", .start = take_it, .close = no_close};
+    by_hand h = {.base = {.ops = &ops, .id = "m", .fingerprint = 5}};
+    moa_journal *j = open_at(NULL);
+    moa_backend *b;
+    joined t[3];
+    moa_call *start[] = {&t[0].call, &t[1].call, &t[2].call};
+    assert_int_equal(moa_backend_journal_open(&b, j, &h.base, NULL), 0);
+    for (int i = 0; i < 3; i++) joined_init(&t[i]);
+    b->ops->start(b, start, 2);
+    moa_call *inner = h.call;
+    atomic_store(&t[1].call.cancel, true);
+    moa_backend_stir(b);
+    assert_true(ended(&t[1]));
+    assert_int_equal(t[1].call.rc, MOA_ECANCELED);
+    assert_false(atomic_load(&inner->cancel));
+    atomic_store(&t[0].call.cancel, true);
+    moa_backend_stir(b);
+    assert_true(atomic_load(&inner->cancel));
+    h.call = NULL;
+    b->ops->start(b, &start[2], 1); /* what is canceled is asked again */
+    assert_non_null(h.call);
+    inner->rc = MOA_ECANCELED;
+    inner->on_end(inner);
+    assert_true(ended(&t[0]));
+    assert_int_equal(t[0].call.rc, MOA_ECANCELED);
+    end_call(h.call);
+    assert_true(ended(&t[2]));
+    assert_int_equal(t[2].call.rc, 0);
+    for (int i = 0; i < 3; i++) joined_deinit(&t[i]);
+    moa_backend_close(b);
+    moa_journal_close(j);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shared_samples), cmocka_unit_test(test_inside_a_batch), cmocka_unit_test(test_resume),
         cmocka_unit_test(test_foreign_file),   cmocka_unit_test(test_failures_are_asked_again),
+        cmocka_unit_test(test_joins_at_the_end), cmocka_unit_test(test_joined_leave),
         cmocka_unit_test(test_full_disk),      cmocka_unit_test(test_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

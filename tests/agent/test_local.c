@@ -13,6 +13,7 @@
 #include "train/render.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -125,6 +126,37 @@ static void test_too_long(void **state) {
     assert_non_null(strstr(err.hint, "shorten"));
     assert_null(strstr(err.hint, "samples")); /* the prompt is too long by itself */
     moa_run_free(r);
+    moa_buf_deinit(&b);
+}
+
+/* A call that has ended is its owner's, who may do with it what he likes: here one that ends at once, and looks like its neighbour from then on. */
+typedef struct owned { moa_call call; const moa_message *then; atomic_int ends; } owned;
+static void no_text(moa_call *c, const char *text, size_t n) { (void)c, (void)text, (void)n; }
+static void use_again(moa_call *c) {
+    owned *o = (owned *)c;
+    if (o->then) c->msg = o->then;
+    atomic_fetch_add(&o->ends, 1);
+}
+
+static void test_ended_neighbour(void **state) {
+    (void)state;
+    moa_buf b;
+    moa_buf_init(&b, 1 << 20);
+    for (int i = 0; i < 2000; i++) moa_buf_adds(&b, "word ");
+    const moa_message huge = {"user", moa_buf_str(&b)};
+    owned o[2] = {{.call = {.msg = &huge}, .then = question}, {.call = {.msg = question}}};
+    moa_call *list[] = {&o[0].call, &o[1].call};
+    for (int i = 0; i < 2; i++) {
+        moa_call *c = list[i];
+        c->n_msg = 1, c->max_tokens = 4, c->sampling = moa_sampling_defaults(), c->on_text = no_text, c->on_end = use_again;
+    }
+    be->ops->start(be, list, 2);
+    for (int i = 0; i < 20000 && atomic_load(&o[0].ends) + atomic_load(&o[1].ends) < 2; i++) usleep(1000);
+    assert_int_equal(atomic_load(&o[0].ends), 1);
+    assert_int_equal(atomic_load(&o[1].ends), 1);
+    assert_int_equal(o[0].call.rc, MOA_ELIMIT);
+    assert_int_equal(o[1].call.rc, 0); /* not taken for the one that was too long */
+    for (int i = 0; i < 2; i++) moa_gen_res_deinit(&o[i].call.res);
     moa_buf_deinit(&b);
 }
 
@@ -477,7 +509,7 @@ static void test_public(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_paired), cmocka_unit_test(test_prefix_is_reused), cmocka_unit_test(test_measure),
-        cmocka_unit_test(test_too_long), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_context), cmocka_unit_test(test_reply_within_context), cmocka_unit_test(test_hostile_messages),
+        cmocka_unit_test(test_too_long), cmocka_unit_test(test_ended_neighbour), cmocka_unit_test(test_references_are_fitted), cmocka_unit_test(test_context), cmocka_unit_test(test_reply_within_context), cmocka_unit_test(test_hostile_messages),
         cmocka_unit_test(test_ends_one_by_one), cmocka_unit_test(test_one_bos), cmocka_unit_test(test_template_vars),
         cmocka_unit_test(test_many_threads), cmocka_unit_test(test_kv_type), cmocka_unit_test(test_public),
     };

@@ -1,5 +1,6 @@
 /* test_endpoints.c - completions, embeddings, tokens and texts, metrics.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/cpu.h"
 #include "support/client.h"
 #include "support/serving.h"
 
@@ -126,6 +127,40 @@ static void test_embeddings(void **state) {
     json_decref(ask("/v1/embeddings", "{\"input\":\"x\",\"dimensions\":100000}", 400));
 }
 
+/* Vectors that take long are computed beside everything else: a chat goes on while more of them are asked for than the loop has threads. */
+static void test_embeddings_beside(void **state) {
+    enum { TEXTS = 2048, REPEAT = 20, MOST = 64 };
+    char head[200];
+    int fd[MOST];
+    const int n = moa_cpu_count() + 1 < MOST ? moa_cpu_count() + 1 : MOST;
+    moa_buf b;
+    (void)state;
+    moa_buf_init(&b, 1 << 22);
+    moa_buf_adds(&b, "{\"input\":[");
+    for (int i = 0; i < TEXTS; i++) {
+        moa_buf_adds(&b, i ? ",\"" : "\"");
+        for (int k = 0; k < REPEAT; k++) moa_buf_addf(&b, "Tom has %d apples. ", i + k);
+        moa_buf_adds(&b, "\"");
+    }
+    moa_buf_adds(&b, "]}");
+    assert_int_equal(b.failed, 0);
+    const int len = snprintf(head, sizeof head, "POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n", b.len);
+    for (int i = 0; i < n; i++) {
+        fd[i] = client_connect(s.port);
+        client_send(fd[i], head, (size_t)len);
+        client_send(fd[i], moa_buf_str(&b), b.len);
+    }
+    for (int i = 0; i < 10000 && serving_running(&s) < n; i++) usleep(1000);
+    assert_int_equal(serving_running(&s), n);
+    usleep(20000); /* all that have a thread are at work */
+    json_decref(ask("/v1/chat/completions", "{\"max_tokens\":4,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}", 200));
+    const int left = serving_running(&s);
+    for (int i = 0; i < n; i++) close(fd[i]);
+    assert_true(serving_idle_within(&s, 5));
+    moa_buf_deinit(&b);
+    if (left < n) fail_msg("the chat ended after %d of %d requests for vectors", n - left, n);
+}
+
 /* Events in their order, numbered without a gap; the deltas are the text; the last says what a whole reply says. */
 typedef struct events { moa_buf names, text; json_int_t seq; json_t *last; } events;
 static void hear(void *ctx, const char *name, const char *data, size_t n) {
@@ -229,6 +264,7 @@ static void test_metrics(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tokens), cmocka_unit_test(test_completions), cmocka_unit_test(test_embeddings),
-                                       cmocka_unit_test(test_responses), cmocka_unit_test(test_ps), cmocka_unit_test(test_metrics)};
+                                       cmocka_unit_test(test_responses), cmocka_unit_test(test_ps), cmocka_unit_test(test_metrics),
+                                       cmocka_unit_test(test_embeddings_beside)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -116,21 +116,21 @@ static int submit(local *l, moa_call *c, const moa_ids *ids, moa_err *err) {
     return rc;
 }
 
-/* Calls with their neighbour's messages take its tokens. */
+/* Calls with their neighbour's messages take its tokens. The neighbour itself is its owner's again as soon as it has ended, which may be now. */
 static void start(moa_backend *base, moa_call *const *call, int n) {
     local *l = (local *)base;
     moa_ids ids = {0};
-    const moa_call *made = NULL;
+    moa_call made = {0};
     moa_err err = {0}, none = {0};
     int rc = 0;
     const int alive = moa_generator_start(l->gen, &none);
     for (int i = 0; i < n; i++) {
         moa_call *c = call[i];
-        if (!made || c->extra != made->extra || !same_messages(c, made)) {
+        if (i == 0 || c->extra != made.extra || !same_messages(c, &made)) {
             ids.n = 0;
             rc = prompt_ids(&ids, l, c->msg, c->n_msg, c->extra, &err);
             if (rc >= 0) rc = check_length(l, &ids, &err);
-            made = c;
+            made = moa_call_again(c);
         }
         moa_err own = alive < 0 ? none : err;
         if ((alive < 0 ? alive : rc < 0 ? rc : submit(l, c, &ids, &own)) < 0) moa_call_fail(c, &own);
