@@ -463,6 +463,11 @@ static int read_events(moa_ask *a, const json_t *v, moa_fault *f) {
 static int read_one(moa_ask *a, const char *key, const json_t *v, moa_fault *f) {
     if (!strcmp(key, "show")) return read_show(a, v, f);
     if (!strcmp(key, "events")) return read_events(a, v, f);
+    if (!strcmp(key, "request_id")) {
+        if (!json_string_length(v)) return moa_param_wrong(f, "moa.request_id", v, "a text that is not empty");
+        a->request_id = json_string_value(v);
+        return 0;
+    }
     return set_param(a, key, v, f);
 }
 

@@ -20,6 +20,7 @@ typedef struct moa_ask {
     bool include_usage;
     moa_show show;
     bool events;                      /* of the graph, in a stream */
+    const char *request_id;           /* moa.request_id: the same body with the same name is the same request; NULL: it has none */
     moa_message *msg; int n_msg;      /* the conversation as texts: calls of tools and their results in words */
     json_t *talk;                     /* the same as a chat template reads it, where there are any, or images; NULL otherwise */
     char image[100];                  /* where the first image stands; "": there is none */

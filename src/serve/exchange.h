@@ -28,7 +28,9 @@ typedef struct moa_exchange {
     char rest[256];              /* of the path, behind the endpoint's own */
     moa_buf body;                /* of the request, whole once a handler has it */
     uint64_t caller;             /* hash of the bearer key */
+    bool shared;                 /* nothing tells this caller from others: no keys, and reached from elsewhere */
     int retries;                 /* x-stainless-retry-count */
+    uint64_t named;              /* hash of its Idempotency-Key; 0: it has none */
     double came;
     _Atomic bool gone;           /* the client left, or the server stops */
 

@@ -36,6 +36,12 @@ int moa_guard_key(uint64_t *caller, const moa_server *s, const char *authorizati
     return moa_fault_set(f, 401, *key ? "invalid_api_key" : "missing_api_key", NULL, "%s; send the header: Authorization: Bearer KEY", *key ? "the key is not known here" : "no key was given");
 }
 
+uint64_t moa_guard_named(const char *idempotency_key) {
+    if (!idempotency_key || !*idempotency_key) return 0;
+    const uint64_t h = moa_hash64(idempotency_key, strlen(idempotency_key), 1);
+    return h ? h : 1;
+}
+
 /* "http://name:port" -> is it a name of this machine? */
 static bool is_local(const char *origin) {
     static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};

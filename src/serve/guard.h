@@ -8,6 +8,8 @@ struct MHD_Response;
 
 /* "Bearer KEY" against the server's keys, in a time that tells nothing about them. *caller: a hash of the key. */
 int moa_guard_key(uint64_t *caller, const moa_server *s, const char *authorization, moa_fault *f);
+/* Hash of the name that a client gives a request, so that it is known when it comes again; 0: none. */
+uint64_t moa_guard_named(const char *idempotency_key);
 /* A web page may ask when it comes from this machine, from a configured origin, or from the server itself, where that is reached by
  * other machines. What sends no Origin is no web page. */
 int moa_guard_origin(const moa_server *s, struct MHD_Connection *conn, moa_fault *f);

@@ -132,6 +132,8 @@ static int admit(moa_exchange *x, const char *method, const char *path, moa_faul
     if (!x->endpoint->open && moa_guard_key(&x->caller, x->server, moa_request_header(x, MHD_HTTP_HEADER_AUTHORIZATION), f) < 0) return -1;
     const char *type = moa_request_header(x, MHD_HTTP_HEADER_CONTENT_TYPE), *retries = moa_request_header(x, "x-stainless-retry-count");
     if (retries) x->retries = (int)strtol(retries, NULL, 10);
+    x->named = moa_guard_named(moa_request_header(x, "Idempotency-Key"));
+    x->shared = !x->server->cfg.n_key && (!x->server->local || moa_request_header(x, "X-Forwarded-For") || moa_request_header(x, "Forwarded"));
     if (strcmp(method, "POST") == 0 && !moa_guard_json_type(type))
         return moa_fault_set(f, 415, "unsupported_media_type", NULL, "Content-Type: got %.100s, expected application/json; with curl: -H 'Content-Type: application/json'",
                              type ? type : "none");

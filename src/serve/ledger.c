@@ -13,7 +13,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum { MEMORY = 64 << 20, RETRY_S = 600 /* SDKs wait no longer before they ask again */ };
+enum { MEMORY = 64 << 20, RETRY_S = 600 /* SDKs wait no longer before they ask again */, NAMED_S = 24 * 3600 /* people and their scripts do */ };
 
 static moa_ledger_row *add_row(moa_ledger *l, uint64_t scope, uint64_t seed, moa_ledger_state state) {
     moa_ledger_row *r = &l->row[l->n++ % MOA_LEDGER_ROWS];
@@ -87,29 +87,30 @@ void moa_ledger_close(moa_ledger *l) {
 /* ---- requests ---- */
 
 static uint64_t scope_of(const moa_exchange *x, int part) {
-    const uint64_t who[2] = {x->caller, (uint64_t)part};
-    const uint64_t h = moa_hash64(x->endpoint->name, strlen(x->endpoint->name), moa_hash64(who, sizeof who, 0));
+    const uint64_t who[3] = {x->caller, (uint64_t)part, x->named};
+    const uint64_t h = moa_hash64(x->endpoint->name, strlen(x->endpoint->name), moa_hash64(who, x->named ? sizeof who : 2 * sizeof *who, 0));
     const uint64_t scope = moa_hash64(moa_buf_str(&x->body), x->body.len, h);
     return scope ? scope : 1;
 }
 
-/* The request as it came before, if this is the same one again. Requests that ask the same at the same time want several replies. */
-static moa_ledger_row *row_again(moa_ledger *l, uint64_t scope, bool retried) {
+/* The request as it came before, if this is the same one again: it did not end, or came within so many seconds and is said to be the same. Others that
+ * ask the same at the same time want several replies. */
+static moa_ledger_row *row_again(moa_ledger *l, uint64_t scope, double within) {
     moa_ledger_row *best = NULL;
     const double now = moa_now();
     for (size_t i = 0; i < MOA_LEDGER_ROWS; i++) {
         moa_ledger_row *r = &l->row[i];
         if (r->scope != scope || r->state == MOA_LEDGER_FREE) continue;
-        if (r->state != MOA_LEDGER_BROKEN && !(retried && now - r->at < RETRY_S)) continue;
+        if (r->state != MOA_LEDGER_BROKEN && now - r->at >= within) continue;
         if (!best || r->state < best->state || (r->state == best->state && r->at > best->at)) best = r;
     }
     return best;
 }
 
-void moa_ledger_begin(moa_ledger *l, const moa_exchange *x, int part, const char *mix, bool seeded, uint64_t *seed, uint64_t *scope) {
+void moa_ledger_begin(moa_ledger *l, const moa_exchange *x, int part, const char *mix, bool named, bool seeded, uint64_t *seed, uint64_t *scope) {
     *scope = scope_of(x, part);
     pthread_mutex_lock(&l->lock);
-    moa_ledger_row *r = row_again(l, *scope, x->retries > 0);
+    moa_ledger_row *r = row_again(l, *scope, named || x->named ? NAMED_S : x->retries > 0 ? RETRY_S : 0);
     if (r && !seeded) *seed = r->seed;
     if (!r) r = add_row(l, *scope, *seed, MOA_LEDGER_RUNS);
     r->seed = *seed, r->at = moa_now(), r->state = MOA_LEDGER_RUNS;

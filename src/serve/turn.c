@@ -282,7 +282,7 @@ int moa_turn_start(moa_turn *t, moa_exchange *x, moa_ask *a, const moa_turn_sink
     snprintf(x->what, sizeof x->what, "%s", a->spec.label);
     pthread_mutex_unlock(&x->lock);
     uint64_t scope = 0;
-    if (x->server->cfg.ledger) moa_ledger_begin(x->server->cfg.ledger, x, t->part, a->spec.label, a->seed.set, &a->run_seed, &scope);
+    if (x->server->cfg.ledger) moa_ledger_begin(x->server->cfg.ledger, x, t->part, a->spec.label, a->request_id != NULL, a->seed.set, &a->run_seed, &scope);
     if (moa_run_new(&t->run, &a->spec.cfg, a->msg, a->n_msg, a->run_seed, &err) < 0) return moa_fault_from(f, NULL, &err);
     t->run->scope = scope;
     pthread_mutex_lock(&x->lock); /* nobody cancels it, and it does not end, before it is known to run */

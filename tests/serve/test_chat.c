@@ -27,19 +27,7 @@ static int teardown(void **state) {
     return serving_teardown(state);
 }
 
-static json_t *ask(const char *body) {
-    reply r = client_post(s.port, CHAT, body);
-    if (r.status != 200) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
-    json_t *v = reply_json(&r);
-    reply_deinit(&r);
-    return v;
-}
-
-static const char *content(const json_t *v, int i) {
-    const char *t = json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), (size_t)i), "message"), "content"));
-    assert_non_null(t);
-    return t;
-}
+static json_t *ask(const char *body) { return client_json(s.port, CHAT, body, 200); }
 
 static json_int_t usage(const json_t *v, const char *key) { return json_integer_value(json_object_get(json_object_get(v, "usage"), key)); }
 
@@ -132,9 +120,9 @@ static void test_stream_is_the_whole(void **state) {
         snprintf(body, sizeof body, "{\"model\":\"%s\",\"seed\":7,\"max_tokens\":40,\"stream\":true,\"stream_options\":{\"include_usage\":true}," HELLO "}", models[i]);
         listen_to(&h, body, 1, true);
         /* A merge that was refused after it was shown is followed by what replaced it. */
-        const size_t want = strlen(content(v, 0));
+        const size_t want = strlen(reply_content(v, 0));
         assert_true(h.text[0].len >= want);
-        assert_string_equal(moa_buf_str(&h.text[0]) + h.text[0].len - want, content(v, 0));
+        assert_string_equal(moa_buf_str(&h.text[0]) + h.text[0].len - want, reply_content(v, 0));
         if (!strncmp(models[i], "single", 6)) assert_int_equal(h.text[0].len, want);
         assert_int_equal(h.completion, usage(v, "completion_tokens"));
         unheard(&h);
@@ -147,9 +135,9 @@ static void test_n(void **state) {
     (void)state;
     json_t *v = ask("{\"model\":\"single\",\"n\":3,\"seed\":2,\"max_tokens\":16," HELLO "}");
     assert_int_equal(json_array_size(json_object_get(v, "choices")), 3);
-    assert_string_not_equal(content(v, 0), content(v, 1));
+    assert_string_not_equal(reply_content(v, 0), reply_content(v, 1));
     listen_to(&h, "{\"model\":\"single\",\"n\":3,\"seed\":2,\"max_tokens\":16,\"stream\":true," HELLO "}", 3, false);
-    for (int i = 0; i < 3; i++) assert_string_equal(moa_buf_str(&h.text[i]), content(v, i));
+    for (int i = 0; i < 3; i++) assert_string_equal(moa_buf_str(&h.text[i]), reply_content(v, i));
     unheard(&h);
     json_decref(v);
     v = ask("{\"model\":\"self-moa:n=3\",\"n\":2,\"seed\":2,\"max_tokens\":16," HELLO "}"); /* proposals are shared */
@@ -160,10 +148,10 @@ static void test_n(void **state) {
 static void test_seed_and_stop(void **state) {
     (void)state;
     json_t *a = ask("{\"seed\":5,\"max_tokens\":60," HELLO "}"), *b = ask("{\"seed\":5,\"max_tokens\":60," HELLO "}"), *c = ask("{\"seed\":6,\"max_tokens\":60," HELLO "}");
-    assert_string_equal(content(a, 0), content(b, 0));
-    assert_string_not_equal(content(a, 0), content(c, 0));
+    assert_string_equal(reply_content(a, 0), reply_content(b, 0));
+    assert_string_not_equal(reply_content(a, 0), reply_content(c, 0));
     /* A stop string out of the middle of the text ends it there, wherever tokens end. */
-    const char *text = content(a, 0), *at = text + strlen(text) / 2;
+    const char *text = reply_content(a, 0), *at = text + strlen(text) / 2;
     while (((unsigned char)*at & 0xC0) == 0x80) at++;
     char stop[32] = "", body[400];
     for (size_t n = 0; n < 6 && at[n] > ' ' && at[n] < 127 && at[n] != '"' && at[n] != '\\'; n++) stop[n] = at[n];
@@ -172,11 +160,11 @@ static void test_seed_and_stop(void **state) {
         snprintf(body, sizeof body, "{\"seed\":5,\"max_tokens\":60,\"stop\":[\"%s\"]," HELLO "}", stop);
         json_t *d = ask(body);
         const char *first = strstr(text, stop);
-        assert_int_equal(strlen(content(d, 0)), first - text);
-        assert_int_equal(strncmp(content(d, 0), text, (size_t)(first - text)), 0);
+        assert_int_equal(strlen(reply_content(d, 0)), first - text);
+        assert_int_equal(strncmp(reply_content(d, 0), text, (size_t)(first - text)), 0);
         snprintf(body, sizeof body, "{\"seed\":5,\"max_tokens\":60,\"stream\":true,\"stop\":\"%s\"," HELLO "}", stop);
         listen_to(&h, body, 1, false);
-        assert_string_equal(moa_buf_str(&h.text[0]), content(d, 0));
+        assert_string_equal(moa_buf_str(&h.text[0]), reply_content(d, 0));
         unheard(&h);
         json_decref(d);
     }
@@ -190,7 +178,7 @@ static void test_parts_and_roles(void **state) {
     json_t *a = ask("{\"seed\":5,\"max_tokens\":20,\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":\"Hello\"}]}");
     json_t *b = ask("{\"seed\":5,\"max_tokens\":20,\"metadata\":{\"x\":1},\"unknown\":[],\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\",\"text\":\"Be \"},"
                     "{\"type\":\"text\",\"text\":\"brief.\"}]},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hello\"}]}]}");
-    assert_string_equal(content(a, 0), content(b, 0));
+    assert_string_equal(reply_content(a, 0), reply_content(b, 0));
     json_decref(a);
     json_decref(b);
 }
@@ -247,7 +235,7 @@ static void test_bias_and_penalties(void **state) {
         assert_string_equal(json_string_value(json_object_get(t, "token")), first);
     assert_int_equal(usage(v, "completion_tokens"), 6);
     json_t *w = ask("{\"temperature\":0,\"max_tokens\":40," HELLO "}"), *x = ask("{\"temperature\":0,\"max_tokens\":40,\"presence_penalty\":2,\"frequency_penalty\":2," HELLO "}");
-    assert_string_not_equal(content(w, 0), content(x, 0));
+    assert_string_not_equal(reply_content(w, 0), reply_content(x, 0));
     json_decref(v);
     json_decref(w);
     json_decref(x);
@@ -311,7 +299,7 @@ static void test_refused(void **state) {
         {"{\"n\":1000," HELLO "}", 400, "n", "got 1000"},
         {"{\"stream\":\"yes\"," HELLO "}", 400, "stream", "expected true or false"},
         {"{\"stop\":7," HELLO "}", 400, "stop", "expected a string"},
-        {"{\"moa\":{\"n\":\"many\"}," HELLO "}", 400, "moa.n", "many"},
+        {"{\"model\":\"self-moa\",\"moa\":{\"n\":\"many\"}," HELLO "}", 400, "moa.n", "many"},
         {"{\"moa\":{\"colour\":1}," HELLO "}", 400, "moa.colour", "colour"},
         {"{\"moa\":{\"show\":1}," HELLO "}", 400, "moa.show", "thoughts"},
         {"{\"moa\":5," HELLO "}", 400, "moa", "expected an object"},

@@ -28,13 +28,7 @@ static int teardown(void **state) {
     return serving_teardown(state);
 }
 
-static json_t *ask(const char *path, const char *body, int status) {
-    reply r = client_post(s.port, path, body);
-    if (r.status != status) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
-    json_t *v = reply_json(&r);
-    reply_deinit(&r);
-    return v;
-}
+static json_t *ask(const char *path, const char *body, int status) { return client_json(s.port, path, body, status); }
 
 static const char *text(const json_t *v, size_t i) { return json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), i), "text")); }
 

@@ -27,19 +27,13 @@ enum { N = 4 };
 
 static mock *up;
 static serving s;
-static char yaml[64];
 static int last_port, port; /* of the scripted server; 0: one that is free */
 
 static void begin(const char *script, const moa_server_cfg *cfg) {
     moa_err err = {0};
     if (mock_start(&up, script, 7, port, &err) < 0) fail_msg("%s", err.text);
-    snprintf(yaml, sizeof yaml, "/tmp/moa-ledger-XXXXXX");
     last_port = mock_port(up);
-    const int fd = mkstemp(yaml);
-    FILE *f = fdopen(fd, "w");
-    fprintf(f, "backends:\n  - {id: far, url: \"http://127.0.0.1:%d/v1\", hedge: 0}\nmixes:\n  - {id: council, mix: \"vote:n=%d\", proposers: [far]}\n", mock_port(up), N);
-    fclose(f);
-    serving_config(yaml);
+    serving_yaml("backends:\n  - {id: far, url: \"http://127.0.0.1:%d/v1\", hedge: 0}\nmixes:\n  - {id: council, mix: \"vote:n=%d\", proposers: [far]}\n", mock_port(up), N);
     serving_start(&s, cfg);
 }
 
@@ -47,13 +41,11 @@ static void end(void) {
     serving_stop(&s);
     serving_config(NULL);
     mock_stop(up);
-    unlink(yaml);
 }
 
 static char *answer_of(const reply *r) {
     json_t *v = reply_json(r);
-    const char *t = json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"), "content"));
-    char *own = t ? strdup(t) : NULL;
+    char *own = strdup(reply_content(v, 0));
     json_decref(v);
     assert_non_null(own);
     return own;
@@ -122,6 +114,44 @@ static void test_join(void **state) {
     end();
 }
 
+/* A client that names its request says by itself that it is the same: it joins the one that runs, and later finds what that said. Another name, or
+ * another body under the same name, is another request. */
+static void test_named(void **state) {
+    (void)state;
+    begin("{\"ttft\":0.3,\"chunks\":4,\"bytes\":40}\n", NULL);
+    const int fd = send_only(JSON "Idempotency-Key: k1\r\n", "slow");
+    await_requests(N);
+    char *b = ask(JSON "Idempotency-Key: k1\r\n", "slow"), *c = ask(JSON "Idempotency-Key: k1\r\n", "slow");
+    reply r = {0};
+    assert_true(client_read(fd, &r));
+    char *a = answer_of(&r);
+    assert_string_equal(a, b);
+    assert_string_equal(a, c);
+    assert_int_equal(mock_count(up).requests, N);
+    free(ask(JSON "Idempotency-Key: k2\r\n", "slow"));
+    assert_int_equal(mock_count(up).requests, 2 * N);
+    free(ask(JSON "Idempotency-Key: k1\r\n", "other"));
+    assert_int_equal(mock_count(up).requests, 3 * N);
+    free(ask(JSON, "slow"));
+    assert_int_equal(mock_count(up).requests, 4 * N);
+    reply_deinit(&r);
+    close(fd);
+    free(a);
+    free(b);
+    free(c);
+#define NAMED(id) "{\"model\":\"council\",\"moa\":{\"request_id\":" id "},\"messages\":[{\"role\":\"user\",\"content\":\"named\"}]}"
+    json_t *v = client_json(s.port, CHAT, NAMED("\"r1\""), 200), *w = client_json(s.port, CHAT, NAMED("\"r1\""), 200);
+    assert_string_equal(reply_content(v, 0), reply_content(w, 0));
+    assert_int_equal(mock_count(up).requests, 5 * N);
+    json_decref(client_json(s.port, CHAT, NAMED("\"r2\""), 200));
+    assert_int_equal(mock_count(up).requests, 6 * N);
+    json_decref(client_json(s.port, CHAT, NAMED("7"), 400));
+    json_decref(client_json(s.port, CHAT, NAMED("\"\""), 400));
+    json_decref(v);
+    json_decref(w);
+    end();
+}
+
 /* Two that ask the same at the same time want two replies. */
 static void test_twins(void **state) {
     (void)state;
@@ -172,6 +202,36 @@ static void test_keys(void **state) {
     free(a);
     free(b);
     end();
+}
+
+/* Without keys, a server that others reach tells nobody what was asked of it; nor does one whose proxy passes others' requests on. */
+static void test_shared_traces(void **state) {
+    (void)state;
+    static const char *const keys[] = {"alpha"};
+    static const struct { const char *host, *headers; int n_key, status; } cases[] = {
+        {"0.0.0.0", NULL, 0, 403},
+        {"0.0.0.0", "Authorization: Bearer alpha\r\n", 1, 200},
+        {"127.0.0.1", NULL, 0, 200},
+        {"127.0.0.1", "X-Forwarded-For: 192.0.2.7\r\n", 0, 403},
+        {"127.0.0.1", "Forwarded: for=192.0.2.7\r\n", 0, 403},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char head[200], path[100];
+        const moa_server_cfg cfg = {.host = cases[i].host, .key = keys, .n_key = cases[i].n_key};
+        begin("{\"chunks\":1}\n", &cfg);
+        snprintf(head, sizeof head, JSON "%s", cases[i].headers ? cases[i].headers : "");
+        reply r = client_ask(s.port, "POST", CHAT, head, "{\"model\":\"far\",\"messages\":[{\"role\":\"user\",\"content\":\"my secret\"}]}");
+        assert_int_equal(r.status, 200);
+        snprintf(path, sizeof path, "/v1/traces/%s", reply_header(&r, "x-request-id"));
+        reply_deinit(&r);
+        const char *const asked[] = {"/v1/traces", path};
+        for (int k = 0; k < 2; k++) {
+            r = client_ask(s.port, "GET", asked[k], cases[i].headers, NULL);
+            if (r.status != cases[i].status || !strstr(moa_buf_str(&r.body), "my secret") != (r.status == 403)) fail_msg("case %zu, %s: %d %s", i, asked[k], r.status, moa_buf_str(&r.body));
+            reply_deinit(&r);
+        }
+        end();
+    }
 }
 
 /* ---- the file ---- */
@@ -366,11 +426,7 @@ static void test_two_models(void **state) {
     (void)state;
     moa_err err = {0};
     if (mock_start(&up, "{\"model\":\"one\",\"text\":\"Answer: 1\"}\n{\"model\":\"two\",\"text\":\"Answer: 2\"}\n", 7, 0, &err) < 0) fail_msg("%s", err.text);
-    snprintf(yaml, sizeof yaml, "/tmp/moa-ledger-XXXXXX");
-    FILE *f = fdopen(mkstemp(yaml), "w");
-    for (int i = 0; i < 2; i++) fprintf(f, "%s  - {id: %s, url: \"http://127.0.0.1:%d/v1\"}\n", i ? "" : "backends:\n", i ? "two" : "one", mock_port(up));
-    fclose(f);
-    serving_config(yaml);
+    serving_yaml("backends:\n  - {id: one, url: \"http://127.0.0.1:%d/v1\"}\n  - {id: two, url: \"http://127.0.0.1:%d/v1\"}\n", mock_port(up), mock_port(up));
     serving_start(&s, NULL);
     for (int k = 0; k < 2; k++) {
         reply r = client_ask(s.port, "POST", CHAT, RETRY, "{\"model\":\"moa:n=2,layers=1,temperature=0,proposers=one+two,aggregator=two\",\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}");
@@ -412,7 +468,7 @@ static void test_deadline_far(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_retry), cmocka_unit_test(test_join), cmocka_unit_test(test_twins), cmocka_unit_test(test_left), cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_retry), cmocka_unit_test(test_join), cmocka_unit_test(test_named), cmocka_unit_test(test_twins), cmocka_unit_test(test_left), cmocka_unit_test(test_keys), cmocka_unit_test(test_shared_traces),
         cmocka_unit_test(test_redacted), cmocka_unit_test(test_restart), cmocka_unit_test(test_replay), cmocka_unit_test(test_replay_deadline), cmocka_unit_test(test_replay_left),
         cmocka_unit_test(test_two_models), cmocka_unit_test(test_deadline_far),
     };

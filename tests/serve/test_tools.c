@@ -84,15 +84,7 @@ static void test_held_back(void **state) {
     assert_int_equal(moa_tools_ready(" \n", 2, true), 0);
 }
 
-static json_t *ask(const char *body, int status) {
-    reply r = client_post(s.port, "/v1/chat/completions", body);
-    if (r.status != status) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
-    json_t *v = reply_json(&r);
-    reply_deinit(&r);
-    return v;
-}
-
-static const json_t *message(const json_t *v) { return json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"); }
+static json_t *ask(const char *body, int status) { return client_json(s.port, "/v1/chat/completions", body, status); }
 
 /* A model that babbles calls what it must, with arguments of the schema. */
 static void test_demanded(void **state) {
@@ -102,12 +94,12 @@ static void test_demanded(void **state) {
         char body[1000];
         snprintf(body, sizeof body, "{\"model\":\"%s\",\"max_tokens\":200," HELLO "," TOOLS ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"add\"}}}", models[i]);
         json_t *v = ask(body, 200);
-        const json_t *calls = json_object_get(message(v), "tool_calls"), *fn = json_object_get(json_array_get(calls, 0), "function");
+        const json_t *calls = json_object_get(reply_message(v, 0), "tool_calls"), *fn = json_object_get(json_array_get(calls, 0), "function");
         if (json_array_size(calls) != 1) fail_msg("%s", json_dumps(v, 0));
         assert_string_equal(json_string_value(json_object_get(fn, "name")), "add");
         json_t *args = json_loads(json_string_value(json_object_get(fn, "arguments")), 0, NULL);
         assert_true(json_is_integer(json_object_get(args, "a")));
-        assert_true(json_is_null(json_object_get(message(v), "content")));
+        assert_true(json_is_null(json_object_get(reply_message(v, 0), "content")));
         assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "finish_reason")), "tool_calls");
         json_decref(args);
         json_decref(v);
@@ -147,7 +139,7 @@ static void test_streamed_call(void **state) {
     reply_events(&r, hear, &h);
     assert_int_equal(h.text, 0);
     assert_string_equal(h.finish, "tool_calls");
-    const json_t *fn = json_object_get(json_array_get(json_object_get(message(v), "tool_calls"), 0), "function");
+    const json_t *fn = json_object_get(json_array_get(json_object_get(reply_message(v, 0), "tool_calls"), 0), "function");
     assert_string_equal(h.name, json_string_value(json_object_get(fn, "name")));
     assert_string_equal(moa_buf_str(&h.args), json_string_value(json_object_get(fn, "arguments")));
     moa_buf_deinit(&h.args);
@@ -171,14 +163,14 @@ static void test_schema(void **state) {
         char body[1000];
         snprintf(body, sizeof body, "{\"model\":\"%s\",\"max_tokens\":100," HELLO ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"schema\":{\"type\":\"object\","
                  "\"properties\":{\"yes\":{\"type\":\"boolean\"}},\"required\":[\"yes\"],\"additionalProperties\":false}}}}", models[i]);
-        json_t *v = ask(body, 200), *o = json_loads(json_string_value(json_object_get(message(v), "content")), 0, NULL);
+        json_t *v = ask(body, 200), *o = json_loads(json_string_value(json_object_get(reply_message(v, 0), "content")), 0, NULL);
         assert_true(json_is_boolean(json_object_get(o, "yes")));
         json_decref(o);
         json_decref(v);
     }
     json_t *v = ask("{\"max_tokens\":3," HELLO ",\"response_format\":{\"type\":\"json_object\"}}", 200); /* cut, and says so */
     const char *end = json_string_value(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "finish_reason"));
-    json_t *o = json_loads(json_string_value(json_object_get(message(v), "content")), 0, NULL);
+    json_t *o = json_loads(json_string_value(json_object_get(reply_message(v, 0), "content")), 0, NULL);
     assert_true(!strcmp(end, "length") || o);
     json_decref(o);
     json_decref(v);

@@ -52,7 +52,6 @@ struct talk {
     atomic_int ends;
     double ended;
     talk *follow; moa_backend *to; /* started at its end, in the backend's own thread */
-    moa_backend *close;            /* closed there */
     double nap;                    /* slept there: all of the thread stands still */
 };
 
@@ -74,7 +73,6 @@ static void on_end(moa_call *c) {
     moa_call *next = t->follow ? &t->follow->call : NULL;
     t->ended = moa_now();
     if (next) t->to->ops->start(t->to, &next, 1);
-    if (t->close) moa_backend_close(t->close);
     if (t->nap > 0) usleep((useconds_t)(t->nap * 1e6));
     atomic_fetch_add(&t->ends, 1);
 }
@@ -606,7 +604,7 @@ static void test_thousand(void **state) {
     far_stop(&f);
 }
 
-/* Calls that begin and backends that close in the thread that tells an end; several backends, several threads that start. */
+/* Calls that begin in the thread that tells an end; several backends, several threads that start. */
 typedef struct starter { far_side *f; talk *t; int n; pthread_t thread; } starter;
 static void *start_many(void *arg) {
     starter *s = arg;
@@ -635,13 +633,7 @@ static void test_threads(void **state) {
     talks_free(t, 400);
     talks_free(chain, 20);
     far_stop(&b);
-    t = talks_new(1);
-    t->close = a.b; /* the last one of the process, from inside */
-    talks_start(&a, t, 1);
-    talks_wait(t, 1);
-    check_whole(t, 1);
-    talks_free(t, 1);
-    mock_stop(a.m);
+    far_stop(&a);
 }
 
 /* Nothing to do takes no time. */
@@ -665,19 +657,7 @@ static void test_idle(void **state) {
 
 /* ---- moa behind moa ---- */
 
-static char path[] = "/tmp/moa-test-upstream-XXXXXX";
-
-static json_t *ask(serving *s, const char *body, int status) {
-    reply r = client_post(s->port, "/v1/chat/completions", body);
-    if (r.status != status) fail_msg("%d: %s", r.status, moa_buf_str(&r.body));
-    json_t *v = reply_json(&r);
-    reply_deinit(&r);
-    return v;
-}
-
-static const char *content(const json_t *v) {
-    return json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"), "content"));
-}
+static json_t *ask(serving *s, const char *body, int status) { return client_json(s->port, "/v1/chat/completions", body, status); }
 
 #define HELLO "\"temperature\":0,\"max_tokens\":30,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}"
 
@@ -685,18 +665,14 @@ static void test_chain(void **state) {
     serving far, near;
     char text[1000];
     (void)state;
-    assert_true(mkstemp(path) >= 0);
     serving_start(&far, NULL);
-    FILE *f = fopen(path, "w");
-    fprintf(f, "backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1', model: single}\n  - {id: slow, url: 'http://127.0.0.1:%d', model: 'vote:n=256'}\n"
+    serving_yaml("backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1', model: single}\n  - {id: slow, url: 'http://127.0.0.1:%d', model: 'vote:n=256'}\n"
                "  - {id: dead, url: 'http://127.0.0.1:1/v1', retries: -1}\n"
                "mixes:\n  - {id: council, mix: 'moa:layers=1,max-tokens=20', proposers: [far, dead, far], aggregator: far}\n  - {id: none, mix: vote, proposers: [dead]}\n",
             far.port, far.port);
-    fclose(f);
-    serving_config(path);
     serving_start(&near, NULL);
     json_t *a = ask(&near, "{\"model\":\"far\"," HELLO, 200), *b = ask(&far, "{\"model\":\"single\"," HELLO, 200);
-    assert_string_equal(content(a), content(b));
+    assert_string_equal(reply_content(a, 0), reply_content(b, 0));
     json_decref(a);
     json_decref(b);
     a = ask(&near, "{\"model\":\"council\",\"seed\":1," HELLO, 200); /* goes on without the dead one, and says so */
@@ -723,7 +699,6 @@ static void test_chain(void **state) {
     serving_stop(&near);
     serving_config(NULL);
     serving_stop(&far);
-    unlink(path);
 }
 
 /* Images of a turn reach every call of a mix whose models read them, as they are; where one does not, nothing is asked. */
@@ -731,23 +706,18 @@ static void test_images(void **state) {
     serving near;
     mock *m;
     moa_err err = {0};
-    char file[] = "/tmp/moa-test-images-XXXXXX";
     far_side seen = {.b = NULL};
     (void)state;
     assert_int_equal(mock_start(&m, "{\"text\":\"A cat.\"}", 1, 0, &err), 0);
-    assert_true(mkstemp(file) >= 0);
-    FILE *f = fopen(file, "w");
-    fprintf(f, "backends:\n  - {id: eyes, url: 'http://127.0.0.1:%d/v1', images: true}\n  - {id: blind, url: 'http://127.0.0.1:%d/v1'}\n"
+    serving_yaml("backends:\n  - {id: eyes, url: 'http://127.0.0.1:%d/v1', images: true}\n  - {id: blind, url: 'http://127.0.0.1:%d/v1'}\n"
                "mixes:\n  - {id: two, mix: 'moa:layers=1', proposers: [eyes, eyes], aggregator: eyes}\n  - {id: half, mix: 'moa:layers=1', proposers: [eyes, blind], aggregator: eyes}\n",
             mock_port(m), mock_port(m));
-    fclose(f);
-    serving_config(file);
     serving_start(&near, NULL);
     seen.m = m;
 #define IMAGE "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,iVBORw0KGgo=\",\"detail\":\"low\"}}"
 #define PARTS "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What is \"}," IMAGE ",{\"type\":\"text\",\"text\":\"this?\"}]}]}"
     json_t *v = ask(&near, "{\"model\":\"eyes\"," PARTS, 200), *sent = json_loads("{" PARTS, 0, NULL);
-    assert_string_equal(content(v), "A cat.");
+    assert_string_equal(reply_content(v, 0), "A cat.");
     json_decref(v);
     v = asked(&seen, 0);
     assert_true(json_equal(json_object_get(v, "messages"), json_object_get(sent, "messages"))); /* unchanged */
@@ -779,7 +749,6 @@ static void test_images(void **state) {
     serving_stop(&near);
     serving_config(NULL);
     mock_stop(m);
-    unlink(file);
 }
 
 typedef struct heard { moa_buf thoughts[3], content; int alone; } heard; /* thoughts: of p1, p2, agg; alone: chunks without the tag */
@@ -803,15 +772,11 @@ static void test_thoughts_shown(void **state) {
     serving near;
     mock *m;
     moa_err err = {0};
-    char file[] = "/tmp/moa-test-think-XXXXXX", where[80];
+    char where[80];
     heard h = {.alone = 0};
     (void)state;
     assert_int_equal(mock_start(&m, "{\"thought\":\"SECRET THOUGHT\",\"text\":\"Answer: 7\"}", 1, 0, &err), 0);
-    assert_true(mkstemp(file) >= 0);
-    FILE *f = fopen(file, "w");
-    fprintf(f, "backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1'}\nmixes:\n  - {id: two, mix: 'moa:layers=1', proposers: [far, far], aggregator: far}\n", mock_port(m));
-    fclose(f);
-    serving_config(file);
+    serving_yaml("backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1'}\nmixes:\n  - {id: two, mix: 'moa:layers=1', proposers: [far, far], aggregator: far}\n", mock_port(m));
     serving_start(&near, NULL);
     for (int i = 0; i < 3; i++) moa_buf_init(&h.thoughts[i], 1 << 20);
     moa_buf_init(&h.content, 1 << 20);
@@ -840,8 +805,8 @@ static void test_thoughts_shown(void **state) {
     assert_null(strstr(moa_buf_str(&r.body), "SECRET"));
     reply_deinit(&r);
     json_t *v = ask(&near, "{\"model\":\"far\",\"moa\":{\"show\":\"thoughts\"}," QUESTION, 200);
-    assert_string_equal(json_string_value(json_object_get(json_object_get(json_array_get(json_object_get(v, "choices"), 0), "message"), "reasoning_content")), "SECRET THOUGHT");
-    assert_string_equal(content(v), "Answer: 7");
+    assert_string_equal(json_string_value(json_object_get(reply_message(v, 0), "reasoning_content")), "SECRET THOUGHT");
+    assert_string_equal(reply_content(v, 0), "Answer: 7");
     json_decref(v);
     r = client_post(near.port, "/v1/chat/completions", "{\"model\":\"two\",\"stream\":true,\"seed\":4,\"moa\":{\"show\":\"thoughts\"}," QUESTION); /* one after the other */
     for (int i = 0; i < 3; i++) moa_buf_clear(&h.thoughts[i]);
@@ -855,7 +820,6 @@ static void test_thoughts_shown(void **state) {
     serving_stop(&near);
     serving_config(NULL);
     mock_stop(m);
-    unlink(file);
 }
 
 static json_t *probs_of(serving *s, const char *body) {
@@ -868,7 +832,6 @@ static json_t *probs_of(serving *s, const char *body) {
  * completions in their own shape. */
 static void test_logprobs(void **state) {
     serving far, near;
-    char file[] = "/tmp/moa-test-probs-XXXXXX";
     static const char rows[] = "{\"token\":\"Answer:\",\"logprob\":-0.5,\"bytes\":[65,110,115,119,101,114,58],\"top_logprobs\":[{\"token\":\"No\",\"logprob\":-1.25,\"bytes\":[78,111]}]},"
                                "{\"token\":\" 7\",\"logprob\":-0.25,\"bytes\":[32,55],\"top_logprobs\":[]}";
     mock *m;
@@ -883,13 +846,9 @@ static void test_logprobs(void **state) {
     assert_int_equal(mock_start(&m, text, 1, 0, &err), 0);
     free(text);
     json_decref(rule);
-    assert_true(mkstemp(file) >= 0);
     serving_start(&far, NULL);
-    FILE *f = fopen(file, "w");
-    fprintf(f, "backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1', model: single}\n  - {id: told, url: 'http://127.0.0.1:%d/v1'}\n"
+    serving_yaml("backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1', model: single}\n  - {id: told, url: 'http://127.0.0.1:%d/v1'}\n"
                "mixes:\n  - {id: two, mix: 'moa:layers=1,max-tokens=20', proposers: [far, far], aggregator: told}\n", far.port, mock_port(m));
-    fclose(f);
-    serving_config(file);
     serving_start(&near, NULL);
 #define PROBS "\"logprobs\":true,\"top_logprobs\":3,"
     json_t *a = probs_of(&near, "{\"model\":\"far\"," PROBS HELLO), *b = probs_of(&far, "{\"model\":\"single\"," PROBS HELLO);
@@ -927,7 +886,6 @@ static void test_logprobs(void **state) {
     serving_config(NULL);
     serving_stop(&far);
     mock_stop(m);
-    unlink(file);
 }
 
 /* Tools of a client reach a server that knows them, and its calls come back as calls. */
@@ -938,14 +896,9 @@ static void test_tools(void **state) {
     serving near;
     mock *m;
     moa_err err = {0};
-    char file[] = "/tmp/moa-test-tools-XXXXXX";
     (void)state;
     assert_int_equal(mock_start(&m, script, 1, 0, &err), 0);
-    assert_true(mkstemp(file) >= 0);
-    FILE *f = fopen(file, "w");
-    fprintf(f, "backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1', requests_per_minute: 600, hedge: 0.1, timeout: 5.5}\n", mock_port(m));
-    fclose(f);
-    serving_config(file);
+    serving_yaml("backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1', requests_per_minute: 600, hedge: 0.1, timeout: 5.5}\n", mock_port(m));
     serving_start(&near, NULL);
 #define TOOLS "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"now\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]"
     json_t *v = ask(&near, "{\"model\":\"far\",\"messages\":[{\"role\":\"user\",\"content\":\"What time is it?\"}]," TOOLS "}", 200);
@@ -956,7 +909,7 @@ static void test_tools(void **state) {
     assert_non_null(strstr(mock_request(m, 0), "\"tools\":[{"));
     v = ask(&near, "{\"model\":\"far\",\"messages\":[{\"role\":\"user\",\"content\":\"What time is it?\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
                    "\"function\":{\"name\":\"now\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"12:00\"}]," TOOLS "}", 200);
-    assert_string_equal(content(v), "It is noon.");
+    assert_string_equal(reply_content(v, 0), "It is noon.");
     json_decref(v);
     assert_non_null(strstr(mock_request(m, 1), "\"role\":\"tool\""));
     reply r = client_ask(near.port, "GET", "/metrics", NULL, NULL);
@@ -965,7 +918,6 @@ static void test_tools(void **state) {
     serving_stop(&near);
     serving_config(NULL);
     mock_stop(m);
-    unlink(file);
 }
 
 int main(void) {

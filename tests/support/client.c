@@ -130,6 +130,22 @@ json_t *reply_json(const reply *r) {
     return v;
 }
 
+json_t *client_json(int port, const char *path, const char *body, int status) {
+    reply r = client_post(port, path, body);
+    if (r.status != status) fail_msg("%s: %d, expected %d: %s", path, r.status, status, moa_buf_str(&r.body));
+    json_t *v = reply_json(&r);
+    reply_deinit(&r);
+    return v;
+}
+
+const json_t *reply_message(const json_t *v, size_t choice) { return json_object_get(json_array_get(json_object_get(v, "choices"), choice), "message"); }
+
+const char *reply_content(const json_t *v, size_t choice) {
+    const char *s = json_string_value(json_object_get(reply_message(v, choice), "content"));
+    if (!s) fail_msg("choice %zu has no text", choice);
+    return s;
+}
+
 int reply_events(const reply *r, event_fn fn, void *ctx) {
     int n = 0;
     char name[100] = "";

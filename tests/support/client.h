@@ -24,6 +24,9 @@ const char *reply_header(const reply *r, const char *name); /* valid until the n
 reply client_ask(int port, const char *method, const char *path, const char *headers, const char *body);
 reply client_post(int port, const char *path, const char *body); /* with Content-Type: application/json */
 json_t *reply_json(const reply *r);                 /* fails the test where it is none */
+json_t *client_json(int port, const char *path, const char *body, int status); /* posts; fails the test where the status is another */
+const json_t *reply_message(const json_t *v, size_t choice); /* of a chat's whole reply; NULL: it has none */
+const char *reply_content(const json_t *v, size_t choice);   /* fails the test where it has none */
 
 /* The events of a stream: each calls fn with the text behind "data: ". Comments are skipped. */
 typedef void (*event_fn)(void *ctx, const char *name, const char *data, size_t n);

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,7 +28,25 @@ static int path_of(char *out, size_t n, const char *name, moa_err *err) {
 
 static moa_ledger *ledger; /* of the server that was started last: reload's */
 
-void serving_config(const char *path) { snprintf(config, sizeof config, "%s", path ? path : ""); }
+static bool own_config;
+void serving_config(const char *path) {
+    if (own_config) unlink(config);
+    own_config = false;
+    snprintf(config, sizeof config, "%s", path ? path : "");
+}
+
+void serving_yaml(const char *fmt, ...) {
+    char path[] = "/tmp/moa-test-yaml-XXXXXX";
+    va_list ap;
+    FILE *f = fdopen(mkstemp(path), "w");
+    assert_non_null(f);
+    va_start(ap, fmt);
+    assert_true(vfprintf(f, fmt, ap) > 0);
+    va_end(ap);
+    assert_int_equal(fclose(f), 0);
+    serving_config(path);
+    own_config = true;
+}
 
 static int reload(void *ctx, moa_catalog **out, const moa_catalog *was, moa_err *err) {
     const moa_catalog_cfg models = {.model = model, .n_model = 1, .path = path_of, .open = moa_open_local, .options = &o, .file = config[0] ? config : NULL, .journal = ledger ? ledger->journal : NULL};

@@ -18,6 +18,8 @@ typedef struct serving {
 /* cfg: NULL or the server's numbers; host and port are chosen here. */
 void serving_start(serving *s, const moa_server_cfg *cfg);
 void serving_config(const char *path); /* from the next start or reload on; NULL: none */
+/* The same with a configuration's text, in a file that goes with the next serving_config. */
+void serving_yaml(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 const char *serving_model(void);        /* the model's file */
 void serving_stop(serving *s); /* at once; fails the test where anything is left */
 int serving_running(serving *s); /* requests at work */

@@ -6,14 +6,25 @@
 
 #include <stdlib.h>
 
+/* What was asked and replied is for who asked, and where nothing tells callers from each other, for nobody. */
+static bool refused(moa_exchange *x) {
+    moa_fault f;
+    if (!x->shared) return false;
+    moa_fault_set(&f, 403, "traces_off", NULL, "traces are told to those who asked, and this server has no keys to tell its callers from each other: moa serve --api-key KEY");
+    moa_reply_fault(x, &f);
+    return true;
+}
+
 static void handle_all(moa_exchange *x) {
+    if (refused(x)) return;
     moa_reply_json(x, 200, json_pack("{s:s, s:o}", "object", "list", "data", moa_traces_list(&x->server->traces, x->caller)));
 }
 
 static void handle_one(moa_exchange *x) {
     size_t n = 0;
-    char *text = moa_traces_get(&x->server->traces, x->caller, x->rest, &n);
     moa_fault f;
+    if (refused(x)) return;
+    char *text = moa_traces_get(&x->server->traces, x->caller, x->rest, &n);
     if (text) {
         moa_reply_text(x, 200, "application/json", text, n);
         free(text);

@@ -25,7 +25,7 @@ struct moa_net {
     pthread_cond_t left;
     job *first, **last;           /* calls that come */
     upstream *coming, *leaving;
-    bool quit, own;               /* own: nobody waits for the thread's end */
+    bool quit;
 };
 
 static pthread_mutex_t global = PTHREAD_MUTEX_INITIALIZER;
@@ -130,8 +130,7 @@ static void let_go(moa_net *n) {
         n->leaving = u->next_leaving;
         while (*at && *at != u) at = &(*at)->next;
         if (*at) *at = u->next;
-        if (u->orphan) moa_upstream_free(u);
-        else u->gone = true;
+        u->gone = true;
     }
     pthread_cond_broadcast(&n->left);
     pthread_mutex_unlock(&n->lock);
@@ -180,15 +179,13 @@ static void net_free(moa_net *n) {
 
 static void *live(void *arg) {
     moa_net *n = arg;
-    bool go = true, own = false;
+    bool go = true;
     while (go) {
         turn(n);
         pthread_mutex_lock(&n->lock);
         go = !n->quit || n->leaving;
-        own = n->own;
         pthread_mutex_unlock(&n->lock);
     }
-    if (own) net_free(n);
     return NULL;
 }
 
@@ -240,23 +237,15 @@ int moa_net_join(upstream *u, moa_err *err) {
 
 void moa_net_leave(upstream *u) {
     moa_net *n = u->net;
-    const bool inside = pthread_equal(pthread_self(), n->thread);
     pthread_mutex_lock(&global);
     const bool last = --n_member == 0;
     if (last) the_net = NULL;
     pthread_mutex_lock(&n->lock);
-    u->orphan = inside;
     u->next_leaving = n->leaving;
     n->leaving = u;
     n->quit |= last;
-    n->own |= last && inside;
     pthread_mutex_unlock(&n->lock);
     pthread_mutex_unlock(&global);
-    if (inside) {
-        if (last) pthread_detach(n->thread);
-        moa_net_wake(n);
-        return;
-    }
     moa_net_wake(n);
     pthread_mutex_lock(&n->lock);
     while (!u->gone) pthread_cond_wait(&n->left, &n->lock);

@@ -69,7 +69,7 @@ struct upstream {
     int n_running, n_jobs, n_active; /* requests; calls; of these, such with a request */
     double p95; bool p95_known;
     upstream *next, *next_leaving; /* all of the thread; those that close */
-    bool orphan, gone;            /* the thread frees it; the thread knows it no more */
+    bool gone;                    /* the thread knows it no more */
     /* anybody's */
     pthread_mutex_t lock;
     moa_latency first;
@@ -87,7 +87,7 @@ void moa_upstream_probs(moa_token_log *to, json_t *rows); /* logprobs.content ->
 
 /* ---- net.c ---- */
 int moa_net_join(upstream *u, moa_err *err);     /* the thread begins with the first backend */
-void moa_net_leave(upstream *u);                 /* and ends with the last; the thread knows u no more. From the thread itself: u is freed soon */
+void moa_net_leave(upstream *u);                 /* and ends with the last; the thread knows u no more, and u is freed. Waits for the thread, so not from a call's end */
 void moa_net_send(moa_net *n, job *list);        /* linked by next */
 void moa_net_wake(moa_net *n);
 /* for the thread */
