@@ -192,13 +192,22 @@ static void mix_rows(const job *j, const item *it, const scratch *w, const float
             j->mixer->mix(column(w->span, i * n, value).o, s + (i - i0) * n * B, v, n, t1, seen_of(j, it, i, b).t1, value);
 }
 
-/* Rows [i0, i1) of the item attend to one block, which begins at position b * B. */
-static void attend_block(const job *j, const item *it, const scratch *w, int i0, int i1, int b, const char *keys, const char **turned) {
+/* Asks for a head of a block ahead of its turn. Where few columns share a block, reading it takes longer than all else, and the processor's own
+ * foresight ends with each page. */
+static void ask_for(const char *p, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 3);
+}
+
+/* Rows [i0, i1) of the item attend to one block, which begins at position b * B. next: the keys after these, or NULL. */
+static void attend_block(const job *j, const item *it, const scratch *w, int i0, int i1, int b, const char *keys, const char *next, const char **turned) {
     const moa_kv *kv = j->r->kv;
     const int n = it->n, value = kv->shape.value;
     const size_t each = moa_attn_query_bytes(kv->type, kv->shape.key);
     float *s = w->s;
+    const bool few = (i1 - i0) * n < TILE;
+    if (few) ask_for(keys + kv->key_bytes + (size_t)it->g * kv->value_head, kv->value_head);
     j->attn->score(s, (const char *)w->q + (size_t)(i0 * n) * each, keys + (size_t)it->g * kv->key_head, (i1 - i0) * n, kv->shape.key);
+    if (few && next) ask_for(next + (size_t)it->g * kv->key_head, kv->key_head);
     if (j->cap > 0) soften(j, s, (i1 - i0) * n);
     const void *v = values_of(j, it, w, keys, turned);
     for (int i = i0; i < i1;) { /* rows that begin alike: all of those that see the whole block, or as many as fill a tile */
@@ -220,6 +229,12 @@ static void attend_block(const job *j, const item *it, const scratch *w, int i0,
 /* Does a row at pos see something of span z? */
 static bool sees(const job *j, int pos, int z) { return pos / (SPAN * B) >= z && start_of(j, pos) / (SPAN * B) <= z; }
 
+/* Block b of row i of the item; -1: the row sees nothing of it. */
+static int seen_block(const job *j, const item *it, int i, int b) {
+    const int row = row_at(j, it, i), pos = j->r->pos[row];
+    return pos / B < b || start_of(j, pos) / B > b ? -1 : block_of(j, row, b);
+}
+
 /* The item's rows over the blocks of span z: w->span is what came of it. */
 static void attend_span(const job *j, const item *it, const scratch *w, int z) {
     const moa_kv *kv = j->r->kv;
@@ -235,14 +250,10 @@ static void attend_span(const job *j, const item *it, const scratch *w, int z) {
     last = last >= (z + 1) * SPAN ? (z + 1) * SPAN - 1 : last;
     for (int b = from; b <= last; b++)
         for (int i = 0; i < it->rows;) { /* rows that see the same block */
-            int block = -1, i0 = i;
-            for (; i < it->rows; i++) {
-                const int row = row_at(j, it, i), pos = j->r->pos[row];
-                const int mine = pos / B < b || start_of(j, pos) / B > b ? -1 : block_of(j, row, b);
-                if (i == i0) block = mine;
-                else if (mine != block) break;
-            }
-            if (block >= 0) attend_block(j, it, w, i0, i, b, moa_kv_at(kv, j->layer, block), &turned);
+            const int i0 = i, block = seen_block(j, it, i, b);
+            for (i++; i < it->rows && seen_block(j, it, i, b) == block;) i++;
+            const int next = i < it->rows ? seen_block(j, it, i, b) : b < last ? seen_block(j, it, 0, b + 1) : -1;
+            if (block >= 0) attend_block(j, it, w, i0, i, b, moa_kv_at(kv, j->layer, block), next >= 0 ? moa_kv_at(kv, j->layer, next) : NULL, &turned);
         }
 }
 

@@ -18,12 +18,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PART = 64, LANES = PART / 4 };
+
 struct moa_sampler {
     moa_sampling cfg;
     moa_rng rng;
     const moa_kernels *kern;
     int n_vocab;
-    float *p;           /* [n_vocab] penalised logits, then weights exp((l - max) / T) */
+    float *p;           /* [n_vocab, and zeros up to a whole PART] penalised logits, then weights exp((l - max) / T) */
+    double *part;       /* [n_vocab / PART, rounded up] sums of weights */
     int32_t *heap;      /* [n_vocab] ids */
     int32_t *recent;    /* [MOA_REPEAT_MAX] ring */
     int64_t n_recent;   /* ever accepted */
@@ -67,12 +70,13 @@ int moa_sampler_new(moa_sampler **out, const moa_sampling *cfg, int n_vocab, moa
     }
     if (s) {
         s->n_vocab = n_vocab;
-        s->p = malloc(n * sizeof *s->p);
+        s->p = calloc(n / PART + 1, PART * sizeof *s->p);
+        s->part = malloc((n / PART + 1) * sizeof *s->part);
         s->heap = malloc(n * sizeof *s->heap);
         s->recent = malloc(MOA_REPEAT_MAX * sizeof *s->recent);
         s->seen = calloc(n / 64 + 1, sizeof *s->seen);
     }
-    if (!s || !s->p || !s->heap || !s->recent || !s->seen) {
+    if (!s || !s->p || !s->part || !s->heap || !s->recent || !s->seen) {
         moa_sampler_free(s);
         return moa_fail(err, MOA_ENOMEM, "sampler: no memory for %d tokens", n_vocab);
     }
@@ -84,6 +88,7 @@ int moa_sampler_new(moa_sampler **out, const moa_sampling *cfg, int n_vocab, moa
 void moa_sampler_free(moa_sampler *s) {
     if (!s) return;
     free(s->p);
+    free(s->part);
     free(s->heap);
     free(s->recent);
     free(s->seen);
@@ -155,17 +160,25 @@ static void penalise(moa_sampler *s) {
     for (int64_t i = s->n_recent - n; i < s->n_recent; i++) s->seen[s->recent[i % MOA_REPEAT_MAX] / 64] = 0;
 }
 
-static float clean(float l) {
-    if (isnan(l)) return -INFINITY;
-    return l > FLT_MAX ? FLT_MAX : l;
+/* Selections that vectors know: NaN is below everything. */
+static inline float clean(float l) {
+    const float low = l > -INFINITY ? l : -INFINITY;
+    return low < FLT_MAX ? low : FLT_MAX;
 }
 
-/* Highest, the lower id on ties; -1 when nothing can be chosen. */
-static int32_t best(const float *l, int n) {
-    int32_t b = -1;
-    for (int i = 0; i < n; i++)
-        if (l[i] > (b < 0 ? -INFINITY : l[b])) b = i;
-    return b;
+/* to = clean logits -> the highest. to may be l. */
+static float clean_all(float *to, const float *l, int n) {
+    float top[LANES];
+    int i = 0;
+    for (int k = 0; k < LANES; k++) top[k] = -INFINITY;
+#pragma omp simd
+    for (int k = 0; k < n; k++) to[k] = clean(l[k]);
+    for (; i + LANES <= n; i += LANES)
+#pragma omp simd
+        for (int k = 0; k < LANES; k++) top[k] = to[i + k] > top[k] ? to[i + k] : top[k];
+    for (; i < n; i++) top[0] = to[i] > top[0] ? to[i] : top[0];
+    for (int k = 1; k < LANES; k++) top[0] = top[k] > top[0] ? top[k] : top[0];
+    return top[0];
 }
 
 static bool before(const float *p, int32_t a, int32_t b) { return p[a] > p[b] || (p[a] == p[b] && a < b); }
@@ -215,96 +228,106 @@ static int64_t cut(moa_sampler *s, double total) {
     return kept;
 }
 
-static int32_t draw(moa_sampler *s, double total) {
-    const bool cuts = s->cfg.top_k > 0 || s->cfg.top_p < 1 || s->cfg.min_p > 0;
-    const int64_t n = s->n_vocab, kept = cuts ? cut(s, total) : n;
+/* By weights of all of p, whose sums are there: a part at a time, then token by token. */
+static int32_t draw_any(const moa_sampler *s, double u) {
+    const int64_t n = s->n_vocab, n_part = (n + PART - 1) / PART;
+    int64_t at = 0;
     int32_t last = -1;
-    double sum = total;
-    if (cuts) {
-        sum = 0;
-        for (int64_t i = 0; i < kept; i++) sum += s->p[s->heap[n - 1 - i]];
+    for (int64_t i = 0; i < n_part; i++) {
+        if (s->part[i] <= 0) continue;
+        at = i; /* rounding of the sums may leave u beyond the end */
+        if (u < s->part[i]) break;
+        u -= s->part[i];
     }
-    double u = moa_rng_f64(&s->rng) * sum;
-    for (int64_t i = 0; i < kept; i++) {
-        const int32_t t = cuts ? s->heap[n - 1 - i] : (int32_t)i;
-        if (s->p[t] <= 0) continue;
-        last = t; /* rounding of the sum may leave u beyond the end */
-        if ((u -= s->p[t]) < 0) break;
+    for (int64_t i = at * PART; i < n; i++) {
+        if (s->p[i] <= 0) continue;
+        last = (int32_t)i; /* here too */
+        if ((u -= (double)s->p[i]) < 0) break;
     }
     return last;
 }
 
-/* p = exp((p - max) * scale); returns the sum. A step of six sequences takes a dozen of these over the whole vocabulary, one after the
- * other: with libm's expf they were a sixth of its time. */
-static double weigh(moa_sampler *s, float max, float scale) {
+static int32_t draw(moa_sampler *s, double total) {
+    const int64_t n = s->n_vocab;
+    if (s->cfg.top_k <= 0 && s->cfg.top_p >= 1 && s->cfg.min_p <= 0) return draw_any(s, moa_rng_f64(&s->rng) * total);
+    const int64_t kept = cut(s, total);
+    int32_t last = -1;
+    double sum = 0;
+    for (int64_t i = 0; i < kept; i++) sum += (double)s->p[s->heap[n - 1 - i]];
+    double u = moa_rng_f64(&s->rng) * sum;
+    for (int64_t i = 0; i < kept; i++) {
+        const int32_t t = s->heap[n - 1 - i];
+        if (s->p[t] <= 0) continue;
+        last = t;
+        if ((u -= (double)s->p[t]) < 0) break;
+    }
+    return last;
+}
+
+/* Of PART weights. */
+static double sum_of(const float *p) {
+    double lane[LANES];
+#pragma omp simd
+    for (int k = 0; k < LANES; k++) lane[k] = ((double)p[k] + (double)p[k + LANES]) + ((double)p[k + 2 * LANES] + (double)p[k + 3 * LANES]);
+#pragma omp simd
+    for (int k = 0; k < LANES / 4; k++) lane[k] = (lane[k] + lane[k + LANES / 4]) + (lane[k + LANES / 2] + lane[k + 3 * LANES / 4]);
+    return (lane[0] + lane[2]) + (lane[1] + lane[3]);
+}
+
+/* p = exp((l - max) * scale); returns the sum. Every token of every sequence takes two of these over the whole vocabulary: one number after
+ * the other, the sums alone were a tenth of a small model's step. So they add up by parts. */
+static double weigh(moa_sampler *s, const float *l, float max, float scale) {
     const int n = s->n_vocab;
     double total = 0;
-    for (int i = 0; i < n; i++) s->p[i] = (s->p[i] - max) * scale;
+#pragma omp simd
+    for (int i = 0; i < n; i++) s->p[i] = (clean(l[i]) - max) * scale;
     s->kern->slot[MOA_K_EXP][MOA_F32]->fn.expv(s->p, s->p, n);
-    for (int i = 0; i < n; i++) total += s->p[i];
+    for (int i = 0; i < n; i += PART) total += s->part[i / PART] = sum_of(s->p + i);
     return total;
 }
 
-/* Of what the model said, before masks, penalties and temperature. */
-static float log_prob(moa_sampler *s, const float *l, int32_t t) {
-    float max = -INFINITY;
-    for (int i = 0; i < s->n_vocab; i++) {
-        s->p[i] = clean(l[i]);
-        max = s->p[i] > max ? s->p[i] : max;
-    }
-    return (float)(clean(l[t]) - max - log(weigh(s, max, 1)));
-}
-
 void moa_sampler_top(moa_sampler *s, const float *logits, moa_token_prob *top, int k) {
-    float max = -INFINITY;
+    const float max = clean_all(s->p, logits, s->n_vocab);
     int n = 0;
     for (int i = 0; i < s->n_vocab; i++) {
-        s->p[i] = clean(logits[i]);
-        max = s->p[i] > max ? s->p[i] : max;
         if (n == k && (!k || s->p[i] <= top[k - 1].logprob)) continue;
         int at = n < k ? n++ : k - 1;
         for (; at > 0 && s->p[i] > top[at - 1].logprob; at--) top[at] = top[at - 1];
         top[at] = (moa_token_prob){i, s->p[i]};
     }
-    const float norm = (float)log(weigh(s, max, 1));
+    const float norm = (float)log(weigh(s, s->p, max, 1));
     for (int i = 0; i < k; i++) top[i] = i < n ? (moa_token_prob){top[i].id, top[i].logprob - max - norm} : (moa_token_prob){-1, -INFINITY};
 }
 
-/* Clean logits of the tokens that may come; the others can never be chosen. */
-static void load(moa_sampler *s, const float *logits, const uint64_t *mask) {
-    const int n = s->n_vocab;
-    if (!mask) {
-        for (int i = 0; i < n; i++) s->p[i] = clean(logits[i]);
-        return;
-    }
-    for (int i = 0; i < n; i += 64) {
-        const int end = i + 64 < n ? i + 64 : n;
-        uint64_t m = mask[i / 64];
-        if (m != ~0ull)
-            for (int k = i; k < end; k++) s->p[k] = -INFINITY;
-        for (; m; m &= m - 1) {
+/* Only tokens of the mask can be chosen. */
+static void forbid(moa_sampler *s, const uint64_t *mask) {
+    for (int i = 0; i < s->n_vocab; i += 64)
+        for (uint64_t m = ~mask[i / 64]; m; m &= m - 1) {
             const int k = i + __builtin_ctzll(m);
-            if (k < end) s->p[k] = clean(logits[k]);
+            if (k < s->n_vocab) s->p[k] = -INFINITY;
         }
-    }
 }
 
+/* The lower id on ties. */
+static int32_t first_of(const float *p, float v) {
+    int32_t i = 0;
+    while (p[i] != v) i++;
+    return i;
+}
+
+/* logprob is of what the model said, before masks, penalties and temperature. */
 int32_t moa_sampler_pick(moa_sampler *s, const float *logits, const uint64_t *mask, float *logprob) {
     const int n = s->n_vocab;
-    load(s, logits, mask);
+    const float top = clean_all(s->p, logits, n);
+    if (mask) forbid(s, mask);
     add_bias(s);
     penalise(s);
     penalise_reply(s);
-    int32_t t = best(s->p, n);
-    if (t < 0) {
-        if (logprob) *logprob = -INFINITY;
-        return -1;
-    }
-    if (s->cfg.temperature > 0) {
-        const float max = s->p[t], inv = fminf(1.0f / s->cfg.temperature, FLT_MAX); /* 0 * inf would be NaN */
-        t = draw(s, weigh(s, max, inv));
-    }
-    if (logprob) *logprob = log_prob(s, logits, t);
+    const float max = clean_all(s->p, s->p, n);
+    int32_t t = -1;
+    if (max > -INFINITY && s->cfg.temperature > 0) t = draw(s, weigh(s, s->p, max, fminf(1.0f / s->cfg.temperature, FLT_MAX))); /* 0 * inf would be NaN */
+    else if (max > -INFINITY) t = first_of(s->p, max);
+    if (logprob) *logprob = t < 0 ? -INFINITY : (float)(clean(logits[t]) - top - log(weigh(s, logits, top, 1)));
     return t;
 }
 
