@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_MESSAGES = 4096, MAX_NODES = 1 << 16, MAX_ACTORS = 32, PATIENCE_S = 2 };
+enum { MAX_MESSAGES = 4096, MAX_NODES = 1 << 16, MAX_ACTORS = 32, MAX_TOKENS = 1 << 30, PATIENCE_S = 2 };
 
 typedef struct rehearsal rehearsal;
 typedef struct cue { moa_call *call; int node; double at; } cue; /* a call, and what it will say */
@@ -28,7 +28,7 @@ struct rehearsal {
     moa_mix_cfg cfg;
     moa_grammar *any;
     moa_message *msg; int n_msg;
-    double began;
+    double heard;          /* when something happened last */
     char *used;            /* [nodes] its call was asked for */
     moa_late *deadline;    /* [nodes] */
     cue *late; int n_late; /* that end when they are canceled */
@@ -68,12 +68,17 @@ static int node_of(const rehearsal *h, const moa_call *c, int *near) {
 }
 
 static json_int_t whole(const json_t *n, const char *key) { return json_integer_value(json_object_get(n, key)); }
+/* Numbers of tokens are added up: no more than what the sum of all nodes can hold. */
+static int64_t tokens_in(const json_t *v, int64_t most) {
+    const json_int_t n = json_integer_value(v);
+    return n < 0 ? 0 : n > most ? most : n;
+}
 
 static void say(const rehearsal *h, moa_call *c, int node) {
     const json_t *n = json_array_get(h->nodes, (size_t)node), *said = json_object_get(n, "said"), *error = json_object_get(n, "error");
     const json_t *text = said ? said : json_object_get(n, "text");
-    const json_int_t why = whole(n, "why"), tokens = whole(n, "completion_tokens");
-    c->res = (moa_gen_res){.n_prompt = whole(n, "prompt_tokens"), .n_ids = tokens > 0 && tokens < 1 << 30 ? (int)tokens : 0, .sum_logprob = json_number_value(json_object_get(n, "sum_logprob")),
+    const json_int_t why = whole(n, "why");
+    c->res = (moa_gen_res){.n_prompt = tokens_in(json_object_get(n, "prompt_tokens"), MAX_TOKENS), .n_ids = (int)tokens_in(json_object_get(n, "completion_tokens"), MAX_TOKENS), .sum_logprob = json_number_value(json_object_get(n, "sum_logprob")),
                            .why = why >= MOA_STOP_EOS && why <= MOA_STOP_FAILED ? (moa_stop)why : MOA_STOP_EOS};
     c->res.text = strdup(json_is_string(text) ? json_string_value(text) : "");
     c->res.text_len = c->res.text ? strlen(c->res.text) : 0;
@@ -136,7 +141,7 @@ static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_er
     char key[24];
     snprintf(key, sizeof key, "%016llx", (unsigned long long)moa_measured_key(b, msg, n_msg));
     const json_t *n = json_object_get(h->measured, key);
-    return json_is_integer(n) ? json_integer_value(n) : moa_fail(err, MOA_EFORMAT, "the trace does not say how many tokens this prompt has");
+    return json_is_integer(n) ? tokens_in(n, MAX_TOKENS) : moa_fail(err, MOA_EFORMAT, "the trace does not say how many tokens this prompt has");
 }
 
 static void close_it(moa_backend *b) { (void)b; }
@@ -256,10 +261,11 @@ static int read_messages(rehearsal *h, moa_err *err) {
 
 /* Asked when nothing happens. A run that was canceled is canceled again; one that waits for what never comes is no run of ours. */
 static bool go_on(void *ctx, moa_run *r, const moa_event *e) {
-    const rehearsal *h = ctx;
+    rehearsal *h = ctx;
     (void)r;
-    if (e->kind != MOA_EV_TEXT || e->n) return true;
-    return whole(h->trace, "rc") != MOA_ECANCELED && moa_now() < h->began + h->cfg.grace_s + PATIENCE_S;
+    const double now = moa_now();
+    if (e->kind != MOA_EV_TEXT || e->n) return h->heard = now, true;
+    return whole(h->trace, "rc") != MOA_ECANCELED && now < h->heard + h->cfg.grace_s + PATIENCE_S;
 }
 
 static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
@@ -283,7 +289,7 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
     }
     r->recall_then = h->recalled;
     r->late_then = h->deadline, r->n_late_then = (int)n;
-    h->began = moa_now();
+    h->heard = moa_now();
     moa_run_execute(r, go_on, h, err); /* that it failed is part of its trace */
     *again = moa_trace_run(r, false);
     moa_run_free(r);

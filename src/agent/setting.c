@@ -112,7 +112,7 @@ int moa_mix_set(moa_mix_cfg *c, const char *key, const char *value, moa_err *err
 
 void moa_mix_put(moa_mix_cfg *c, const moa_setting *p, double v, const char *text) {
     const moa_strategy *s = moa_strategy_find(c->strategy);
-    if (s && p >= s->setting && p < s->setting + s->n_setting) {
+    if (s && s->n_setting && p >= s->setting && p < s->setting + s->n_setting) {
         c->arg[p - s->setting] = v;
         c->word[p - s->setting] = text;
         return;
@@ -128,7 +128,7 @@ void moa_mix_put(moa_mix_cfg *c, const moa_setting *p, double v, const char *tex
 double moa_mix_get(const moa_mix_cfg *c, const moa_setting *p, const char **text) {
     const moa_strategy *s = moa_strategy_find(c->strategy);
     *text = NULL;
-    if (s && p >= s->setting && p < s->setting + s->n_setting) {
+    if (s && s->n_setting && p >= s->setting && p < s->setting + s->n_setting) {
         *text = c->word[p - s->setting];
         return c->arg[p - s->setting];
     }
