@@ -84,15 +84,16 @@ static int run_chunk(state *s, job *jobs, moa_run **runs, int from, int to, moa_
     return rc;
 }
 
-/* A mix that learns from every item decides each with what it knows by then: items one after the other. */
-static int chunk_of(const moa_eval *e) {
+/* A mix that learns online decides each item with what it knows by then: items one after the other. */
+static int chunk_of(const moa_eval *e, int n_item) {
     for (int m = 0; m < e->n_mix; m++)
-        if (moa_strategy_find(e->mix[m].cfg.strategy)->learn) return 1;
-    return e->chunk > 0 ? e->chunk : 16;
+        if (moa_strategy_find(e->mix[m].cfg.strategy)->has & MOA_ONLINE) return 1;
+    const int chunk = e->chunk > 0 ? e->chunk : 16;
+    return chunk < n_item ? chunk : n_item > 0 ? n_item : 1;
 }
 
 int moa_eval_run(moa_eval *e, moa_eval_cb cb, void *ctx, moa_err *err) {
-    const int n_item = moa_taskset_count(e->tasks), chunk = chunk_of(e);
+    const int n_item = moa_taskset_count(e->tasks), chunk = chunk_of(e, n_item);
     if (e->n_seed < 1) e->n_seed = 1;
     size_t most = (size_t)chunk * (size_t)e->n_seed * (size_t)e->n_mix;
     e->cell = calloc((size_t)n_item * (size_t)e->n_mix + 1, sizeof *e->cell);

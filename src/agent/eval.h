@@ -25,7 +25,7 @@ typedef struct moa_eval {
     moa_mix_spec *mix; int n_mix; /* bound */
     int n_seed;                   /* runs of one item and mix */
     uint64_t seed;
-    int chunk;                    /* items whose runs advance together; 0: 16; one where a mix learns */
+    int chunk;                    /* items whose runs advance together; 0: 16; one where a mix learns online */
     moa_eval_cell *cell;          /* [n_mix][n_item]; owned */
     int done;                     /* items finished */
     moa_err first_error;          /* of a run that failed; code 0: none */

@@ -132,6 +132,7 @@ enum {
     MOA_SEVERAL = 16,       /* several models propose */
     MOA_LEARNS = 32,        /* it keeps what it learns: store */
     MOA_PLAIN = 64,         /* one call of one model */
+    MOA_ONLINE = 128,       /* what it learns of one question decides the next: they come one after the other */
 };
 /* One row of strategies.def, and a mix of that name. */
 struct moa_strategy {

@@ -1,5 +1,6 @@
 /* cmd_eval.c - moa eval: accuracy, tokens and time of mixes on a set of tasks.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/backend/shelf.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/evalreport.h"
@@ -11,7 +12,7 @@
 #include <unistd.h>
 
 enum { MAX_MIX = 64 };
-enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_JOURNAL, O_JSON, O_PLOT, O_TABLE, O_QUIET };
+enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_JOURNAL, O_RESIDENT, O_BATCH, O_JSON, O_PLOT, O_TABLE, O_QUIET };
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
@@ -27,6 +28,8 @@ static const moa_opt opts[] = {
     MOA_ROW_REPACK,
     MOA_ROW_DRAFT,
     {"--journal", NULL, MOA_OPT_STR, "FILE", "remember finished calls: a killed evaluation resumes", 0, 0},
+    {"--resident", NULL, MOA_OPT_INT, "K", "at most K models in memory: each is opened when its calls come, serves all that wait, and makes room", 1, 1000},
+    {"--batch", NULL, MOA_OPT_INT, "ITEMS", "items whose calls run together (default: 16, with --resident all; always 1 where a mix learns online)", 1, MOA_TASKSET_MOST * 64},
     MOA_ROW_JSON(""),
     {"--plot", NULL, MOA_OPT_STR, "FILE.svg", "chart of accuracy against n; FILE.diversity.svg: of proposals", 0, 0},
     {"--table", NULL, MOA_OPT_STR, "FILE.md", "results as a Markdown table", 0, 0},
@@ -80,7 +83,15 @@ static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
 
 /* ---- models behind the journal ---- */
 
-typedef struct opener { moa_mix_options models; moa_pool *real; moa_journal *journal; } opener;
+typedef struct opener { moa_mix_options models; moa_pool *real; moa_journal *journal; moa_shelf *shelf; /* NULL: all models stay */ } opener;
+
+static int open_shelved(void *ctx, moa_backend **out, const char *path, moa_err *err) { return moa_shelf_get(out, ((opener *)ctx)->shelf, path, err); }
+
+/* Who only reads what others say comes when all others have said it. */
+static void aggregators_last(const moa_eval *e) {
+    for (int i = 0; i < e->n_mix; i++)
+        if (e->mix[i].cfg.aggregator) moa_shelf_last(e->mix[i].cfg.aggregator);
+}
 
 static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
     opener *o = ctx;
@@ -192,7 +203,8 @@ static int run(int argc, char **argv) {
     moa_taskset *tasks = NULL;
     moa_pool *pool = NULL;
     opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT])};
-    moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1};
+    moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1,
+                   .chunk = v[O_BATCH].set ? (int)v[O_BATCH].i : v[O_RESIDENT].set ? MOA_TASKSET_MOST * 64 : 0};
     rc = specs(&e, v, &err);
     if (rc >= 0 && v[O_TABLE].set) rc = moa_cli_can_write(v[O_TABLE].s, &err);
     if (rc >= 0 && v[O_PLOT].set) rc = moa_cli_can_write(v[O_PLOT].s, &err);
@@ -200,14 +212,21 @@ static int run(int argc, char **argv) {
     e.tasks = tasks;
     if (rc >= 0 && v[O_JOURNAL].set && !*v[O_JOURNAL].s) rc = moa_fail(&err, MOA_EUSAGE, "--journal: the file's name is empty");
     if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);
-    if (rc >= 0) rc = moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.models, &err);
+    if (rc >= 0 && v[O_RESIDENT].set) rc = moa_shelf_new(&o.shelf, (int)v[O_RESIDENT].i, moa_cli_open_model, &o.models, o.models.template_vars, &err);
+    if (rc >= 0) rc = o.shelf ? moa_pool_new(&o.real, moa_cli_model_path, open_shelved, &o, &err) : moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.models, &err);
     if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, open_remembered, &o, &err);
     for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], pool, v[O_MODEL].s, &err);
+    aggregators_last(&e);
     if (rc >= 0) rc = measure(&e, v, set, o.journal, &err);
+    if (rc >= 0 && o.shelf && !v[O_QUIET].set) {
+        const moa_shelf_stats st = moa_shelf_count(o.shelf);
+        fprintf(stderr, "%d model%s opened %d time%s, %d at a time at most\n", st.models, st.models == 1 ? "" : "s", st.loads, st.loads == 1 ? "" : "s", st.most);
+    }
     moa_eval_deinit(&e);
     for (int i = 0; i < e.n_mix; i++) moa_mix_spec_deinit(&mix[i]);
     moa_pool_free(pool);
     moa_pool_free(o.real);
+    moa_shelf_free(o.shelf);
     moa_journal_close(o.journal);
     moa_taskset_free(tasks);
     return rc < 0 ? moa_cli_fail(&err) : 0;

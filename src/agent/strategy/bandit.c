@@ -218,5 +218,5 @@ static int learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_bandit = {
-    .name = "bandit", .help = "one of several models, which one is learnt for each kind of question", .temperature = 0.7f, .has = MOA_SEVERAL | MOA_LEARNS,
+    .name = "bandit", .help = "one of several models, which one is learnt for each kind of question", .temperature = 0.7f, .has = MOA_SEVERAL | MOA_LEARNS | MOA_ONLINE,
     .setting = settings, .n_setting = N_SETTING, .build = build, .learn = learn};
