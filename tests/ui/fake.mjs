@@ -47,6 +47,11 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
       event({ event: 'start', ...n });
       await sleep((60 + 240 * Math.random()) / self.speed);
       t.first_s = now() - begun;
+      if (self.thinking === n.node) {
+        t.thoughts = 'Is it 16 or 17? I count again.';
+        chunk({ choices: [{ index: 0, delta: { reasoning_content: t.thoughts }, finish_reason: null, moa: { node: n.node, role: n.role, model: n.model, thinks: true } }] });
+        await sleep(600 / self.speed);
+      }
       for (const w of words.match(/\s*\S+/g)) {
         if (gone()) return;
         t.text += w;
@@ -56,7 +61,7 @@ export async function fake({ port = 0, speed = 1, key = null, error = null } = {
       Object.assign(t, { state: 'done', ended: now(), seconds: now() - begun, prompt_tokens: 46 + 120 * n.in.length, completion_tokens: Math.ceil(words.length / 3.6), reused_tokens: n.node === 'p1' ? 0 : 44, finish: 'stop', replaced: false, note: null });
       self.calls++;
       self.tokens += t.completion_tokens;
-      const { text, in: _, answer, ...done } = t;
+      const { text, thoughts, in: _, answer, ...done } = t;
       event({ event: 'done', ...done });
     };
     chunk({ choices: [{ index: 0, delta: { role: 'assistant', content: '' }, finish_reason: null }] });

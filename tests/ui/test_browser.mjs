@@ -95,6 +95,19 @@ scripted('a proposer that fails', {}, async (p, s) => {
   assert.equal(await p.textContent('.reply > p:last-child'), 'Answer: 17');
 });
 
+scripted('a model that thinks first', { speed: 1 }, async (p, s) => {
+  s.thinking = 'p2';
+  await ask(p, QUESTION, 'self-moa');
+  await p.waitForSelector('.card:has(.tag:text-is("thinks"))');
+  await idle(p);
+  assert.equal(await p.locator('.tag:text-is("thinks")').count(), 0);
+  assert.doesNotMatch(await p.textContent('.cards'), /I count again/); /* thoughts are no part of what it wrote */
+  await p.click('.node >> nth=1');
+  await p.waitForSelector('dialog.sheet[open]');
+  await p.click('.sheet summary:text-is("What it thought first")');
+  assert.equal(await p.textContent('.sheet details:has(summary:text-is("What it thought first")) pre'), 'Is it 16 or 17? I count again.');
+});
+
 for (const [how, stop] of [['Escape', (p) => p.keyboard.press('Escape')], ['the button', (p) => p.click('button[aria-label=Stop]')]]) {
   scripted(`stop by ${how}`, { speed: 1 }, async (p, s) => {
     await ask(p, QUESTION, 'self-moa');
