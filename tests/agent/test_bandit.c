@@ -184,7 +184,7 @@ static void test_torture(void **state) {
 
 static void test_words(void **state) {
     (void)state;
-    static const char *const want[] = {"what", "is", "#", "+", "#", "?", "stra\xc3\x9f" "e"};
+    static const char *const want[] = {"what", "is", "#", "+", "#", "?", ("stra\xc3\x9f" "e")};
     const char **w;
     moa_arena *a = moa_arena_new(0, 1 << 20);
     assert_int_equal(moa_skill_words(&w, a, "What is 12+345?\n\x01\x7f Stra\xc3\x9f" "e abcdefghijklmnopqrstuvwxyz", 100, NULL), 7);
