@@ -156,7 +156,8 @@ static void test_request(void **state) {
     json_t *messages = json_pack("[{s:s, s:s}, {s:s, s:s, s:[{s:s, s:s, s:{s:s, s:s}}]}, {s:s, s:s, s:s}]", "role", "user", "content", "Q", "role", "assistant", "content", "", "tool_calls", "id", "c1",
                                  "type", "function", "function", "name", "f", "arguments", "{}", "role", "tool", "tool_call_id", "c1", "content", "42");
     json_t *tools = json_pack("[{s:s, s:{s:s}}]", "type", "function", "function", "name", "f");
-    const moa_call_extra extra[] = {{.stop = stop, .n_stop = 1, .schema = schema}, {.schema = any}, {.messages = messages, .tools = tools}};
+    const moa_bias bias[] = {{5, -100}, {7, 1.5f}};
+    const moa_call_extra extra[] = {{.stop = stop, .n_stop = 1, .schema = schema, .bias = bias, .n_bias = 2}, {.schema = any}, {.messages = messages, .tools = tools}};
     far_start(&f, "{}", (moa_upstream_cfg){.key = "SECRET"});
     talk *t = talks_new(3);
     for (int i = 0; i < 3; i++) {
@@ -173,6 +174,9 @@ static void test_request(void **state) {
     assert_int_equal(json_array_size(json_object_get(v, "messages")), 2);
     assert_int_equal(json_integer_value(json_object_get(v, "max_tokens")), 9);
     assert_string_equal(json_string_value(json_array_get(json_object_get(v, "stop"), 0)), "END");
+    assert_int_equal(json_object_size(json_object_get(v, "logit_bias")), 2);
+    assert_float_equal(json_number_value(json_object_get(json_object_get(v, "logit_bias"), "5")), -100, 0);
+    assert_float_equal(json_number_value(json_object_get(json_object_get(v, "logit_bias"), "7")), 1.5, 0);
     const json_t *format = json_object_get(v, "response_format");
     assert_string_equal(json_string_value(json_object_get(format, "type")), "json_schema");
     assert_true(json_equal(json_object_get(json_object_get(format, "json_schema"), "schema"), schema));

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { NO_LIMIT = 1 << 28 /* a maximum of tokens that means: none was given */, IMAGE_TOKENS = 1000 };
@@ -60,11 +61,23 @@ static void add_format(json_t *o, const moa_call_extra *x) {
     else json_object_set_new(o, "response_format", json_pack("{s:s, s:{s:s, s:O}}", "type", "json_schema", "json_schema", "name", "reply", "schema", x->schema));
 }
 
+/* Tokens are the other server's own: who asks a model there knows its numbers. */
+static void add_bias(json_t *o, const moa_call_extra *x) {
+    json_t *biases = json_object();
+    for (int i = 0; i < x->n_bias; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%d", (int)x->bias[i].token);
+        json_object_set_new(biases, id, json_real((double)x->bias[i].bias));
+    }
+    json_object_set_new(o, "logit_bias", biases);
+}
+
 static void add_extra(json_t *o, const moa_call_extra *x) {
     json_t *stops = x->n_stop ? json_array() : NULL;
     for (int i = 0; i < x->n_stop; i++) json_array_append_new(stops, moa_json_str(x->stop[i], strlen(x->stop[i])));
     if (stops) json_object_set_new(o, "stop", stops);
     if (x->schema) add_format(o, x);
+    if (x->n_bias) add_bias(o, x);
     if (x->logprobs) json_object_set_new(o, "logprobs", json_true());
     if (x->logprobs && x->top_logprobs) json_object_set_new(o, "top_logprobs", json_integer(x->top_logprobs));
     if (x->tools) json_object_set_new(o, "tools", json_incref((json_t *)(uintptr_t)x->tools));
