@@ -29,6 +29,7 @@ typedef struct moa_call {
     const moa_grammar *grammar;       /* what the reply may be; NULL: anything */
     const moa_call_extra *extra;      /* NULL: nothing */
     moa_token_log *log;               /* NULL, or where to tell of each token; the run's */
+    int sample;                       /* numbers the calls of a run, from a start of its own: which of several recorded replies (backend/recorded.c) */
     uint64_t scope;                   /* whose it is: a journal keeps calls of different scopes apart; 0: nobody's */
     int priority;                     /* -MOA_PRIORITY_MAX to MOA_PRIORITY_MAX; higher goes first */
     _Atomic bool cancel;              /* true: the call ends soon, as MOA_ECANCELED (moa_backend_stir) */

@@ -324,7 +324,8 @@ static moa_letter *make_call(moa_execution *x, int i, moa_err *err) {
     moa_letter *l = moa_arena_calloc(r->arena, sizeof *l);
     if (!l) return moa_fail(err, MOA_ENOMEM, "a call of %s", n->name), NULL;
     if (n->extra && n->extra->logprobs && !n->log && moa_token_log_new(&n->log, n->extra->top_logprobs, err) < 0) return NULL;
-    l->call = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens, .grammar = n->grammar, .extra = n->extra, .log = n->log, .scope = r->scope};
+    l->call = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens, .grammar = n->grammar, .extra = n->extra, .log = n->log, .scope = r->scope,
+                        .sample = (int)(r->seed >> 40) + i};
     moa_letter_init(l, &x->box, i);
     return l;
 }

@@ -41,6 +41,13 @@ void moa_bootstrap_ci(double ci[2], const double *x, int n, uint64_t seed) {
     ci[1] = means[(int)(0.975 * RESAMPLES) - 1];
 }
 
+double moa_mcnemar(int a, int b) {
+    const int n = a + b, k = a < b ? a : b;
+    double p = 0;
+    for (int i = 0; i <= k; i++) p += exp(lgamma(n + 1) - lgamma(i + 1) - lgamma(n - i + 1) - n * log(2));
+    return p < 0.5 ? 2 * p : 1;
+}
+
 bool moa_fit_plane(double *a, double *b, double *c, double *r2, const double *q, const double *d, const double *t, int n) {
     if (n < 3) return false;
     double mq = moa_mean(q, n), md = moa_mean(d, n), mt = moa_mean(t, n), qq = 0, dd = 0, qd = 0, qt = 0, dt = 0, tt = 0;

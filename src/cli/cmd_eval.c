@@ -1,5 +1,6 @@
 /* cmd_eval.c - moa eval: accuracy, tokens and time of mixes on a set of tasks.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/backend/recorded.h"
 #include "agent/backend/shelf.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -12,7 +13,10 @@
 #include <unistd.h>
 
 enum { MAX_MIX = 64 };
-enum { O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_JOURNAL, O_RESIDENT, O_BATCH, O_JSON, O_PLOT, O_TABLE, O_QUIET };
+enum {
+    O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_FORMAT, O_RECORDED, O_SERVER, O_JOURNAL, O_RESIDENT, O_BATCH, O_JSON,
+    O_PLOT, O_TABLE, O_QUIET
+};
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
     {"--mix", NULL, MOA_OPT_STRS, "NAME", "NAME or NAME:KEY=VALUE,...; the first is compared with (default: single, self-moa)", 0, 0},
@@ -27,11 +31,14 @@ static const moa_opt opts[] = {
     MOA_ROW_KV,
     MOA_ROW_REPACK,
     MOA_ROW_DRAFT,
+    {"--format", NULL, MOA_OPT_STR, "NAME", "format of the file of tasks (moa list formats; default: found by its content)", 0, 0},
+    {"--recorded", NULL, MOA_OPT_STRS, "[MODEL=]FILE", "models are those whose replies the file holds (default where TASKS holds some and no model is named: these)", 0, 0},
+    {"--server", NULL, MOA_OPT_STR, "URL", "models are those of a server that runs (http://127.0.0.1:8080/v1); its key: $MOA_API_KEY", 0, 0},
     {"--journal", NULL, MOA_OPT_STR, "FILE", "remember finished calls: a killed evaluation resumes", 0, 0},
     {"--resident", NULL, MOA_OPT_INT, "K", "at most K models in memory: each is opened when its calls come, serves all that wait, and makes room", 1, 1000},
     {"--batch", NULL, MOA_OPT_INT, "ITEMS", "items whose calls run together (default: 16, with --resident all; always 1 where a mix learns online)", 1, MOA_TASKSET_MOST * 64},
     MOA_ROW_JSON(""),
-    {"--plot", NULL, MOA_OPT_STR, "FILE.svg", "chart of accuracy against n; FILE.diversity.svg: of proposals", 0, 0},
+    {"--plot", NULL, MOA_OPT_STR, "FILE.svg", "chart of accuracy against n; FILE.tokens.svg: against tokens; FILE.diversity.svg: of proposals", 0, 0},
     {"--table", NULL, MOA_OPT_STR, "FILE.md", "results as a Markdown table", 0, 0},
     MOA_ROW_QUIET,
     MOA_ROWS_END,
@@ -42,9 +49,10 @@ const moa_command moa_command_eval = {
     .name = "eval",
     .usage = "TASKS [-m MODEL] [--mix NAME ...] [-n ITEMS] [--seeds K] [--json]",
     .help = "measure mixes on tasks with known answers",
-    .more = "TASKS: microworld, microworld/FAMILY[/LEVEL] (moa list tasks), or a JSONL file of {\"question\", \"answer\"[, \"family\"]}.\n"
+    .more = "TASKS: microworld, microworld/FAMILY[/LEVEL] (moa list tasks), or a file of a format of `moa list formats`: JSONL of {\"question\", \"answer\"},\n"
+            "GSM8K, MMLU, HumanEval (code is never run), AlpacaEval, MT-bench and others.\n"
             "Every mix sees the same items and the same samples: differences are paired, equal calls are computed once.\n"
-            "Seconds are each mix's share of the batches' time.\n"
+            "Seconds are each mix's share of the batches' time; p50 and p95 are over runs, each the longest chain of its calls.\n"
             "example: moa eval microworld -n 50 --mix single --mix vote:n=6 --mix self-moa:n=6 --journal run.jsonl",
     .opts = opts,
     .run = run,
@@ -64,7 +72,7 @@ static void show(progress *p, const moa_eval *e) {
     for (int m = 0; m < e->n_mix && m < 4 && e->done; m++) {
         moa_eval_cell c;
         moa_eval_sum(&c, NULL, e, m, -1);
-        moa_buf_addf(&line, "  %.20s %.1f %%", e->mix[m].label, 100.0 * c.correct / (c.runs ? c.runs : 1));
+        if (c.scored) moa_buf_addf(&line, "  %.20s %.1f %%", e->mix[m].label, 100.0 * c.correct / c.scored);
     }
     if (p->tty) moa_term_status(moa_buf_str(&line));
     else fprintf(stderr, "%s\n", moa_buf_str(&line));
@@ -83,9 +91,12 @@ static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
 
 /* ---- models behind the journal ---- */
 
-typedef struct opener { moa_mix_options models; moa_pool *real; moa_journal *journal; moa_shelf *shelf; /* NULL: all models stay */ } opener;
-
-static int open_shelved(void *ctx, moa_backend **out, const char *path, moa_err *err) { return moa_shelf_get(out, ((opener *)ctx)->shelf, path, err); }
+typedef struct opener {
+    moa_mix_options models; const char *server;
+    moa_recorded *recorded;    /* NULL: models are asked */
+    moa_shelf *shelf;          /* NULL: all models stay */
+    moa_pool *real; moa_journal *journal;
+} opener;
 
 /* Who only reads what others say comes when all others have said it. */
 static void aggregators_last(const moa_eval *e) {
@@ -93,11 +104,43 @@ static void aggregators_last(const moa_eval *e) {
         if (e->mix[i].cfg.aggregator) moa_shelf_last(e->mix[i].cfg.aggregator);
 }
 
+static int open_real(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    opener *o = ctx;
+    if (o->recorded) return moa_backend_recorded_open(out, o->recorded, name, err);
+    if (o->shelf) return moa_shelf_get(out, o->shelf, name, err);
+    return o->server ? moa_cli_open_server(out, o->server, name, err) : moa_cli_open_model(&o->models, out, name, err);
+}
+
 static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
     opener *o = ctx;
     moa_backend *inner;
     MOA_TRY(moa_pool_get(&inner, o->real, name, err));
     return moa_backend_journal_open(out, o->journal, inner, err);
+}
+
+/* Whose replies: recorded ones where files are named, or where the tasks hold some and no model is. */
+static int open_recorded(opener *o, const moa_optval *v, const char *set, const moa_taskset *tasks, moa_err *err) {
+    const moa_task_format *f = moa_taskset_format(tasks);
+    const bool own = f && f->replies && !v[O_RECORDED].set && !v[O_MODEL].set && !v[O_SERVER].set;
+    if (!own && !v[O_RECORDED].set) return 0;
+    MOA_TRY(moa_recorded_new(&o->recorded, tasks, err));
+    if (own) MOA_TRY(moa_recorded_add(o->recorded, set, err));
+    for (int i = 0; i < v[O_RECORDED].n_list; i++) MOA_TRY(moa_recorded_add(o->recorded, v[O_RECORDED].list[i], err));
+    if (v[O_QUIET].set) return 0;
+    fprintf(stderr, "%d recorded replies; nobody is asked. Models:", moa_recorded_count(o->recorded));
+    for (int i = 0; moa_recorded_model(o->recorded, i); i++) fprintf(stderr, " %s", moa_recorded_model(o->recorded, i));
+    fputs("\n", stderr);
+    return 0;
+}
+
+static int open_pools(opener *o, moa_pool **pool, const moa_optval *v, moa_err *err) {
+    const moa_path_fn path = o->recorded || o->server ? NULL : moa_cli_model_path;
+    if (o->recorded && o->server) return moa_fail(err, MOA_EUSAGE, "--recorded and --server: replies come from files or from a server");
+    if (v[O_RESIDENT].set && !path) return moa_fail(err, MOA_EUSAGE, "--resident is for models of this machine");
+    MOA_TRY(moa_journal_open(&o->journal, v[O_JOURNAL].s, err));
+    if (v[O_RESIDENT].set) MOA_TRY(moa_shelf_new(&o->shelf, (int)v[O_RESIDENT].i, moa_cli_open_model, &o->models, o->models.template_vars, err));
+    MOA_TRY(moa_pool_new(&o->real, path, open_real, o, err));
+    return moa_pool_new(pool, path, open_remembered, o, err);
 }
 
 /* ---- output ---- */
@@ -117,17 +160,16 @@ static int write_files(const moa_eval *e, const moa_optval *v, const char *set, 
         rc = moa_eval_markdown(&b, e, set, err);
         if (rc >= 0) rc = save(v[O_TABLE].s, &b, err);
     }
-    if (rc >= 0 && v[O_PLOT].set) {
-        char second[4096];
+    static const struct { const char *suffix; int (*make)(moa_buf *, const moa_eval *, const char *, moa_err *); } plot[] = {
+        {"", moa_eval_plot_n}, {".tokens", moa_eval_plot_tokens}, {".diversity", moa_eval_plot_diversity}};
+    for (int i = 0; rc >= 0 && v[O_PLOT].set && i < 3; i++) {
+        char name[4200];
         const char *path = v[O_PLOT].s, *dot = strrchr(path, '.');
-        int stem = dot && !strcmp(dot, ".svg") ? (int)(dot - path) : (int)strlen(path);
-        snprintf(second, sizeof second, "%.*s.diversity.svg", stem, path);
+        const int stem = dot && !strcmp(dot, ".svg") ? (int)(dot - path) : (int)strlen(path);
+        snprintf(name, sizeof name, "%.*s%s.svg", stem, path, plot[i].suffix);
         moa_buf_clear(&b);
-        rc = moa_eval_plot_n(&b, e, set, err);
-        if (rc >= 0) rc = save(path, &b, err);
-        moa_buf_clear(&b);
-        if (rc >= 0) rc = moa_eval_plot_diversity(&b, e, set, err);
-        if (rc >= 0) rc = save(second, &b, err);
+        rc = plot[i].make(&b, e, set, err);
+        if (rc >= 0) rc = save(i ? name : path, &b, err);
     }
     moa_buf_deinit(&b);
     return rc;
@@ -187,9 +229,14 @@ static int specs(moa_eval *e, const moa_optval *v, moa_err *err) {
     return 0;
 }
 
-static int open_tasks(moa_taskset **out, const char *set, uint64_t seed, int n, moa_err *err) {
-    const int rc = moa_taskset_open(out, set, seed, n, err);
-    return rc < 0 && !err->hint[0] ? moa_hint(err, rc, "TASKS is a set of `moa list tasks`, or a JSONL file with a \"question\" and an \"answer\" in each line") : rc;
+static int open_tasks(moa_taskset **out, const char *set, const moa_optval *v, uint64_t seed, moa_err *err) {
+    const moa_task_format *f = v[O_FORMAT].set ? moa_task_format_find(v[O_FORMAT].s, err) : NULL;
+    if (v[O_FORMAT].set && !f) return err->code;
+    const int rc = moa_taskset_open_as(out, set, f, seed, (int)v[O_N].i, err);
+    if (rc < 0 && !err->hint[0]) return moa_hint(err, rc, "TASKS is a set of `moa list tasks`, or a file of a format of `moa list formats` (--format NAME says which)");
+    f = rc < 0 ? NULL : moa_taskset_format(*out);
+    if (f && f->note && !v[O_QUIET].set) fprintf(stderr, "%s: %s\n", f->name, f->note);
+    return rc;
 }
 
 static int run(int argc, char **argv) {
@@ -197,24 +244,22 @@ static int run(int argc, char **argv) {
     const char *set = NULL;
     int n_pos, rc = moa_opt_parse(&moa_command_eval, argc, argv, v, &set, 1, &n_pos);
     if (rc) return rc < 0 ? 2 : 0;
-    if (!n_pos) return moa_cli_usage(&moa_command_eval, "the tasks are missing (microworld, a family, a JSONL file)");
+    if (!n_pos) return moa_cli_usage(&moa_command_eval, "the tasks are missing (microworld, a family, a file)");
     static moa_mix_spec mix[MAX_MIX];
     moa_err err = {0};
     moa_taskset *tasks = NULL;
     moa_pool *pool = NULL;
-    opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT])};
+    opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT]), .server = v[O_SERVER].s};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1,
                    .chunk = v[O_BATCH].set ? (int)v[O_BATCH].i : v[O_RESIDENT].set ? MOA_TASKSET_MOST * 64 : 0};
     rc = specs(&e, v, &err);
     if (rc >= 0 && v[O_TABLE].set) rc = moa_cli_can_write(v[O_TABLE].s, &err);
     if (rc >= 0 && v[O_PLOT].set) rc = moa_cli_can_write(v[O_PLOT].s, &err);
-    if (rc >= 0) rc = open_tasks(&tasks, set, e.seed, (int)v[O_N].i, &err);
+    if (rc >= 0) rc = open_tasks(&tasks, set, v, e.seed, &err);
     e.tasks = tasks;
     if (rc >= 0 && v[O_JOURNAL].set && !*v[O_JOURNAL].s) rc = moa_fail(&err, MOA_EUSAGE, "--journal: the file's name is empty");
-    if (rc >= 0) rc = moa_journal_open(&o.journal, v[O_JOURNAL].s, &err);
-    if (rc >= 0 && v[O_RESIDENT].set) rc = moa_shelf_new(&o.shelf, (int)v[O_RESIDENT].i, moa_cli_open_model, &o.models, o.models.template_vars, &err);
-    if (rc >= 0) rc = o.shelf ? moa_pool_new(&o.real, moa_cli_model_path, open_shelved, &o, &err) : moa_pool_new(&o.real, moa_cli_model_path, moa_cli_open_model, &o.models, &err);
-    if (rc >= 0) rc = moa_pool_new(&pool, moa_cli_model_path, open_remembered, &o, &err);
+    if (rc >= 0) rc = open_recorded(&o, v, set, tasks, &err);
+    if (rc >= 0) rc = open_pools(&o, &pool, v, &err);
     for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], pool, v[O_MODEL].s, &err);
     aggregators_last(&e);
     if (rc >= 0) rc = measure(&e, v, set, o.journal, &err);
@@ -228,6 +273,7 @@ static int run(int argc, char **argv) {
     moa_pool_free(o.real);
     moa_shelf_free(o.shelf);
     moa_journal_close(o.journal);
+    moa_recorded_free(o.recorded);
     moa_taskset_free(tasks);
     return rc < 0 ? moa_cli_fail(&err) : 0;
 }

@@ -10,7 +10,7 @@
 #include "mix/route.h"
 #include "model/model.h"
 #include "serve/endpoint.h"
-#include "task/task.h"
+#include "task/format.h"
 #include "tensor/exec.h"
 #include "tensor/probe.h"
 #include "train/optim.h"
@@ -35,6 +35,7 @@ LIST(list_ops, moa_op, moa_ops)
 LIST(list_optimizers, moa_optimizer, moa_optimizers)
 LIST(list_schedules, moa_schedule, moa_schedules)
 LIST(list_backends, moa_backend_ops, moa_backends)
+LIST(list_formats, moa_task_format, moa_task_formats)
 LIST(list_commands, moa_command, moa_commands)
 LIST(list_benches, moa_bench, moa_benches)
 
@@ -114,6 +115,7 @@ static const struct { const char *name, *help; void (*list)(void); } kinds[] = {
     {"kernels", "inner loops by instruction set", list_kernels},
     {"probes", "loops that measure what the machine can do at most", list_probes},
     {"ops", "operations with gradients", list_ops},
+    {"formats", "files of tasks that moa eval reads", list_formats},
     {"tokenizers", "kinds of vocabulary: tokenizer.ggml.model of a file", list_tokenizers},
     {"pretokenizers", "rules that cut text into words: tokenizer.ggml.pre of a file", list_pretokenizers},
     {"optimizers", "for training", list_optimizers},

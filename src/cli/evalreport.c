@@ -20,6 +20,7 @@ typedef struct row {
     double acc, ci[2];
     double quality, distinct, disagreement, oracle; /* of proposals; has_proposals */
     bool has_proposals;
+    double p50, p95;
 } row;
 
 static int row_of(row *r, double *score, const moa_eval *e, int mix, int group) {
@@ -27,18 +28,23 @@ static int row_of(row *r, double *score, const moa_eval *e, int mix, int group) 
     r->n_item = moa_eval_sum(&r->c, score, e, mix, group);
     r->acc = moa_mean(score, r->n_item);
     moa_bootstrap_ci(r->ci, score, r->n_item, BOOT_SEED);
-    r->has_proposals = r->c.proposal_runs > 0;
+    r->has_proposals = r->c.proposal_runs > 0 && r->n_item;
     double k = r->has_proposals ? r->c.proposal_runs : 1;
     r->quality = r->c.quality / k, r->distinct = r->c.distinct / k;
     r->disagreement = r->c.disagreement / k, r->oracle = r->c.any_right / k;
+    r->p50 = moa_eval_latency(e, mix, 0.5), r->p95 = moa_eval_latency(e, mix, 0.95);
     return r->n_item;
 }
 
-typedef struct diff { double mean, ci[2]; } diff;
+typedef struct diff { double mean, ci[2]; int won, lost; } diff; /* items that only one of the two has right: a's, b's */
 /* score[n] of two mixes, paired; a is overwritten. */
 static diff difference(double *a, const double *b, int n) {
     diff d;
-    for (int i = 0; i < n; i++) a[i] -= b[i];
+    d.won = d.lost = 0;
+    for (int i = 0; i < n; i++) {
+        d.won += a[i] > b[i], d.lost += a[i] < b[i];
+        a[i] -= b[i];
+    }
     d.mean = moa_mean(a, n);
     moa_bootstrap_ci(d.ci, a, n, BOOT_SEED);
     return d;
@@ -74,14 +80,48 @@ static int label_width(const moa_eval *e) {
     return w < 48 ? w : 48;
 }
 
+static bool any_cost(const moa_eval *e) {
+    bool any = false;
+    for (int m = 0; m < e->n_mix; m++) {
+        moa_eval_cell c;
+        moa_eval_sum(&c, NULL, e, m, -1);
+        any |= c.cost > 0;
+    }
+    return any;
+}
+
 static void text_group(moa_buf *b, double *s, const moa_eval *e, int group, const char *name) {
-    int w = label_width(e);
-    moa_buf_addf(b, "\n%s\n  %-*s  accuracy   95 %% interval      right/runs   calls   tokens  seconds\n", name, w, "mix");
+    const int w = label_width(e);
+    const bool cost = any_cost(e);
+    moa_buf_addf(b, "\n%s\n  %-*s  accuracy   95 %% interval      right/runs   calls   tokens  seconds%s%s\n", name, w, "mix", group < 0 ? "   p50 s   p95 s" : "", cost ? "        $" : "");
     for (int m = 0; m < e->n_mix; m++) {
         row r;
         row_of(&r, s, e, m, group);
-        moa_buf_addf(b, "  %-*s   %5.1f %%   %5.1f .. %5.1f   %10d/%-6d %5lld %8lld %8.2f\n", w, e->mix[m].label, 100 * r.acc, 100 * r.ci[0],
-                     100 * r.ci[1], r.c.correct, r.c.runs, (long long)r.c.calls, (long long)r.c.completion_tokens, r.c.seconds);
+        if (r.n_item) moa_buf_addf(b, "  %-*s   %5.1f %%   %5.1f .. %5.1f   %10d/%-6d", w, e->mix[m].label, 100 * r.acc, 100 * r.ci[0], 100 * r.ci[1], r.c.correct, r.c.scored);
+        else moa_buf_addf(b, "  %-*s   no known answers            %10s/%-6d", w, e->mix[m].label, "-", r.c.runs);
+        moa_buf_addf(b, " %5lld %8lld %8.2f", (long long)r.c.calls, (long long)r.c.completion_tokens, r.c.seconds);
+        if (group < 0) moa_buf_addf(b, " %7.2f %7.2f", r.p50, r.p95); /* over all items: of a group there are too few */
+        if (cost) moa_buf_addf(b, " %8.4f", r.c.cost);
+        moa_buf_adds(b, "\n");
+    }
+}
+
+/* How much is it worth that proposals agree? Of the runs in which at least k of them do: their share, and how many of them are right. */
+static void text_agreement(moa_buf *b, const moa_eval *e) {
+    const int w = label_width(e);
+    bool any = false;
+    for (int m = 0; m < e->n_mix; m++) {
+        moa_eval_cell c;
+        int n = 0, right = 0;
+        moa_eval_sum(&c, NULL, e, m, -1);
+        for (int k = 0; k <= MOA_EVAL_AGREE; k++) n += c.agree[k];
+        for (int k = MOA_EVAL_AGREE, at_least = 0; n && k >= 2; k--) {
+            at_least += c.agree[k], right += c.agree_right[k];
+            if (!c.agree[k]) continue;
+            if (!any) moa_buf_addf(b, "\nagreement: the most frequent answer where at least so many proposals give it\n  %-*s  proposals   of all items   right there\n", w, "mix");
+            any = true;
+            moa_buf_addf(b, "  %-*s  %6d%s    %10.1f %%   %9.1f %% (%d/%d)\n", w, e->mix[m].label, k, k == MOA_EVAL_AGREE ? "+" : " ", 100.0 * at_least / n, 100.0 * right / at_least, right, at_least);
+        }
     }
 }
 
@@ -112,10 +152,19 @@ int moa_eval_text(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) 
         int n = row_of(&r, s2, e, 0, -1);
         row_of(&r, s, e, m, -1);
         diff d = difference(s, s2, n);
-        moa_buf_addf(b, "%s  %s - %s: %+.1f points, 95 %% interval %+.1f .. %+.1f (paired over %d items)\n", m == 1 ? "\n" : "", e->mix[m].label,
+        if (!n) break;
+        moa_buf_addf(b, "%s  %s - %s: %+.1f points, 95 %% interval %+.1f .. %+.1f (paired over %d items", m == 1 ? "\n" : "", e->mix[m].label,
                      e->mix[0].label, 100 * d.mean, 100 * d.ci[0], 100 * d.ci[1], n);
+        if (e->n_seed == 1) moa_buf_addf(b, "; %d won, %d lost, McNemar p = %.2g", d.won, d.lost, moa_mcnemar(d.won, d.lost));
+        moa_buf_adds(b, ")\n");
     }
     text_proposals(b, s, e);
+    text_agreement(b, e);
+    for (int m = 0; m < e->n_mix; m++) {
+        moa_eval_cell c;
+        moa_eval_sum(&c, NULL, e, m, -1);
+        if (c.replaced) moa_buf_addf(b, "\n  %s: %d of %d answers are its fallback's (the aggregator failed, or lost the answer)\n", e->mix[m].label, c.replaced, c.runs);
+    }
     free(s);
     return finish(b, err);
 }
@@ -124,14 +173,17 @@ int moa_eval_markdown(moa_buf *b, const moa_eval *e, const char *set, moa_err *e
     double *s = scratch(e, err);
     if (!s) return MOA_ENOMEM;
     int n_group = moa_taskset_group_count(e->tasks);
-    moa_buf_adds(b, "| task | mix | accuracy | 95 % interval | runs | calls | tokens | seconds |\n|---|---|---|---|---|---|---|---|\n");
+    moa_buf_adds(b, "| task | mix | accuracy | 95 % interval | runs | calls | tokens | seconds | p50 s | p95 s | $ |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (int g = n_group > 1 ? 0 : n_group; g <= n_group; g++)
         for (int m = 0; m < e->n_mix; m++) {
             row r;
             row_of(&r, s, e, m, g < n_group ? g : -1);
-            moa_buf_addf(b, "| %s | %s | %.1f %% | %.1f to %.1f | %d | %lld | %lld | %.2f |\n", g < n_group ? moa_taskset_group_name(e->tasks, g) : set,
-                         e->mix[m].label, 100 * r.acc, 100 * r.ci[0], 100 * r.ci[1], r.c.runs, (long long)r.c.calls,
-                         (long long)r.c.completion_tokens, r.c.seconds);
+            moa_buf_addf(b, "| %s | %s |", g < n_group ? moa_taskset_group_name(e->tasks, g) : set, e->mix[m].label);
+            if (r.n_item) moa_buf_addf(b, " %.1f %% | %.1f to %.1f |", 100 * r.acc, 100 * r.ci[0], 100 * r.ci[1]);
+            else moa_buf_adds(b, " no known answers | |");
+            moa_buf_addf(b, " %d | %lld | %lld | %.2f |", r.c.runs, (long long)r.c.calls, (long long)r.c.completion_tokens, r.c.seconds);
+            if (g == n_group) moa_buf_addf(b, " %.2f | %.2f | %.4f |\n", r.p50, r.p95, r.c.cost);
+            else moa_buf_addf(b, " | | %.4f |\n", r.c.cost);
         }
     free(s);
     return finish(b, err);
@@ -144,7 +196,7 @@ static void str(moa_buf *b, const char *key, const char *v) {
     moa_json_add_str(b, v, strlen(v));
 }
 
-static void json_row(moa_buf *b, const row *r, const char *mix, const char *task) {
+static void json_row(moa_buf *b, const row *r, const char *mix, const char *task, bool whole) {
     moa_buf_adds(b, "{");
     str(b, "mix", mix);
     moa_buf_adds(b, ",");
@@ -153,9 +205,15 @@ static void json_row(moa_buf *b, const row *r, const char *mix, const char *task
                  "\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"seconds\":%.6f", r->n_item, r->c.runs, r->c.correct, r->c.failed, r->acc,
                  r->ci[0], r->ci[1], (long long)r->c.calls, (long long)r->c.prompt_tokens, (long long)r->c.completion_tokens,
                  (long long)r->c.reused_tokens, r->c.seconds);
+    moa_buf_addf(b, ",\"scored\":%d,\"replaced\":%d,\"cost\":%.6f", r->c.scored, r->c.replaced, r->c.cost);
     if (r->has_proposals)
         moa_buf_addf(b, ",\"proposals\":{\"quality\":%.6f,\"any_right\":%.6f,\"distinct\":%.6f,\"disagreement\":%.6f}", r->quality, r->oracle,
                      r->distinct, r->disagreement);
+    if (whole) {
+        moa_buf_addf(b, ",\"latency_p50\":%.6f,\"latency_p95\":%.6f,\"agreement\":[", r->p50, r->p95);
+        for (int k = 0; k <= MOA_EVAL_AGREE; k++) moa_buf_addf(b, "%s[%d,%d]", k ? "," : "", r->c.agree[k], r->c.agree_right[k]);
+        moa_buf_adds(b, "]");
+    }
     moa_buf_adds(b, "}");
 }
 
@@ -172,7 +230,9 @@ static void json_differences(moa_buf *b, double *s, const moa_eval *e, const cha
         str(b, "against", e->mix[0].label);
         moa_buf_adds(b, ",");
         str(b, "task", set);
-        moa_buf_addf(b, ",\"difference\":%.6f,\"ci95\":[%.6f,%.6f]}", d.mean, d.ci[0], d.ci[1]);
+        moa_buf_addf(b, ",\"difference\":%.6f,\"ci95\":[%.6f,%.6f]", d.mean, d.ci[0], d.ci[1]);
+        if (e->n_seed == 1) moa_buf_addf(b, ",\"won\":%d,\"lost\":%d,\"mcnemar_p\":%.6g", d.won, d.lost, moa_mcnemar(d.won, d.lost));
+        moa_buf_adds(b, "}");
     }
 }
 
@@ -194,7 +254,7 @@ int moa_eval_json(moa_buf *b, const moa_eval *e, const char *set, double wall_s,
             row r;
             row_of(&r, s, e, m, g);
             if (m || g >= 0) moa_buf_adds(b, ",");
-            json_row(b, &r, e->mix[m].label, g < 0 ? set : moa_taskset_group_name(e->tasks, g));
+            json_row(b, &r, e->mix[m].label, g < 0 ? set : moa_taskset_group_name(e->tasks, g), g < 0);
         }
     moa_buf_adds(b, "],\"differences\":[");
     json_differences(b, s, e, set);
@@ -239,6 +299,29 @@ int moa_eval_plot_n(moa_buf *b, const moa_eval *e, const char *set, moa_err *err
     free(s);
     free(pt);
     return rc < 0 ? moa_fail(err, rc, "the chart of accuracies") : 0;
+}
+
+/* Two points a mix: tokens generated, and all that were read or written. */
+int moa_eval_plot_tokens(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
+    double *s = scratch(e, err);
+    moa_plot_point *pt = calloc(2 * (size_t)e->n_mix + 1, sizeof *pt);
+    int rc = s && pt ? 0 : moa_fail(err, MOA_ENOMEM, "a chart");
+    for (int m = 0; rc >= 0 && m < e->n_mix; m++) {
+        row r;
+        row_of(&r, s, e, m, -1);
+        const double runs = r.c.runs ? r.c.runs : 1, made = (double)r.c.completion_tokens / runs;
+        pt[m] = (moa_plot_point){.x = made, .y = 100 * r.acc, .lo = 100 * r.ci[0], .hi = 100 * r.ci[1], .label = e->mix[m].label};
+        pt[e->n_mix + m] = (moa_plot_point){.x = made + (double)r.c.prompt_tokens / runs, .y = 100 * r.acc, .lo = 100 * r.ci[0], .hi = 100 * r.ci[1]};
+    }
+    char title[160];
+    snprintf(title, sizeof title, "%.100s: accuracy and tokens", set);
+    const moa_plot_series series[] = {{.name = "generated", .point = pt, .n_point = (size_t)e->n_mix, .no_line = true},
+                                      {.name = "generated and read", .point = pt ? pt + e->n_mix : NULL, .n_point = (size_t)e->n_mix, .no_line = true}};
+    const moa_plot p = {.title = title, .x_label = "tokens a question", .y_label = "accuracy, % (bars: 95 % interval over items)", .log_x = true, .series = series, .n_series = 2};
+    if (rc >= 0) rc = moa_plot_svg(b, &p);
+    free(s);
+    free(pt);
+    return rc < 0 ? moa_fail(err, rc, "the chart of tokens") : 0;
 }
 
 /* What a chart has room for: the proposers' models, like ones counted ("m24 + 3 moa-tiny"), or the mix and its n. */

@@ -10,5 +10,6 @@ int moa_eval_json(moa_buf *out, const moa_eval *e, const char *set, double wall_
 int moa_eval_markdown(moa_buf *out, const moa_eval *e, const char *set, moa_err *err);
 int moa_eval_plot_n(moa_buf *out, const moa_eval *e, const char *set, moa_err *err);         /* accuracy against samples */
 int moa_eval_plot_diversity(moa_buf *out, const moa_eval *e, const char *set, moa_err *err); /* proposals: quality against diversity */
+int moa_eval_plot_tokens(moa_buf *out, const moa_eval *e, const char *set, moa_err *err);    /* accuracy against tokens, generated and in all */
 
 #endif

@@ -37,14 +37,18 @@ int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_e
     return 0;
 }
 
-/* A model of the server; NULL: its first. Its samples are calls of their own there: a moa decodes them as one batch that shares the prompt. */
-static int open_remote(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+/* Its samples are calls of their own there: a moa decodes them as one batch that shares the prompt. */
+int moa_cli_open_server(moa_backend **out, const char *url, const char *name, moa_err *err) {
     enum { AT_A_TIME = 256 };
-    const moa_optval *v = ctx;
     const char *key = getenv("MOA_API_KEY");
-    const moa_upstream_cfg cfg = {.id = name ? name : "the server's model", .url = v[MIXO_SERVER].s, .model = name ? name : "", .key = key && *key ? key : NULL, .max_concurrent = AT_A_TIME};
+    const moa_upstream_cfg cfg = {.id = name ? name : "the server's model", .url = url, .model = name ? name : "", .key = key && *key ? key : NULL, .max_concurrent = AT_A_TIME};
     const int rc = moa_upstream_open(out, &cfg, err);
     return rc < 0 ? moa_hint(err, rc, "--server takes what stands before /chat/completions, such as http://127.0.0.1:8080/v1") : rc;
+}
+
+static int open_remote(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    const moa_optval *v = ctx;
+    return moa_cli_open_server(out, v[MIXO_SERVER].s, name, err);
 }
 
 int moa_mixopt_pool(moa_pool **out, const moa_optval *v, moa_mix_options *models, moa_err *err) {

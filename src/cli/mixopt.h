@@ -32,6 +32,8 @@ moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx,
 /* A pool's way to open the model at path; moa_cli_model_path is its way from a name to it. moa_open_local, but says on stderr where
  * --ctx asks for more than the model reads, and which variables its template does not read. */
 int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err);
+/* A model of the server at url; name NULL: its first. */
+int moa_cli_open_server(moa_backend **out, const char *url, const char *name, moa_err *err);
 /* The pool of a command with MOA_MIX_OPTS: models of this machine, opened as `models` says, or those of --server. Both are borrowed. */
 int moa_mixopt_pool(moa_pool **out, const moa_optval *v, moa_mix_options *models, moa_err *err);
 /* Mix from --mix (dflt where absent) and the options that override its parameters. */

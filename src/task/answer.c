@@ -1,7 +1,7 @@
 /* answer.c - finding the answer in a reply and writing it in one form, so that equal answers are equal bytes.
  *
  * A reply is hostile: any bytes, any length, no answer or thousands. One pass from the end finds the last
- * "Answer:"; the rest looks at no more than MOA_ANSWER_MAX bytes.
+ * "Answer:", one more the other ways to name an answer; the rest looks at no more than MOA_ANSWER_MAX bytes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "task/task.h"
 
@@ -24,6 +24,47 @@ static size_t marker(const char *p, const char *end) {
     return p + i < end && p[i] == ':' ? i + 1 : 0;
 }
 
+static void take_line(const char **answer, size_t *len, const char *s, const char *end) {
+    const char *e = s;
+    while (e < end && !line_end(*e)) e++;
+    while (e > s && blank(e[-1])) e--;
+    *answer = s;
+    *len = (size_t)(e - s);
+}
+
+static bool starts(const char *p, const char *end, const char *word) {
+    const size_t n = strlen(word);
+    return (size_t)(end - p) > n && memcmp(p, word, n) == 0;
+}
+
+/* \boxed{...}: up to the bracket that closes it. */
+static bool take_boxed(const char **answer, size_t *len, const char *s, const char *end) {
+    int open = 1;
+    const char *e = s;
+    for (; e < end && open && e - s <= MOA_ANSWER_MAX; e++) open += (*e == '{') - (*e == '}');
+    *answer = s;
+    *len = open ? 0 : (size_t)(e - s) - 1;
+    return !open;
+}
+
+/* The other ways to name an answer (task.h): the last of them counts. */
+static bool find_otherwise(const char **answer, size_t *len, const char *reply, const char *end) {
+    bool last = true; /* no line end has been passed yet */
+    for (const char *p = end; p-- > reply;) {
+        const bool line = p == reply || line_end(p[-1]);
+        const char *s = NULL;
+        if (*p == '\\' && starts(p, end, "\\boxed{") && take_boxed(answer, len, p + 7, end)) return true;
+        if (line && (starts(p, end, "#### "))) s = p + 5;
+        else if (line && last && starts(p, end, "A: ")) s = p + 3;
+        else if ((*p | 0x20) == 'a' && (p == reply || !alnum(p[-1])) && starts(p + 1, end, "nswer is ")) s = p + 10;
+        while (s && s < end && (*s == ' ' || *s == '*')) s++;
+        if (s) take_line(answer, len, s, end);
+        if (s && *len) return true;
+        if (line && !blank(*p)) last = false;
+    }
+    return false;
+}
+
 bool moa_answer_find(const char **answer, size_t *len, const char *reply, size_t n) {
     const char *end = reply + n;
     for (size_t i = n; i-- > 0;) {
@@ -32,14 +73,10 @@ bool moa_answer_find(const char **answer, size_t *len, const char *reply, size_t
         if (!m) continue;
         const char *s = reply + i + m;
         while (s < end && (blank(*s) || *s == '*')) s++;
-        const char *e = s;
-        while (e < end && !line_end(*e)) e++;
-        while (e > s && blank(e[-1])) e--;
-        *answer = s;
-        *len = (size_t)(e - s);
+        take_line(answer, len, s, end);
         return true;
     }
-    return false;
+    return find_otherwise(answer, len, reply, end);
 }
 
 bool moa_answer_extract(moa_buf *out, const char *reply, size_t n) {

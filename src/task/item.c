@@ -10,6 +10,8 @@
 
 enum {
     FIELD_MAX = 1 << 16,
+    NAME_MAX_BYTES = 256,
+    REFERENCE_MAX = 1 << 20,
     MAX_DRAWS = 4000, /* one draw in eight is held out: (7/8)^4000 is never */
 };
 
@@ -19,6 +21,9 @@ void moa_item_init(moa_item *it) {
     moa_buf_init(&it->solution, FIELD_MAX);
     moa_buf_init(&it->answer, FIELD_MAX);
     moa_buf_init(&it->key, FIELD_MAX);
+    moa_buf_init(&it->follow, FIELD_MAX);
+    moa_buf_init(&it->name, NAME_MAX_BYTES);
+    moa_buf_init(&it->reference, REFERENCE_MAX);
 }
 
 void moa_item_deinit(moa_item *it) {
@@ -26,6 +31,9 @@ void moa_item_deinit(moa_item *it) {
     moa_buf_deinit(&it->solution);
     moa_buf_deinit(&it->answer);
     moa_buf_deinit(&it->key);
+    moa_buf_deinit(&it->follow);
+    moa_buf_deinit(&it->name);
+    moa_buf_deinit(&it->reference);
 }
 
 static void clear(moa_item *it) {
@@ -74,14 +82,4 @@ int moa_item_make(moa_item *it, const moa_family *f, moa_split split, uint64_t s
     }
     return moa_fail(err, MOA_ELIMIT, "family %s, level %d: no %s item in %d draws", f->name, it->level,
                     split == MOA_HELDOUT ? "held-out" : "training", MAX_DRAWS);
-}
-
-bool moa_item_check(const moa_item *it, const char *reply, size_t n) {
-    if (it->answer.len == 0) return false;
-    moa_buf got;
-    moa_buf_init(&got, MOA_ANSWER_MAX + 1);
-    bool right = moa_answer_extract(&got, reply, n) && got.len == it->answer.len &&
-                 memcmp(got.data, it->answer.data, got.len) == 0;
-    moa_buf_deinit(&got);
-    return right;
 }

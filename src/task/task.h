@@ -22,6 +22,11 @@ typedef struct moa_item {
     int level;         /* 1 (easy) .. n_level */
     uint64_t id;       /* hash of the key: decides the split */
     const struct moa_family *family;
+    /* Of files (format.h): */
+    const struct moa_checker *checker; /* how a reply is held against answer (check.h); NULL: as any family's */
+    moa_buf follow;    /* what the user asks when the question has been answered; empty: nothing */
+    moa_buf reference; /* a reply to compare others with; empty: none */
+    moa_buf name;      /* what its file calls it; empty: nothing */
 } moa_item;
 void moa_item_init(moa_item *it);
 void moa_item_deinit(moa_item *it);
@@ -46,11 +51,13 @@ int moa_item_make(moa_item *it, const moa_family *f, moa_split split, uint64_t s
  * ("1,000", "+1000" and "1000.0" are "1000"), a choice as its letter ("B)", "(b) the baker" are "b").
  * false when there is none, when it is empty or longer than MOA_ANSWER_MAX. Works on any bytes; votes cluster by it. */
 enum { MOA_ANSWER_MAX = 1024 };
-/* The words after the last "Answer:" up to the end of the line, as they stand; false when there is none. */
+/* The words after the last "Answer:" up to the end of the line, as they stand; false when there is none. A reply without that line may name its
+ * answer as others have taught models to: \boxed{4} (MATH), "#### 4" (GSM8K), "A: 4" as its last line, "the answer is 4". */
 bool moa_answer_find(const char **answer, size_t *len, const char *reply, size_t n);
 bool moa_answer_extract(moa_buf *out, const char *reply, size_t n);
 /* The same canonical form of an answer alone. false: empty or too long. */
 bool moa_answer_canon(moa_buf *out, const char *answer, size_t n);
+/* Is the reply right? By the item's checker; an item without an answer has no right reply. */
 bool moa_item_check(const moa_item *it, const char *reply, size_t n);
 
 /* The aggregator's user turn: the question first and unchanged (so that its KV is shared with the proposals),

@@ -4,14 +4,12 @@
 #include "task/taskset.h"
 
 #include "base/err.h"
-#include "base/file.h"
 #include "base/nearest.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_GROUP = 64, MAX_ITEMS = MAX_GROUP * MOA_TASKSET_MOST, MAX_FILE = 1 << 28, MAX_LINE = 1 << 20, TRIES = 50 };
+enum { MAX_GROUP = 64, MAX_ITEMS = MAX_GROUP * MOA_TASKSET_MOST, TRIES = 50 };
 
 struct moa_taskset {
     moa_item *item;
@@ -20,6 +18,7 @@ struct moa_taskset {
     char *name[MAX_GROUP];
     int count[MAX_GROUP]; /* items of a group */
     int n_group;
+    const moa_task_format *format; /* of the file; NULL: generated */
 };
 
 void moa_taskset_free(moa_taskset *t) {
@@ -115,66 +114,47 @@ static int generate(moa_taskset *t, const char *which, uint64_t seed, int n, moa
 
 /* ---- from a file -------------------------------------------------------------------------------- */
 
-static const char *field(const json_t *o, const char *name) { return json_string_value(json_object_get(o, name)); }
+typedef struct loading { moa_taskset *t; int most; } loading; /* most: items of a group; 0: no bound */
 
-/* "4", or a reply's own "Answer: 4". False: no answer, or none that a reply could give ("the answer,: 4" would be read as 4). */
-static bool take_answer(moa_item *it, const char *answer) {
-    moa_buf reply;
-    if (!moa_answer_extract(&it->answer, answer, strlen(answer)) && !moa_answer_canon(&it->answer, answer, strlen(answer))) return false;
-    moa_buf_init(&reply, 2 * MOA_ANSWER_MAX);
-    moa_buf_addf(&reply, "Answer: %s", moa_buf_str(&it->answer));
-    const bool can_be_right = moa_item_check(it, moa_buf_str(&reply), reply.len);
-    moa_buf_deinit(&reply);
-    return can_be_right;
+static int add_object(void *ctx, const json_t *o, const char *where, moa_err *err) {
+    const loading *l = ctx;
+    moa_taskset *t = l->t;
+    const char *group = NULL;
+    if (!t->format) t->format = moa_task_format_of(o);
+    MOA_TRY(reserve(t, err));
+    moa_item *it = &t->item[t->n];
+    moa_item_init(it);
+    const int rc = json_is_object(o) ? t->format->read(it, &group, o, where, err) : moa_fail(err, MOA_EFORMAT, "%s: expected an object (format %s)", where, t->format->name);
+    const int g = rc < 0 ? rc : find_group(t, group ? group : "all", err);
+    if (g < 0 || (l->most && t->count[g] >= l->most)) {
+        moa_item_deinit(it);
+        return g < 0 ? g : 0;
+    }
+    t->group[t->n++] = g;
+    t->count[g]++;
+    return 0;
 }
 
-/* The line's item, checked, unless its group has `most` already (0: no bound). */
-static int add_line(moa_taskset *t, const char *path, int line, const char *s, size_t n, int most, moa_err *err) {
-    json_error_t je;
-    json_t *o = json_loadb(s, n, JSON_REJECT_DUPLICATES, &je);
-    if (!o) return moa_fail(err, MOA_EFORMAT, "%s:%d: %s", path, line, je.text);
-    int rc = MOA_OK;
-    const char *question = field(o, "question"), *answer = field(o, "answer"), *family = field(o, "family");
-    if (!question || !answer || !*question)
-        rc = moa_fail(err, MOA_EFORMAT, "%s:%d: expected an object with the strings \"question\" and \"answer\"", path, line);
-    if (rc == MOA_OK) rc = reserve(t, err);
-    int g = rc == MOA_OK ? find_group(t, family ? family : "all", err) : rc;
-    if (g >= 0) {
-        moa_item *it = &t->item[t->n];
-        moa_item_init(it);
-        t->group[t->n++] = g;
-        t->count[g]++;
-        rc = moa_buf_adds(&it->question, question);
-        if (rc == MOA_OK && !take_answer(it, answer))
-            rc = moa_fail(err, MOA_EFORMAT, "%s:%d: the answer '%.40s' is empty, longer than %d bytes or none that a reply could end with", path, line,
-                          answer, MOA_ANSWER_MAX);
-        else if (rc < 0) moa_fail(err, rc, "%s:%d: the question is too long", path, line);
-        it->id = moa_hash64(question, strlen(question), 0);
-        if (most && t->count[g] > most) moa_item_deinit(&t->item[--t->n]);
-        g = rc;
-    }
-    json_decref(o);
-    return g < 0 ? g : MOA_OK;
+static int loaded(const moa_taskset *t, const char *name, int rc, moa_err *err) {
+    return rc >= 0 && t->n == 0 ? moa_fail(err, MOA_EFORMAT, "%s: no items", name) : rc;
 }
 
-static int load(moa_taskset *t, const char *path, int most, moa_err *err) {
-    char *text;
-    size_t len;
-    MOA_TRY(moa_read_file(&text, &len, path, MAX_FILE, err));
-    int rc = MOA_OK, line = 1;
-    for (size_t i = 0; i < len && rc == MOA_OK; line++) {
-        const char *nl = memchr(text + i, '\n', len - i);
-        size_t n = nl ? (size_t)(nl - text) - i : len - i;
-        if (n > MAX_LINE) rc = moa_fail(err, MOA_ELIMIT, "%s:%d: a line of %zu bytes, at most %d are allowed", path, line, n, MAX_LINE);
-        else if (strspn(text + i, " \t\r") < n) rc = add_line(t, path, line, text + i, n, most, err);
-        i += n + 1;
-    }
-    free(text);
-    if (rc == MOA_OK && t->n == 0) rc = moa_fail(err, MOA_EFORMAT, "%s: no items", path);
+int moa_taskset_text(moa_taskset **out, const char *text, size_t n, const char *name, const moa_task_format *format, moa_err *err) {
+    moa_taskset *t = *out = calloc(1, sizeof *t);
+    if (!t) return moa_fail(err, MOA_ENOMEM, "no memory for a task set");
+    t->format = format;
+    const int rc = loaded(t, name, moa_task_objects_text(text, n, name, add_object, &(loading){t, 0}, err), err);
+    if (rc >= 0) return 0;
+    moa_taskset_free(t);
+    *out = NULL;
     return rc;
 }
 
 int moa_taskset_open(moa_taskset **out, const char *name, uint64_t seed, int n_per_family, moa_err *err) {
+    return moa_taskset_open_as(out, name, NULL, seed, n_per_family, err);
+}
+
+int moa_taskset_open_as(moa_taskset **out, const char *name, const moa_task_format *format, uint64_t seed, int n_per_family, moa_err *err) {
     static const char builtin[] = "microworld";
     size_t n = sizeof builtin - 1;
     bool own = strncmp(name, builtin, n) == 0 && (name[n] == 0 || name[n] == '/');
@@ -184,7 +164,9 @@ int moa_taskset_open(moa_taskset **out, const char *name, uint64_t seed, int n_p
     if (own && n_per_family == 0) n_per_family = MOA_TASKSET_USUAL;
     moa_taskset *t = calloc(1, sizeof *t);
     if (!t) return moa_fail(err, MOA_ENOMEM, "no memory for a task set");
-    int rc = own ? generate(t, name[n] ? name + n + 1 : "", seed, n_per_family, err) : load(t, name, n_per_family, err);
+    t->format = own ? NULL : format;
+    int rc = own ? generate(t, name[n] ? name + n + 1 : "", seed, n_per_family, err)
+                 : loaded(t, name, moa_task_objects(name, add_object, &(loading){t, n_per_family}, err), err);
     if (rc < 0) {
         moa_taskset_free(t);
         return rc;
@@ -193,6 +175,7 @@ int moa_taskset_open(moa_taskset **out, const char *name, uint64_t seed, int n_p
     return MOA_OK;
 }
 
+const moa_task_format *moa_taskset_format(const moa_taskset *t) { return t->format; }
 int moa_taskset_count(const moa_taskset *t) { return t->n; }
 const moa_item *moa_taskset_item(const moa_taskset *t, int i) { return &t->item[i]; }
 int moa_taskset_group_count(const moa_taskset *t) { return t->n_group; }

@@ -101,9 +101,9 @@ static void test_file(void **state) {
     assert_int_equal(moa_taskset_count(t), MOA_TASKSET_USUAL);
     moa_taskset_free(t);
     static const struct { const char *text, *want; } bad[] = {
-        {"", "no items"}, {"\n \n", "no items"}, {"{\"question\": \"a\"}", ":1: "}, {"{\"question\": \"a\", \"answer\": \"b\"}\nnonsense\n", ":2: "}, {"[1]", ":1: "},
+        {"", "no items"}, {"\n \n", "no items"}, {"{\"question\": \"a\"}", ":1:"}, {"{\"question\": \"a\", \"answer\": \"b\"}\nnonsense\n", ":2:"}, {"[1]", "item 1: "},
         {"{\"question\": \"a\", \"answer\": 3}", "answer"}, {"{\"question\": \"\", \"answer\": \"3\"}", "question"}, {"{\"question\": \"a\", \"answer\": \" \"}", "empty"},
-        {"{\"question\": \"a\", \"answer\": \"b\", \"answer\": \"c\"}", ":1: "}, {"{\"question\": \"a\", \"answer\": \"the answer,: 4\"}", ":1: the answer 'the answer,: 4' is"}, {"{\"question\": \"a\\u0000b\", \"answer\": \"b\"}", ":1: "}, {"\xff\xfe", ":1: "}};
+        {"{\"question\": \"a\", \"answer\": \"b\", \"answer\": \"c\"}", ":1:"}, {"{\"question\": \"a\", \"answer\": \"the answer,: 4\"}", ":1: the answer 'the answer,: 4' is"}, {"{\"question\": \"a\\u0000b\", \"answer\": \"b\"}", ":1:"}, {"\xff\xfe", ":1:"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int rc = open_text(&t, bad[i].text, strlen(bad[i].text), &err);
         assert_int_equal(rc, MOA_EFORMAT);

@@ -4,6 +4,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
+static int check(const moa_mix_cfg *c, moa_err *err) {
+    return c->n < c->n_proposer ? moa_fail(err, MOA_EUSAGE, "mix vote: n %d, but %d proposers: some would never be asked", c->n, c->n_proposer) : 0;
+}
+
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     const int n = c->n;
     int *id = moa_arena_alloc(r->arena, (size_t)n * sizeof *id);
@@ -13,4 +17,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_vote = {
-    .name = "vote", .help = "6 samples, the most frequent answer wins", .has = MOA_HAS_N | MOA_GATHERS, .n = 6, .temperature = 0.7f, .build = build};
+    .name = "vote", .help = "6 samples, the most frequent answer wins", .has = MOA_HAS_N | MOA_GATHERS | MOA_SEVERAL, .n = 6, .temperature = 0.7f, .check = check, .build = build};
