@@ -1,6 +1,7 @@
 /* fuzz_lines.c - any bytes as each of the files of lines that moa reads: a task set, a journal of calls, the samples of a run. Refused
  * with a message and left as they are, or every item can be asked and answered, and only a line without its end is cut off.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/backend/recorded.h"
 #include "agent/run.h"
 #include "base/err.h"
 #include "base/file.h"
@@ -13,22 +14,36 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static void task_set(const char *path) {
+/* A reply that ends with the answer is right, where a checker compares answers. */
+static void check_item(const moa_item *it) {
+    static const char *const by_answer[] = {"answer", "number", "choice"};
+    bool compares = !it->checker;
+    moa_buf reply;
+    for (size_t i = 0; it->checker && i < 3; i++) compares |= !strcmp(it->checker->name, by_answer[i]);
+    moa_buf_init(&reply, 2 * MOA_ANSWER_MAX);
+    moa_buf_addf(&reply, "So.\nAnswer: %s", moa_buf_str(&it->answer));
+    const bool right = moa_item_check(it, moa_buf_str(&reply), reply.len);
+    moa_assert(it->question.len && (right || !compares || !moa_item_scored(it)));
+    moa_buf_deinit(&reply);
+}
+
+static void task_set(const char *path, const moa_task_format *format) {
     moa_taskset *t;
-    moa_err err = {0};
-    if (moa_taskset_open(&t, path, 1, 0, &err) < 0) {
+    moa_recorded *r;
+    moa_err err = {0}, of_replies = {0};
+    if (moa_taskset_open_as(&t, path, format, 1, 0, &err) < 0) {
         moa_assert(!t && err.code < 0 && err.text[0]);
         return;
     }
     moa_assert(moa_taskset_count(t) > 0);
     for (int i = 0; i < moa_taskset_count(t); i++) {
-        const moa_item *it = moa_taskset_item(t, i);
-        moa_buf reply;
-        moa_buf_init(&reply, 2 * MOA_ANSWER_MAX);
-        moa_buf_addf(&reply, "So.\nAnswer: %s", moa_buf_str(&it->answer));
-        moa_assert(it->question.len && moa_item_check(it, moa_buf_str(&reply), reply.len));
+        check_item(moa_taskset_item(t, i));
         moa_assert(moa_taskset_group(t, i) < moa_taskset_group_count(t));
-        moa_buf_deinit(&reply);
+    }
+    if (moa_recorded_new(&r, t, &of_replies) == 0) {
+        const int rc = moa_recorded_add(r, path, &of_replies);
+        moa_assert(rc == 0 ? moa_recorded_count(r) > 0 : of_replies.text[0] != 0);
+        moa_recorded_free(r);
     }
     moa_taskset_free(t);
 }
@@ -71,7 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const int fd = memfd_create("lines", 0);
     moa_assert(fd >= 0 && (size == 0 || write(fd, data, size) == (ssize_t)size));
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    task_set(path);
+    int n_format;
+    const moa_task_format *const *format = moa_task_formats(&n_format);
+    for (int i = -1; i < n_format; i++) task_set(path, i < 0 ? NULL : format[i]);
     samples(path);
     journal(path, data, size);
     close(fd);
