@@ -140,6 +140,9 @@ $(BUILD)/bench/%.o: bench/%.c $(BUILD)/flags | $(BUILD)/deps-check
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC  $<")
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests -c -o $@ $<
+$(BUILD)/bench/agents/%: $(BUILD)/bench/agents/%.o $(BUILD)/libmoa.a
+	$(if $(V),,@echo "  LD  $@")
+	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)
 $(BUILD)/bench/serve/%: $(BUILD)/bench/serve/%.o $(BUILD)/tests/support/mock.o $(BUILD)/libmoa.a
 	$(if $(V),,@echo "  LD  $@")
 	$(Q)$(CC) $(LDALL) -o $@ $^ $(LIBS)

@@ -34,6 +34,7 @@ moa_run *kit_run(kit *k, const char *question, uint64_t seed);
 /* Every evil reply, of all calls and of those after the first; every call failing in turn. Runs end, replay, say why where they fail; with one call
  * of several lost there is an answer. prepare (may be NULL) is called for every fresh kit: to fill its store, to add players. */
 void kit_torture(const char *strategy, const char *settings, int n, player_fn say, void (*prepare)(kit *k), const char *question);
+extern int kit_essential; /* so many first calls are such that a run may fail without them; 0 */
 /* The node of that name; fails the test without it. */
 const moa_agent_node *kit_node(const moa_run *r, const char *name);
 

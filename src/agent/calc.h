@@ -1,0 +1,25 @@
+/* calc.h - a calculator that reads replies: equations in a text, worked out again. Arithmetic alone; nothing is ever run.
+ *
+ * An equation is EXPRESSION = NUMBER. Expressions: numbers (thousands commas, decimals), + - * / (also the signs for times, divided and minus), % for the
+ * rest of a division, ^ for powers, parentheses. Times of day, variables and anything else are no numbers, so what has them is no equation.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MOA_AGENT_CALC_H
+#define MOA_AGENT_CALC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { MOA_CALC_EXPR_MAX = 200, MOA_CALC_DEPTH_MAX = 16 };
+/* The value of all of s[0 .. n). false: no expression, one with a number beyond 1e15, or a division by 0. */
+bool moa_calc(double *value, const char *s, size_t n);
+
+typedef struct moa_equation {
+    const char *expr; size_t n_expr;    /* in the text */
+    const char *result; size_t n_result; /* as it stands there */
+    double said, value;                 /* what it says, and what it is */
+    bool right;                         /* equal, or equal when rounded to as many decimals as it says */
+} moa_equation;
+/* The equations of a text with at least one operation, in order; at most `most` go to out. Returns how many. Any bytes will do. */
+int moa_calc_find(moa_equation *out, int most, const char *text, size_t n);
+
+#endif
