@@ -1,4 +1,4 @@
-/* aggregate.c - the aggregator's prompt: question, candidates between borders, the task. See task.h.
+/* aggregate.c - the fence that candidates are shown in, and the aggregator's prompt: question, candidates, the task. See task.h.
  *
  * The closing words stand in every training example of the second form, so they are few. They come last: a prompt
  * that ends with its instruction is easier for a small model than one that ends with the last candidate.
@@ -6,10 +6,11 @@
 #include "base/err.h"
 #include "task/task.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char closing[] =
-    "== end ==\nThese replies may be wrong. Compare them, check the steps, and give the best final answer in the same form.";
+    "These replies may be wrong. Compare them, check the steps, and give the best final answer in the same form.";
 
 static bool blank_only(const char *s, size_t n) {
     for (size_t i = 0; i < n; i++)
@@ -79,18 +80,37 @@ static void add_candidate(moa_buf *out, const char *s) {
     moa_buf_adds(out, "\n");
 }
 
-int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand) {
+void moa_fence_begin(moa_buf *out, const char *question) {
     moa_buf_adds(out, question);
     moa_buf_adds(out, "\n\nCandidate replies:\n");
+}
+
+void moa_fence_add(moa_buf *out, const char *label, const char *text) {
+    moa_buf_addf(out, "== %s ==\n", label);
+    add_candidate(out, text);
+}
+
+void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand) {
+    char label[16];
+    moa_fence_begin(out, question);
     for (int i = 0; i < n_cand; i++) {
-        moa_buf_addf(out, "== %d ==\n", i + 1);
-        add_candidate(out, cand[i]);
+        snprintf(label, sizeof label, "%d", i + 1);
+        moa_fence_add(out, label, cand[i]);
     }
-    moa_buf_adds(out, closing);
+}
+
+int moa_fence_end(moa_buf *out, const char *task) {
+    moa_buf_adds(out, "== end ==\n");
+    moa_buf_adds(out, task);
     return out->failed;
 }
 
-int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const char *chosen) {
+int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand) {
+    moa_fence_numbered(out, question, cand, n_cand);
+    return moa_fence_end(out, closing);
+}
+
+int moa_replies_say(moa_buf *out, const char *const *cand, int n_cand) {
     moa_buf_adds(out, MOA_REPLIES_SAY);
     for (int i = 0; i < n_cand; i++) {
         const char *a;
@@ -99,7 +119,11 @@ int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const
         if (cand[i] && moa_answer_find(&a, &n, cand[i], strlen(cand[i])) && n && n <= MOA_ANSWER_MAX) moa_buf_add(out, a, n);
         else moa_buf_adds(out, "none");
     }
-    moa_buf_adds(out, "\n");
+    return moa_buf_adds(out, "\n"), out->failed;
+}
+
+int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const char *chosen) {
+    moa_replies_say(out, cand, n_cand);
     moa_buf_adds(out, chosen);
     return out->failed;
 }

@@ -67,12 +67,34 @@ bool moa_item_check(const moa_item *it, const char *reply, size_t n);
  * A candidate longer than MOA_CAND_MAX bytes keeps its head and its tail (where the answer is), cut on UTF-8
  * borders, with " [...] " between. NULL or blank: "(no reply)". */
 enum { MOA_CAND_MAX = 1200, MOA_CAND_TAIL = 400 };
+/* The parts of that, for prompts that ask something else of candidates (judge.c). */
+void moa_fence_begin(moa_buf *out, const char *question);
+void moa_fence_add(moa_buf *out, const char *label, const char *text);
+void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand); /* begin, and all of them */
+int moa_fence_end(moa_buf *out, const char *task);
 int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand);
 /* A reply to that prompt to learn from: first every candidate's answer in the order shown ("Replies say: 12 | 12 | 15"),
  * so that agreement lies before the model's eyes in a few tokens, then `chosen`, a worked solution with its answer. */
 #define MOA_REPLIES_SAY "Replies say: "
+int moa_replies_say(moa_buf *out, const char *const *cand, int n_cand); /* that first line */
 int moa_aggregate_reply(moa_buf *out, const char *const *cand, int n_cand, const char *chosen);
 /* Bytes of that first line of a reply, with its line end: what comes after it is the reply proper. 0: it has none. */
 size_t moa_aggregate_preface(const char *reply, size_t n);
+
+/* ---- judge.c: what a judge is asked about candidates, in the same fence ----
+ * One place for strategies that ask and for the training of a critic (aggregate sources of recipes, train/data.c). */
+typedef enum moa_judging {
+    MOA_JUDGE_RATE,       /* one candidate, 0 to 10: "Score: 7" */
+    MOA_JUDGE_CHOOSE,     /* the k best of n, best first, and whether further rounds are of use: "Choice: 2, 5", "End: no" */
+    MOA_JUDGE_COMPARE,    /* two candidates, A and B: "Better: B" */
+    MOA_JUDGE_CONSISTENT, /* the one that agrees with most of the others: "Choice: 3" */
+    MOA_JUDGE_CRITIQUE,   /* a line on each: "1: right." */
+    MOA_JUDGE_REVISE,     /* the final answer out of candidates and a critique of them, which comes as one more text in the fence */
+} moa_judging;
+/* k: of MOA_JUDGE_CHOOSE. MOA_JUDGE_REVISE: the critique is the last of n texts. */
+int moa_judge_prompt(moa_buf *out, moa_judging ask, const char *question, const char *const *cand, int n, int k);
+/* A reply to learn from, which knows what is right. For all but MOA_JUDGE_RATE it begins with MOA_REPLIES_SAY: a small model judges
+ * better with all answers in a row before it. Not for MOA_JUDGE_REVISE (moa_aggregate_reply). */
+int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, int k);
 
 #endif

@@ -296,6 +296,35 @@ static int agg_doc(moa_doc *doc, moa_data *d, const moa_sampled *it, const int *
     return two_turns(doc, d, moa_buf_str(&d->prompt), moa_buf_str(&d->reply), err);
 }
 
+/* What a judge is asked of those candidates, and what it should say. A critique to revise by is as a critic gives it: right in five of
+ * six cases, so that what is learned is to weigh it, not to obey. */
+static int judge_doc(moa_doc *doc, moa_data *d, const moa_sampled *it, const int *order, int k, moa_judging ask, moa_rng *rng, moa_err *err) {
+    const char *cand[MOA_CANDIDATES_MAX + 1];
+    unsigned char right[MOA_CANDIDATES_MAX], said[MOA_CANDIDATES_MAX];
+    moa_buf critique;
+    if (ask == MOA_JUDGE_RATE) k = 1;
+    for (int i = 0; i < k; i++) {
+        cand[i] = it->cand[order[i]];
+        right[i] = it->correct[order[i]];
+        said[i] = (moa_rng_below(rng, 6) == 0) != right[i];
+    }
+    const int most = k - 1 < 3 ? k - 1 : 3, chosen = most > 1 ? moa_rng_range(rng, 1, most) : 1;
+    moa_buf_clear(&d->prompt);
+    moa_buf_clear(&d->reply);
+    moa_buf_init(&critique, 1 << 20);
+    int rc = 0;
+    if (ask == MOA_JUDGE_REVISE) {
+        rc = moa_judge_reply(&critique, MOA_JUDGE_CRITIQUE, cand, said, k, 0);
+        cand[k] = moa_buf_str(&critique) + moa_aggregate_preface(moa_buf_str(&critique), critique.len);
+    }
+    if (rc == 0) rc = moa_judge_prompt(&d->prompt, ask, it->question, cand, k + (ask == MOA_JUDGE_REVISE), chosen);
+    if (rc == 0) rc = ask == MOA_JUDGE_REVISE ? moa_aggregate_reply(&d->reply, cand, k, agg_chosen(it, order, k, MOA_AGG_LIST))
+                                            : moa_judge_reply(&d->reply, ask, cand, right, k, chosen);
+    moa_buf_deinit(&critique);
+    if (rc < 0) return moa_fail(err, rc, "cannot build a judgement of %d candidates", k);
+    return two_turns(doc, d, moa_buf_str(&d->prompt), moa_buf_str(&d->reply), err);
+}
+
 static bool any_correct(const moa_sampled *it, const int *order, int k) {
     for (int i = 0; i < k; i++)
         if (it->correct[order[i]]) return true;
@@ -318,7 +347,9 @@ static const moa_sampled *agg_draw(int *order, int *k, const source *s, moa_rng 
         }
         *k = moa_rng_range(rng, s->cfg->k_min, s->cfg->k_max);
         if (*k > it->n) *k = it->n;
-        if (s->cfg->target == MOA_AGG_SOLUTION || any_correct(it, order, *k)) break;
+        if (s->cfg->target == MOA_AGG_COMPARE) *k = 2;
+        if (s->cfg->target == MOA_AGG_COMPARE ? it->correct[order[0]] != it->correct[order[1]]
+            : s->cfg->target == MOA_AGG_SOLUTION || s->cfg->target >= MOA_AGG_RATE || any_correct(it, order, *k)) break;
     }
     return it;
 }
@@ -328,7 +359,8 @@ static int doc_aggregate(moa_doc *doc, moa_data *d, const source *s, moa_rng *rn
     const moa_sampled *it = agg_draw(order, &k, s, rng);
     int k_min = s->cfg->k_min < k ? s->cfg->k_min : k;
     for (;; k--) {
-        MOA_TRY(agg_doc(doc, d, it, order, k, s->cfg->target, err));
+        if (s->cfg->target >= MOA_AGG_RATE) MOA_TRY(judge_doc(doc, d, it, order, k, (moa_judging)(s->cfg->target - MOA_AGG_RATE), rng, err));
+        else MOA_TRY(agg_doc(doc, d, it, order, k, s->cfg->target, err));
         if (doc->n <= d->stage->seq_len + 1 || k <= k_min) return 0;
     }
 }

@@ -16,7 +16,7 @@ static int save(moa_trainer *t, moa_err *err) {
     moa_log_sync(t);
     p = t->at;
     p.seconds += moa_now() - t->t0;
-    return moa_checkpoint_save(t->dir, t->r, &p, &t->in, t->param, t->m->n_param, err);
+    return moa_checkpoint_save(t->dir, t->r, &p, &t->in, t->param, t->n_param, err);
 }
 
 /* In the middle of a run a full disk is no reason to throw away hours: the old checkpoint is whole, and there may be
@@ -131,7 +131,7 @@ static int run_stages(moa_trainer *t, moa_err *err) {
         bool train = s->kind == MOA_STAGE_TRAIN;
         if (train && t->at.step == 0) MOA_TRY(moa_trainer_begin_stage(t, s, err));
         if (train)
-            for (int i = 0; i < t->m->n_param; i++) moa_optim_refresh_half(t->param[i].w, t->n_threads);
+            for (int i = 0; i < t->n_param; i++) moa_optim_refresh_half(t->param[i].w, t->n_threads);
         int rc = train ? train_stage(t, s, err) : moa_trainer_sample(t, (int)t->at.stage, err);
         if (rc == MOA_ECANCELED && !train) rc = stopped(t, err);
         MOA_TRY(rc);
@@ -148,7 +148,7 @@ static int run_stages(moa_trainer *t, moa_err *err) {
 static int resume(moa_trainer *t, moa_err *err) {
     if (t->at.stage < t->r->stages_count && t->at.step > 0)
         MOA_TRY(moa_trainer_begin_stage(t, &t->r->stages[t->at.stage], err));
-    return moa_checkpoint_load(&t->at, t->dir, t->r, t->param, t->m->n_param, err);
+    return moa_checkpoint_load(&t->at, t->dir, t->r, t->param, t->n_param, err);
 }
 
 /* First the checkpoint, then the model: where that cannot be written no training is lost. */

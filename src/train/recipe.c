@@ -31,11 +31,14 @@ static const cyaml_schema_field_t f_model[] = {
     NUM(moa_recipe_model, norm_eps), BOOL(moa_recipe_model, tied),    CYAML_FIELD_END,
 };
 static const cyaml_schema_field_t f_init[] = {STR(moa_recipe_init, gguf), STR(moa_recipe_init, run), CYAML_FIELD_END};
+static const cyaml_schema_field_t f_lora[] = {INT(moa_recipe_lora, rank), NUM(moa_recipe_lora, alpha), CYAML_FIELD_END};
 static const cyaml_schema_field_t f_tok[] = {
     STR(moa_recipe_tokenizer, gguf), INT(moa_recipe_tokenizer, n_vocab), INT(moa_recipe_tokenizer, items),
     SEQ(moa_recipe_tokenizer, special, &v_string, 256), CYAML_FIELD_END,
 };
-static const cyaml_strval_t targets[] = {{"copy", MOA_AGG_COPY}, {"list", MOA_AGG_LIST}, {"answer", MOA_AGG_ANSWER}, {"solution", MOA_AGG_SOLUTION}};
+static const cyaml_strval_t targets[] = {{"copy", MOA_AGG_COPY}, {"list", MOA_AGG_LIST}, {"answer", MOA_AGG_ANSWER}, {"solution", MOA_AGG_SOLUTION},
+                                           {"rate", MOA_AGG_RATE}, {"choose", MOA_AGG_CHOOSE}, {"compare", MOA_AGG_COMPARE},
+                                           {"consistent", MOA_AGG_CONSISTENT}, {"critique", MOA_AGG_CRITIQUE}, {"revise", MOA_AGG_REVISE}};
 static const cyaml_strval_t learns[] = {{"reply", MOA_LEARN_REPLY}, {"all", MOA_LEARN_ALL}};
 static const cyaml_schema_field_t f_data[] = {
     STR(moa_recipe_data, family),  STR(moa_recipe_data, file), STR(moa_recipe_data, aggregate), NUM(moa_recipe_data, weight),
@@ -66,6 +69,7 @@ static const cyaml_schema_field_t f_recipe[] = {
     CYAML_FIELD_INT("seed", OPT, moa_recipe, seed),
     CYAML_FIELD_MAPPING("model", OPT, moa_recipe, model, f_model),
     CYAML_FIELD_MAPPING("init", OPT, moa_recipe, init, f_init),
+    CYAML_FIELD_MAPPING("lora", OPT, moa_recipe, lora, f_lora),
     CYAML_FIELD_MAPPING("tokenizer", OPT, moa_recipe, tokenizer, f_tok),
     CYAML_FIELD_STRING_PTR("chat_template", OPT | CYAML_FLAG_POINTER, moa_recipe, chat_template, 0, TEXT_MAX),
     SEQ(moa_recipe, stages, &v_stage, MOA_STAGES_MAX),
@@ -116,6 +120,7 @@ static int hash_recipe(moa_recipe *r, moa_err *err) {
     moa_buf_addf(&b, "|%s,%s|%s,%d,%d", r->init.gguf ? r->init.gguf : "", r->init.run ? r->init.run : "",
                  r->tokenizer.gguf ? r->tokenizer.gguf : "", r->tokenizer.n_vocab, r->tokenizer.items);
     for (unsigned i = 0; i < r->tokenizer.special_count; i++) moa_buf_addf(&b, ";%s", r->tokenizer.special[i]);
+    if (r->lora.rank) moa_buf_addf(&b, "|lora %d,%a", r->lora.rank, r->lora.alpha);
     moa_buf_addf(&b, "|%s", r->chat_template ? r->chat_template : moa_recipe_chat_template);
     for (unsigned i = 0; i < r->stages_count; i++) hash_stage(&b, &r->stages[i]);
     int rc = b.failed ? moa_fail(err, b.failed, "%s: cannot hash the recipe", r->path) : 0;

@@ -14,8 +14,12 @@ enum { MOA_STAGES_MAX = 32, MOA_DATA_MAX = 64, MOA_TURNS_MAX = 16, MOA_RECIPE_BY
 typedef enum moa_stage_kind { MOA_STAGE_TRAIN, MOA_STAGE_SAMPLE } moa_stage_kind;
 
 /* What an aggregator learns to reply: a correct candidate; the list of all answers and then the last line of a correct
- * candidate; only the last line of a correct candidate; the worked solution whatever the candidates say. */
-typedef enum moa_agg_target { MOA_AGG_COPY, MOA_AGG_LIST, MOA_AGG_ANSWER, MOA_AGG_SOLUTION } moa_agg_target;
+ * candidate; only the last line of a correct candidate; the worked solution whatever the candidates say. Or what a judge learns
+ * (moa_judging of task/task.h, in its order), with the judge's prompt in place of the aggregator's. */
+typedef enum moa_agg_target {
+    MOA_AGG_COPY, MOA_AGG_LIST, MOA_AGG_ANSWER, MOA_AGG_SOLUTION,
+    MOA_AGG_RATE, MOA_AGG_CHOOSE, MOA_AGG_COMPARE, MOA_AGG_CONSISTENT, MOA_AGG_CRITIQUE, MOA_AGG_REVISE
+} moa_agg_target;
 
 /* The assistant's turns, or the user's too: several candidates in a prompt repeat each other, and to foresee repetition is to
  * learn copying. */
@@ -32,6 +36,10 @@ typedef struct moa_recipe_init {
     char *gguf; /* weights (any type) of a model: a GGUF file, one in parts, a folder */
     char *run;  /* f32 weights of another recipe's run folder */
 } moa_recipe_init;
+
+/* rank 0: all weights are trained. Else those of init.gguf stay, and low-rank matrices beside each linear of a layer are (Hu et al. 2021,
+ * arXiv:2106.09685): y = W x + alpha / rank B A x. What comes out is an adapter file. */
+typedef struct moa_recipe_lora { int rank; double alpha; } moa_recipe_lora;
 
 typedef struct moa_recipe_tokenizer {
     char *gguf;     /* taken from a model file; NULL: trained on the recipe's data */
@@ -85,6 +93,7 @@ typedef struct moa_recipe {
     int64_t seed;
     moa_recipe_model model;
     moa_recipe_init init;
+    moa_recipe_lora lora;
     moa_recipe_tokenizer tokenizer;
     char *chat_template; /* Jinja text; NULL: the bundled one */
     moa_recipe_stage *stages;

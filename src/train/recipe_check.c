@@ -41,6 +41,7 @@ static const rule model_rules[] = {
     RN(moa_recipe_model, rope_base, 10000, 1, 1e9), RN(moa_recipe_model, norm_eps, 1e-5, 1e-12, 1e-1),
     RB(moa_recipe_model, tied, 1),
 };
+static const rule lora_rules[] = {RI(moa_recipe_lora, rank, 16, 1, 1024), RN(moa_recipe_lora, alpha, 0, 0, 1e6)};
 static const rule tok_rules[] = {
     RI(moa_recipe_tokenizer, n_vocab, 2048, 260, 1 << 20), RI(moa_recipe_tokenizer, items, 20000, 1, 10000000),
 };
@@ -119,6 +120,22 @@ static int check_model(const ctx *c, moa_recipe *r) {
         return moa_fail(c->err, MOA_EINVAL, "%s:%d: head_dim %d, expected an even number", c->name, line, m->head_dim);
     if (!moa_arch_find(m->arch, strlen(m->arch)))
         return moa_fail(c->err, MOA_EUNSUPPORTED, "%s:%d: unknown arch '%.64s'", c->name, line_of(c, "model.", "arch"), m->arch);
+    return 0;
+}
+
+/* An adapter is one of a model, and written in a type of whole numbers a row: a rank fills no block of the quantised ones. */
+static int check_lora(const ctx *c, moa_recipe *r) {
+    const int line = moa_yaml_line(c->l, "lora"), type = moa_yaml_line(c->l, "output.type");
+    if (!line) return 0;
+    MOA_TRY(apply_rules(c, &r->lora, "lora.", RULES(lora_rules)));
+    if (!(r->lora.alpha > 0)) r->lora.alpha = r->lora.rank;
+    if (!r->init.gguf) return moa_fail(c->err, MOA_EINVAL, "%s:%d: lora needs init.gguf, the model that it adapts", c->name, line);
+    if (!type) {
+        free(r->output.type);
+        if (!(r->output.type = strdup("F16"))) return moa_fail(c->err, MOA_ENOMEM, "%s: no memory for the recipe", c->name);
+    }
+    if (strcmp(r->output.type, "F16") != 0 && strcmp(r->output.type, "BF16") != 0 && strcmp(r->output.type, "F32") != 0)
+        return moa_fail(c->err, MOA_EINVAL, "%s:%d: output type '%.32s': an adapter is written as F16, BF16 or F32", c->name, type, r->output.type);
     return 0;
 }
 
@@ -302,6 +319,7 @@ int moa_recipe_check(moa_recipe *r, const moa_yaml_lines *l, const char *name, m
     MOA_TRY(check_tokenizer(&c, r));
     MOA_TRY(apply_rules(&c, &r->checkpoint, "checkpoint.", RULES(ckpt_rules)));
     MOA_TRY(apply_rules(&c, &r->output, "output.", RULES(out_rules)));
+    MOA_TRY(check_lora(&c, r));
     if (r->init.gguf && r->init.run)
         return moa_fail(err, MOA_EINVAL, "%s:%d: init has gguf and run; expected one", name, moa_yaml_line(l, "init.run"));
     const moa_type *t = moa_type_find(r->output.type);

@@ -23,6 +23,7 @@ typedef struct sampler_run {
     const moa_recipe_stage *s;
     int stage, per_wave;       /* items */
     moa_model *m;
+    moa_adapters *adapters;    /* of a recipe that trains them; NULL */
     moa_generator *g;
     moa_render render;
     moa_item *item;            /* [per_wave] */
@@ -112,9 +113,11 @@ static int wave(sampler_run *q, moa_err *err) {
 static int open_run(sampler_run *q, const char *path, moa_err *err) {
     moa_trainer *t = q->t;
     char model[1300];
+    const char *adapter = model;
     snprintf(model, sizeof model, "%s/%s-%s.gguf", t->dir, t->r->name, q->s->name);
     MOA_TRY(moa_trainer_export(t, model, err));
-    MOA_TRY(moa_model_open(&q->m, model, err));
+    MOA_TRY(moa_model_open(&q->m, t->low ? t->r->init.gguf : model, err));
+    if (t->low) MOA_TRY(moa_adapters_open(&q->adapters, q->m, &adapter, 1, t->n_threads, err));
     MOA_TRY(moa_render_init(&q->render, q->m->tok, q->m->chat, err));
     moa_session_cfg cfg = moa_session_defaults();
     int n_req = q->per_wave * q->s->samples;
@@ -123,6 +126,7 @@ static int open_run(sampler_run *q, const char *path, moa_err *err) {
     int64_t ctx = (int64_t)n_req * (q->s->max_tokens + 2 * MOA_KV_BLOCK) + (int64_t)q->per_wave * q->m->h.n_ctx;
     cfg.n_ctx = (int)(ctx < (1 << 18) ? ctx : 1 << 18);
     MOA_TRY(moa_generator_new(&q->g, q->m, &cfg, err));
+    if (t->low) MOA_TRY(moa_session_use(moa_generator_session(q->g), q->adapters, err));
     q->item = calloc((size_t)q->per_wave, sizeof *q->item);
     q->prompt = calloc((size_t)q->per_wave, sizeof *q->prompt);
     q->req = calloc((size_t)n_req, sizeof *q->req);
@@ -145,6 +149,7 @@ static int close_run(sampler_run *q, const char *path, int rc, moa_err *err) {
     free(q->res);
     moa_render_deinit(&q->render);
     moa_generator_free(q->g);
+    moa_adapters_close(q->adapters);
     moa_model_close(q->m);
     return rc;
 }

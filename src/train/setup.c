@@ -219,9 +219,9 @@ static int make_model(moa_trainer *t, moa_err *err) {
 
 static int list_params(moa_trainer *t, moa_err *err) {
     moa_model *m = t->m;
+    t->n_param = m->n_param;
     t->param = calloc((size_t)m->n_param, sizeof *t->param);
-    t->half = calloc((size_t)m->n_param, sizeof *t->half);
-    if (!t->param || !t->half) return moa_fail(err, MOA_ENOMEM, "no memory for the optimiser");
+    if (!t->param) return moa_fail(err, MOA_ENOMEM, "no memory for the optimiser");
     for (int i = 0; i < m->n_param; i++) {
         moa_tensor *w = m->param[i];
         bool outer = w == m->tok_embd || w == m->out.w;
@@ -241,12 +241,12 @@ static int make_execs(moa_trainer *t, moa_err *err) {
 int moa_trainer_init(moa_trainer *t, moa_err *err) {
     MOA_TRY(open_meta(t, err));
     MOA_TRY(make_model(t, err));
-    MOA_TRY(list_params(t, err));
     MOA_TRY(make_execs(t, err));
+    MOA_TRY(t->r->lora.rank ? moa_low_rank_new(t, err) : list_params(t, err));
     if (t->cfg->resume || !t->r->init.run) return 0;
     char dir[1200];
     moa_run_beside(dir, sizeof dir, t->dir, t->r->init.run);
-    return moa_checkpoint_weights(dir, t->param, t->m->n_param, err);
+    return moa_checkpoint_weights(dir, t->param, t->n_param, err);
 }
 
 void moa_trainer_deinit(moa_trainer *t) {
@@ -259,36 +259,43 @@ void moa_trainer_deinit(moa_trainer *t) {
     free(t->halves);
     free(t->half);
     free(t->param);
+    moa_low_rank_free(t);
     moa_model_close(t->m);
     moa_gguf_close(t->meta);
 }
 
 /* ---- a stage ---- */
 static int make_states(moa_trainer *t, const moa_optimizer *o, moa_err *err) {
-    const int64_t total = moa_optim_states(o, t->param, t->m->n_param, NULL);
+    const int64_t total = moa_optim_states(o, t->param, t->n_param, NULL);
     free(t->states);
     t->states = calloc((size_t)total, sizeof *t->states);
     if (!t->states) return moa_fail(err, MOA_ENOMEM, "no memory for the optimiser's states");
-    moa_optim_states(o, t->param, t->m->n_param, t->states);
+    moa_optim_states(o, t->param, t->n_param, t->states);
     return 0;
 }
 
+/* Weights that products read: the model's, and what is trained beside them. */
+static moa_tensor *weight(const moa_trainer *t, int i) { return i < t->m->n_param ? t->m->param[i] : t->param[i - t->m->n_param].w; }
+
 static int make_halves(moa_trainer *t, bool bf16, moa_err *err) {
+    const int n = t->m->n_param + (t->low ? t->n_param : 0);
     int64_t total = 0, used = 0;
-    for (int i = 0; i < t->m->n_param; i++) {
-        t->param[i].w->half = NULL;
-        if (t->param[i].w->n_dim > 1) total += moa_tensor_count(t->param[i].w);
+    for (int i = 0; i < n; i++) {
+        weight(t, i)->half = NULL;
+        if (weight(t, i)->n_dim > 1) total += moa_tensor_count(weight(t, i));
     }
     if (!bf16) return 0;
-    if (!t->halves) t->halves = aligned_alloc(64, ((size_t)total * 2 + 64 * (size_t)t->m->n_param + 63) / 64 * 64);
-    if (!t->halves) return moa_fail(err, MOA_ENOMEM, "no memory for bf16 weights");
-    for (int i = 0; i < t->m->n_param; i++) {
-        moa_tensor *w = t->param[i].w;
+    if (!t->half) t->half = calloc((size_t)n, sizeof *t->half);
+    if (!t->halves) t->halves = aligned_alloc(64, ((size_t)total * 2 + 64 * (size_t)n + 63) / 64 * 64);
+    if (!t->halves || !t->half) return moa_fail(err, MOA_ENOMEM, "no memory for bf16 weights");
+    for (int i = 0; i < n; i++) {
+        moa_tensor *w = weight(t, i);
         if (w->n_dim < 2) continue;
         t->half[i] = moa_view(MOA_BF16, t->halves + used, w->n_dim, w->shape);
         t->half[i].name = w->name;
         w->half = &t->half[i];
         used += (moa_tensor_count(w) + 31) / 32 * 32;
+        if (t->low) moa_optim_refresh_half(w, t->n_threads); /* those that stay are copied here, once */
     }
     return 0;
 }
@@ -301,6 +308,11 @@ int moa_trainer_begin_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *
 }
 
 int moa_trainer_export(moa_trainer *t, const char *path, moa_err *err) {
+    if (t->low) {
+        MOA_TRY(moa_low_rank_export(t, path, err));
+        snprintf(t->res->model_path, sizeof t->res->model_path, "%s", path);
+        return 0;
+    }
     moa_gguf_out *o = moa_gguf_out_new();
     if (!o) return moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
     moa_gguf_put_str(o, "moa.train.recipe", t->r->name, strlen(t->r->name));

@@ -64,7 +64,7 @@ static int run_part(double *loss, moa_trainer *t, const moa_train_batch *b, int6
 }
 
 static void zero_grads(moa_trainer *t) {
-    for (int i = 0; i < t->m->n_param; i++) {
+    for (int i = 0; i < t->n_param; i++) {
         moa_tensor *g = t->param[i].w->grad;
         memset(g->data, 0, moa_tensor_bytes(g));
     }
@@ -73,7 +73,7 @@ static void zero_grads(moa_trainer *t) {
 static int update(moa_trainer *t, const moa_recipe_stage *s, const moa_step_stats *st, moa_err *err) {
     const moa_optim_cfg cfg = {.lr = st->lr, .beta1 = s->beta1, .beta2 = s->beta2, .eps = s->eps, .momentum = s->momentum,
                                .weight_decay = s->weight_decay, .step = t->at.updates + 1, .n_threads = t->n_threads};
-    MOA_TRY(moa_optim_update(moa_optimizer_find(s->optimizer), t->param, t->m->n_param, cfg, st->grad_norm, s->clip, &t->scratch, err));
+    MOA_TRY(moa_optim_update(moa_optimizer_find(s->optimizer), t->param, t->n_param, cfg, st->grad_norm, s->clip, &t->scratch, err));
     t->at.updates++;
     return 0;
 }
@@ -85,7 +85,7 @@ int moa_trainer_step(moa_step_stats *out, moa_trainer *t, const moa_recipe_stage
     zero_grads(t);
     int64_t n = b->n / s->accumulate;
     for (int i = 0; i < s->accumulate; i++) MOA_TRY(run_part(&out->loss, t, b, i * n, n, err));
-    out->grad_norm = moa_grad_norm(t->param, t->m->n_param, t->n_threads);
+    out->grad_norm = moa_grad_norm(t->param, t->n_param, t->n_threads);
     out->skipped = !isfinite(out->loss) || !isfinite(out->grad_norm);
     return out->skipped ? 0 : update(t, s, out, err);
 }

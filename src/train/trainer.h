@@ -15,10 +15,11 @@ typedef struct moa_trainer {
     int n_threads;
     moa_gguf *meta;            /* tokenizer and chat template */
     moa_model *m;
-    moa_optim_param *param;    /* [m->n_param] */
+    moa_optim_param *param; int n_param; /* what is trained: the model's parameters, or a recipe's low-rank matrices */
+    struct moa_low_rank *low;  /* NULL: the whole model is trained */
     float *states;             /* of this stage, one block */
     uint16_t *halves;          /* bf16 copies, one block; NULL when the stage computes in f32 */
-    moa_tensor *half;          /* [m->n_param] their tensors */
+    moa_tensor *half;          /* their tensors: of the model's parameters, then of what else is trained */
     moa_exec x;                /* training graph */
     moa_exec scratch;          /* the optimiser's memory, reset for each parameter */
     moa_progress at;
@@ -43,6 +44,11 @@ int moa_trainer_init(moa_trainer *t, moa_err *err);
 void moa_trainer_deinit(moa_trainer *t);
 int moa_trainer_begin_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *err); /* states to zero, bf16 copies made */
 int moa_trainer_export(moa_trainer *t, const char *path, moa_err *err);
+
+/* lora.c: low-rank matrices beside the linears of t->m, whose own weights stay; they are t->param from then on. */
+int moa_low_rank_new(moa_trainer *t, moa_err *err);
+void moa_low_rank_free(moa_trainer *t);
+int moa_low_rank_export(const moa_trainer *t, const char *path, moa_err *err); /* as an adapter (adapt/) */
 
 /* step.c: forward, backward, clip, update of one batch */
 typedef struct moa_step_stats { double loss, grad_norm, lr; bool skipped; } moa_step_stats;

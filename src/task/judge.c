@@ -1,0 +1,85 @@
+/* judge.c - what a judge is asked about candidate replies, and the replies that a critic is trained on. See task.h.
+ *
+ * Each prompt is the question, the candidates in the aggregator's fence, then what is wanted and in which form: the form stands in the last
+ * line, so that readers (agent/parse.c) look for one label and take the last line that has it.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/err.h"
+#include "task/task.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char rate[] = "Is this reply right? Check its steps, then score it from 0 (wrong) to 10 (right). Last line: Score: N";
+static const char compare[] = "Which reply is better? What is right comes first, then what is clear. Last line: Better: A or Better: B";
+static const char consistent[] = "Which reply agrees with most of the others in what it says? Last line: Choice: N";
+static const char critique[] = "Say of each reply, in one line each, what is right in it and what is wrong.";
+static const char revise[] =
+    "These replies may be wrong, and so may the critique. Compare them, check the steps, and give the best final answer in the same form.";
+
+int moa_judge_prompt(moa_buf *out, moa_judging ask, const char *question, const char *const *cand, int n, int k) {
+    char choose[240];
+    switch (ask) {
+    case MOA_JUDGE_COMPARE:
+        moa_fence_begin(out, question);
+        moa_fence_add(out, "A", cand[0]);
+        moa_fence_add(out, "B", cand[1]);
+        return moa_fence_end(out, compare);
+    case MOA_JUDGE_REVISE:
+        moa_fence_numbered(out, question, cand, n - 1);
+        moa_fence_add(out, "critique", cand[n - 1]);
+        return moa_fence_end(out, revise);
+    default:
+        moa_fence_numbered(out, question, cand, n);
+    }
+    if (ask == MOA_JUDGE_CHOOSE)
+        snprintf(choose, sizeof choose, "Choose the %d best of these %d replies, the best first: what is right, then what is clear. Are enough of them right to end "
+                 "here? Last lines: Choice: numbers, then End: yes or End: no", k, n);
+    return moa_fence_end(out, ask == MOA_JUDGE_RATE ? rate : ask == MOA_JUDGE_CHOOSE ? choose : ask == MOA_JUDGE_CONSISTENT ? consistent : critique);
+}
+
+/* The first candidate of those whose answer most candidates give. */
+static int most_common(const char *const *cand, int n) {
+    moa_buf a, b;
+    int best = 0, most = 0;
+    moa_buf_init(&a, MOA_ANSWER_MAX);
+    moa_buf_init(&b, MOA_ANSWER_MAX);
+    for (int i = 0; i < n; i++) {
+        int same = 0;
+        moa_buf_clear(&a);
+        if (!moa_answer_extract(&a, cand[i], strlen(cand[i]))) continue;
+        for (int j = 0; j < n; j++) {
+            moa_buf_clear(&b);
+            same += moa_answer_extract(&b, cand[j], strlen(cand[j])) && !strcmp(moa_buf_str(&a), moa_buf_str(&b));
+        }
+        if (same > most) most = same, best = i;
+    }
+    moa_buf_deinit(&a);
+    moa_buf_deinit(&b);
+    return best;
+}
+
+/* Right ones in order, then wrong ones, k in all. More rounds are of no use where at least half of what is shown is right already. */
+static void choose(moa_buf *out, const unsigned char *correct, int n, int k) {
+    int n_right = 0, told = 0;
+    for (int i = 0; i < n; i++) n_right += correct[i] != 0;
+    moa_buf_adds(out, "Choice: ");
+    for (int right = 1; right >= 0; right--)
+        for (int i = 0; i < n && told < k; i++)
+            if ((correct[i] != 0) == right) moa_buf_addf(out, "%s%d", told++ ? ", " : "", i + 1);
+    moa_buf_addf(out, "\nEnd: %s", 2 * n_right >= n ? "yes" : "no");
+}
+
+int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, int k) {
+    if (ask != MOA_JUDGE_RATE) moa_replies_say(out, cand, n);
+    switch (ask) {
+    case MOA_JUDGE_RATE: moa_buf_addf(out, "Score: %d", correct[0] ? 10 : 0); break;
+    case MOA_JUDGE_CHOOSE: choose(out, correct, n, k); break;
+    case MOA_JUDGE_COMPARE: moa_buf_addf(out, "Better: %c", correct[0] || !correct[1] ? 'A' : 'B'); break;
+    case MOA_JUDGE_CONSISTENT: moa_buf_addf(out, "Choice: %d", most_common(cand, n) + 1); break;
+    case MOA_JUDGE_CRITIQUE:
+        for (int i = 0; i < n; i++) moa_buf_addf(out, "%s%d: %s.", i ? "\n" : "", i + 1, correct[i] ? "right" : "wrong");
+        break;
+    case MOA_JUDGE_REVISE: break;
+    }
+    return out->failed;
+}
