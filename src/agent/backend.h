@@ -89,6 +89,8 @@ int moa_backend_local_adapters(moa_adapters **out, const moa_backend *b, const c
 /* It works with these from now on and closes them; those it had are closed. NULL: none. Its fingerprint changes with them. On
  * failure it keeps what it had, and a stays the caller's. */
 int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err);
+/* It is shown as BASE@ADAPTER from now on: the adapter's file without what it shares with the base's. */
+int moa_backend_local_call(moa_backend *b, const char *adapter, moa_err *err);
 /* The model at path guesses for it (moa_generator_draft), and is closed with it. */
 int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err);
 moa_generator *moa_backend_local_generator(moa_backend *b); /* for measurements; NULL for other kinds */

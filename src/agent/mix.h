@@ -6,7 +6,7 @@
 
 #include "agent/run.h"
 
-/* Models by name, opened on first use. path (NULL: names are not files) turns a name into that of a file; names that lead to
+/* Models by name, opened on first use; BASE@ADAPTER: with an adapter of its own (pool.c). path (NULL: names are not files) turns a name into that of a file; names that lead to
  * one file, however they are spelled, give one backend. */
 typedef int (*moa_path_fn)(char *out, size_t n, const char *name /* NULL: the default model */, moa_err *err);
 typedef int (*moa_open_fn)(void *ctx, moa_backend **out, const char *name /* as path gave it */, moa_err *err);
@@ -21,7 +21,7 @@ int moa_pool_store(moa_store **out, moa_pool *p, const char *path, moa_err *err)
 int moa_pool_seal(moa_pool *p, moa_err *err);
 void moa_pool_borrow(moa_pool *p); /* what open gives is somebody else's: it is not closed */
 void moa_pool_free(moa_pool *p); /* closes the models */
-/* A pool's way to open local models, with the threads, the context and the adapters of options: a const moa_mix_options. */
+/* A pool's way to open local models (PATH, or PATH@ADAPTER), with the threads, the context and the adapters of options: a const moa_mix_options. */
 int moa_open_local(void *options, moa_backend **out, const char *path, moa_err *err);
 
 enum { MOA_MAX_PROPOSERS = 16 };

@@ -1,6 +1,7 @@
 /* test_adapted.c - adapters behind mixtures: a local backend changes them between calls, a mix has them from its options or takes others
  * while it is open; what is refused changes nothing; a context that is asked for holds.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "adapt/adapt.h"
 #include "agent/mix.h"
 #include "base/buf.h"
 #include "support/scripted.h"
@@ -197,6 +198,49 @@ static void test_mix(void **state) {
     moa_mix_close(with);
 }
 
+/* MODEL@ADAPTER is a model of its own beside the bare one, and keeps its adapter when the mix takes others. */
+static void test_own(void **state) {
+    (void)state;
+    char spec[1200], beside[400];
+    moa_err err = {0};
+    moa_adapter *a;
+    moa_model *m;
+    OK(moa_adapter_open(&a, lora, &err));
+    OK(moa_model_open(&m, model, &err));
+    snprintf(beside, sizeof beside, "%.*s.critic.gguf", (int)(strlen(model) - strlen(".gguf")), model);
+    OK(moa_adapter_write_gguf(a, m, beside, &err)); /* the same by a word */
+    moa_adapter_close(a);
+    moa_model_close(m);
+    moa_mix *with = open_mix("greedy:max-tokens=20", &(moa_mix_options){.model = model, .n_threads = 1, .adapter = one, .n_adapter = 1});
+    moa_mix *bare = open_mix("greedy:max-tokens=20", &(moa_mix_options){.model = model, .n_threads = 1});
+    char *tuned = answer(with), *plain = answer(bare);
+    const char *const name[] = {lora, "critic"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(spec, sizeof spec, "greedy:max-tokens=20,proposers=%s@%s", model, name[i]);
+        moa_mix *own = open_mix(spec, &(moa_mix_options){.n_threads = 1});
+        assert_answers(own, tuned);
+        OK(moa_mix_adapt(own, (const char *const[]){second}, 1, &err));
+        char *both = answer(own);
+        OK(moa_mix_adapt(with, two, 2, &err));
+        assert_answers(with, both);
+        OK(moa_mix_adapt(own, NULL, 0, &err));
+        assert_answers(own, tuned);
+        free(both);
+        moa_mix_close(own);
+        OK(moa_mix_adapt(with, one, 1, &err));
+    }
+    snprintf(spec, sizeof spec, "moa:n=2,layers=1,max-tokens=20,proposers=%s@critic+%s", model, model); /* one file, two models */
+    moa_mix *two_of = open_mix(spec, &(moa_mix_options){.n_threads = 1}), *out;
+    moa_mix_close(two_of);
+    snprintf(spec, sizeof spec, "greedy:proposers=%s@nobody", model);
+    assert_int_equal(moa_mix_open(&out, spec, &(moa_mix_options){.n_threads = 1}, &err), MOA_ENOTFOUND);
+    assert_non_null(strstr(err.text, ".nobody.gguf"));
+    unlink(beside);
+    free(tuned), free(plain);
+    moa_mix_close(with);
+    moa_mix_close(bare);
+}
+
 /* Of two models one has no place for the adapter: neither takes it, whichever comes first. */
 static void test_all_or_none(void **state) {
     (void)state;
@@ -278,7 +322,7 @@ static void test_session(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_backend), cmocka_unit_test(test_wrong_place), cmocka_unit_test(test_mix),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_backend), cmocka_unit_test(test_wrong_place), cmocka_unit_test(test_mix), cmocka_unit_test(test_own),
                                        cmocka_unit_test(test_all_or_none), cmocka_unit_test(test_options), cmocka_unit_test(test_session)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

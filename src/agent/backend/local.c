@@ -258,6 +258,21 @@ int moa_backend_local_adapt(moa_backend *b, moa_adapters *a, moa_err *err) {
     return 0;
 }
 
+int moa_backend_local_call(moa_backend *b, const char *adapter, moa_err *err) {
+    MOA_TRY(need_local(b, err));
+    b = moa_backend_plain(b);
+    local *l = (local *)b;
+    char *word = name_of(adapter), id[512];
+    if (!word) return moa_fail(err, MOA_ENOMEM, "%s: no memory", adapter);
+    const size_t n = strlen(l->id);
+    snprintf(id, sizeof id, "%s@%s", l->id, !strncmp(word, l->id, n) && word[n] == '.' ? word + n + 1 : word);
+    free(word);
+    if (!(word = strdup(id))) return moa_fail(err, MOA_ENOMEM, "%s: no memory", adapter);
+    free(l->id);
+    b->id = l->id = word;
+    return 0;
+}
+
 int moa_backend_local_draft(moa_backend *b, const char *path, moa_err *err) {
     local *l = (local *)b;
     moa_model *small;
