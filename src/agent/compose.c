@@ -100,8 +100,7 @@ int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *co
     return rc;
 }
 
-/* At most about `limit` bytes of s: head, mark, tail; cut between characters. */
-static const char *shorten(moa_arena *a, const char *s, size_t limit) {
+const char *moa_shorten(moa_arena *a, const char *s, size_t limit) {
     size_t n = strlen(s), half = limit / 2;
     if (n <= limit) return s;
     size_t head = half, tail = n - half;
@@ -118,7 +117,7 @@ static const char *shorten(moa_arena *a, const char *s, size_t limit) {
 
 static int set_shortened(moa_run *r, moa_agent_node *n, const char **cut, const char *const *ref, int n_ref, size_t limit, moa_err *err) {
     for (int i = 0; i < n_ref; i++)
-        if (!(cut[i] = shorten(r->arena, ref[i], limit))) return moa_fail(err, MOA_ENOMEM, "a shortened reference of %s", n->name);
+        if (!(cut[i] = moa_shorten(r->arena, ref[i], limit))) return moa_fail(err, MOA_ENOMEM, "a shortened reference of %s", n->name);
     return set_references(r, n, cut, n_ref, err);
 }
 

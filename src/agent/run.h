@@ -140,6 +140,7 @@ struct moa_strategy {
     unsigned has;
     int n;                            /* proposals unless the mix says otherwise */
     float temperature;                /* of proposers */
+    int judge_max_tokens;             /* unless the mix says otherwise; 0: 128 */
     const moa_setting *setting; int n_setting; /* its own settings: their values are cfg->arg and cfg->word */
     /* Do the numbers of cfg fit each other? Models are not looked at, but n_proposer is set. NULL: any do. */
     int (*check)(const moa_mix_cfg *cfg, moa_err *err);

@@ -148,6 +148,7 @@ moa_mix_cfg moa_mix_defaults(const char *strategy) {
     c.propose.temperature = s ? s->temperature : 0.7f;
     c.aggregate.temperature = 0;
     c.n = s ? s->n : 0;
+    if (s && s->judge_max_tokens) c.judge_max_tokens = s->judge_max_tokens;
     for (int i = 0; s && i < s->n_setting; i++) c.arg[i] = s->setting[i].dflt;
     return c;
 }

@@ -4,6 +4,7 @@
 #define MOA_AGENT_STRATEGY_H
 
 #include "agent/run.h"
+#include "task/task.h"
 
 /* n samples named "<prefix>1" ...; sample i asks proposer i mod n_proposer. With inputs (n_in > 0) they see those
  * replies as references. Indices go to out[n]. */
@@ -29,8 +30,39 @@ int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err);
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err);
 /* The same for references given as texts. */
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
+/* At most about `limit` bytes of s: head, mark, tail; cut between characters. NULL: no memory. */
+const char *moa_shorten(moa_arena *a, const char *s, size_t limit);
 /* Do these references fit uncut? Sets *fits. n as above. */
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
+
+/* ---- judge.c: asking a judge about candidates, and what its replies come to ---- */
+/* The inputs of n that worked and are of this role ("": any): their nodes and replies. */
+typedef struct moa_panel { int *id; const char **text; int n; } moa_panel;
+int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *role, moa_err *err);
+/* The conversation whose last user turn asks `ask` of these candidates (task/task.h); k as there. Too long for the judge's context: the
+ * candidates are shortened, and that is noted. */
+int moa_compose_judge(moa_run *r, moa_agent_node *n, moa_judging ask, const char *const *cand, int n_cand, int k, moa_err *err);
+/* One rating of candidate node `of`, 0 to 10. */
+int moa_add_rating(moa_run *r, const moa_mix_cfg *c, const char *name, int of, moa_err *err);
+/* What a node of moa_add_rating came to; -1: it failed, or said no score. doubt: a score is moved to the middle by how unsure the judge was
+ * of its words, p s + (1 - p) 5 with p the probability of its whole reply; of use where that is the one line asked for. */
+double moa_rating(const moa_agent_node *n, bool doubt);
+/* Both orders of a and b: two calls, to id[2]. */
+int moa_add_comparison(int id[2], moa_run *r, const moa_mix_cfg *c, int a, int b, moa_err *err);
+/* Points of a and b: a call's winner gets 1; one that failed or said nothing gives both a half. */
+void moa_comparison(double *a, double *b, const moa_run *r, const int id[2]);
+/* Proposers, and behind them a node without a call, `draw_up`, which is the answer until it adds what decides among them. */
+int moa_add_drawn(moa_run *r, const moa_mix_cfg *c, moa_reduce_fn draw_up, moa_err *err);
+/* Comparisons of all pairs of p whose texts differ, and behind them the node `name`, which is the answer from now on; its reduce asks
+ * moa_pairs_rank for the candidates, their points out of 2 (n - 1) and their order. */
+int moa_add_pairs(moa_run *r, const moa_panel *p, const char *name, moa_reduce_fn reduce, moa_err *err);
+int moa_pairs_rank(moa_panel *p, double **points, int **order, moa_run *r, const moa_agent_node *n, moa_err *err);
+/* The order of n candidates, best first: by points, then by what their model finds most probable, then as they came. */
+void moa_rank(int *order, const moa_run *r, const moa_panel *p, const double *points);
+/* The text of node `from` becomes that of n, a node without a call. */
+void moa_take_text(moa_run *r, moa_agent_node *n, int from);
+/* A fallback for nodes whose input 0 is what a judge said: the vote over the others. */
+int moa_reduce_vote_rest(moa_run *r, moa_agent_node *n, moa_err *err);
 
 /* ---- cluster.c: which replies say the same ---- */
 typedef struct moa_ballot {

@@ -31,7 +31,7 @@ static void answer(player *p, moa_call *c) {
     c->res.text = strdup(text);
     c->res.text_len = strlen(text);
     c->res.n_prompt = 10, c->res.n_ids = 5;
-    c->res.why = MOA_STOP_EOS;
+    c->res.why = p->why;
     c->on_text(c, text, c->res.text_len);
     if (atomic_load(&c->cancel)) c->res.why = MOA_STOP_CANCELED;
     c->on_end(c);

@@ -13,6 +13,7 @@ struct player {
     moa_backend base;
     player_fn say;
     int calls;
+    moa_stop why;  /* how its replies end: EOS unless set */
     moa_buf log;   /* every call: its messages as "role: content" lines, then "---" */
     char said[256]; /* for say to write into */
 };
