@@ -51,6 +51,8 @@ typedef struct moa_backend_ops {
     void (*close)(moa_backend *b);    /* no call runs any more */
     /* Prompt tokens of a conversation, or a negative code. NULL: unknown, no limit is applied. */
     int64_t (*measure)(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err);
+    /* Embeddings of n texts, each of length 1: *out [n][*dim], malloc'd. From any thread; it takes the time that it takes. NULL: it has none. */
+    int (*embed)(moa_backend *b, float **out, int *dim, const char *const *text, int n, moa_err *err);
 } moa_backend_ops;
 struct moa_backend {
     const moa_backend_ops *ops;

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
+#include "agent/alike.h"
 #include "base/buf.h"
 #include "task/task.h"
 
@@ -79,6 +80,48 @@ int moa_vote_count(moa_vote *out, int *cluster, const moa_ballot *b, int n, moa_
     return rc < 0 ? moa_fail(err, rc, "counting %d replies", n) : 0;
 }
 
+/* Each reply joins the first cluster whose first member is alike. */
+static int join_alike(int *leader, moa_run *r, const int *in, int n, moa_err *err) {
+    double *cos = moa_arena_alloc(r->arena, ((size_t)n * (size_t)n + 1) * sizeof *cos);
+    if (!cos) return moa_fail(err, MOA_ENOMEM, "%d replies compared", n);
+    MOA_TRY(moa_alike(cos, r, in, n, err));
+    for (int i = 0; i < n; i++) {
+        leader[i] = i;
+        for (int j = 0; j < i && leader[i] == i; j++)
+            if (leader[j] == j && cos[i * n + j] >= r->cfg->alike) leader[i] = j;
+    }
+    return 0;
+}
+
+int moa_cluster(moa_vote *out, int *cluster, moa_run *r, const int *in, int n, moa_err *err) {
+    const size_t room = (size_t)n + 1;
+    moa_ballot *b = moa_arena_calloc(r->arena, room * sizeof *b);
+    int *leader = moa_arena_calloc(r->arena, room * sizeof *leader), *size = moa_arena_calloc(r->arena, room * sizeof *size);
+    char **key = moa_arena_calloc(r->arena, room * sizeof *key);
+    if (!b || !leader || !size || !key) return moa_fail(err, MOA_ENOMEM, "%d ballots", n);
+    for (int i = 0; i < n; i++) {
+        const moa_agent_node *s = &r->node[in[i]];
+        b[i] = (moa_ballot){.text = s->text, .n = s->text_len, .sum_logprob = s->sum_logprob, .absent = s->state != MOA_NODE_DONE};
+    }
+    if (r->cfg->same == MOA_SAME_ANSWER) return moa_vote_count(out, cluster, b, n, err);
+    *out = (moa_vote){.winner = -1, .by_text = true};
+    for (int i = 0; i < n; i++) leader[i] = i;
+    if (r->cfg->same == MOA_SAME_EMBEDDING) MOA_TRY(join_alike(leader, r, in, n, err));
+    for (int i = 0; i < n; i++) {
+        const moa_agent_node *s = &r->node[in[leader[i]]];
+        moa_buf k;
+        if (b[i].absent) continue;
+        moa_buf_init(&k, MAX_KEY);
+        if (r->cfg->same == MOA_SAME_TEXT) fold_text(&k, moa_node_reply(s), strlen(moa_node_reply(s)));
+        else moa_buf_addf(&k, "%d", leader[i]);
+        key[i] = k.failed ? NULL : moa_arena_strndup(r->arena, moa_buf_str(&k), k.len);
+        moa_buf_deinit(&k);
+        if (!key[i]) return moa_fail(err, MOA_ENOMEM, "%d replies", n);
+    }
+    count(out, cluster, size, key, b, n);
+    return 0;
+}
+
 static bool has_answer(const moa_agent_node *n) {
     moa_buf a;
     moa_buf_init(&a, MOA_ANSWER_MAX);
@@ -104,16 +147,11 @@ const char *moa_refuse_merge(const moa_run *r, const moa_agent_node *n) {
 }
 
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {
-    moa_ballot *b = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *b);
     int *cluster = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *cluster);
     moa_vote_told *told = moa_arena_alloc(r->arena, sizeof *told);
-    if (!b || !cluster || !told) return moa_fail(err, MOA_ENOMEM, "no memory for %d ballots", n->n_in);
-    for (int i = 0; i < n->n_in; i++) {
-        const moa_agent_node *s = &r->node[n->in[i]];
-        b[i] = (moa_ballot){.text = s->text, .n = s->text_len, .sum_logprob = s->sum_logprob, .absent = s->state != MOA_NODE_DONE};
-    }
+    if (!cluster || !told) return moa_fail(err, MOA_ENOMEM, "no memory for %d ballots", n->n_in);
     moa_vote v;
-    MOA_TRY(moa_vote_count(&v, cluster, b, n->n_in, err));
+    MOA_TRY(moa_cluster(&v, cluster, r, n->in, n->n_in, err));
     if (v.winner < 0) return moa_fail(err, MOA_EINVAL, "%s: no reply to choose from", n->name);
     const moa_agent_node *w = &r->node[n->in[v.winner]];
     moa_node_note(r, n, "took %s: %d of %d %s", w->name, v.size, v.n_vote, v.by_text ? "replies are alike" : "answers agree");

@@ -27,6 +27,9 @@ struct moa_execution {
     bool late_now;       /* the deadline has passed */
     int n_running;       /* calls */
     ints look, ready, late; /* nodes to look at; composed; that wait for who is late */
+    ints later;          /* composed, but the budget has no room for them while others run */
+    int64_t held_tokens; double held_cost; /* what the calls that run could still cost */
+    double spent_cost;   /* by prices, of calls that a journal knew too: a run that goes on after a kill decides as it would have */
     moa_buf text;
     double t0;
 };
@@ -90,7 +93,7 @@ static void node_ends(moa_execution *x, int i, int state) {
     for (const moa_edge *e = r->node[i].out; e; e = e->next) {
         moa_agent_node *to = &r->node[e->to];
         to->n_wait--;
-        if (!to->n_wait || to->grace_s > 0) moa_execution_look(x, e->to);
+        if (!to->n_wait || to->grace_s > 0 || to->enough) moa_execution_look(x, e->to);
     }
     if (!moa_run_is_answer(r, i)) return;
     bool all = true;
@@ -176,6 +179,72 @@ static void end_late(moa_execution *x, int i, moa_call *c) {
     node_fails(x, i, c->rc, &err);
 }
 
+/* ---- budgets ---- */
+
+static double cost_of(const moa_backend *b, double prompt, double completion) { return 1e-6 * (prompt * b->price_prompt + completion * b->price_completion); }
+
+/* What a call can cost at most. Its prompt is measured where its backend can, else taken as a token for two bytes: more than text has. */
+static double cost_at_most(moa_run *r, const moa_agent_node *n) {
+    double prompt = 0;
+    moa_err err;
+    if (!(n->backend->price_prompt > 0)) return cost_of(n->backend, 0, n->max_tokens);
+    const int64_t measured = moa_run_measure(r, n->backend, n->msg, n->n_msg, &err);
+    for (int i = 0; i < n->n_msg && measured <= 0; i++) prompt += 8 + 0.5 * (double)strlen(n->msg[i].content);
+    return cost_of(n->backend, measured > 0 ? (double)measured : prompt, n->max_tokens);
+}
+
+/* Tokens that are kept for the answer while proposals are asked: half of the budget at most. */
+static int64_t kept_for_answer(const moa_run *r, const moa_agent_node *n) {
+    const moa_mix_cfg *c = r->cfg;
+    const moa_strategy *s = moa_strategy_find(c->strategy);
+    if (strcmp(n->role, "proposer") != 0 || !s || !(s->has & MOA_AGGREGATES)) return 0;
+    const int want = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens;
+    return want < c->budget_tokens / 2 ? want : c->budget_tokens / 2;
+}
+
+/* May this call begin? YES: what it could cost is set aside. LATER: not while others run whose share may come back. A call that does not fit as it is,
+ * and will not later, gets fewer tokens, if they are worth a call. */
+typedef enum leave { YES, LATER, NO } leave;
+static leave afford(moa_execution *x, int i) {
+    enum { LEAST = 16 };
+    moa_run *r = x->r;
+    moa_agent_node *n = &r->node[i];
+    const moa_mix_cfg *c = r->cfg;
+    if (c->budget_tokens) {
+        const int64_t left = c->budget_tokens - r->usage.completion_tokens - x->held_tokens - kept_for_answer(r, n);
+        if (n->max_tokens > left) {
+            if (x->n_running) return LATER;
+            if (left < LEAST) return NO;
+            moa_node_note(r, n, "%d of %d tokens, which the budget leaves", (int)left, n->max_tokens);
+            n->max_tokens = (int)left;
+        }
+    }
+    if (c->budget_cost > 0 && cost_at_most(r, n) > c->budget_cost - x->spent_cost - x->held_cost) return x->n_running ? LATER : NO;
+    n->held_cost = c->budget_cost > 0 ? cost_at_most(r, n) : 0;
+    n->held_tokens = n->max_tokens;
+    x->held_tokens += n->held_tokens;
+    x->held_cost += n->held_cost;
+    return YES;
+}
+
+static void give_back(moa_execution *x, moa_agent_node *n) {
+    x->held_tokens -= n->held_tokens;
+    x->held_cost -= n->held_cost;
+    n->held_tokens = 0, n->held_cost = 0;
+}
+
+static void not_afforded(moa_execution *x, int i) {
+    const moa_mix_cfg *c = x->r->cfg;
+    moa_err err = {0};
+    x->r->node[i].late = MOA_LATE_BUDGET;
+    stand_in(&x->r->node[i]);
+    const int rc = c->budget_tokens ? moa_fail(&err, MOA_ELIMIT, "not asked: %lld of %d budgeted tokens are spent", (long long)x->r->usage.completion_tokens, c->budget_tokens)
+                                    : moa_fail(&err, MOA_ELIMIT, "not asked: a budget of $%g has no room for it", c->budget_cost);
+    node_fails(x, i, rc, &err);
+}
+
+/* ---- calls end ---- */
+
 static void end_call(moa_execution *x, moa_letter *l) {
     moa_run *r = x->r;
     moa_call *c = &l->call;
@@ -184,6 +253,11 @@ static void end_call(moa_execution *x, moa_letter *l) {
     x->n_running--;
     n->call = NULL;
     account(r, n, c);
+    give_back(x, n);
+    x->spent_cost += cost_of(n->backend, (double)n->prompt_tokens, (double)n->completion_tokens);
+    for (int k = 0; k < x->later.n; k++)
+        if (push(&x->ready, x->later.v[k]) < 0) cancel_all(x);
+    x->later.n = 0;
     if (n->state != MOA_NODE_RUNNING) return; /* it was cut off: what it cost counts, what it said does not */
     n->text = moa_arena_strndup(r->arena, c->res.text ? c->res.text : "", c->res.text ? c->res.text_len : 0);
     n->text_len = n->text ? strlen(n->text) : 0;
@@ -227,13 +301,14 @@ static int n_worked(const moa_run *r, const moa_agent_node *n) {
 static void note_missing(moa_run *r, int i) {
     moa_agent_node *n = &r->node[i];
     for (int k = 0; k < n->n_in; k++)
-        if (r->node[n->in[k]].state == MOA_NODE_FAILED) moa_node_note(r, n, "left out %s, which failed", r->node[n->in[k]].name);
+        if (r->node[n->in[k]].state == MOA_NODE_FAILED && !r->node[n->in[k]].spared) moa_node_note(r, n, "left out %s, which failed", r->node[n->in[k]].name);
 }
 
-/* Those that node i still waits for are left behind. */
-static void cut_off(moa_execution *x, int i) {
+/* Those that node i still waits for are left behind; why: enough others agree, NULL: they are late. */
+static void cut_off(moa_execution *x, int i, const char *why) {
     moa_run *r = x->r;
     const double grace = r->node[i].grace_s;
+    if (why) moa_node_note(r, &r->node[i], "%s", why);
     for (int k = 0; k < r->node[i].n_in; k++) {
         const int from = r->node[i].in[k];
         moa_agent_node *n = &r->node[from];
@@ -243,9 +318,20 @@ static void cut_off(moa_execution *x, int i) {
             atomic_store(&n->call->call.cancel, true);
             moa_backend_stir(n->backend);
         }
-        moa_fail(&err, MOA_ECANCELED, "cut off: enough others were there %g s ago", grace);
+        if (why) moa_fail(&err, MOA_ECANCELED, "cut off: enough others were there");
+        else moa_fail(&err, MOA_ECANCELED, "cut off: enough others were there %g s ago", grace);
+        r->node[from].spared = why != NULL;
+        if (!why) r->node[from].late = MOA_LATE_LEFT;
         node_fails(x, from, MOA_ECANCELED, &err);
     }
+}
+
+/* Replay: have those that n waits for been asked, if they were then? Their calls are in the trace too. */
+static bool asked_as_then(const moa_execution *x, const moa_agent_node *n) {
+    const moa_run *r = x->r;
+    for (int k = 0; r->late_then && k < n->n_in; k++)
+        if (r->node[n->in[k]].state < MOA_NODE_DONE && n->in[k] < r->n_late_then && r->asked_then[n->in[k]] && !r->node[n->in[k]].asked) return false;
+    return true;
 }
 
 /* False: others have to come first. */
@@ -253,14 +339,23 @@ static bool inputs_are_there(moa_execution *x, int i) {
     const moa_agent_node *n = &x->r->node[i];
     const int need = n->need ? n->need : 1;
     if (!n->n_wait) return true;
-    if (!(n->grace_s > 0) || n_worked(x->r, n) < need) return false;
+    if (n_worked(x->r, n) < need) return false;
+    if (!asked_as_then(x, n)) return false;
+    const char *why = n->enough ? n->enough(x->r, n) : NULL;
+    if (why) return cut_off(x, i, why), true;
+    if (!(n->grace_s > 0)) return false;
+    if (x->r->late_then) { /* those that were left behind then are now */
+        for (int k = 0; k < n->n_in; k++)
+            if (x->r->node[n->in[k]].state < MOA_NODE_DONE && late_then(x->r, n->in[k]) != MOA_LATE_LEFT) return false;
+        return cut_off(x, i, NULL), true;
+    }
     const double now = moa_now();
     if (!(n->cut_at > 0)) {
         x->r->node[i].cut_at = now + n->grace_s;
         return push(&x->late, i) < 0;
     }
     if (now < n->cut_at) return false;
-    cut_off(x, i);
+    cut_off(x, i, NULL);
     return true;
 }
 
@@ -341,19 +436,31 @@ static void start_group(moa_execution *x, moa_call **call) {
             x->ready.v[left++] = i;
             continue;
         }
+        if (x->r->node[i].state != MOA_NODE_RUNNING || x->over) continue; /* it was cut off while it waited for the budget */
+        const leave may = afford(x, i);
+        if (may == LATER) {
+            if (push(&x->later, i) < 0) cancel_all(x);
+            continue;
+        }
+        if (may == NO) {
+            not_afforded(x, i);
+            continue;
+        }
         moa_letter *l = make_call(x, i, &err);
         if (!l) {
             node_fails(x, i, err.code, &err);
             continue;
         }
         x->r->node[i].call = l;
+        x->r->node[i].asked = true;
+        x->n_running++;
+        for (const moa_edge *e = x->r->node[i].out; x->r->late_then && e; e = e->next) moa_execution_look(x, e->to); /* asked_as_then */
         call[n++] = &l->call;
     }
     x->ready.n = left;
     for (int k = 0; k < n; k++) emit(x, ((moa_letter *)call[k])->about, MOA_EV_START, NULL, 0);
-    for (int k = 0; k < n && x->canceled; k++) x->r->node[((moa_letter *)call[k])->about].call = NULL;
+    for (int k = 0; k < n && x->canceled; k++) x->r->node[((moa_letter *)call[k])->about].call = NULL, x->n_running--;
     if (x->canceled || !n) return;
-    x->n_running += n;
     b->ops->start(b, call, n);
 }
 
@@ -419,7 +526,26 @@ static void free_execution(moa_execution *x) {
     free(x->look.v);
     free(x->ready.v);
     free(x->late.v);
+    free(x->later.v);
     free(x);
+}
+
+/* What was not generated because enough was there. */
+static void count_spared(moa_run *r) {
+    for (int i = 0; i < r->n_node; i++) {
+        const moa_agent_node *n = &r->node[i], *like = n->spared ? n : n->n_spared ? &r->node[n->spared_like] : NULL;
+        int64_t sum = 0, k = 0;
+        if (!like) continue;
+        for (int j = 0; j < r->n_node; j++) {
+            const moa_agent_node *m = &r->node[j];
+            if (m->state != MOA_NODE_DONE || m->spared || !m->backend || strcmp(m->role, like->role) != 0) continue;
+            sum += m->completion_tokens, k++;
+        }
+        if (!k) continue;
+        const int64_t mean = sum / k;
+        if (n->spared && mean > n->completion_tokens) r->usage.spared_tokens += mean - n->completion_tokens;
+        r->usage.spared_tokens += mean * n->n_spared;
+    }
 }
 
 static bool step(moa_task *t) {
@@ -434,6 +560,7 @@ static bool step(moa_task *t) {
     } while (x->look.n && !x->canceled);
     if (x->n_running || (x->late.n && !x->canceled && !x->over)) return false;
     conclude(x);
+    count_spared(x->r);
     moa_loop_calm(x->loop, t);
     moa_run *r = x->r;
     atomic_store(&r->x, NULL);

@@ -44,6 +44,18 @@ int moa_run_recall(const char **value, moa_run *r, const char *kind, const char 
     return rc;
 }
 
+int moa_run_observe(double *out, moa_run *r, const char *kind, const char *key, moa_observe_fn fn, void *ctx, moa_err *err) {
+    const moa_recalled *m = find(r->recalled, kind, key);
+    const char *told = m ? m->value : told_then(r->recall_then, kind, key);
+    char text[40];
+    if (told) *out = strtod(told, NULL);
+    else if (r->recall_then) return moa_fail(err, MOA_EFORMAT, "the trace does not tell %s %s", kind, key);
+    else MOA_TRY(fn(out, ctx, err));
+    snprintf(text, sizeof text, "%.9g", *out);
+    *out = strtod(text, NULL); /* as a replay will read it */
+    return m ? 0 : note(&r->recalled, r, kind, key, text, err);
+}
+
 int moa_run_keep(moa_run *r, const char *kind, const char *key, const char *value, moa_err *err) {
     MOA_TRY(note(r->learning ? &r->learnt : &r->kept, r, kind, key, value, err));
     return r->recall_then || !r->cfg->store ? 0 : moa_store_put(r->cfg->store, kind, key, value, err);

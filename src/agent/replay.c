@@ -31,6 +31,7 @@ struct rehearsal {
     double heard;          /* when something happened last */
     char *used;            /* [nodes] its call was asked for */
     moa_late *deadline;    /* [nodes] */
+    bool *asked;           /* [nodes] */
     cue *late; int n_late; /* that end when they are canceled */
 };
 
@@ -169,6 +170,9 @@ static int read_actor(moa_backend **out, rehearsal *h, const json_t *v, moa_err 
     if (h->n_actor == MAX_ACTORS) return moa_fail(err, MOA_ELIMIT, "%s: more than %d models", h->where, MAX_ACTORS);
     actor *a = &h->actor[h->n_actor++];
     *a = (actor){.base = {.ops = can ? &measures : &blind, .id = id, .fingerprint = print, .n_ctx = (int)n_ctx, .n_ctx_most = (int)most}, .all = h};
+    const json_t *prices = json_object_get(v, "prices"); /* a budget in dollars goes by them */
+    a->base.price_prompt = json_number_value(json_array_get(prices, 0));
+    a->base.price_completion = json_number_value(json_array_get(prices, 1));
     *out = &a->base;
     return 0;
 }
@@ -206,8 +210,8 @@ static int read_settings(moa_mix_cfg *c, const json_t *v, const rehearsal *h, mo
     if (!json_is_object(v)) return moa_fail(err, MOA_EFORMAT, "%s: a mix without settings", h->where);
     for (int i = 0; (p = moa_strategy_setting(s, i)); i++) {
         const json_t *one = json_object_get(v, p->key);
-        const double most = p->hi < 1 << 30 && strcmp(p->key, "max-tokens") && strcmp(p->key, "aggregate-max-tokens") ? p->hi : 1 << 30;
-        if (p->text ? !one || json_is_null(one) || json_is_string(one) : json_is_number(one) && json_number_value(one) >= (p->lo < 1 ? p->lo : 0) && json_number_value(one) <= most)
+        const double most = p->words ? 15 : p->hi < 1 << 30 && strcmp(p->key, "max-tokens") && strcmp(p->key, "aggregate-max-tokens") ? p->hi : 1 << 30;
+        if (p->text ? !one || json_is_null(one) || json_is_string(one) : json_is_number(one) && json_number_value(one) >= 0 && json_number_value(one) <= most)
             moa_mix_put(c, p, json_number_value(one), json_string_value(one));
         else return moa_fail(err, MOA_EFORMAT, "%s: setting %s of mix %s: expected %s", h->where, p->key, s->name, p->text ? "a text" : "a number in its range");
     }
@@ -259,13 +263,22 @@ static int read_messages(rehearsal *h, moa_err *err) {
     return 0;
 }
 
-/* Asked when nothing happens. A run that was canceled is canceled again; one that waits for what never comes is no run of ours. */
+/* Calls of the trace that nobody has asked for yet. */
+static bool more_to_ask(const rehearsal *h) {
+    const json_t *n;
+    size_t i;
+    json_array_foreach(h->nodes, i, n)
+        if (!h->used[i] && h->asked[i]) return true;
+    return false;
+}
+
+/* Asked when nothing happens. A run that was canceled is canceled again, where it was then; one that waits for what never comes is no run of ours. */
 static bool go_on(void *ctx, moa_run *r, const moa_event *e) {
     rehearsal *h = ctx;
     (void)r;
     const double now = moa_now();
     if (e->kind != MOA_EV_TEXT || e->n) return h->heard = now, true;
-    return whole(h->trace, "rc") != MOA_ECANCELED && now < h->heard + h->cfg.grace_s + PATIENCE_S;
+    return (whole(h->trace, "rc") != MOA_ECANCELED || more_to_ask(h)) && now < h->heard + PATIENCE_S;
 }
 
 static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
@@ -281,14 +294,17 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
     h->used = calloc(n, 1);
     h->late = calloc(n, sizeof *h->late);
     h->deadline = calloc(n, sizeof *h->deadline);
-    if (!h->used || !h->late || !h->deadline) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
+    h->asked = calloc(n, sizeof *h->asked);
+    if (!h->asked || !h->used || !h->late || !h->deadline) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
     MOA_TRY(moa_run_new(&r, &h->cfg, h->msg, h->n_msg, strtoull(seed, NULL, 10), err));
     for (size_t i = 0; i < n; i++) {
         const char *late = json_string_value(json_object_get(json_array_get(h->nodes, i), "late"));
-        h->deadline[i] = !late ? MOA_LATE_NOT : !strcmp(late, "cut") ? MOA_LATE_CUT : MOA_LATE_UNASKED;
+        h->asked[i] = json_is_true(json_object_get(json_array_get(h->nodes, i), "asked"));
+        for (moa_late l = MOA_LATE_LEFT; late && l > MOA_LATE_NOT; l--)
+            if (!strcmp(late, moa_late_name(l))) h->deadline[i] = l;
     }
     r->recall_then = h->recalled;
-    r->late_then = h->deadline, r->n_late_then = (int)n;
+    r->late_then = h->deadline, r->asked_then = h->asked, r->n_late_then = (int)n;
     h->heard = moa_now();
     moa_run_execute(r, go_on, h, err); /* that it failed is part of its trace */
     *again = moa_trace_run(r, false);
@@ -311,6 +327,7 @@ int moa_replay(json_t **again, const json_t *trace, const char *where, moa_err *
     free(h->used);
     free(h->late);
     free(h->deadline);
+    free(h->asked);
     free(h);
     return rc;
 }

@@ -88,6 +88,11 @@ static int grow(moa_run *r, moa_err *err) {
     return 0;
 }
 
+const char *moa_late_name(moa_late l) {
+    static const char *const names[] = {NULL, "unasked", "cut", "budget", "left"};
+    return names[l];
+}
+
 int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err) {
     for (int i = 0; i < n->n_in; i++)
         if (n->in[i] < 0 || n->in[i] >= r->n_node)

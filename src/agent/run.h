@@ -27,10 +27,16 @@ typedef struct moa_agent_node moa_agent_node;
 typedef int (*moa_compose_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
 /* May the reply of a call stand (n->text)? If not, the node takes its fallback's text where it has one. */
 typedef const char *(*moa_refuse_fn)(const moa_run *r, const moa_agent_node *n); /* why not, or NULL */
+/* With the inputs that have ended by now: is it clear what the others could still do? Why (a note's words), or NULL. Asked after each arrival; depends on
+ * nothing but which of them worked and what they said, so that a replay decides alike. */
+typedef const char *(*moa_enough_fn)(moa_run *r, const moa_agent_node *n);
 /* A node without a backend computes its text itself (vote, pick). */
 typedef int (*moa_reduce_fn)(moa_run *r, moa_agent_node *n, moa_err *err);
 
-typedef enum moa_late { MOA_LATE_NOT, MOA_LATE_UNASKED, MOA_LATE_CUT } moa_late;
+/* What time or money did to a node: not asked, or cut off, since the deadline had passed; not asked, since the budget was spent; left behind by one
+ * that read it, whose grace was over. */
+typedef enum moa_late { MOA_LATE_NOT, MOA_LATE_UNASKED, MOA_LATE_CUT, MOA_LATE_BUDGET, MOA_LATE_LEFT } moa_late;
+const char *moa_late_name(moa_late l); /* NULL: MOA_LATE_NOT */
 
 struct moa_agent_node {
     const char *name;                 /* "p1.3", "agg" */
@@ -46,6 +52,7 @@ struct moa_agent_node {
     moa_refuse_fn refuse;             /* NULL: any reply will do */
     int need;                         /* inputs that must have worked; 0: one, if there are inputs */
     double grace_s;                   /* with so many, the others get this long, then they are canceled and left out; 0: as long as they take */
+    moa_enough_fn enough;             /* then the others are canceled and left out; NULL: all are waited for */
     bool seeded;                      /* sampling.seed is meant as it is */
     /* filled while running */
     int state;
@@ -57,7 +64,10 @@ struct moa_agent_node {
     double seconds, first_s, share_s; moa_stop why; /* first_s: to the first token */
     double sum_logprob, cost;         /* cost: dollars, by the prices of its backend */
     bool found;                       /* a journal knew the reply */
-    moa_late late;                    /* what the deadline did to it */
+    moa_late late;
+    bool asked;                       /* its call began */
+    bool spared;                      /* cut off because enough others were there */
+    int n_spared, spared_like;        /* proposals that were not asked because of what it read, and the node whose like they are */
     moa_token_log *log;               /* the run's; NULL: not asked for */
     int rc;                           /* of the call, also where a fallback made up for it */
     const char *note;                 /* what went otherwise than planned; NULL: nothing */
@@ -70,6 +80,7 @@ struct moa_agent_node {
     int n_wait;                       /* inputs that have not ended */
     double cut_at;                    /* when those that are late are cut off; 0: nobody is late yet */
     struct moa_letter *call;          /* that runs; NULL: none */
+    int64_t held_tokens; double held_cost; /* what it may still take of the budget */
 };
 enum { MOA_NODE_WAITING, MOA_NODE_RUNNING, MOA_NODE_DONE, MOA_NODE_FAILED }; /* node.state */
 /* Adds a sentence to the node's note. */
@@ -82,6 +93,7 @@ typedef bool (*moa_event_cb)(void *ctx, moa_run *r, const moa_event *e); /* fals
 typedef struct moa_usage {
     int64_t prompt_tokens, completion_tokens, total_tokens, reused_prefix_tokens, drafted_tokens, accepted_tokens;
     int64_t found_tokens;             /* of completion_tokens, those that a journal knew */
+    int64_t spared_tokens;            /* not generated, since enough was there (node->spared): each as long as the mean of its like that ended, about */
     int calls;
     double cost;                      /* dollars */
 } moa_usage;
@@ -115,8 +127,15 @@ typedef struct moa_mix_cfg {
     int need;                                      /* replies that an aggregator or a vote must have; 0: one */
     double deadline_s;                             /* 0: none. Then what runs is cut off, nothing new is asked, and what is there must do */
     double grace_s;                                /* with so many, how long it waits for the others; 0: until they end */
+    int until;                                     /* MOA_UNTIL_*: proposals are asked for until all are there, or until those that are there agree */
+    double error;                                  /* MOA_UNTIL_AGREE: how probable another most frequent answer may still be (agree.h) */
+    int wave;                                      /* so many proposals are asked at a time; 0: all */
+    int same; double alike;                        /* MOA_SAME_*: which replies say the same; cosine from which on two do */
+    int budget_tokens; double budget_cost;         /* 0: none. Generated tokens, dollars of all calls: no call begins that could go beyond */
     moa_store *store;                              /* what the mix has learnt; NULL: nothing, and it keeps nothing */
 } moa_mix_cfg;
+enum { MOA_UNTIL_ALL, MOA_UNTIL_AGREE };
+enum { MOA_SAME_ANSWER, MOA_SAME_TEXT, MOA_SAME_EMBEDDING };
 moa_mix_cfg moa_mix_defaults(const char *strategy);
 /* One number or word, as on the command line; '_' and '-' are the same in keys. Ranges are checked, and that the strategy has it. A text is borrowed. */
 int moa_mix_set(moa_mix_cfg *c, const char *key, const char *value, moa_err *err);
@@ -178,7 +197,7 @@ struct moa_run {
     moa_recalled *recalled, *kept, *learnt; /* what was read of the store, what was written while it ran and after: the last first */
     bool learning;                        /* within moa_run_learn */
     const json_t *recall_then;            /* replay: what the store said, in place of it; NULL: it is asked */
-    const moa_late *late_then; int n_late_then; /* replay: what the deadline did, by node, in place of the clock; NULL: the clock says */
+    const moa_late *late_then; const bool *asked_then; int n_late_then; /* replay: what time did, by node, in place of the clock; NULL: the clock says */
     struct moa_execution *_Atomic x;      /* while it is executed */
 };
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);
@@ -191,6 +210,9 @@ int moa_run_recall(const char **value, moa_run *r, const char *kind, const char 
 /* Write it there: for strategy->learn, and for what a run has paid for. */
 int moa_run_keep(moa_run *r, const char *kind, const char *key, const char *value, moa_err *err);
 /* r has ended and its strategy may learn of it; score as in moa_strategy. */
+/* A number that depends on more than the run (what a model measures): taken once, told in the trace, taken from there in a replay. */
+typedef int (*moa_observe_fn)(double *out, void *ctx, moa_err *err);
+int moa_run_observe(double *out, moa_run *r, const char *kind, const char *key, moa_observe_fn fn, void *ctx, moa_err *err);
 int moa_run_learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err);
 static inline bool moa_run_is_answer(const moa_run *r, int node) { return node >= r->answer && node < r->answer + r->n_answer; }
 /* Begins to execute r in the threads of loop, and returns. There cb (NULL: nobody listens) hears what happens, one event at a time, and

@@ -13,6 +13,7 @@
 typedef struct shared { moa_setting p; unsigned has; enum { INT, FLOAT, DOUBLE } type; size_t at; } shared;
 #define WHOLE(key, help, lo, hi, has, field) {{key, help, lo, hi, 0, true, NULL, false}, has, INT, offsetof(moa_mix_cfg, field)}
 #define REAL(key, help, lo, hi, has, type, field) {{key, help, lo, hi, 0, false, NULL, false}, has, type, offsetof(moa_mix_cfg, field)}
+#define WORDS(key, help, words, has, field) {{key, help, 0, 0, 0, true, words, false}, has, INT, offsetof(moa_mix_cfg, field)}
 static const shared table[] = {
     WHOLE("n", "proposals", 1, 256, MOA_HAS_N, n),
     WHOLE("quorum", "proposals that must have worked (default 1)", 1, 256, MOA_GATHERS, need),
@@ -26,6 +27,13 @@ static const shared table[] = {
     WHOLE("max-tokens", "of a proposal", 1, 1e6, 0, max_tokens),
     REAL("aggregate-temperature", "of the aggregator (default 0)", 0, 5, MOA_AGGREGATES, FLOAT, aggregate.temperature),
     WHOLE("aggregate-max-tokens", "of the aggregator (default: as max-tokens)", 1, 1e6, MOA_AGGREGATES, aggregate_max_tokens),
+    WORDS("until", "ask for proposals until all are there, or until they agree", "all|agree", MOA_GATHERS, until),
+    REAL("error", "until=agree: probability that another answer is the most frequent one", 0, 0.5, MOA_GATHERS, DOUBLE, error),
+    WHOLE("wave", "proposals asked at a time (default: all)", 1, 256, MOA_GATHERS | MOA_HAS_N, wave),
+    WORDS("same", "what makes two replies say the same", "answer|text|embedding", MOA_GATHERS, same),
+    REAL("alike", "same=embedding: cosine of two replies that do", 0, 1, MOA_GATHERS, DOUBLE, alike),
+    WHOLE("budget-tokens", "generated tokens of all calls together", 1, 1e9, 0, budget_tokens),
+    REAL("budget-cost", "dollars of all calls together, by the prices of their models", 1e-9, 1e6, 0, DOUBLE, budget_cost),
     WHOLE("judge-max-tokens", "of each call of the judge", 1, 1e6, MOA_JUDGES, judge_max_tokens),
 };
 enum { N_SHARED = (int)(sizeof table / sizeof *table) };
@@ -142,7 +150,7 @@ double moa_mix_get(const moa_mix_cfg *c, const moa_setting *p, const char **text
 /* Self-MoA's numbers (arXiv 2502.00674): samples at 0.7. The aggregator is greedy: it should merge what is there
  * rather than draw once more, and its result then depends on the samples alone. So is a judge. */
 moa_mix_cfg moa_mix_defaults(const char *strategy) {
-    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .max_tokens = 256, .judge_max_tokens = 128};
+    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .max_tokens = 256, .judge_max_tokens = 128, .error = 0.05, .alike = 0.9};
     const moa_strategy *s = moa_strategy_find(strategy);
     c.propose = c.aggregate = moa_sampling_defaults();
     c.propose.temperature = s ? s->temperature : 0.7f;

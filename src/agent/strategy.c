@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
+#include "agent/agree.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -26,15 +28,22 @@ const moa_strategy *moa_strategy_find(const char *name) {
     return NULL;
 }
 
+moa_agent_node moa_proposer(const moa_mix_cfg *c, int i) {
+    return (moa_agent_node){.role = "proposer", .backend = c->proposer[i % c->n_proposer], .sampling = c->propose, .max_tokens = c->max_tokens,
+                            .grammar = c->propose_grammar, .extra = c->propose_extra, .compose = moa_compose_proposer};
+}
+
+moa_enough_fn moa_enough_of(const moa_mix_cfg *c) { return c->until == MOA_UNTIL_AGREE ? moa_enough_agree : NULL; }
+
 int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *prefix, int n, const int *in, int n_in, moa_err *err) {
     for (int i = 0; i < n; i++) {
         char name[48];
         snprintf(name, sizeof name, "%s%d", prefix, i + 1);
-        moa_agent_node node = {.name = name, .role = "proposer", .backend = c->proposer[i % c->n_proposer],
-                               .sampling = c->propose, .max_tokens = c->max_tokens,
-                               .grammar = c->propose_grammar, .extra = c->propose_extra, .in = in, .n_in = n_in,
-                               .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s,
-                               .compose = n_in ? moa_compose_aggregate : moa_compose_proposer};
+        moa_agent_node node = moa_proposer(c, i);
+        node.name = name;
+        node.in = in, node.n_in = n_in;
+        node.need = c->need < n_in ? c->need : n_in, node.grace_s = c->grace_s;
+        if (n_in) node.compose = moa_compose_aggregate;
         int id = moa_run_add(r, &node, err);
         if (id < 0) return id;
         out[i] = id;
@@ -47,7 +56,7 @@ int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const
     moa_agent_node node = {.name = name, .role = "aggregator", .backend = moa_aggregator_of(c),
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
                            .grammar = c->aggregate_grammar, .extra = c->aggregate_extra,
-                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s,
+                           .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s, .enough = moa_enough_of(c),
                            .fallback = stands_in ? moa_reduce_vote : NULL, .refuse = stands_in ? moa_refuse_merge : NULL};
     return moa_run_add(r, &node, err);
 }
@@ -61,6 +70,6 @@ int moa_add_judge(moa_run *r, const moa_mix_cfg *c, const char *name, const char
 
 int moa_add_vote(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
     moa_agent_node node = {.name = name, .role = "vote", .in = in, .n_in = n_in, .reduce = moa_reduce_vote,
-                            .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s};
+                            .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s, .enough = moa_enough_of(c)};
     return moa_run_add(r, &node, err);
 }

@@ -9,6 +9,13 @@
 /* n samples named "<prefix>1" ...; sample i asks proposer i mod n_proposer. With inputs (n_in > 0) they see those
  * replies as references. Indices go to out[n]. */
 int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *prefix, int n, const int *in, int n_in, moa_err *err);
+/* The i-th of them, without a name and without inputs. */
+moa_agent_node moa_proposer(const moa_mix_cfg *c, int i);
+/* n proposals of a first layer, at once or in waves as the mix says, and what finish adds behind those that were asked: it returns the node whose text
+ * is the answer. prefix lives as long as the run. */
+typedef int (*moa_finish_fn)(moa_run *r, const int *in, int n_in, moa_err *err);
+int moa_add_sampled(moa_run *r, const moa_mix_cfg *c, const char *prefix, int n, moa_finish_fn finish, moa_err *err);
+moa_enough_fn moa_enough_of(const moa_mix_cfg *c); /* of a node that reads proposals; NULL: it waits for all */
 /* One call that reads the replies of in[]. Falls back to the vote over them when it fails or loses the answer. Returns its index. */
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
 /* A node without a call: the vote over in[]. */
@@ -82,6 +89,8 @@ typedef struct moa_vote_told { moa_vote vote; const int *cluster; /* [n_in]; -1:
  * (spaces folded, case ignored). Ties between clusters go to the one that came first. cluster (may be NULL) receives
  * each ballot's cluster, -1 for those that did not count. */
 int moa_vote_count(moa_vote *out, int *cluster, const moa_ballot *b, int n, moa_err *err);
+/* The same by what the mix says is the same: answers, texts, or texts whose embeddings are alike. */
+int moa_cluster(moa_vote *out, int *cluster, moa_run *r, const int *in, int n_in, moa_err *err);
 /* Why n's reply is no merge of those it read, NULL where it is one: it is blank (behind its line of what the replies say); it has no answer
  * although most of those have one (it lost the thread, or its tokens ran out); it lists answers where none of those has one (a small
  * aggregator that learned to list does so with greetings too). */

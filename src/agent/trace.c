@@ -58,7 +58,9 @@ static void add_outcome(json_t *o, const moa_run *r, int node, bool redact) {
     json_object_set_new(o, "sum_logprob", json_real(n->sum_logprob));
     if (n->cost > 0) json_object_set_new(o, "cost", json_real(n->cost));
     if (n->found) json_object_set_new(o, "found", json_true());
-    if (n->late) json_object_set_new(o, "late", json_string(n->late == MOA_LATE_CUT ? "cut" : "unasked"));
+    if (n->late) json_object_set_new(o, "late", json_string(moa_late_name(n->late)));
+    if (n->asked) json_object_set_new(o, "asked", json_true());
+    if (n->spared) json_object_set_new(o, "spared", json_true());
 }
 
 void moa_trace_outcome(json_t *o, const moa_run *r, int node) { add_outcome(o, r, node, false); }
@@ -120,7 +122,9 @@ static json_t *sampling_of(const moa_sampling *s) {
 }
 
 static json_t *backend_of(const moa_backend *b) {
-    return json_pack("{s:s, s:o, s:i, s:i, s:b}", "model", b->id, "fingerprint", big(b->fingerprint), "n_ctx", b->n_ctx, "n_ctx_most", b->n_ctx_most, "measures", b->ops->measure != NULL);
+    json_t *o = json_pack("{s:s, s:o, s:i, s:i, s:b}", "model", b->id, "fingerprint", big(b->fingerprint), "n_ctx", b->n_ctx, "n_ctx_most", b->n_ctx_most, "measures", b->ops->measure != NULL);
+    if (b->price_prompt > 0 || b->price_completion > 0) json_object_set_new(o, "prices", json_pack("[f, f]", b->price_prompt, b->price_completion));
+    return o;
 }
 
 static json_t *mix_of(const moa_run *r, bool redact) {
@@ -170,7 +174,7 @@ json_t *moa_trace_canonical(json_t *v) {
     size_t i;
     json_array_foreach(json_object_get(v, "nodes"), i, n)
         for (size_t k = 0; k < sizeof of_then / sizeof *of_then; k++) json_object_del(n, of_then[k]);
-    static const char *const about[] = {"id", "label", "created", "seconds", "measured", "learnt"}; /* what was measured depends on how often one asks; a replay learns nothing */
+    static const char *const about[] = {"id", "label", "created", "seconds", "measured", "recalled", "learnt"}; /* what was measured and read depends on how often one asks; a replay learns nothing */
     for (size_t k = 0; k < sizeof about / sizeof *about; k++) json_object_del(v, about[k]);
     json_object_del(json_object_get(v, "usage"), "reused_prefix_tokens");
     return v;

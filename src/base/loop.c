@@ -124,7 +124,7 @@ void moa_loop_turn(moa_loop *l, double seconds) {
     const double end = moa_now() + seconds;
     pthread_mutex_lock(&l->lock);
     ring(l);
-    if (!l->first) {
+    if (!l->first && seconds > 0) {
         sleep_until(l, end);
         ring(l);
     }

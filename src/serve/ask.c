@@ -406,7 +406,7 @@ static int set_images(moa_ask *a, moa_fault *f) {
             return moa_fault_set(f, 400, "unsupported_content", a->image, "%s: %s reads text alone, not the part's image; a backend reads images where its configuration says `images: true`", a->image, b->id);
     }
     a->extra.messages = a->seen.messages = a->talk;
-    if ((a->spec.strategy->has & MOA_AGGREGATES)) c->propose_extra = &a->seen;
+    if (a->spec.strategy->has & MOA_AGGREGATES) c->propose_extra = &a->seen;
     return 0;
 }
 

@@ -8,7 +8,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "model/embed.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +24,14 @@ typedef struct local {
     moa_model *draft;       /* NULL: none */
     moa_adapters *adapters; /* NULL: none */
     uint64_t bare;          /* fingerprint without adapters */
+    moa_embedder *embedder; /* made when first asked for */
+    pthread_mutex_t embeds;
 } local;
 
 static void close_local(moa_backend *b) {
     local *l = (local *)b;
+    moa_embedder_free(l->embedder);
+    pthread_mutex_destroy(&l->embeds);
     moa_prompter_free(l->prompter);
     moa_generator_free(l->gen);
     moa_adapters_close(l->adapters);
@@ -41,6 +47,36 @@ static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_er
     int64_t n = ids.n;
     moa_ids_deinit(&ids);
     return rc < 0 ? rc : n;
+}
+
+/* The mean over a text's tokens: a decoder's last token says what comes next rather than what was said. Texts are cut at 2,048 tokens. */
+static int embed_locked(local *l, float **out, int *dim, const char *const *text, int n, moa_err *err) {
+    enum { MOST = 2048 };
+    moa_embed_cfg cfg = moa_embed_defaults();
+    cfg.pooling = MOA_POOL_MEAN;
+    if (!l->embedder) MOA_TRY(moa_embedder_new(&l->embedder, l->model, &cfg, err));
+    *dim = moa_embedder_dim(l->embedder);
+    moa_ids *ids = calloc((size_t)n + 1, sizeof *ids);
+    *out = malloc(((size_t)n * (size_t)*dim + 1) * sizeof **out);
+    int rc = ids && *out ? 0 : moa_fail(err, MOA_ENOMEM, "embeddings of %d texts", n);
+    const int64_t most = moa_embedder_max_len(l->embedder) < MOST ? moa_embedder_max_len(l->embedder) : MOST;
+    for (int i = 0; rc >= 0 && i < n; i++) {
+        rc = moa_embed_tokenize(&ids[i], l->embedder, *text[i] ? text[i] : " ", *text[i] ? strlen(text[i]) : 1, err);
+        if (ids[i].n > most) ids[i].n = most;
+    }
+    if (rc >= 0) rc = moa_embed_ids(l->embedder, *out, ids, n, err);
+    for (int i = 0; ids && i < n; i++) moa_ids_deinit(&ids[i]);
+    free(ids);
+    if (rc < 0) free(*out), *out = NULL;
+    return rc;
+}
+
+static int embed(moa_backend *b, float **out, int *dim, const char *const *text, int n, moa_err *err) {
+    local *l = (local *)b;
+    pthread_mutex_lock(&l->embeds);
+    const int rc = embed_locked(l, out, dim, text, n, err);
+    pthread_mutex_unlock(&l->embeds);
+    return rc;
 }
 
 /* ---- calls ---- */
@@ -139,7 +175,7 @@ static void start(moa_backend *base, moa_call *const *call, int n) {
 }
 
 const moa_backend_ops moa_backend_ops_local = {
-    .name = "local", .help = "a GGUF model in this process", .start = start, .close = close_local, .measure = measure};
+    .name = "local", .help = "a GGUF model in this process", .start = start, .close = close_local, .measure = measure, .embed = embed};
 
 /* ---- opening ---- */
 
@@ -194,6 +230,7 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
         free(l);
         return moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
     }
+    pthread_mutex_init(&l->embeds, NULL);
     l->base.ops = &moa_backend_ops_local;
     l->base.id = l->id;
     moa_session_cfg c = cfg ? *cfg : moa_session_defaults();

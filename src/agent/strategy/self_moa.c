@@ -4,13 +4,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
-static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
-    const int n = c->n;
-    int *draft = moa_arena_alloc(r->arena, (size_t)n * sizeof *draft);
-    if (!draft) return moa_fail(err, MOA_ENOMEM, "%d drafts", n);
-    MOA_TRY(moa_add_proposers(draft, r, c, "p", n, NULL, 0, err));
-    return moa_add_aggregator(r, c, "agg", draft, n, err);
-}
+static int finish(moa_run *r, const int *in, int n_in, moa_err *err) { return moa_add_aggregator(r, r->cfg, "agg", in, n_in, err); }
+static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) { return moa_add_sampled(r, c, "p", c->n, finish, err); }
 
 const moa_strategy moa_strategy_self_moa = {
     .name = "self-moa", .help = "one model drafts 6 replies, then merges them", .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES, .n = 6, .temperature = 0.7f, .build = build};
