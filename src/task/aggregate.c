@@ -62,22 +62,19 @@ static void add_text(moa_buf *out, const char *s, size_t n, bool line_start) {
     }
 }
 
-static void add_candidate(moa_buf *out, const char *s) {
+int moa_add_quoted(moa_buf *out, const char *s, size_t most) {
     size_t n = s ? strlen(s) : 0;
     while (n && (unsigned char)s[n - 1] <= ' ') n--;
-    if (blank_only(s, n)) {
-        moa_buf_adds(out, "(no reply)\n");
-        return;
-    }
-    if (n <= MOA_CAND_MAX) {
+    if (blank_only(s, n)) return moa_buf_adds(out, "(no reply)\n");
+    if (n <= most) {
         add_text(out, s, n, true);
     } else {
-        size_t tail = utf8_floor(s, n - MOA_CAND_TAIL);
-        add_text(out, s, utf8_floor(s, MOA_CAND_MAX - MOA_CAND_TAIL), true);
+        size_t tail = utf8_floor(s, n - most / 3);
+        add_text(out, s, utf8_floor(s, most - most / 3), true);
         moa_buf_adds(out, " [...] ");
         add_text(out, s + tail, n - tail, false);
     }
-    moa_buf_adds(out, "\n");
+    return moa_buf_adds(out, "\n");
 }
 
 void moa_fence_begin(moa_buf *out, const char *question) {
@@ -87,7 +84,7 @@ void moa_fence_begin(moa_buf *out, const char *question) {
 
 void moa_fence_add(moa_buf *out, const char *label, const char *text) {
     moa_buf_addf(out, "== %s ==\n", label);
-    add_candidate(out, text);
+    moa_add_quoted(out, text, MOA_CAND_MAX);
 }
 
 void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand) {

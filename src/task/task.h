@@ -66,7 +66,9 @@ bool moa_item_check(const moa_item *it, const char *reply, size_t n);
  * with "> " before it, so that no candidate can end itself or begin another. Control characters become spaces.
  * A candidate longer than MOA_CAND_MAX bytes keeps its head and its tail (where the answer is), cut on UTF-8
  * borders, with " [...] " between. NULL or blank: "(no reply)". */
-enum { MOA_CAND_MAX = 1200, MOA_CAND_TAIL = 400 };
+enum { MOA_CAND_MAX = 1200 };
+/* One such candidate, of at most `most` bytes, with its line end: its tail is a third. */
+int moa_add_quoted(moa_buf *out, const char *s, size_t most);
 /* The parts of that, for prompts that ask something else of candidates (judge.c). */
 void moa_fence_begin(moa_buf *out, const char *question);
 void moa_fence_add(moa_buf *out, const char *label, const char *text);
