@@ -129,9 +129,9 @@ static int sample(scripted *s, int i, const moa_call *c, char *out, size_t n) {
 static int rank_of(const char *s) { return !strncmp(s, "good", 4) ? 2 : !strncmp(s, "fair", 4) ? 1 : 0; }
 static int judge_well(scripted *s, int i, const moa_call *c, char *out, size_t n) {
     (void)s, (void)i;
-    const char *a = strstr(asked(c), "== reply A ==\n"), *b = strstr(asked(c), "== reply B ==\n");
+    const char *a = strstr(asked(c), "== A ==\n"), *b = strstr(asked(c), "== B ==\n");
     if (!a) return snprintf(out, n, "Answer: clarity, depth, relevance"), 0;
-    snprintf(out, n, "Answer: %s", rank_of(a + 14) > rank_of(b + 14) ? "A" : "B");
+    snprintf(out, n, "Better: %s", rank_of(a + 8) > rank_of(b + 8) ? "A" : "B");
     return 0;
 }
 static int judge_first(scripted *s, int i, const moa_call *c, char *out, size_t n) { return (void)s, (void)i, (void)c, snprintf(out, n, "Answer: A"), 0; }
