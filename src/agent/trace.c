@@ -142,6 +142,21 @@ static json_t *mix_of(const moa_run *r, bool redact) {
     return o;
 }
 
+/* Calls and tokens of each role: what a judge costs beside those it judges. */
+static json_t *roles_of(const moa_run *r) {
+    static const char *const keys[] = {"calls", "prompt_tokens", "completion_tokens"};
+    json_t *all = json_object();
+    for (int i = 0; i < r->n_node; i++) {
+        const moa_agent_node *n = &r->node[i];
+        if (!n->backend || n->state < MOA_NODE_DONE || n->late == MOA_LATE_UNASKED) continue;
+        const json_int_t add[] = {1, (json_int_t)n->prompt_tokens, (json_int_t)n->completion_tokens};
+        json_t *o = json_object_get(all, n->role);
+        if (!o) json_object_set_new(all, n->role, o = json_object());
+        for (int k = 0; k < 3; k++) json_object_set_new(o, keys[k], json_integer(json_integer_value(json_object_get(o, keys[k])) + add[k]));
+    }
+    return all;
+}
+
 json_t *moa_trace_run(const moa_run *r, bool redact) {
     const moa_usage *u = &r->usage;
     json_t *nodes = json_array(), *answers = json_array(), *measured = json_object();
@@ -157,6 +172,7 @@ json_t *moa_trace_run(const moa_run *r, bool redact) {
                      r->rc < 0 ? text_of(r->err.text, strlen(r->err.text), redact) : NULL, "seconds", r->seconds, "usage", "calls", u->calls, "prompt_tokens",
                      (json_int_t)u->prompt_tokens, "completion_tokens", (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "reused_prefix_tokens",
                      (json_int_t)u->reused_prefix_tokens);
+    json_object_set_new(json_object_get(o, "usage"), "roles", roles_of(r));
     if (r->recalled) json_object_set_new(o, "recalled", store_of(r->recalled, redact));
     if (r->kept) json_object_set_new(o, "kept", store_of(r->kept, redact));
     if (r->learnt) json_object_set_new(o, "learnt", store_of(r->learnt, redact));

@@ -69,17 +69,25 @@ static void choose(moa_buf *out, const unsigned char *correct, int n, int k) {
     moa_buf_addf(out, "\nEnd: %s", 2 * n_right >= n ? "yes" : "no");
 }
 
-int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, int k) {
-    if (ask != MOA_JUDGE_RATE) moa_replies_say(out, cand, n);
-    switch (ask) {
-    case MOA_JUDGE_RATE: moa_buf_addf(out, "Score: %d", correct[0] ? 10 : 0); break;
-    case MOA_JUDGE_CHOOSE: choose(out, correct, n, k); break;
-    case MOA_JUDGE_COMPARE: moa_buf_addf(out, "Better: %c", correct[0] || !correct[1] ? 'A' : 'B'); break;
-    case MOA_JUDGE_CONSISTENT: moa_buf_addf(out, "Choice: %d", most_common(cand, n) + 1); break;
-    case MOA_JUDGE_CRITIQUE:
-        for (int i = 0; i < n; i++) moa_buf_addf(out, "%s%d: %s.", i ? "\n" : "", i + 1, correct[i] ? "right" : "wrong");
-        break;
-    case MOA_JUDGE_REVISE: break;
+/* The answer of a reply, as a line of its own. */
+static void answer_line(moa_buf *out, const char *reply) {
+    const char *a;
+    size_t n;
+    if (moa_answer_find(&a, &n, reply, strlen(reply)) && n && n <= MOA_ANSWER_MAX) moa_buf_addf(out, "Answer: %.*s\n", (int)n, a);
+    else moa_buf_adds(out, "Answer: none\n");
+}
+
+int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, int k, const char *solution) {
+    int right = 0;
+    while (right < n && !correct[right]) right++;
+    if (ask == MOA_JUDGE_RATE || ask == MOA_JUDGE_COMPARE) {
+        moa_buf_addf(out, "%s\n", solution);
+        return ask == MOA_JUDGE_RATE ? moa_buf_addf(out, "Score: %d", correct[0] ? 10 : 0) : moa_buf_addf(out, "Better: %c", correct[0] || !correct[1] ? 'A' : 'B');
     }
+    moa_replies_say(out, cand, n);
+    answer_line(out, ask == MOA_JUDGE_CONSISTENT ? cand[most_common(cand, n)] : right < n ? cand[right] : solution);
+    if (ask == MOA_JUDGE_CHOOSE) choose(out, correct, n, k);
+    else if (ask == MOA_JUDGE_CONSISTENT) moa_buf_addf(out, "Choice: %d", most_common(cand, n) + 1);
+    for (int i = 0; ask == MOA_JUDGE_CRITIQUE && i < n; i++) moa_buf_addf(out, "%s%d: %s.", i ? "\n" : "", i + 1, correct[i] ? "right" : "wrong");
     return out->failed;
 }

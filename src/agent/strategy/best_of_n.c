@@ -50,5 +50,5 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_best_of_n = {
-    .name = "best-of-n", .help = "6 samples, a judge rates each, the best one is the answer", .n = 6, .temperature = 0.7f, .judge_max_tokens = 32,
+    .name = "best-of-n", .help = "6 samples, a judge rates each, the best one is the answer", .n = 6, .temperature = 0.7f, .judge_max_tokens = 256,
     .has = MOA_HAS_N | MOA_JUDGES | MOA_SEVERAL, .setting = settings, .n_setting = N_SETTING, .build = build};

@@ -80,5 +80,5 @@ static int check(const moa_mix_cfg *c, moa_err *err) {
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) { return moa_add_drawn(r, c, draw_up, err); }
 
 const moa_strategy moa_strategy_fuse = {
-    .name = "fuse", .help = "5 samples, a judge ranks them, the aggregator merges the top 3", .n = 5, .temperature = 0.7f, .judge_max_tokens = 64,
+    .name = "fuse", .help = "5 samples, a judge ranks them, the aggregator merges the top 3", .n = 5, .temperature = 0.7f, .judge_max_tokens = 256,
     .has = MOA_HAS_N | MOA_JUDGES | MOA_GATHERS | MOA_AGGREGATES | MOA_SEVERAL, .setting = settings, .n_setting = N_SETTING, .check = check, .build = build};

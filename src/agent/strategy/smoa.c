@@ -222,5 +222,5 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_smoa = {
-    .name = "smoa", .help = "rounds of 4 agents; a judge passes the 2 best replies on and ends the rounds when more are of no use", .n = 4, .temperature = 0.7f,
+    .name = "smoa", .help = "rounds of 4 agents; a judge passes the 2 best replies on and ends the rounds when more are of no use", .n = 4, .temperature = 0.7f, .judge_max_tokens = 256,
     .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES | MOA_JUDGES | MOA_SEVERAL | MOA_LEARNS, .setting = settings, .n_setting = N_SETTING, .build = build};

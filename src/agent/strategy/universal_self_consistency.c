@@ -45,5 +45,5 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 }
 
 const moa_strategy moa_strategy_universal_self_consistency = {
-    .name = "universal-self-consistency", .help = "6 samples, a judge says which one agrees with most of the others", .n = 6, .temperature = 0.7f,
+    .name = "universal-self-consistency", .help = "6 samples, a judge says which one agrees with most of the others", .n = 6, .temperature = 0.7f, .judge_max_tokens = 256,
     .has = MOA_HAS_N | MOA_JUDGES | MOA_GATHERS | MOA_SEVERAL, .build = build};
