@@ -14,8 +14,8 @@
 
 enum { MAX_MIX = 64 };
 enum {
-    O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_FORMAT, O_RECORDED, O_SERVER, O_JOURNAL, O_RESIDENT, O_BATCH, O_JSON,
-    O_PLOT, O_TABLE, O_QUIET
+    O_MODEL, O_MIX, O_N, O_SEEDS, O_SEED, O_MAX, O_CTX, O_THREADS, O_ADAPTER, O_TEMPLATE, O_KV, O_REPACK, O_DRAFT, O_FORMAT, O_RECORDED, O_SERVER, O_JUDGE, O_JUDGE_SERVER, O_AGAINST, O_JOURNAL, O_RESIDENT,
+    O_BATCH, O_JSON, O_PLOT, O_TABLE, O_QUIET
 };
 static const moa_opt opts[] = {
     MOA_ROW_MODEL,
@@ -34,6 +34,9 @@ static const moa_opt opts[] = {
     {"--format", NULL, MOA_OPT_STR, "NAME", "format of the file of tasks (moa list formats; default: found by its content)", 0, 0},
     {"--recorded", NULL, MOA_OPT_STRS, "[MODEL=]FILE", "models are those whose replies the file holds (default where TASKS holds some and no model is named: these)", 0, 0},
     {"--server", NULL, MOA_OPT_STR, "URL", "models are those of a server that runs (http://127.0.0.1:8080/v1); its key: $MOA_API_KEY", 0, 0},
+    {"--judge", NULL, MOA_OPT_STR, "MODEL", "a model compares the mixes' answers with those of --against, each pair in both orders", 0, 0},
+    {"--judge-server", NULL, MOA_OPT_STR, "URL", "the judge is a model of this server (the key as for --server)", 0, 0},
+    {"--against", NULL, MOA_OPT_STR, "MIX", "a mix of --mix (default: the first), or `reference`: the replies in the file", 0, 0},
     {"--journal", NULL, MOA_OPT_STR, "FILE", "remember finished calls: a killed evaluation resumes", 0, 0},
     {"--resident", NULL, MOA_OPT_INT, "K", "at most K models in memory: each is opened when its calls come, serves all that wait, and makes room", 1, 1000},
     {"--batch", NULL, MOA_OPT_INT, "ITEMS", "items whose calls run together (default: 16, with --resident all; always 1 where a mix learns online)", 1, MOA_TASKSET_MOST * 64},
@@ -53,6 +56,7 @@ const moa_command moa_command_eval = {
             "GSM8K, MMLU, HumanEval (code is never run), AlpacaEval, MT-bench and others.\n"
             "Every mix sees the same items and the same samples: differences are paired, equal calls are computed once.\n"
             "Seconds are each mix's share of the batches' time; p50 and p95 are over runs, each the longest chain of its calls.\n"
+            "A judge sees no length and no order: a pair counts as won where it is in both orders, and wins are told at equal length too.\n"
             "example: moa eval microworld -n 50 --mix single --mix vote:n=6 --mix self-moa:n=6 --journal run.jsonl",
     .opts = opts,
     .run = run,
@@ -143,6 +147,53 @@ static int open_pools(opener *o, moa_pool **pool, const moa_optval *v, moa_err *
     return moa_pool_new(pool, path, open_remembered, o, err);
 }
 
+/* ---- the judge ---- */
+
+typedef struct judging { moa_backend *plain, *judge; int against; moa_compare *of; /* [n_mix]; its own row stays empty */ } judging;
+
+static void judging_end(judging *g) {
+    moa_backend_close(g->judge);
+    moa_backend_close(g->plain);
+    free(g->of);
+}
+
+static int find_against(judging *g, const moa_eval *e, const moa_optval *v, moa_err *err) {
+    const char *name = v[O_AGAINST].set ? v[O_AGAINST].s : e->mix[0].label;
+    bool any = false;
+    g->against = MOA_AGAINST_REFERENCE;
+    for (int i = 0; i < e->n_mix; i++)
+        if (!strcmp(e->mix[i].label, name)) return g->against = i, 0;
+    if (strcmp(name, "reference") != 0) return moa_fail(err, MOA_EUSAGE, "--against %s: expected a mix that --mix names, or reference", name);
+    for (int i = 0; i < moa_taskset_count(e->tasks); i++) any |= moa_taskset_item(e->tasks, i)->reference.len > 0;
+    return any ? 0 : moa_fail(err, MOA_EUSAGE, "--against reference: the tasks hold no replies to compare with");
+}
+
+/* The judge answers to no mix's name: it is opened by itself, behind the same journal. */
+static int judging_begin(judging *g, moa_eval *e, opener *o, const moa_optval *v, moa_err *err) {
+    char path[4096];
+    if (!v[O_JUDGE].set && !v[O_JUDGE_SERVER].set) return v[O_AGAINST].set ? moa_fail(err, MOA_EUSAGE, "--against needs a --judge") : 0;
+    const char *url = v[O_JUDGE_SERVER].set ? v[O_JUDGE_SERVER].s : o->server, *name = v[O_JUDGE].s;
+    MOA_TRY(find_against(g, e, v, err));
+    if (e->n_mix == 1 && g->against == 0) return moa_fail(err, MOA_EUSAGE, "a judge compares: name two mixes, or --against reference");
+    if (!url) MOA_TRY(moa_cli_model_path(path, sizeof path, name, err));
+    MOA_TRY(url ? moa_cli_open_server(&g->plain, url, name, err) : moa_cli_open_model(&o->models, &g->plain, path, err));
+    MOA_TRY(moa_backend_journal_open(&g->judge, o->journal, g->plain, err));
+    g->of = calloc((size_t)e->n_mix, sizeof *g->of);
+    e->keep = true;
+    return g->of ? 0 : moa_fail(err, MOA_ENOMEM, "a judge");
+}
+
+static int judge_all(judging *g, const moa_eval *e, progress *p, moa_err *err) {
+    enum { JUDGE_TOKENS = 512 };
+    for (int m = 0; m < e->n_mix; m++) {
+        if (m == g->against) continue;
+        if (!p->quiet) fprintf(stderr, "judging %s\n", e->mix[m].label);
+        const int rc = moa_compare_run(&g->of[m], e, m, g->against, g->judge, JUDGE_TOKENS, on_progress, p, err);
+        if (rc < 0) return moa_wrap(err, rc, "the judge %s", g->judge->id);
+    }
+    return 0;
+}
+
 /* ---- output ---- */
 
 static int save(const char *path, moa_buf *b, moa_err *err) {
@@ -175,12 +226,13 @@ static int write_files(const moa_eval *e, const moa_optval *v, const char *set, 
     return rc;
 }
 
-static int report(const moa_eval *e, const moa_optval *v, const char *set, double wall, moa_err *err) {
+static int report(const moa_eval *e, const judging *g, const moa_optval *v, const char *set, double wall, moa_err *err) {
     moa_buf b;
     moa_buf_init(&b, 64 << 20);
     moa_err e2 = {0};
     const int files = write_files(e, v, set, err); /* first: who reads stdout may leave early (| head) */
-    const int rc = v[O_JSON].set ? moa_eval_json(&b, e, set, wall, &e2) : moa_eval_text(&b, e, set, &e2);
+    const moa_eval_judged judged = {g->judge ? g->judge->id : NULL, g->against, g->of};
+    const int rc = v[O_JSON].set ? moa_eval_json(&b, e, &judged, set, wall, &e2) : moa_eval_text(&b, e, &judged, set, &e2);
     if (rc >= 0) fwrite(moa_buf_str(&b), 1, b.len, stdout);
     else if (files >= 0) *err = e2;
     moa_buf_deinit(&b);
@@ -197,7 +249,7 @@ static int all_failed(const moa_eval *e) {
     return runs > 0 && runs == failed;
 }
 
-static int measure(moa_eval *e, const moa_optval *v, const char *set, moa_journal *j, moa_err *err) {
+static int measure(moa_eval *e, judging *g, const moa_optval *v, const char *set, moa_journal *j, moa_err *err) {
     progress p = {.t0 = moa_now(), .tty = isatty(STDERR_FILENO), .quiet = v[O_QUIET].set, .journal = j};
     moa_interrupt_catch();
     int rc = moa_eval_run(e, on_progress, &p, err);
@@ -209,10 +261,13 @@ static int measure(moa_eval *e, const moa_optval *v, const char *set, moa_journa
         return e->first_error.code;
     }
     if (e->first_error.code) fprintf(stderr, "moa: some runs failed and count as wrong; the first: %s\n", e->first_error.text);
+    if (g->judge) rc = judge_all(g, e, &p, err);
+    if (moa_journal_failure(j, err) < 0) return moa_hint(err, err->code, "make room; the same command goes on");
+    if (rc < 0) return rc == MOA_ECANCELED && v[O_JOURNAL].set ? moa_hint(err, rc, "the same command goes on from %s", v[O_JOURNAL].s) : rc;
     int64_t computed, found;
     moa_journal_stats(j, &computed, &found);
     if (!p.quiet) fprintf(stderr, "%lld call%s computed, %lld found again\n", (long long)computed, computed == 1 ? "" : "s", (long long)found);
-    return report(e, v, set, moa_now() - p.t0, err);
+    return report(e, g, v, set, moa_now() - p.t0, err);
 }
 
 static int specs(moa_eval *e, const moa_optval *v, moa_err *err) {
@@ -249,6 +304,7 @@ static int run(int argc, char **argv) {
     moa_err err = {0};
     moa_taskset *tasks = NULL;
     moa_pool *pool = NULL;
+    judging g = {0};
     opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT]), .server = v[O_SERVER].s};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1,
                    .chunk = v[O_BATCH].set ? (int)v[O_BATCH].i : v[O_RESIDENT].set ? MOA_TASKSET_MOST * 64 : 0};
@@ -262,11 +318,13 @@ static int run(int argc, char **argv) {
     if (rc >= 0) rc = open_pools(&o, &pool, v, &err);
     for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], pool, v[O_MODEL].s, &err);
     aggregators_last(&e);
-    if (rc >= 0) rc = measure(&e, v, set, o.journal, &err);
+    if (rc >= 0) rc = judging_begin(&g, &e, &o, v, &err);
+    if (rc >= 0) rc = measure(&e, &g, v, set, o.journal, &err);
     if (rc >= 0 && o.shelf && !v[O_QUIET].set) {
         const moa_shelf_stats st = moa_shelf_count(o.shelf);
         fprintf(stderr, "%d model%s opened %d time%s, %d at a time at most\n", st.models, st.models == 1 ? "" : "s", st.loads, st.loads == 1 ? "" : "s", st.most);
     }
+    judging_end(&g);
     moa_eval_deinit(&e);
     for (int i = 0; i < e.n_mix; i++) moa_mix_spec_deinit(&mix[i]);
     moa_pool_free(pool);

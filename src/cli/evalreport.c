@@ -72,6 +72,11 @@ static plane fit(double *s, const moa_eval *e) {
     return p;
 }
 
+static void str(moa_buf *b, const char *key, const char *v) {
+    moa_buf_addf(b, "\"%s\":", key);
+    moa_json_add_str(b, v, strlen(v));
+}
+
 /* ---- text and Markdown ---- */
 
 static int label_width(const moa_eval *e) {
@@ -141,7 +146,48 @@ static void text_proposals(moa_buf *b, double *s, const moa_eval *e) {
     if (p.ok) moa_buf_addf(b, "  accuracy = %.3f quality + %.3f disagreement %+.3f   (R2 %.3f over %d mixes)\n", p.a, p.b, p.c, p.r2, p.n);
 }
 
-int moa_eval_text(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) {
+static const char *other_side(const moa_eval *e, const moa_eval_judged *j) { return j->against == MOA_AGAINST_REFERENCE ? "reference" : e->mix[j->against].label; }
+
+static void text_judged(moa_buf *b, const moa_eval *e, const moa_eval_judged *j) {
+    const int w = label_width(e);
+    if (!j->judge) return;
+    moa_buf_addf(b, "\njudged by %s against %s, every pair in both orders (a tie counts a half)\n  %-*s     wins   95 %% interval   at equal length   95 %% interval   won/tied/lost   by order   first   longer   calls\n",
+                 j->judge, other_side(e, j), w, "mix");
+    for (int m = 0; m < e->n_mix; m++) {
+        const moa_compare *c = &j->of[m];
+        if (m == j->against) continue;
+        if (!c->p.n) {
+            moa_buf_addf(b, "  %-*s  no pair of answers\n", w, e->mix[m].label);
+            continue;
+        }
+        const double said = c->said ? c->said : 1;
+        moa_buf_addf(b, "  %-*s  %5.1f %%   %5.1f .. %5.1f           %5.1f %%   %5.1f .. %5.1f   %5d/%d/%-5d %8d   %4.0f %%   %4.0f %%   %5lld\n", w, e->mix[m].label, 100 * c->p.win,
+                     100 * c->p.win_ci[0], 100 * c->p.win_ci[1], 100 * c->p.even, 100 * c->p.even_ci[0], 100 * c->p.even_ci[1], c->won, c->tied, c->lost, c->by_order, 100 * c->first / said,
+                     100 * c->longer / said, (long long)c->calls);
+        if (c->none) moa_buf_addf(b, "  %-*s  %d of %lld verdicts name neither reply, and count as ties\n", w, "", c->none, (long long)c->calls);
+        if (c->skipped) moa_buf_addf(b, "  %-*s  %d items without an answer on one side are left out\n", w, "", c->skipped);
+    }
+}
+
+static void json_judged(moa_buf *b, const moa_eval *e, const moa_eval_judged *j) {
+    bool any = false;
+    moa_buf_adds(b, ",\"judged\":[");
+    for (int m = 0; j->judge && m < e->n_mix; m++) {
+        const moa_compare *c = &j->of[m];
+        if (m == j->against) continue;
+        moa_buf_adds(b, any ? ",{" : "{");
+        any = true;
+        str(b, "mix", e->mix[m].label), moa_buf_adds(b, ",");
+        str(b, "against", other_side(e, j)), moa_buf_adds(b, ",");
+        str(b, "judge", j->judge);
+        moa_buf_addf(b, ",\"items\":%d,\"won\":%d,\"tied\":%d,\"lost\":%d,\"by_order\":%d,\"first\":%d,\"longer\":%d,\"said\":%d,\"none\":%d,\"skipped\":%d,\"calls\":%lld,"
+                     "\"win\":%.6f,\"win_ci95\":[%.6f,%.6f],\"equal_length\":%.6f,\"equal_length_ci95\":[%.6f,%.6f],\"length_weight\":%.6f}", c->p.n, c->won, c->tied, c->lost, c->by_order,
+                     c->first, c->longer, c->said, c->none, c->skipped, (long long)c->calls, c->p.win, c->p.win_ci[0], c->p.win_ci[1], c->p.even, c->p.even_ci[0], c->p.even_ci[1], c->p.length);
+    }
+    moa_buf_adds(b, "]");
+}
+
+int moa_eval_text(moa_buf *b, const moa_eval *e, const moa_eval_judged *j, const char *set, moa_err *err) {
     double *s = scratch(e, err), *s2 = s ? s + moa_taskset_count(e->tasks) + 1 : NULL;
     if (!s) return MOA_ENOMEM;
     int n_group = moa_taskset_group_count(e->tasks);
@@ -159,6 +205,7 @@ int moa_eval_text(moa_buf *b, const moa_eval *e, const char *set, moa_err *err) 
         moa_buf_adds(b, ")\n");
     }
     text_proposals(b, s, e);
+    text_judged(b, e, j);
     text_agreement(b, e);
     for (int m = 0; m < e->n_mix; m++) {
         moa_eval_cell c;
@@ -190,11 +237,6 @@ int moa_eval_markdown(moa_buf *b, const moa_eval *e, const char *set, moa_err *e
 }
 
 /* ---- JSON ---- */
-
-static void str(moa_buf *b, const char *key, const char *v) {
-    moa_buf_addf(b, "\"%s\":", key);
-    moa_json_add_str(b, v, strlen(v));
-}
 
 static void json_row(moa_buf *b, const row *r, const char *mix, const char *task, bool whole) {
     moa_buf_adds(b, "{");
@@ -236,7 +278,7 @@ static void json_differences(moa_buf *b, double *s, const moa_eval *e, const cha
     }
 }
 
-int moa_eval_json(moa_buf *b, const moa_eval *e, const char *set, double wall_s, moa_err *err) {
+int moa_eval_json(moa_buf *b, const moa_eval *e, const moa_eval_judged *j, const char *set, double wall_s, moa_err *err) {
     double *s = scratch(e, err);
     if (!s) return MOA_ENOMEM;
     int n_group = moa_taskset_group_count(e->tasks), first = n_group > 1 ? 0 : n_group;
@@ -259,6 +301,7 @@ int moa_eval_json(moa_buf *b, const moa_eval *e, const char *set, double wall_s,
     moa_buf_adds(b, "],\"differences\":[");
     json_differences(b, s, e, set);
     moa_buf_adds(b, "]");
+    json_judged(b, e, j);
     plane p = fit(s, e);
     if (p.ok) moa_buf_addf(b, ",\"fit\":{\"quality\":%.6f,\"diversity\":%.6f,\"constant\":%.6f,\"r2\":%.6f,\"mixes\":%d}", p.a, p.b, p.c, p.r2, p.n);
     moa_buf_addf(b, ",\"seeds\":%d,\"wall_seconds\":%.3f}\n", e->n_seed, wall_s);

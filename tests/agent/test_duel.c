@@ -1,4 +1,4 @@
-/* test_judge.c - ROUGE-L against a table in double and one of another implementation; the consensus rule; verdicts of any form; preferences whose truth is known.
+/* test_duel.c - ROUGE-L against a table in double and one of another implementation; the consensus rule; verdicts of any form; preferences whose truth is known.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/duel.h"
 #include "agent/rouge.h"
