@@ -385,7 +385,9 @@ static void look_at(moa_execution *x, int i) {
     const int need = r->node[i].need ? r->node[i].need : r->node[i].n_in > 0;
     if (n_worked(r, &r->node[i]) < need) {
         /* The cause says more than the consequence: it is what the run fails with, the node's own note is short. */
-        const int rc = r->cause.code ? r->cause.code : MOA_EINVAL;
+        int rc = MOA_EINVAL; /* the code of its own first input that failed: whose turn it was elsewhere depends on the clock */
+        for (int k = 0; k < r->node[i].n_in && rc == MOA_EINVAL; k++)
+            if (r->node[r->node[i].in[k]].state == MOA_NODE_FAILED) rc = r->node[r->node[i].in[k]].rc;
         moa_fail(&err, rc, "too few of its %d inputs worked", r->node[i].n_in);
         node_fails(x, i, rc, &err);
         if (r->node[i].state == MOA_NODE_FAILED && moa_run_is_answer(r, i) && r->cause.code) r->err = r->cause;
