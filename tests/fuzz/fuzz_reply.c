@@ -72,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     moa_assert(a.thought.len == b.thought.len && !memcmp(moa_buf_str(&a.thought), moa_buf_str(&b.thought), a.thought.len));
     moa_assert(json_equal(a.probs, b.probs));
     tell_probs(&a);
-    moa_reply_clear(&a);
+    moa_reply_deinit(&a);
+    moa_reply_init(&a, "far");
     moa_reply_want_probs(&a);
     int whole = moa_reply_body(&a, p, n);
     moa_reply_reason(&a, why, sizeof why);

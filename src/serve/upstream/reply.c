@@ -40,12 +40,6 @@ void moa_reply_deinit(moa_reply *r) {
     json_decref(r->probs);
 }
 
-void moa_reply_clear(moa_reply *r) {
-    const char *id = r->id;
-    moa_reply_deinit(r);
-    moa_reply_init(r, id);
-}
-
 static int too_long(moa_reply *r, int rc, const char *what, size_t max) {
     return moa_fail(&r->err, rc, "%s: %s of the reply is longer than %zu MiB", r->id, what, max >> 20);
 }

@@ -35,8 +35,7 @@ typedef struct moa_reply {
 
 void moa_reply_init(moa_reply *r, const char *id);
 void moa_reply_deinit(moa_reply *r);
-void moa_reply_want_probs(moa_reply *r);
-void moa_reply_clear(moa_reply *r); /* for another try; probabilities have to be wanted again */
+void moa_reply_want_probs(moa_reply *r); /* before anything is read */
 /* More of a stream. Negative: r->err says why; no more is read. */
 int moa_reply_feed(moa_reply *r, const char *p, size_t n);
 /* More of a body that is no stream (an error's too). */
