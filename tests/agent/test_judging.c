@@ -104,6 +104,30 @@ static void test_smoa(void **state) {
     done(&k, r);
 }
 
+/* by=agreement asks no judge: two of four say 4, which is half. */
+static void test_smoa_agreement(void **state) {
+    (void)state;
+    kit k;
+    kit_init(&k, "smoa", "by=agreement", 1, drafts);
+    kit_aggregator(&k, "agg", merges);
+    player *judge = kit_judge(&k, "judge", fails);
+    moa_run *r = kit_run(&k, Q, 1);
+    static const char *const agreed[] = {"D0.\nAnswer: 4", "D2.\nAnswer: 4"};
+    check_merged(kit_node(r, "agg"), agreed, 2);
+    assert_int_equal(r->usage.calls, 5);
+    assert_int_equal(judge->calls, 0);
+    assert_non_null(strstr(kit_node(r, "select1")->note, "2 of 4 agree; passes on p1.1; and p1.3; and ends"));
+    moa_run_free(r);
+    kit_deinit(&k);
+    kit_init(&k, "smoa", "by=agreement,n=5,end=no", 1, drafts); /* D0 .. D4 say 4 5 4 6 4: three of five; it may not end */
+    r = kit_run(&k, Q, 1);
+    assert_int_equal(r->usage.calls, 11);
+    static const char *const most[] = {"D0.\nAnswer: 4", "D2.\nAnswer: 4"};
+    check_merged(kit_node(r, "p2.1"), most, 2);
+    moa_run_free(r);
+    kit_deinit(&k);
+}
+
 static int n_refs(const moa_agent_node *n) {
     int k = 0;
     for (const char *p = last_turn(n); (p = strstr(p, "\n== ")); p++) k++;
@@ -457,6 +481,7 @@ static void add_rater(kit *k) {
 static void test_torture(void **state) {
     (void)state;
     kit_torture("smoa", "n=3", 1, drafts, add_judge, Q);
+    kit_torture("smoa", "n=3,by=agreement", 1, drafts, add_judge, Q);
     kit_torture("smoa", "n=2,roles=make", 2, drafts, add_role_maker, Q);
     kit_torture("best-of-n", "n=3", 1, drafts, add_rater, Q);
     kit_torture("universal-self-consistency", "n=3", 1, drafts, add_judge, Q);
@@ -470,7 +495,7 @@ static void test_torture(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_smoa), cmocka_unit_test(test_smoa_draws), cmocka_unit_test(test_smoa_lost_round), cmocka_unit_test(test_smoa_roles), cmocka_unit_test(test_best_of_n),
+        cmocka_unit_test(test_smoa), cmocka_unit_test(test_smoa_agreement), cmocka_unit_test(test_smoa_draws), cmocka_unit_test(test_smoa_lost_round), cmocka_unit_test(test_smoa_roles), cmocka_unit_test(test_best_of_n),
         cmocka_unit_test(test_best_of_the_rest), cmocka_unit_test(test_doubt), cmocka_unit_test(test_consistency), cmocka_unit_test(test_patched), cmocka_unit_test(test_patched_cut),
         cmocka_unit_test(test_ranker), cmocka_unit_test(test_fuse), cmocka_unit_test(test_mcts), cmocka_unit_test(test_torture)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,9 @@
  * read in place of n. What the judge says decides nothing that is paid for away: where its choice cannot be read, names candidates that are not
  * there, or its call fails, k replies are drawn by the run's seed; where it chooses too many, k of these are drawn; of too few, those are taken. A
  * round whose agents all fail leaves the choice of the round before, which is merged.
+ *
+ * by=agreement is a judge without calls, where answers can be compared: it passes on the replies that most others agree with, the most probable
+ * first, and ends the rounds where at least half of all agree.
  * strategies.def: STRATEGY(smoa)
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
@@ -18,13 +21,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS, SELECT, END, ROLES, TASK, N_SETTING };
+enum { ROUNDS, SELECT, END, BY, ROLES, TASK, N_SETTING };
 enum { NO, YES };
+enum { MODEL, AGREEMENT };
 enum { ROLE_MAX = 400, MAX_PROMPT = 1 << 20 };
 static const moa_setting settings[N_SETTING] = {
     [ROUNDS] = {"rounds", "rounds of agents, at most", 1, 16, 2, true, NULL, false},
     [SELECT] = {"select", "replies that the judge passes on", 1, 64, 2, true, NULL, false},
     [END] = {"end", "may the judge end the rounds?", 0, 1, YES, true, "no|yes", false},
+    [BY] = {"by", "who chooses and ends: the judge's model, or agreement of the replies, which takes no call", 0, 1, MODEL, true, "model|agreement", false},
     [ROLES] = {"roles", "make: a role for each agent, made once for a type of task and kept in the store", 0, 1, NO, true, "none|make", false},
     [TASK] = {"task", "the type of task that roles are for, in words (default: that of the first question)", .text = true}};
 
@@ -81,7 +86,24 @@ static int choose(int *out, bool *end, moa_run *r, moa_agent_node *n, const moa_
     return k;
 }
 
-/* Input 0 is the judge's, the others are the agents of the round. */
+/* The same without a judge. */
+static int agree(int *out, bool *end, moa_run *r, moa_agent_node *n, const moa_panel *p, moa_err *err) {
+    const int k = (int)r->cfg->arg[SELECT] < p->n ? (int)r->cfg->arg[SELECT] : p->n;
+    int *cluster = moa_arena_alloc(r->arena, (size_t)p->n * sizeof *cluster), *order = moa_arena_alloc(r->arena, (size_t)p->n * sizeof *order);
+    double *points = moa_arena_calloc(r->arena, (size_t)p->n * sizeof *points);
+    moa_vote v;
+    if (!cluster || !order || !points) return moa_fail(err, MOA_ENOMEM, "%d replies", p->n);
+    MOA_TRY(moa_cluster(&v, cluster, r, p->id, p->n, err));
+    for (int i = 0; i < p->n; i++)
+        for (int j = 0; j < p->n; j++) points[i] += cluster[i] >= 0 && cluster[i] == cluster[j];
+    moa_rank(order, r, p, points);
+    for (int i = 0; i < k; i++) out[i] = order[i];
+    *end = r->cfg->arg[END] == YES && 2 * v.size >= p->n;
+    moa_node_note(r, n, "%d of %d agree", v.size, p->n);
+    return k;
+}
+
+/* Input 0 is the judge's, where there is one, the others are the agents of the round. */
 static int select_some(moa_run *r, moa_agent_node *n, moa_err *err) {
     debate *d = r->own;
     moa_panel p;
@@ -90,7 +112,8 @@ static int select_some(moa_run *r, moa_agent_node *n, moa_err *err) {
     int *choice = moa_arena_alloc(r->arena, 2 * (size_t)(p.n + 1) * sizeof *choice), *id = choice + p.n + 1;
     if (!choice) return moa_fail(err, MOA_ENOMEM, "%d replies", p.n);
     if (!p.n) return moa_fail(err, MOA_EINVAL, "%s: no reply to choose from", n->name);
-    const int k = choose(choice, &end, r, n, &r->node[n->in[0]], p.n, d->round);
+    const int k = (int)r->cfg->arg[BY] == AGREEMENT ? agree(choice, &end, r, n, &p, err) : choose(choice, &end, r, n, &r->node[n->in[0]], p.n, d->round);
+    if (k < 0) return k;
     for (int i = 0; i < k; i++) id[i] = p.id[choice[i]];
     moa_take_text(r, n, id[0]); /* until there is a better one */
     d->chosen = id, d->n_chosen = k;
@@ -120,13 +143,18 @@ static int add_round(moa_run *r, const int *in, int n_in, moa_err *err) {
         r->node[id[i + 1]].compose = compose_agent;
         r->node[id[i + 1]].own = d->role ? (void *)(uintptr_t)d->role[i] : NULL;
     }
-    snprintf(name, sizeof name, "judge%d", d->round);
-    id[0] = moa_add_judge(r, c, name, "judge", id + 1, c->n, compose_judge, err);
-    if (id[0] < 0) return id[0];
-    r->node[id[0]].need = c->need < c->n ? c->need : c->n;
-    r->node[id[0]].grace_s = c->grace_s;
+    const bool judged = (int)c->arg[BY] == MODEL;
+    const int need = c->need < c->n ? c->need : c->n;
+    if (judged) {
+        snprintf(name, sizeof name, "judge%d", d->round);
+        id[0] = moa_add_judge(r, c, name, "judge", id + 1, c->n, compose_judge, err);
+        if (id[0] < 0) return id[0];
+        r->node[id[0]].need = need;
+        r->node[id[0]].grace_s = c->grace_s;
+    }
     snprintf(name, sizeof name, "select%d", d->round);
-    const moa_agent_node node = {.name = name, .role = "select", .in = id, .n_in = c->n + 1, .reduce = select_some, .fallback = round_failed};
+    moa_agent_node node = {.name = name, .role = "select", .in = id + !judged, .n_in = c->n + judged, .reduce = select_some, .fallback = round_failed};
+    if (!judged) node.need = need, node.grace_s = c->grace_s;
     const int s = moa_run_add(r, &node, err);
     if (s >= 0) r->answer = s;
     return s < 0 ? s : 0;
