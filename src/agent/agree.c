@@ -38,4 +38,9 @@ const char *moa_agree(moa_run *r, const int *in, int n_in, int n) {
     return moa_arena_strndup(r->arena, words, strlen(words));
 }
 
-const char *moa_enough_agree(moa_run *r, const moa_agent_node *n) { return moa_agree(r, n->in, n->n_in, n->n_in); }
+/* Only proposals are spared: who reads them may also wait for a critique of them. */
+const char *moa_enough_agree(moa_run *r, const moa_agent_node *n) {
+    for (int i = 0; i < n->n_in; i++)
+        if (r->node[n->in[i]].state < MOA_NODE_DONE && strcmp(r->node[n->in[i]].role, "proposer") != 0) return NULL;
+    return moa_agree(r, n->in, n->n_in, n->n_in);
+}

@@ -154,7 +154,7 @@ static void note_cut(moa_run *r, moa_agent_node *n, bool is_answer) {
     if (n->why == MOA_STOP_LENGTH && is_answer) moa_node_note(r, n, "cut off after %d tokens (max-tokens)", n->max_tokens);
 }
 
-static moa_late late_then(const moa_run *r, int i) { return r->late_then && i < r->n_late_then ? r->late_then[i] : MOA_LATE_NOT; }
+static moa_late late_then(const moa_run *r, int i) { return r->then && i < r->n_then ? r->then[i].late : MOA_LATE_NOT; }
 
 /* Time is over: in place of a call that read others, the vote over those. */
 static void stand_in(moa_agent_node *n) {
@@ -184,13 +184,13 @@ static void end_late(moa_execution *x, int i, moa_call *c) {
 static double cost_of(const moa_backend *b, double prompt, double completion) { return 1e-6 * (prompt * b->price_prompt + completion * b->price_completion); }
 
 /* What a call can cost at most. Its prompt is measured where its backend can, else taken as a token for two bytes: more than text has. */
-static double cost_at_most(moa_run *r, const moa_agent_node *n) {
+static double cost_at_most(moa_run *r, const moa_agent_node *n, int64_t most) {
     double prompt = 0;
     moa_err err;
-    if (!(n->backend->price_prompt > 0)) return cost_of(n->backend, 0, n->max_tokens);
+    if (!(n->backend->price_prompt > 0)) return cost_of(n->backend, 0, (double)most);
     const int64_t measured = moa_run_measure(r, n->backend, n->msg, n->n_msg, &err);
     for (int i = 0; i < n->n_msg && measured <= 0; i++) prompt += 8 + 0.5 * (double)strlen(n->msg[i].content);
-    return cost_of(n->backend, measured > 0 ? (double)measured : prompt, n->max_tokens);
+    return cost_of(n->backend, measured > 0 ? (double)measured : prompt, (double)most);
 }
 
 /* Tokens that are kept for the answer while proposals are asked: half of the budget at most. */
@@ -205,23 +205,38 @@ static int64_t kept_for_answer(const moa_run *r, const moa_agent_node *n) {
 /* May this call begin? YES: what it could cost is set aside. LATER: not while others run whose share may come back. A call that does not fit as it is,
  * and will not later, gets fewer tokens, if they are worth a call. */
 typedef enum leave { YES, LATER, NO } leave;
+
+static void trim(moa_run *r, moa_agent_node *n, int left) {
+    moa_node_note(r, n, "%d of %d tokens, which the budget leaves", left, n->max_tokens);
+    n->max_tokens = n->trimmed = left;
+}
+
+/* Replay: calls end in another order there, so that the budget would have another state. */
+static leave afford_as_then(moa_run *r, int i) {
+    const moa_then *then = &r->then[i];
+    if (!then->asked) return then->late == MOA_LATE_BUDGET ? NO : LATER;
+    if (then->trimmed) trim(r, &r->node[i], then->trimmed);
+    return YES;
+}
+
 static leave afford(moa_execution *x, int i) {
     enum { LEAST = 16 };
     moa_run *r = x->r;
     moa_agent_node *n = &r->node[i];
     const moa_mix_cfg *c = r->cfg;
+    if (r->then && i < r->n_then) return afford_as_then(r, i);
+    int64_t most = n->max_tokens;
     if (c->budget_tokens) {
         const int64_t left = c->budget_tokens - r->usage.completion_tokens - x->held_tokens - kept_for_answer(r, n);
-        if (n->max_tokens > left) {
-            if (x->n_running) return LATER;
-            if (left < LEAST) return NO;
-            moa_node_note(r, n, "%d of %d tokens, which the budget leaves", (int)left, n->max_tokens);
-            n->max_tokens = (int)left;
-        }
+        if (most > left && x->n_running) return LATER;
+        if (most > left) most = left;
+        if (most < n->max_tokens && most < LEAST) return NO;
     }
-    if (c->budget_cost > 0 && cost_at_most(r, n) > c->budget_cost - x->spent_cost - x->held_cost) return x->n_running ? LATER : NO;
-    n->held_cost = c->budget_cost > 0 ? cost_at_most(r, n) : 0;
-    n->held_tokens = n->max_tokens;
+    const double cost = c->budget_cost > 0 ? cost_at_most(r, n, most) : 0;
+    if (c->budget_cost > 0 && cost > c->budget_cost - x->spent_cost - x->held_cost) return x->n_running ? LATER : NO;
+    if (most < n->max_tokens) trim(r, n, (int)most);
+    n->held_tokens = most;
+    n->held_cost = cost;
     x->held_tokens += n->held_tokens;
     x->held_cost += n->held_cost;
     return YES;
@@ -238,7 +253,7 @@ static void not_afforded(moa_execution *x, int i) {
     moa_err err = {0};
     x->r->node[i].late = MOA_LATE_BUDGET;
     stand_in(&x->r->node[i]);
-    const int rc = c->budget_tokens ? moa_fail(&err, MOA_ELIMIT, "not asked: %lld of %d budgeted tokens are spent", (long long)x->r->usage.completion_tokens, c->budget_tokens)
+    const int rc = c->budget_tokens ? moa_fail(&err, MOA_ELIMIT, "not asked: the budget of %d tokens is spent", c->budget_tokens)
                                     : moa_fail(&err, MOA_ELIMIT, "not asked: a budget of $%g has no room for it", c->budget_cost);
     node_fails(x, i, rc, &err);
 }
@@ -329,8 +344,8 @@ static void cut_off(moa_execution *x, int i, const char *why) {
 /* Replay: have those that n waits for been asked, if they were then? Their calls are in the trace too. */
 static bool asked_as_then(const moa_execution *x, const moa_agent_node *n) {
     const moa_run *r = x->r;
-    for (int k = 0; r->late_then && k < n->n_in; k++)
-        if (r->node[n->in[k]].state < MOA_NODE_DONE && n->in[k] < r->n_late_then && r->asked_then[n->in[k]] && !r->node[n->in[k]].asked) return false;
+    for (int k = 0; r->then && k < n->n_in; k++)
+        if (r->node[n->in[k]].state < MOA_NODE_DONE && n->in[k] < r->n_then && r->then[n->in[k]].asked && !r->node[n->in[k]].asked) return false;
     return true;
 }
 
@@ -344,7 +359,7 @@ static bool inputs_are_there(moa_execution *x, int i) {
     const char *why = n->enough ? n->enough(x->r, n) : NULL;
     if (why) return cut_off(x, i, why), true;
     if (!(n->grace_s > 0)) return false;
-    if (x->r->late_then) { /* those that were left behind then are now */
+    if (x->r->then) { /* those that were left behind then are now */
         for (int k = 0; k < n->n_in; k++)
             if (x->r->node[n->in[k]].state < MOA_NODE_DONE && late_then(x->r, n->in[k]) != MOA_LATE_LEFT) return false;
         return cut_off(x, i, NULL), true;
@@ -456,7 +471,7 @@ static void start_group(moa_execution *x, moa_call **call) {
         x->r->node[i].call = l;
         x->r->node[i].asked = true;
         x->n_running++;
-        for (const moa_edge *e = x->r->node[i].out; x->r->late_then && e; e = e->next) moa_execution_look(x, e->to); /* asked_as_then */
+        for (const moa_edge *e = x->r->node[i].out; x->r->then && e; e = e->next) moa_execution_look(x, e->to); /* asked_as_then */
         call[n++] = &l->call;
     }
     x->ready.n = left;
@@ -503,7 +518,7 @@ static void look_at_clock(moa_execution *x) {
 /* What runs is canceled, and ends by end_late; nodes that ask nobody still work. */
 static void look_at_deadline(moa_execution *x) {
     const double end = x->t0 + x->r->cfg->deadline_s;
-    if (!(x->r->cfg->deadline_s > 0) || x->late_now || x->r->late_then) return;
+    if (!(x->r->cfg->deadline_s > 0) || x->late_now || x->r->then) return;
     if (moa_now() < end) {
         moa_loop_wake_by(x->loop, &x->task, end);
         return;

@@ -30,8 +30,7 @@ struct rehearsal {
     moa_message *msg; int n_msg;
     double heard;          /* when something happened last */
     char *used;            /* [nodes] its call was asked for */
-    moa_late *deadline;    /* [nodes] */
-    bool *asked;           /* [nodes] */
+    moa_then *then;        /* [nodes] */
     cue *late; int n_late; /* that end when they are canceled */
 };
 
@@ -268,7 +267,7 @@ static bool more_to_ask(const rehearsal *h) {
     const json_t *n;
     size_t i;
     json_array_foreach(h->nodes, i, n)
-        if (!h->used[i] && h->asked[i]) return true;
+        if (!h->used[i] && h->then[i].asked) return true;
     return false;
 }
 
@@ -293,18 +292,19 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
     if (!n || n > MAX_NODES) return moa_fail(err, MOA_EFORMAT, "%s: %zu nodes, expected 1 to %d", h->where, n, (int)MAX_NODES);
     h->used = calloc(n, 1);
     h->late = calloc(n, sizeof *h->late);
-    h->deadline = calloc(n, sizeof *h->deadline);
-    h->asked = calloc(n, sizeof *h->asked);
-    if (!h->asked || !h->used || !h->late || !h->deadline) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
+    h->then = calloc(n, sizeof *h->then);
+    if (!h->used || !h->late || !h->then) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
     MOA_TRY(moa_run_new(&r, &h->cfg, h->msg, h->n_msg, strtoull(seed, NULL, 10), err));
     for (size_t i = 0; i < n; i++) {
-        const char *late = json_string_value(json_object_get(json_array_get(h->nodes, i), "late"));
-        h->asked[i] = json_is_true(json_object_get(json_array_get(h->nodes, i), "asked"));
+        const json_t *was = json_array_get(h->nodes, i);
+        const char *late = json_string_value(json_object_get(was, "late"));
+        const json_int_t trimmed = whole(was, "trimmed");
+        h->then[i] = (moa_then){.asked = json_is_true(json_object_get(was, "asked")), .trimmed = trimmed > 0 && trimmed < 1 << 30 ? (int)trimmed : 0};
         for (moa_late l = MOA_LATE_LEFT; late && l > MOA_LATE_NOT; l--)
-            if (!strcmp(late, moa_late_name(l))) h->deadline[i] = l;
+            if (!strcmp(late, moa_late_name(l))) h->then[i].late = l;
     }
     r->recall_then = h->recalled;
-    r->late_then = h->deadline, r->asked_then = h->asked, r->n_late_then = (int)n;
+    r->then = h->then, r->n_then = (int)n;
     h->heard = moa_now();
     moa_run_execute(r, go_on, h, err); /* that it failed is part of its trace */
     *again = moa_trace_run(r, false);
@@ -326,8 +326,7 @@ int moa_replay(json_t **again, const json_t *trace, const char *where, moa_err *
     free(h->msg);
     free(h->used);
     free(h->late);
-    free(h->deadline);
-    free(h->asked);
+    free(h->then);
     free(h);
     return rc;
 }

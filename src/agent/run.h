@@ -66,6 +66,7 @@ struct moa_agent_node {
     bool found;                       /* a journal knew the reply */
     moa_late late;
     bool asked;                       /* its call began */
+    int trimmed;                      /* max_tokens as the budget left it; 0: as it was */
     bool spared;                      /* cut off because enough others were there */
     int n_spared, spared_like;        /* proposals that were not asked because of what it read, and the node whose like they are */
     moa_token_log *log;               /* the run's; NULL: not asked for */
@@ -179,6 +180,8 @@ void moa_mix_put(moa_mix_cfg *c, const moa_setting *p, double v, const char *tex
 /* What a conversation was measured to have: replay asks no tokenizer. */
 typedef struct moa_measured { uint64_t key; int64_t n; struct moa_measured *next; } moa_measured;
 
+/* What a trace tells of a node that another order of events would change. */
+typedef struct moa_then { moa_late late; bool asked; int trimmed; } moa_then;
 /* A value of the store that a run read or wrote; value NULL: there was none. */
 typedef struct moa_recalled { const char *kind, *key, *value; struct moa_recalled *next; } moa_recalled;
 
@@ -197,7 +200,7 @@ struct moa_run {
     moa_recalled *recalled, *kept, *learnt; /* what was read of the store, what was written while it ran and after: the last first */
     bool learning;                        /* within moa_run_learn */
     const json_t *recall_then;            /* replay: what the store said, in place of it; NULL: it is asked */
-    const moa_late *late_then; const bool *asked_then; int n_late_then; /* replay: what time did, by node, in place of the clock; NULL: the clock says */
+    const moa_then *then; int n_then;     /* replay: what time and money did, by node, in place of clock and budget; NULL: those say */
     struct moa_execution *_Atomic x;      /* while it is executed */
 };
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);

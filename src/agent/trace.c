@@ -60,6 +60,7 @@ static void add_outcome(json_t *o, const moa_run *r, int node, bool redact) {
     if (n->found) json_object_set_new(o, "found", json_true());
     if (n->late) json_object_set_new(o, "late", json_string(moa_late_name(n->late)));
     if (n->asked) json_object_set_new(o, "asked", json_true());
+    if (n->trimmed) json_object_set_new(o, "trimmed", json_integer(n->trimmed));
     if (n->spared) json_object_set_new(o, "spared", json_true());
 }
 
@@ -79,7 +80,7 @@ static json_t *node_of(const moa_run *r, int i, bool redact) {
         json_object_set_new(o, "seed", big(n->sampling.seed));
         json_object_set_new(o, "rc", json_integer(n->rc));
         json_object_set_new(o, "why", json_integer(n->why));
-        json_object_set_new(o, "messages", messages_of(n->msg, n->msg ? n->n_msg : 0, redact));
+        json_object_set_new(o, "messages", messages_of(n->msg, n->asked ? n->n_msg : 0, redact));
         if (n->error) json_object_set_new(o, "error", text_of(n->error, strlen(n->error), redact));
         if (n->said) json_object_set_new(o, "said", text_of(n->said, strlen(n->said), redact)); /* what its model wrote, where something else stands for it */
     }
