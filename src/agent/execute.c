@@ -341,11 +341,15 @@ static void cut_off(moa_execution *x, int i, const char *why) {
     }
 }
 
-/* Replay: have those that n waits for been asked, if they were then? Their calls are in the trace too. */
-static bool asked_as_then(const moa_execution *x, const moa_agent_node *n) {
+/* Replay: may those that n waits for be left behind? They were then, and their calls, if they were asked, are in the trace too. */
+static bool cut_as_then(const moa_execution *x, const moa_agent_node *n) {
     const moa_run *r = x->r;
-    for (int k = 0; r->then && k < n->n_in; k++)
-        if (r->node[n->in[k]].state < MOA_NODE_DONE && n->in[k] < r->n_then && r->then[n->in[k]].asked && !r->node[n->in[k]].asked) return false;
+    for (int k = 0; r->then && k < n->n_in; k++) {
+        const moa_agent_node *from = &r->node[n->in[k]];
+        if (from->state >= MOA_NODE_DONE || n->in[k] >= r->n_then) continue;
+        const moa_then *then = &r->then[n->in[k]];
+        if ((!then->spared && then->late != MOA_LATE_LEFT) || (then->asked && !from->asked)) return false;
+    }
     return true;
 }
 
@@ -355,15 +359,11 @@ static bool inputs_are_there(moa_execution *x, int i) {
     const int need = n->need ? n->need : 1;
     if (!n->n_wait) return true;
     if (n_worked(x->r, n) < need) return false;
-    if (!asked_as_then(x, n)) return false;
+    if (!cut_as_then(x, n)) return false;
     const char *why = n->enough ? n->enough(x->r, n) : NULL;
     if (why) return cut_off(x, i, why), true;
     if (!(n->grace_s > 0)) return false;
-    if (x->r->then) { /* those that were left behind then are now */
-        for (int k = 0; k < n->n_in; k++)
-            if (x->r->node[n->in[k]].state < MOA_NODE_DONE && late_then(x->r, n->in[k]) != MOA_LATE_LEFT) return false;
-        return cut_off(x, i, NULL), true;
-    }
+    if (x->r->then) return cut_off(x, i, NULL), true;
     const double now = moa_now();
     if (!(n->cut_at > 0)) {
         x->r->node[i].cut_at = now + n->grace_s;
@@ -471,7 +471,7 @@ static void start_group(moa_execution *x, moa_call **call) {
         x->r->node[i].call = l;
         x->r->node[i].asked = true;
         x->n_running++;
-        for (const moa_edge *e = x->r->node[i].out; x->r->then && e; e = e->next) moa_execution_look(x, e->to); /* asked_as_then */
+        for (const moa_edge *e = x->r->node[i].out; x->r->then && e; e = e->next) moa_execution_look(x, e->to); /* cut_as_then */
         call[n++] = &l->call;
     }
     x->ready.n = left;

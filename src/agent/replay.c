@@ -299,7 +299,7 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
         const json_t *was = json_array_get(h->nodes, i);
         const char *late = json_string_value(json_object_get(was, "late"));
         const json_int_t trimmed = whole(was, "trimmed");
-        h->then[i] = (moa_then){.asked = json_is_true(json_object_get(was, "asked")), .trimmed = trimmed > 0 && trimmed < 1 << 30 ? (int)trimmed : 0};
+        h->then[i] = (moa_then){.asked = json_is_true(json_object_get(was, "asked")), .spared = json_is_true(json_object_get(was, "spared")), .trimmed = trimmed > 0 && trimmed < 1 << 30 ? (int)trimmed : 0};
         for (moa_late l = MOA_LATE_LEFT; late && l > MOA_LATE_NOT; l--)
             if (!strcmp(late, moa_late_name(l))) h->then[i].late = l;
     }

@@ -181,7 +181,7 @@ void moa_mix_put(moa_mix_cfg *c, const moa_setting *p, double v, const char *tex
 typedef struct moa_measured { uint64_t key; int64_t n; struct moa_measured *next; } moa_measured;
 
 /* What a trace tells of a node that another order of events would change. */
-typedef struct moa_then { moa_late late; bool asked; int trimmed; } moa_then;
+typedef struct moa_then { moa_late late; bool asked, spared; int trimmed; } moa_then;
 /* A value of the store that a run read or wrote; value NULL: there was none. */
 typedef struct moa_recalled { const char *kind, *key, *value; struct moa_recalled *next; } moa_recalled;
 
