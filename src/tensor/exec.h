@@ -162,6 +162,9 @@ moa_tensor *moa_scale(moa_exec *x, moa_tensor *a, float s);
 /* Mean over rows with weight > 0 of weight * -log softmax(logits)[target]; weight f32 [n]; divided by norm
  * (0: by the sum of weights). -> scalar [1] */
 moa_tensor *moa_cross_entropy(moa_exec *x, moa_tensor *logits, moa_tensor *target /* i32 [n] */, moa_tensor *weight, float norm);
+/* Mean over norm pairs of -log sigmoid(beta (chosen - rejected)): sums of log softmax(logits)[target] over the rows of a pair, less the reference's. pair i32 [n]:
+ * k for a chosen row of pair k = 1 .. n_pair, -k for a rejected one, 0: the row does not count. reference f32 [n_pair, 2]: its sums. -> scalar [1] */
+moa_tensor *moa_dpo(moa_exec *x, moa_tensor *logits, moa_tensor *target /* i32 [n] */, moa_tensor *pair, moa_tensor *reference, float beta, float norm);
 moa_tensor *moa_topk(moa_exec *x, moa_tensor *in, int k);                   /* i32 ids [n, k], best first, ties to the lower id */
 moa_tensor *moa_gather_cols(moa_exec *x, moa_tensor *in, moa_tensor *ids /* i32 [n, k] */); /* out[i][j] = in[i][ids[i][j]] */
 moa_tensor *moa_gather_rows(moa_exec *x, moa_tensor *in, moa_tensor *ids /* i32 [m] */);    /* out[j] = in[ids[j]] */

@@ -22,8 +22,9 @@ typedef struct source {
     const moa_family **family; /* [n_family] */
     int n_family;
     moa_ids text;              /* a text file, tokenised */
-    json_t **chat;             /* [n_chat] messages arrays of a .jsonl file */
-    int64_t n_chat;
+    json_t **chat;             /* [n_chat] messages arrays of a .jsonl file; of preferences two a line, chosen and rejected */
+    int64_t n_chat, cap_chat;
+    int64_t first_pair;        /* of the stage's pairs; the others follow */
     moa_samples *samples;
 } source;
 
@@ -36,7 +37,8 @@ struct moa_data {
     moa_render render;
     moa_item item;
     moa_buf prompt, reply;
-    int64_t dropped;
+    moa_doc second;            /* rejected */
+    int64_t dropped, n_pair;
 };
 
 void moa_samples_path(char *out, size_t n, const char *dir, const char *name) { snprintf(out, n, "%s/samples-%s.jsonl", dir, name); }
@@ -112,26 +114,56 @@ static int check_messages(const json_t *m, const char *path, size_t line, moa_er
     return 0;
 }
 
-static int load_chat(source *s, const char *path, moa_err *err) {
+/* Takes m over. */
+static int add_chat(source *s, json_t *m, const char *path, size_t line, moa_err *err) {
+    int rc = check_messages(m, path, line, err);
+    if (rc == 0 && s->n_chat == s->cap_chat) {
+        const int64_t cap = s->cap_chat ? s->cap_chat * 2 : 256;
+        json_t **p = realloc(s->chat, (size_t)cap * sizeof *p);
+        if (p) s->chat = p, s->cap_chat = cap;
+        else rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
+    }
+    if (rc < 0) json_decref(m);
+    else s->chat[s->n_chat++] = m;
+    return rc;
+}
+
+/* prompt and reply as one conversation; each is a list of messages, or a text. NULL: neither. */
+static json_t *joined(const json_t *prompt, const json_t *reply) {
+    json_t *a = json_is_array(prompt) ? json_copy((json_t *)(uintptr_t)prompt) : json_is_string(prompt) ? json_pack("[{s:s, s:O}]", "role", "user", "content", prompt) : NULL;
+    if (a && json_is_array(reply) ? json_array_extend(a, (json_t *)(uintptr_t)reply) == 0 :
+        a && json_is_string(reply) && json_array_append_new(a, json_pack("{s:s, s:O}", "role", "assistant", "content", reply)) == 0) return a;
+    json_decref(a);
+    return NULL;
+}
+
+static int load_pairs(source *s, const char *path, moa_err *err) {
     moa_jsonl r;
-    int64_t cap = 0;
     int rc;
     MOA_TRY(moa_jsonl_open(&r, path, FILE_MAX, err));
     for (json_t *o; (rc = moa_jsonl_next(&o, &r, err)) > 0;) {
-        json_t *m = json_incref(json_object_get(o, "messages"));
+        static const char *const key[2] = {"chosen", "rejected"};
+        for (int i = 0; i < 2 && rc >= 0; i++) {
+            json_t *m = joined(json_object_get(o, "prompt"), json_object_get(o, key[i]));
+            rc = m ? add_chat(s, m, path, r.line, err)
+                   : moa_fail(err, MOA_EFORMAT, "%s:%zu: expected {\"prompt\", \"chosen\", \"rejected\"}, each a text or a list of messages; \"prompt\" with \"%s\" is none", path, r.line, key[i]);
+        }
         json_decref(o);
-        rc = check_messages(m, path, r.line, err);
-        if (rc == 0 && s->n_chat == cap) {
-            cap = cap ? cap * 2 : 256;
-            json_t **p = realloc(s->chat, (size_t)cap * sizeof *p);
-            if (p) s->chat = p;
-            else rc = moa_fail(err, MOA_ENOMEM, "%s: no memory", path);
-        }
-        if (rc < 0) {
-            json_decref(m);
-            break;
-        }
-        s->chat[s->n_chat++] = m;
+        if (rc < 0) break;
+    }
+    moa_jsonl_close(&r);
+    if (rc == 0 && s->n_chat == 0) rc = moa_fail(err, MOA_EFORMAT, "%s: no preferences in it", path);
+    return rc;
+}
+
+static int load_chat(source *s, const char *path, moa_err *err) {
+    moa_jsonl r;
+    int rc;
+    MOA_TRY(moa_jsonl_open(&r, path, FILE_MAX, err));
+    for (json_t *o; (rc = moa_jsonl_next(&o, &r, err)) > 0;) {
+        rc = add_chat(s, json_incref(json_object_get(o, "messages")), path, r.line, err);
+        json_decref(o);
+        if (rc < 0) break;
     }
     moa_jsonl_close(&r);
     if (rc == 0 && s->n_chat == 0) rc = moa_fail(err, MOA_EFORMAT, "%s: no conversations in it", path);
@@ -157,6 +189,12 @@ static int load_text(source *s, moa_data *d, const char *path, moa_err *err) {
 static int open_source(source *s, moa_data *d, const moa_recipe_data *cfg, const char *dir, moa_err *err) {
     s->cfg = cfg;
     if (cfg->family) return find_families(&s->family, &s->n_family, cfg->family, err);
+    if (cfg->file && d->stage->loss == MOA_LOSS_DPO) {
+        s->first_pair = d->n_pair;
+        MOA_TRY(load_pairs(s, cfg->file, err));
+        d->n_pair += s->n_chat / 2;
+        return d->n_pair < INT32_MAX ? 0 : moa_fail(err, MOA_ELIMIT, "%s: too many preferences", cfg->file);
+    }
     if (cfg->file) return moa_recipe_is_jsonl(cfg->file) ? load_chat(s, cfg->file, err) : load_text(s, d, cfg->file, err);
     char path[4200];
     const char *given = moa_recipe_source_path(cfg);
@@ -205,6 +243,7 @@ void moa_data_close(moa_data *d) {
     moa_item_deinit(&d->item);
     moa_buf_deinit(&d->prompt);
     moa_buf_deinit(&d->reply);
+    moa_doc_deinit(&d->second);
     free(d);
 }
 
@@ -253,8 +292,7 @@ static int doc_text(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, mo
     return moa_doc_add_ids(doc, s->text.v + at, s->text.n - at < len ? s->text.n - at : len, err);
 }
 
-static int doc_chat(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {
-    const json_t *m = s->chat[moa_rng_below(rng, (uint32_t)s->n_chat)];
+static int render_chat(moa_doc *doc, moa_data *d, const json_t *m, moa_err *err) {
     size_t n = json_array_size(m);
     moa_message *msg = malloc(n * sizeof *msg);
     if (!msg) return moa_fail(err, MOA_ENOMEM, "no memory for a conversation");
@@ -265,6 +303,37 @@ static int doc_chat(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, mo
     int rc = moa_render_conversation(doc, &d->render, msg, (int)n, err);
     free(msg);
     return rc;
+}
+
+static int doc_chat(moa_doc *doc, moa_data *d, const source *s, moa_rng *rng, moa_err *err) {
+    return render_chat(doc, d, s->chat[moa_rng_below(rng, (uint32_t)s->n_chat)], err);
+}
+
+/* After the last learned token nothing is predicted: it need not be computed. */
+static void trim(moa_doc *doc) {
+    while (doc->n && !doc->learn[doc->n - 1]) doc->n--;
+}
+
+/* Chosen and rejected one behind the other. Earlier turns of the assistant count on both sides, and cancel out. */
+static int doc_pair(moa_doc *doc, moa_data *d, const source *s, int64_t k, moa_err *err) {
+    MOA_TRY(render_chat(doc, d, s->chat[2 * k], err));
+    MOA_TRY(render_chat(&d->second, d, s->chat[2 * k + 1], err));
+    trim(doc);
+    trim(&d->second);
+    const int64_t split = doc->n;
+    MOA_TRY(moa_doc_add_ids(doc, d->second.id, d->second.n, err));
+    if (d->second.n) memcpy(doc->learn + split, d->second.learn, (size_t)d->second.n);
+    doc->split = split;
+    doc->pair = (int32_t)(s->first_pair + k + 1);
+    return 0;
+}
+
+int64_t moa_data_pairs(const moa_data *d) { return d->n_pair; }
+
+int moa_data_pair(moa_doc *doc, moa_data *d, int64_t k, moa_err *err) {
+    int i = d->n_src - 1;
+    while (i > 0 && d->src[i].first_pair > k) i--;
+    return doc_pair(doc, d, &d->src[i], k - d->src[i].first_pair, err);
 }
 
 static const char *last_line(const char *s) {
@@ -365,11 +434,6 @@ static int doc_aggregate(moa_doc *doc, moa_data *d, const source *s, moa_rng *rn
     }
 }
 
-/* After the last learned token nothing is predicted: it need not be computed. */
-static void trim(moa_doc *doc) {
-    while (doc->n && !doc->learn[doc->n - 1]) doc->n--;
-}
-
 int moa_data_doc(moa_doc *doc, moa_data *d, uint64_t index, moa_err *err) {
     moa_rng rng;
     moa_rng_seed2(&rng, d->seed, index);
@@ -378,12 +442,13 @@ int moa_data_doc(moa_doc *doc, moa_data *d, uint64_t index, moa_err *err) {
         uint64_t number = index * DRAWS_MAX + (uint64_t)draw;
         int rc = s->family ? doc_family(doc, d, s, number, &rng, err)
                  : s->samples ? doc_aggregate(doc, d, s, &rng, err)
+                 : d->n_pair  ? doc_pair(doc, d, s, moa_rng_below(&rng, (uint32_t)(s->n_chat / 2)), err)
                  : s->chat    ? doc_chat(doc, d, s, &rng, err)
                               : doc_text(doc, d, s, &rng, err);
         if (rc < 0) return moa_wrap(err, rc, "stage '%s', document %llu", d->stage->name, (unsigned long long)index);
         if (s->cfg->learn == MOA_LEARN_ALL) memset(doc->learn, 1, (size_t)doc->n);
-        trim(doc);
-        if (doc->n >= 2 && doc->n <= d->stage->seq_len + 1) return 0;
+        if (!doc->split) trim(doc);
+        if (doc->n >= 2 && moa_doc_places(doc) <= d->stage->seq_len) return 0;
         d->dropped++;
     }
     moa_fail(err, MOA_ELIMIT, "stage '%s': %d documents in a row do not fit into seq_len %d", d->stage->name, DRAWS_MAX, d->stage->seq_len);
@@ -432,9 +497,9 @@ static int family_texts(texts *t, const moa_recipe *r, int stage, const moa_reci
 }
 
 /* What is said in the conversations, not the JSON around it. */
-static int chat_texts(texts *t, const char *path, moa_err *err) {
+static int chat_texts(texts *t, const char *path, moa_stage_loss loss, moa_err *err) {
     source s = {0};
-    int rc = load_chat(&s, path, err);
+    int rc = loss == MOA_LOSS_DPO ? load_pairs(&s, path, err) : load_chat(&s, path, err);
     for (int64_t i = 0; i < s.n_chat && rc == 0; i++)
         for (size_t j = 0; j < json_array_size(s.chat[i]) && rc == 0; j++) {
             const json_t *o = json_array_get(s.chat[i], j);
@@ -445,10 +510,10 @@ static int chat_texts(texts *t, const char *path, moa_err *err) {
     return rc;
 }
 
-static int file_texts(texts *t, const char *path, moa_err *err) {
+static int file_texts(texts *t, const char *path, moa_stage_loss loss, moa_err *err) {
     char *text;
     size_t n;
-    if (moa_recipe_is_jsonl(path)) return chat_texts(t, path, err);
+    if (moa_recipe_is_jsonl(path)) return chat_texts(t, path, loss, err);
     MOA_TRY(moa_read_file(&text, &n, path, FILE_MAX, err));
     int rc = t->add(t->ctx, text, n);
     free(text);
@@ -468,7 +533,7 @@ int moa_data_texts(const moa_recipe *r, int items, int (*add)(void *ctx, const c
             const moa_recipe_data *d = &r->stages[i].data[j];
             if (r->stages[i].kind != MOA_STAGE_TRAIN || !(d->weight > 0)) continue;
             if (d->family) rc = family_texts(&t, r, (int)i, d, 1 + (int)(items * d->weight / total), err);
-            else if (d->file) rc = file_texts(&t, d->file, err);
+            else if (d->file) rc = file_texts(&t, d->file, r->stages[i].loss, err);
         }
     moa_buf_deinit(&t.buf);
     return rc;

@@ -19,6 +19,9 @@ void moa_data_close(moa_data *d);
 /* Replaces doc by document number `index`, of at most seq_len + 1 tokens (a longer one is replaced by the next draw of
  * the same number; an aggregate first shows fewer candidates). One thread at a time. */
 int moa_data_doc(moa_doc *doc, moa_data *d, uint64_t index, moa_err *err);
+/* Pairs of a dpo stage, over all its sources; and pair k in one document, which may be longer than a row. */
+int64_t moa_data_pairs(const moa_data *d);
+int moa_data_pair(moa_doc *doc, moa_data *d, int64_t k, moa_err *err);
 int64_t moa_data_dropped(const moa_data *d); /* documents that were too long, so far */
 
 /* Item `index` of the stage's family sources in the train split, into it: for sampling. */

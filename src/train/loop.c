@@ -114,9 +114,11 @@ static int train_stage(moa_trainer *t, const moa_recipe_stage *s, moa_err *err) 
     moa_feed *feed = NULL;
     int rc = moa_inputs_check(&t->in, t->r, t->dir, (int)t->at.stage, err);
     if (rc == 0) rc = moa_data_open(&d, t->r, (int)t->at.stage, t->m->tok, t->m->chat, t->dir, err);
+    if (rc == 0) rc = moa_reference_open(t, s, d, err);
     if (rc == 0) rc = moa_feed_start(&feed, d, s, &t->at.pack, s->steps - t->at.step, err);
     if (rc == 0) rc = train_steps(t, s, feed, err);
     moa_feed_stop(feed);
+    moa_reference_close(t);
     moa_data_close(d);
     return rc;
 }

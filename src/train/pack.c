@@ -9,10 +9,10 @@
 
 int moa_batch_init(moa_train_batch *b, const moa_recipe_stage *s, moa_err *err) {
     *b = (moa_train_batch){.n = s->batch_tokens};
-    int32_t **const a[] = {&b->id, &b->pos, &b->doc_start, &b->target};
-    for (int i = 0; i < 4; i++) *a[i] = malloc((size_t)b->n * sizeof **a[i]);
+    int32_t **const a[] = {&b->id, &b->pos, &b->doc_start, &b->target, &b->pair};
+    for (int i = 0; i < 5; i++) *a[i] = malloc((size_t)b->n * sizeof **a[i]);
     b->weight = malloc((size_t)b->n * sizeof *b->weight);
-    if (b->id && b->pos && b->doc_start && b->target && b->weight) return 0;
+    if (b->id && b->pos && b->doc_start && b->target && b->weight && b->pair) return 0;
     moa_batch_deinit(b);
     return moa_fail(err, MOA_ENOMEM, "no memory for a batch of %lld tokens", (long long)s->batch_tokens);
 }
@@ -23,28 +23,36 @@ void moa_batch_deinit(moa_train_batch *b) {
     free(b->doc_start);
     free(b->target);
     free(b->weight);
+    free(b->pair);
     *b = (moa_train_batch){0};
 }
 
-/* The place `at` (in the batch) of a document; part_len counts doc_start within its part. */
-static void place(moa_train_batch *b, const moa_doc *doc, int64_t at, int64_t part_len) {
+/* Tokens from .. to - 1 of a document at the place `at` (in the batch); part_len counts doc_start within its part. */
+static void place_part(moa_train_batch *b, const moa_doc *doc, int64_t from, int64_t to, int64_t at, int64_t part_len, int32_t pair) {
     int32_t start = (int32_t)(at % part_len);
-    for (int64_t i = 0; i + 1 < doc->n; i++) {
-        b->id[at + i] = doc->id[i];
-        b->pos[at + i] = (int32_t)i;
-        b->doc_start[at + i] = start;
-        b->target[at + i] = doc->id[i + 1];
-        b->weight[at + i] = doc->learn[i + 1] ? 1.0f : 0.0f;
+    for (int64_t i = from; i + 1 < to; i++, at++) {
+        b->id[at] = doc->id[i];
+        b->pos[at] = (int32_t)(i - from);
+        b->doc_start[at] = start;
+        b->target[at] = doc->id[i + 1];
+        b->weight[at] = doc->learn[i + 1] ? 1.0f : 0.0f;
+        b->pair[at] = doc->learn[i + 1] ? pair : 0;
         b->n_learned += doc->learn[i + 1];
     }
-    b->n_used += doc->n - 1;
+}
+
+static void place(moa_train_batch *b, const moa_doc *doc, int64_t at, int64_t part_len) {
+    const int64_t first = doc->split ? doc->split : doc->n;
+    place_part(b, doc, 0, first, at, part_len, doc->pair);
+    if (doc->split) place_part(b, doc, doc->split, doc->n, at + (first ? first - 1 : 0), part_len, -doc->pair);
+    b->n_used += moa_doc_places(doc);
     b->n_doc++;
 }
 
 /* Empty places: documents of one token that nobody learns from. */
 static void pad(moa_train_batch *b, int64_t at, int64_t end, int64_t part_len) {
     for (; at < end; at++) {
-        b->id[at] = b->pos[at] = b->target[at] = 0;
+        b->id[at] = b->pos[at] = b->target[at] = b->pair[at] = 0;
         b->doc_start[at] = (int32_t)(at % part_len);
         b->weight[at] = 0;
     }
@@ -70,16 +78,36 @@ int moa_batch_fill(moa_train_batch *b, moa_doc *doc, moa_data *d, const moa_reci
         if (!old && (left.n_waiting == MOA_WAITING_MAX || b->n_used == b->n)) break;
         uint64_t number = old ? st.waiting[i] : left.next++;
         if ((rc = moa_data_doc(doc, d, number, err)) < 0) break;
-        int r = best_row(used, rows, s->seq_len, doc->n - 1);
+        int r = best_row(used, rows, s->seq_len, moa_doc_places(doc));
         if (r < 0) left.waiting[left.n_waiting++] = number;
         else {
             place(b, doc, (int64_t)r * s->seq_len + used[r], part_len);
-            used[r] += (int32_t)(doc->n - 1);
+            used[r] += (int32_t)moa_doc_places(doc);
         }
     }
     for (int r = 0; r < rows; r++) pad(b, (int64_t)r * s->seq_len + used[r], (int64_t)(r + 1) * s->seq_len, part_len);
     b->after = left;
     b->n_dropped = moa_data_dropped(d);
+    free(used);
+    return rc;
+}
+
+int moa_batch_pairs(moa_train_batch *b, moa_doc *doc, moa_data *d, const moa_recipe_stage *s, int64_t *next, moa_err *err) {
+    const int rows = (int)(b->n / s->seq_len);
+    const int64_t part_len = b->n / s->accumulate;
+    int32_t *used = calloc((size_t)rows, sizeof *used);
+    if (!used) return moa_fail(err, MOA_ENOMEM, "no memory to pack a batch");
+    int rc = 0;
+    b->n_used = b->n_learned = b->n_doc = 0;
+    for (; *next < moa_data_pairs(d); ++*next) {
+        if ((rc = moa_data_pair(doc, d, *next, err)) < 0) break;
+        if (moa_doc_places(doc) > s->seq_len || doc->n < 2) continue;
+        const int r = best_row(used, rows, s->seq_len, moa_doc_places(doc));
+        if (r < 0) break;
+        place(b, doc, (int64_t)r * s->seq_len + used[r], part_len);
+        used[r] += (int32_t)moa_doc_places(doc);
+    }
+    for (int r = 0; r < rows; r++) pad(b, (int64_t)r * s->seq_len + used[r], (int64_t)(r + 1) * s->seq_len, part_len);
     free(used);
     return rc;
 }

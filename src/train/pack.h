@@ -21,6 +21,7 @@ typedef struct moa_train_batch {
     int64_t n;           /* tokens: rows x seq_len */
     int32_t *id, *pos, *doc_start, *target; /* [n]; doc_start and rows count within the part (n / accumulate) */
     float *weight;       /* [n]: 1 where the target is learned, else 0 */
+    int32_t *pair;       /* [n]: of preferences: the pair's number for its chosen reply, less than 0 for the rejected one; 0: none */
     int64_t n_used, n_learned, n_doc;
     int64_t n_dropped;   /* too long, since the stage was opened */
     moa_pack_state after;
@@ -28,6 +29,8 @@ typedef struct moa_train_batch {
 
 int moa_batch_init(moa_train_batch *b, const moa_recipe_stage *s, moa_err *err);
 void moa_batch_deinit(moa_train_batch *b);
+/* Of a dpo stage: pairs *next, *next + 1, ... as far as they fit, for the reference; *next is the first that did not. Pairs longer than a row are passed over. */
+int moa_batch_pairs(moa_train_batch *b, moa_doc *scratch, moa_data *d, const moa_recipe_stage *s, int64_t *next, moa_err *err);
 int moa_batch_fill(moa_train_batch *b, moa_doc *scratch, moa_data *d, const moa_recipe_stage *s, const moa_pack_state *from, moa_err *err);
 
 /* The thread. It owns data from start to stop. */

@@ -48,11 +48,13 @@ static const cyaml_schema_field_t f_data[] = {
     CYAML_FIELD_ENUM("learn", OPT | CYAML_FLAG_STRICT, moa_recipe_data, learn, learns, sizeof learns / sizeof *learns), CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t v_data = {CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, moa_recipe_data, f_data)};
+static const cyaml_strval_t losses[] = {{"likelihood", MOA_LOSS_LIKELIHOOD}, {"dpo", MOA_LOSS_DPO}};
 static const cyaml_strval_t kinds[] = {{"train", MOA_STAGE_TRAIN}, {"sample", MOA_STAGE_SAMPLE}};
 #define S moa_recipe_stage
 static const cyaml_schema_field_t f_stage[] = {
     STR(S, name),
     CYAML_FIELD_ENUM("kind", OPT | CYAML_FLAG_STRICT, S, kind, kinds, 2),
+    CYAML_FIELD_ENUM("loss", OPT | CYAML_FLAG_STRICT, S, loss, losses, 2), NUM(S, beta),
     CYAML_FIELD_STRING_PTR("tokens", OPT | CYAML_FLAG_POINTER, S, tokens_text, 0, 32), INT(S, steps),
     CYAML_FIELD_STRING_PTR("batch_tokens", OPT | CYAML_FLAG_POINTER, S, batch_text, 0, 32), INT(S, seq_len),
     INT(S, accumulate), NUM(S, lr), NUM(S, min_lr), NUM(S, warmup), STR(S, schedule), STR(S, optimizer), STR(S, dtype),
@@ -87,7 +89,7 @@ const char moa_recipe_chat_template[] =
 /* A value that its key cannot have: which key, and which words it takes where they are few. */
 static void tell_key(moa_buf *b, const char *key) {
     static const struct { const char *key; const cyaml_strval_t *words; size_t n; } few[] = {
-        {"kind", kinds, sizeof kinds / sizeof *kinds}, {"target", targets, sizeof targets / sizeof *targets},
+        {"kind", kinds, sizeof kinds / sizeof *kinds}, {"loss", losses, sizeof losses / sizeof *losses}, {"target", targets, sizeof targets / sizeof *targets},
         {"learn", learns, sizeof learns / sizeof *learns}};
     for (size_t i = 0; i < sizeof few / sizeof *few; i++)
         for (size_t j = 0; j < few[i].n && !strcmp(few[i].key, key); j++)
@@ -102,6 +104,7 @@ static void hash_stage(moa_buf *b, const moa_recipe_stage *s) {
         moa_buf_addf(b, ",%lld,%lld,%d,%d,%a,%a,%a,%s,%s,%s,%a,%a,%a,%a,%a,%a", (long long)s->steps, (long long)s->batch_tokens,
                      s->seq_len, s->accumulate, s->lr, s->min_lr, s->warmup, s->schedule, s->optimizer, s->dtype, s->beta1,
                      s->beta2, s->eps, s->momentum, s->weight_decay, s->clip);
+    if (s->loss == MOA_LOSS_DPO) moa_buf_addf(b, ",dpo,%a", s->beta);
     for (unsigned i = 0; i < s->data_count; i++) {
         const moa_recipe_data *d = &s->data[i];
         moa_buf_addf(b, ";%s,%s,%s,%a,%d,%d,%d,%d,%a,%d", d->family ? d->family : "", d->file ? d->file : "",

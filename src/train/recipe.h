@@ -25,6 +25,9 @@ typedef enum moa_agg_target {
  * learn copying. */
 typedef enum moa_learn { MOA_LEARN_REPLY, MOA_LEARN_ALL } moa_learn;
 
+/* What a stage minimises: minus the log-likelihood of what is learned; or the loss of preferences between two replies (tensor/op/dpo.c). */
+typedef enum moa_stage_loss { MOA_LOSS_LIKELIHOOD, MOA_LOSS_DPO } moa_stage_loss;
+
 typedef struct moa_recipe_model {
     char *arch;
     int n_layer, d_model, n_head, n_kv, head_dim, d_ff, n_ctx;
@@ -52,7 +55,7 @@ typedef struct moa_recipe_tokenizer {
 /* One source of documents. Exactly one of family, file, aggregate is set. */
 typedef struct moa_recipe_data {
     char *family;      /* name of a task family; "all": every scored one; "talk": every unscored one */
-    char *file;        /* plain text (language modelling), or .jsonl with {"messages": [{role, content}]} a line */
+    char *file;        /* plain text (language modelling), or .jsonl with {"messages": [{role, content}]} a line; dpo: {"prompt", "chosen", "rejected"} */
     char *aggregate;   /* name of an earlier sample stage, or a path to such a JSONL */
     double weight;     /* share of the documents, relative to the other sources of the stage */
     int *levels;       /* NULL: drawn by the family */
@@ -72,6 +75,8 @@ typedef struct moa_recipe_stage {
     char *tokens_text, *batch_text; /* "40M", "16k" as written */
     int64_t tokens, steps, batch_tokens; /* steps is filled from tokens */
     int seq_len, accumulate;
+    moa_stage_loss loss;
+    double beta;                    /* of dpo: how dear it is to leave the reference */
     double lr, min_lr, warmup;      /* warmup: steps when >= 1, else a share of the stage */
     char *schedule, *optimizer, *dtype;
     double beta1, beta2, eps, momentum, weight_decay, clip;

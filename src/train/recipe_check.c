@@ -52,7 +52,7 @@ static const rule train_rules[] = {
     RN(S, min_lr, 0, 0, 10),        RN(S, warmup, 0.02, 0, 1e9),      RS(S, schedule, "cosine"),
     RS(S, optimizer, "adamw"),      RS(S, dtype, "bf16"),             RN(S, beta1, 0.9, 0, 0.9999999),
     RN(S, beta2, 0.95, 0, 0.9999999), RN(S, eps, 1e-8, 1e-16, 1),     RN(S, momentum, 0.95, 0, 0.9999),
-    RN(S, weight_decay, 0.1, 0, 10), RN(S, clip, 1, 0, 1e9),
+    RN(S, weight_decay, 0.1, 0, 10), RN(S, clip, 1, 0, 1e9),         RN(S, beta, 0.1, 1e-6, 100),
 };
 static const rule sample_rules[] = {
     RI(S, items, 1000, 1, 10000000), RI(S, samples, 6, 1, 64), RI(S, max_tokens, 256, 1, 65536),
@@ -255,6 +255,20 @@ static int check_train(const ctx *c, const moa_recipe *r, moa_recipe_stage *s, c
     return 0;
 }
 
+/* Preferences come in files of their own; where their keys mean nothing they are a slip of the pen. */
+static int check_loss(const ctx *c, const moa_recipe_stage *s, const char *where) {
+    const int loss = line_of(c, where, "loss"), beta = line_of(c, where, "beta");
+    if (loss && s->kind != MOA_STAGE_TRAIN) return moa_fail(c->err, MOA_EINVAL, "%s:%d: loss has no meaning in a sample stage", c->name, loss);
+    if (beta && s->kind == MOA_STAGE_TRAIN && s->loss != MOA_LOSS_DPO) return moa_fail(c->err, MOA_EINVAL, "%s:%d: beta is for loss dpo", c->name, beta);
+    for (unsigned i = 0; s->loss == MOA_LOSS_DPO && i < s->data_count; i++) {
+        const moa_recipe_data *d = &s->data[i];
+        if (!d->file || !moa_recipe_is_jsonl(d->file))
+            return moa_fail(c->err, MOA_EINVAL, "%s:%d: loss dpo learns from files of preferences (.jsonl of {\"prompt\", \"chosen\", \"rejected\"}, as moa distill writes them)", c->name, d->line);
+        if (d->learn != MOA_LEARN_REPLY) return moa_fail(c->err, MOA_EINVAL, "%s:%d: learn has no meaning for loss dpo, which compares replies", c->name, d->line);
+    }
+    return 0;
+}
+
 static int check_name(const ctx *c, const char *s, const char *what, int line) {
     size_t n = s ? strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") : 0;
     if (n && n <= 64 && !s[n] && s[0] != '.') return 0;
@@ -307,6 +321,7 @@ static int check_stage(const ctx *c, moa_recipe *r, unsigned i) {
             return moa_fail(c->err, MOA_EINVAL, "%s:%d: a sample stage draws from families only", c->name, s->data[j].line);
         sum += s->data[j].weight;
     }
+    MOA_TRY(check_loss(c, s, where));
     if (!(sum > 0)) return moa_fail(c->err, MOA_EINVAL, "%s:%d: all weights of stage '%s' are zero", c->name, s->line, s->name);
     return 0;
 }

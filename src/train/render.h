@@ -10,10 +10,14 @@ typedef struct moa_doc {
     int32_t *id;
     unsigned char *learn; /* 1: the loss counts the prediction of this token */
     int64_t n, cap;
+    int64_t split;        /* two documents in one: where the second begins; 0: it is one */
+    int32_t pair;         /* of preferences: 1 + its number in the stage's data; chosen first. 0: none */
 } moa_doc;
 void moa_doc_deinit(moa_doc *d);
 int moa_doc_add_ids(moa_doc *d, const int32_t *id, int64_t n, moa_err *err); /* appends, all learned */
-static inline void moa_doc_clear(moa_doc *d) { d->n = 0; }
+static inline void moa_doc_clear(moa_doc *d) { d->n = d->split = d->pair = 0; }
+/* Places in a row: nothing is predicted from the last token of a document. */
+static inline int64_t moa_doc_places(const moa_doc *d) { return d->n - 1 - (d->split > 0); }
 
 typedef struct moa_render {
     const moa_tokenizer *tok;

@@ -28,6 +28,7 @@ typedef struct moa_trainer {
     int lock;                  /* the run folder; -1: not open */
     double t0, rate;           /* start of this call; smoothed tokens/s */
     moa_train_result *res;
+    float *reference; int64_t n_reference; /* of a dpo stage: [n_reference][2] log-probabilities of chosen and rejected, as it began */
 } moa_trainer;
 
 /* folder.c */
@@ -53,6 +54,13 @@ int moa_low_rank_export(const moa_trainer *t, const char *path, moa_err *err); /
 /* step.c: forward, backward, clip, update of one batch */
 typedef struct moa_step_stats { double loss, grad_norm, lr; bool skipped; } moa_step_stats;
 int moa_trainer_step(moa_step_stats *out, moa_trainer *t, const moa_recipe_stage *s, const moa_train_batch *b, moa_err *err);
+
+/* Adds each pair's sums of log-probabilities, of the model as it is, to of[n_pair][2]. */
+int moa_trainer_log_probs(double *of, int64_t n_pair, moa_trainer *t, const moa_recipe_stage *s, const moa_train_batch *b, moa_err *err);
+
+/* reference.c: t->reference of a dpo stage, computed where the stage begins, read where it goes on */
+int moa_reference_open(moa_trainer *t, const moa_recipe_stage *s, moa_data *d, moa_err *err);
+void moa_reference_close(moa_trainer *t);
 
 /* sample.c */
 int moa_trainer_sample(moa_trainer *t, int stage, moa_err *err);

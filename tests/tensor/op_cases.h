@@ -321,6 +321,28 @@ static moa_tensor *loss_case(tcase *c, int d, float norm) {
 static moa_tensor *loss_mean(tcase *c) { return loss_case(c, 35, 0); }
 static moa_tensor *loss_norm(tcase *c) { return loss_case(c, 5, 10); }
 
+/* ---- dpo: three pairs, one without chosen rows; rows that belong to none ---- */
+static moa_tensor *dpo(tcase *c) {
+    enum { ROWS = 8, D = 35, PAIRS = 3 };
+    static const int pair[ROWS] = {1, 1, -1, 0, 2, -2, -2, -3};
+    const float beta = 0.7f, norm = 4;
+    if (c->phase == SETUP) {
+        add_matrix(c, ROWS, D), INTS(c, 0, D - 1, 2, -1, 1, 2, 7, 3), add_ints(c, ROWS, pair), add_floats(c, PAIRS, 2, false);
+    } else if (c->phase == CALL) return moa_dpo(&c->x, &c->in[0], &c->in[1], &c->in[2], &c->in[3], beta, norm);
+    else {
+        double z[PAIRS];
+        for (int k = 0; k < PAIRS; k++) z[k] = (double)F(c, 3)[2 * k + 1] - (double)F(c, 3)[2 * k];
+        for (int i = 0; i < ROWS; i++) {
+            double s = 0;
+            if (!pair[i]) continue;
+            for (int j = 0; j < D; j++) s += exp((double)F(c, 0)[i * D + j]);
+            z[abs(pair[i]) - 1] += (pair[i] > 0 ? 1 : -1) * ((double)F(c, 0)[i * D + I(c, 1)[i]] - log(s));
+        }
+        for (int k = 0; k < PAIRS; k++) c->ref[0] += log(1 + exp(-(double)beta * z[k])) / (double)norm;
+    }
+    return NULL;
+}
+
 /* ---- top-k: ties, NaN, k = n ---- */
 static moa_tensor *topk_case(tcase *c, int k) {
     enum { D = 6 };
@@ -410,7 +432,7 @@ static const struct op_case { const char *op, *label; moa_tensor *(*run)(tcase *
     {"add", "same shape", add}, {"add", "row", add_row}, {"add", "to itself", add_self},
     {"mul", "same shape", mul}, {"mul", "row", mul_row}, {"mul", "column", mul_column}, {"mul", "by itself", mul_self},
     {"scale", "negative", scale},
-    {"cross_entropy", "mean", loss_mean}, {"cross_entropy", "given divisor", loss_norm},
+    {"cross_entropy", "mean", loss_mean}, {"cross_entropy", "given divisor", loss_norm}, {"dpo", "three pairs", dpo},
     {"topk", "ties and NaN", topk_ties}, {"topk", "k = n", topk_all},
     {"gather_cols", "repeated ids", gather_cols}, {"gather_rows", "repeated ids", gather_rows},
     {"scatter_rows", "repeated ids, empty rows", scatter_rows},

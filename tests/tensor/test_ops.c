@@ -193,6 +193,11 @@ static void errors_say_both_shapes_and_stick(void **state) {
     FAILS(moa_rope_as(&e, &a, &ids, &spec, &lists, &ids), "id 9 at position 2, expected 0 to 1");
     FAILS(moa_attention(&e, &a, &a, &a, &ids, 2, 2, 1), "doc_start[2] is 9");
     FAILS(moa_cross_entropy(&e, &a, &ids, &b, 0), "weight is [3, 5]");
+    int32_t far_v[4] = {1, -3, 0, 0}, near_v[4] = {0, 1, 2, 0};
+    moa_tensor two = moa_view2(MOA_F32, x, 2, 2), far = moa_view1(MOA_I32, far_v, 4), near = moa_view1(MOA_I32, near_v, 4);
+    FAILS(moa_dpo(&e, &a, &near, &far, &b, 1, 1), "reference is [3, 5]");
+    FAILS(moa_dpo(&e, &a, &near, &far, &two, 1, 1), "pair[1] is -3");
+    FAILS(moa_dpo(&e, &a, &ids, &near, &two, 1, 1), "target[2] is 9");
     moa_tensor strided = moa_view2(MOA_F32, x, 3, 4);
     strided.stride[0] *= 2;
     FAILS(moa_silu(&e, &strided), "not contiguous");

@@ -57,7 +57,7 @@ static const struct { const char *text, *want; } bad[] = {
     {"", "x.yaml:1: the recipe is empty"},
     {"- a\n", "x.yaml:1: Expecting MAPPING"},
     {"name: x\nmodel:\n  d_modell: 3\n" STAGE, "x.yaml:3: unknown key 'd_modell' in model (known: arch, n_layer"},
-    {"name: x\nstages:\n - name: a\n   steps: 3\n   lrr: 1\n", "x.yaml:5: unknown key 'lrr' in stage (known: name, kind, tokens"},
+    {"name: x\nstages:\n - name: a\n   steps: 3\n   lrr: 1\n", "x.yaml:5: unknown key 'lrr' in stage (known: name, kind, loss"},
     {"name: x\nstages: [{name: a, steps: 3,\n  lrr: 1}]\n", "x.yaml:3: unknown key 'lrr' in stage"},
     {"name: x\nname: y\n" STAGE, "x.yaml:2: key 'name' stands twice in recipe, first on line 1"},
     {"name: x\nseed: -3\n" STAGE, "x.yaml:2: seed is -3, expected 0 to"},
