@@ -23,13 +23,13 @@ static void list(moa_letter *l, bool urgent) {
     } else if (!urgent) {
         return;
     }
-    const double now = moa_now();
-    if (urgent || now - b->woken >= MOA_INBOX_S) {
+    const double now = moa_now(), at = urgent ? now : b->woken + (l->quiet ? MOA_INBOX_QUIET_S : MOA_INBOX_S);
+    if (at <= now) {
         b->woken = now;
         b->wake(b->ctx, 0);
-    } else if (!b->asked) {
-        b->asked = true;
-        b->wake(b->ctx, b->woken + MOA_INBOX_S);
+    } else if (!(b->asked > 0) || at < b->asked) {
+        b->asked = at;
+        b->wake(b->ctx, at);
     }
 }
 
@@ -71,6 +71,7 @@ void moa_letter_init(moa_letter *l, moa_inbox *b, int about) {
 }
 
 void moa_letter_hear_thoughts(moa_letter *l) { l->call.on_thought = on_thought; }
+void moa_letter_quiet(moa_letter *l) { l->quiet = true; }
 
 static void swap(moa_buf *a, moa_buf *b) {
     const moa_buf was = *a;
@@ -82,7 +83,7 @@ moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended) {
     moa_buf_clear(text);
     pthread_mutex_lock(&b->lock);
     moa_letter *l = b->first;
-    b->asked = false;
+    b->asked = 0;
     if (l && (l->thinking = l->thought.len > 0)) {
         swap(text, &l->thought);
         *ended = false; /* it stays on the list */

@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #define MOA_INBOX_S 0.004
+#define MOA_INBOX_QUIET_S 0.1
 
 typedef struct moa_letter moa_letter;
 typedef struct moa_inbox {
@@ -18,7 +19,7 @@ typedef struct moa_inbox {
      * second: a thread that wakes for each takes the core that computes the next. So the first is told at once, others MOA_INBOX_S after. */
     void (*wake)(void *ctx, double at); void *ctx;
     double woken;                      /* when, last */
-    bool asked;                        /* to be woken later */
+    double asked;                      /* when it will be woken; 0: not yet */
 } moa_inbox;
 /* A call under way. Its memory is the owner's, until its end was read. */
 struct moa_letter {
@@ -26,6 +27,7 @@ struct moa_letter {
     int about;                         /* the owner's: node, index */
     moa_inbox *box;
     moa_buf text, thought;             /* not read yet */
+    bool quiet;                        /* nobody is shown its text as it comes: MOA_INBOX_QUIET_S is soon enough */
     bool listed, ended, lost;          /* lost: there was no memory for a text */
     bool thinking;                     /* what was read last were thoughts */
     moa_letter *next;
@@ -37,6 +39,7 @@ void moa_inbox_deinit(moa_inbox *b);
 void moa_letter_init(moa_letter *l, moa_inbox *b, int about);
 /* Before it starts: thoughts of its model are news too. Without, they are lost. */
 void moa_letter_hear_thoughts(moa_letter *l);
+void moa_letter_quiet(moa_letter *l); /* before it starts: nobody is shown its text as it comes, only how much there is */
 /* A call of which there is news, or NULL. Its new text comes in *text, in place of what was there; *ended: it was the last news, and call.res,
  * rc, err say what came of it. Where it is to be heard thinking, its thoughts come by themselves, before its text (thinking says so). */
 moa_letter *moa_inbox_read(moa_inbox *b, moa_buf *text, bool *ended);

@@ -229,6 +229,7 @@ static bool on_event(void *ctx, moa_run *r, const moa_event *e) {
         else if (!answers && shows_asides(t)) rc = end_aside(t, e->node);
     } else if (e->kind == MOA_EV_START && n->call) {
         moa_letter_hear_thoughts(n->call);
+        if (!answers && !shows_asides(t)) moa_letter_quiet(n->call);
     }
     if (rc >= 0) rc = tell_event(t, e);
     return rc >= 0 && !moa_exchange_gone(t->x);

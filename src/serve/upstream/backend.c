@@ -33,8 +33,7 @@ static void start(moa_backend *b, moa_call *const *call, int n) {
 
 static void stir(moa_backend *b) {
     upstream *u = (upstream *)b;
-    atomic_store(&u->stirred, true);
-    moa_net_wake(u->net);
+    if (!atomic_exchange(&u->stirred, true)) moa_net_wake(u->net); /* a thousand cancels at once are one wake */
 }
 
 void moa_upstream_free(upstream *u) {
