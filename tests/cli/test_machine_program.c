@@ -48,8 +48,16 @@ static void test_kernels(void **state) {
     assert_non_null(strstr(out, "GB/s with 1 thread"));
     slurp(kept, sizeof kept, path_of("cache/moa/machine.json"));
     assert_non_null(strstr(kept, "\"gemm_q8_q4_0\": [["));
-    const program_case wrong[] = {{"bench speed --tune -m %M", 2, "belongs to moa bench kernels"}, {"bench kernels --tune gemm", 2, "too many"}};
-    moa_expect_errors(wrong, 2);
+    const program_case wrong[] = {{"bench speed --tune -m %M", 2, "belongs to moa bench kernels"}, {"bench kernels --tune gemm", 2, "too many"},
+                                  {"bench judge %M@nobody -m %M", 1, ".nobody.gguf"}};
+    moa_expect_errors(wrong, 3);
+}
+
+/* A judge without sense: what it says cannot be read, and that is counted as wrong. */
+static void test_judge(void **state) {
+    (void)state;
+    moa_expect(0, "bench judge -m %M -r 1 --json");
+    assert_non_null(strstr(out, "{\"ask\":\"end\",\"right\":0.0000,\"low\":0.0000,\"high\":0.0000,\"guessing\":1.0000,\"questions\":6}"));
 }
 
 /* Text and logits of the small model in int8, on one instruction set, go to files of that name. */
@@ -166,6 +174,6 @@ static void test_faults(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_machine), cmocka_unit_test(test_kernels), cmocka_unit_test(test_worst_choice), cmocka_unit_test(test_explain), cmocka_unit_test(test_speed), cmocka_unit_test(test_verify), cmocka_unit_test(test_faults)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_judge), cmocka_unit_test(test_machine), cmocka_unit_test(test_kernels), cmocka_unit_test(test_worst_choice), cmocka_unit_test(test_explain), cmocka_unit_test(test_speed), cmocka_unit_test(test_verify), cmocka_unit_test(test_faults)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }
