@@ -2,10 +2,12 @@
  *
  * The rule is the asymmetric UCB of ShinkaEvolve (arXiv 2509.19349; SakanaAI/ShinkaEvolve), an upper confidence bound (Auer et al. 2002) in which a
  * reply that is worse than a baseline counts as nothing, not as a loss. For model i, asked n_i times in this cluster, t = sum n_i:
- *     score_i = (1 - l) (m_i / m_max + c sqrt(2 ln t / n_i)) + l / (1 + cost_i / cost_med)
+ *     score_i = (1 - l) (m_i + c sqrt(2 ln t / n_i)) + l / (1 + cost_i / cost_med)
  * m_i: mean of max(reward - baseline, 0); cost_i: mean dollars of a reply, or its tokens where nobody has a price; cost_med: the median over the
- * models; l, c: settings. The form of the cost's part is ours. A model that was never asked goes first, in the order of the proposers. With
+ * models; l, c: settings. Rewards are 0 to 1, so that theirs, which divides by the range seen, is not needed; the form of the cost's part is ours. A model that was never asked goes first, in the order of the proposers. With
  * probability epsilon any model is asked. What was counted before a reply fades by the factor `decay`, for models that change.
+ * A cluster that is young borrows: a model's record over all clusters, (rewards + 1) / (replies + 2), counts there like `prior` replies, so that what is worse
+ * everywhere need not be found out anew for every kind of question.
  * Clusters: the question's vector of words (skills.h) belongs to the nearest center; one farther than `similar` founds a new one (leader clustering).
  * A model that cannot be reached is one that was wrong: the next best is asked.
  * strategies.def: STRATEGY(bandit)
@@ -20,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXPLORE, EPSILON, COST, DECAY, BASELINE, CLUSTERS, SIMILAR, N_SETTING };
+enum { EXPLORE, EPSILON, COST, DECAY, BASELINE, CLUSTERS, SIMILAR, PRIOR, N_SETTING };
 static const moa_setting settings[N_SETTING] = {
     [EXPLORE] = {"explore", "c, weight of what is not known yet", 0, 10, 0.3, false, NULL, false},
     [EPSILON] = {"epsilon", "share of questions for which any model is drawn", 0, 1, 0, false, NULL, false},
@@ -28,7 +30,8 @@ static const moa_setting settings[N_SETTING] = {
     [DECAY] = {"decay", "by which earlier replies count less at each new one; 1: all count alike", 0.5, 1, 1, false, NULL, false},
     [BASELINE] = {"baseline", "reward up to which a reply is worth nothing", 0, 0.99, 0, false, NULL, false},
     [CLUSTERS] = {"clusters", "kinds of questions that are told apart at most", 1, 64, 16, true, NULL, false},
-    [SIMILAR] = {"similar", "cosine to a cluster's center from which a question belongs to it", 0, 1, 0.35, false, NULL, false}};
+    [SIMILAR] = {"similar", "cosine to a cluster's center from which a question belongs to it", 0, 1, 0.35, false, NULL, false},
+    [PRIOR] = {"prior", "replies in a cluster that a model's record in all clusters counts for", 0, 1000, 4, false, NULL, false}};
 
 typedef struct arm { double n, reward, cost, score; bool asked; } arm;
 typedef struct choice {
@@ -61,7 +64,11 @@ static int find_cluster(choice *c, moa_run *r, moa_err *err) {
     return 0;
 }
 
-static void arm_key(char key[300], int cluster, const moa_backend *b) { snprintf(key, 300, "%d/%.250s", cluster, b->id); }
+enum { ALL = -1 }; /* in place of a cluster: over all of them */
+static void arm_key(char key[300], int cluster, const moa_backend *b) {
+    if (cluster == ALL) snprintf(key, 300, "all/%.250s", b->id);
+    else snprintf(key, 300, "%d/%.250s", cluster, b->id);
+}
 
 /* "n reward cost", sums; what cannot be read was never asked. */
 static int read_arm(arm *a, moa_run *r, int cluster, const moa_backend *b, moa_err *err) {
@@ -84,18 +91,26 @@ static int write_arm(moa_run *r, int cluster, const moa_backend *b, const arm *a
 
 /* ---- choosing ---- */
 
+static int read_with_prior(arm *a, moa_run *r, int cluster, const moa_backend *b, moa_err *err) {
+    const double prior = r->cfg->arg[PRIOR];
+    arm all;
+    MOA_TRY(read_arm(a, r, cluster, b, err));
+    MOA_TRY(read_arm(&all, r, ALL, b, err));
+    if (all.n > 0) a->n += prior, a->reward += prior * (all.reward + 1) / (all.n + 2), a->cost += prior * all.cost / all.n;
+    return 0;
+}
+
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
 }
 
 static void score_arms(arm *a, int n, const moa_mix_cfg *c) {
-    double cost[MOA_MAX_PROPOSERS], t = 0, best = 0;
+    double cost[MOA_MAX_PROPOSERS], t = 0;
     int n_cost = 0;
     for (int i = 0; i < n; i++) {
         if (!(a[i].n > 0)) continue;
         t += a[i].n;
-        if (a[i].reward / a[i].n > best) best = a[i].reward / a[i].n;
         cost[n_cost++] = a[i].cost / a[i].n;
     }
     if (n_cost) qsort(cost, (size_t)n_cost, sizeof *cost, by_value);
@@ -105,7 +120,7 @@ static void score_arms(arm *a, int n, const moa_mix_cfg *c) {
             a[i].score = HUGE_VAL;
             continue;
         }
-        const double mean = best > 0 ? a[i].reward / a[i].n / best : 0, unknown = c->arg[EXPLORE] * sqrt(2 * log(t > 1 ? t : 1) / a[i].n);
+        const double mean = a[i].reward / a[i].n, unknown = c->arg[EXPLORE] * sqrt(2 * log(t > 1 ? t : 1) / a[i].n);
         a[i].score = (1 - l) * (mean + unknown) + l / (1 + (middle > 0 ? a[i].cost / a[i].n / middle : 0));
     }
 }
@@ -151,7 +166,7 @@ static int choose(moa_run *r, moa_agent_node *n, moa_err *err) {
     r->own = c;
     MOA_TRY(moa_skill_of(&c->skill, r->arena, moa_question(r), err));
     MOA_TRY(find_cluster(c, r, err));
-    for (int i = 0; i < n_arm; i++) MOA_TRY(read_arm(&c->arm[i], r, c->cluster, r->cfg->proposer[i], err));
+    for (int i = 0; i < n_arm; i++) MOA_TRY(read_with_prior(&c->arm[i], r, c->cluster, r->cfg->proposer[i], err));
     score_arms(c->arm, n_arm, r->cfg);
     moa_rng g;
     moa_rng_seed2(&g, r->seed, 0xBA);
@@ -187,22 +202,11 @@ static double cost_of(const moa_run *r, const moa_agent_node *n) {
     return (double)n->completion_tokens;
 }
 
-/* The cluster is looked for anew: others may have founded it since this run began. */
-static int learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err) {
+static int count(moa_run *r, int cluster, moa_score_fn score, void *ctx, moa_err *err) {
     const moa_mix_cfg *cfg = r->cfg;
-    choice c = {0};
-    if (!score || !r->own) return 0;
-    c.skill = ((const choice *)r->own)->skill;
-    MOA_TRY(find_cluster(&c, r, err));
-    if (c.cluster == c.n_cluster) {
-        char key[16], text[MOA_SKILL_TEXT];
-        snprintf(key, sizeof key, "%d", c.cluster);
-        moa_skill_write(text, &c.skill);
-        MOA_TRY(moa_run_keep(r, CENTER, key, text, err));
-    }
     arm *a = moa_arena_calloc(r->arena, (size_t)cfg->n_proposer * sizeof *a);
     if (!a) return moa_fail(err, MOA_ENOMEM, "%d models", cfg->n_proposer);
-    for (int k = 0; k < cfg->n_proposer; k++) MOA_TRY(read_arm(&a[k], r, c.cluster, cfg->proposer[k], err));
+    for (int k = 0; k < cfg->n_proposer; k++) MOA_TRY(read_arm(&a[k], r, cluster, cfg->proposer[k], err));
     for (int i = 0; i < r->n_node; i++) {
         const moa_agent_node *n = &r->node[i];
         if (!n->backend || n->state < MOA_NODE_DONE || n->rc == MOA_ECANCELED) continue;
@@ -213,8 +217,24 @@ static int learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err) {
         }
     }
     for (int k = 0; k < cfg->n_proposer; k++)
-        if (a[k].n > 0) MOA_TRY(write_arm(r, c.cluster, cfg->proposer[k], &a[k], err));
+        if (a[k].n > 0) MOA_TRY(write_arm(r, cluster, cfg->proposer[k], &a[k], err));
     return 0;
+}
+
+/* The cluster is looked for anew: others may have founded it since this run began. */
+static int learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err) {
+    choice c = {0};
+    if (!score || !r->own) return 0;
+    c.skill = ((const choice *)r->own)->skill;
+    MOA_TRY(find_cluster(&c, r, err));
+    if (c.cluster == c.n_cluster) {
+        char key[16], text[MOA_SKILL_TEXT];
+        snprintf(key, sizeof key, "%d", c.cluster);
+        moa_skill_write(text, &c.skill);
+        MOA_TRY(moa_run_keep(r, CENTER, key, text, err));
+    }
+    MOA_TRY(count(r, c.cluster, score, ctx, err));
+    return count(r, ALL, score, ctx, err);
 }
 
 const moa_strategy moa_strategy_bandit = {
