@@ -6,6 +6,7 @@
 #include "agent/strategy.h"
 
 #include "agent/alike.h"
+#include "agent/screen.h"
 #include "base/buf.h"
 #include "task/task.h"
 
@@ -147,11 +148,22 @@ const char *moa_refuse_merge(const moa_run *r, const moa_agent_node *n) {
 }
 
 int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {
-    int *cluster = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *cluster);
+    const size_t room = (size_t)n->n_in + 1;
+    int *cluster = moa_arena_alloc(r->arena, room * sizeof *cluster), *of = moa_arena_alloc(r->arena, room * sizeof *of), *in = moa_arena_alloc(r->arena, room * sizeof *in), m = 0;
+    bool *drop = moa_arena_alloc(r->arena, room * sizeof *drop);
     moa_vote_told *told = moa_arena_alloc(r->arena, sizeof *told);
-    if (!cluster || !told) return moa_fail(err, MOA_ENOMEM, "no memory for %d ballots", n->n_in);
+    if (!cluster || !of || !in || !drop || !told) return moa_fail(err, MOA_ENOMEM, "no memory for %d ballots", n->n_in);
     moa_vote v;
-    MOA_TRY(moa_cluster(&v, cluster, r, n->in, n->n_in, err));
+    MOA_TRY(moa_screen(drop, r, n, false, err));
+    for (int i = 0; i < n->n_in; i++)
+        if (!drop[i]) in[m++] = n->in[i];
+    MOA_TRY(moa_cluster(&v, of, r, in, m, err));
+    for (int i = 0, k = 0; i < n->n_in; i++) cluster[i] = drop[i] ? -1 : of[k++];
+    for (int i = 0, k = v.winner; i < n->n_in && v.winner >= 0; i++) { /* its place among all */
+        if (drop[i] || k-- > 0) continue;
+        v.winner = i;
+        break;
+    }
     if (v.winner < 0) return moa_fail(err, MOA_EINVAL, "%s: no reply to choose from", n->name);
     const moa_agent_node *w = &r->node[n->in[v.winner]];
     moa_node_note(r, n, "took %s: %d of %d %s", w->name, v.size, v.n_vote, v.by_text ? "replies are alike" : "answers agree");

@@ -10,6 +10,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
+#include "agent/screen.h"
 #include "base/buf.h"
 #include "task/task.h"
 
@@ -161,7 +162,10 @@ int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) {
     const char **ref = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *ref);
     if (!ref) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
     int n_ref = 0;
+    bool *drop = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *drop);
+    if (!drop) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
+    MOA_TRY(moa_screen(drop, r, n, true, err));
     for (int i = 0; i < n->n_in; i++)
-        if (r->node[n->in[i]].state == MOA_NODE_DONE) ref[n_ref++] = moa_node_reply(&r->node[n->in[i]]);
+        if (r->node[n->in[i]].state == MOA_NODE_DONE && !drop[i]) ref[n_ref++] = moa_node_reply(&r->node[n->in[i]]);
     return moa_compose_references(r, n, ref, n_ref, err);
 }

@@ -6,6 +6,7 @@
 #include "agent/mix.h"
 
 #include "adapt/adapt.h"
+#include "agent/backend/deceiver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +66,31 @@ static int path_of(char *out, size_t n, const moa_pool *p, const char *name, moa
     return (size_t)snprintf(out, n, "%s@%s", base, beside) < n ? 0 : moa_fail(err, MOA_ELIMIT, "the paths of '%.200s' are too long", name);
 }
 
+static int add(moa_pool *p, const char *name, moa_backend *b, moa_err *err) {
+    entry *e = calloc(1, sizeof *e);
+    if (!e || !(e->name = strdup(name))) {
+        free(e);
+        moa_backend_close(b);
+        return moa_fail(err, MOA_ENOMEM, "model %s", name);
+    }
+    e->b = b, e->next = p->first;
+    p->first = e;
+    return 0;
+}
+
+/* "deceiver:NAME": a model of the pool's that lies (agent/backend/deceiver.h). Not where names come from clients. */
+static int get_liar(moa_backend **out, moa_pool *p, const char *name, moa_err *err) {
+    const char *of = strchr(name, ':') + 1;
+    moa_backend *inner;
+    for (entry *e = p->first; e; e = e->next)
+        if (!strcmp(e->name, name)) return *out = e->b, 0;
+    MOA_TRY(moa_pool_get(&inner, p, *of ? of : NULL, err));
+    MOA_TRY(moa_backend_deceiver_open(out, inner, name[0] == 'i', err));
+    return add(p, name, *out, err);
+}
+
 int moa_pool_get(moa_backend **out, moa_pool *p, const char *name, moa_err *err) {
+    if (name && !p->sealed && !p->borrows && (!strncmp(name, "deceiver:", 9) || !strncmp(name, "injector:", 9))) return get_liar(out, p, name, err);
     char path[8200];
     struct stat st;
     if (p->path) {
@@ -101,11 +126,13 @@ int moa_pool_adapt(moa_pool *p, const char *const *spec, int n, int n_threads, m
     if (!all) return moa_fail(err, MOA_ENOMEM, "%d adapters", n);
     for (int i = 0; i < n; i++) all[i + 1] = spec[i];
     for (entry *e = p->first; rc >= 0 && e; e = e->next) {
+        if (e->b->inner) continue; /* a liar lies with what its model has */
         all[0] = adapter_in(e->name); /* its own stays */
         rc = moa_backend_local_adapters(&e->ready, e->b, all + !all[0], n + (all[0] != NULL), n_threads, err);
     }
     free(all);
     for (entry *e = p->first; e; e = e->next) {
+        if (e->b->inner) continue;
         if (rc < 0) {
             moa_adapters_close(e->ready);
         } else {

@@ -132,10 +132,14 @@ typedef struct moa_mix_cfg {
     double error;                                  /* MOA_UNTIL_AGREE: how probable another most frequent answer may still be (agree.h) */
     int wave;                                      /* so many proposals are asked at a time; 0: all */
     int same; double alike;                        /* MOA_SAME_*: which replies say the same; cosine from which on two do */
+    int screen; double screen_at; int subsets;     /* MOA_SCREEN_*: which replies are left out before they are merged or counted (screen.h); subsets of dropout */
+    int most_of_one, duplicates;                   /* replies of one model that are read, 0: all; MOA_DUPLICATES_* */
     int budget_tokens; double budget_cost;         /* 0: none. Generated tokens, dollars of all calls: no call begins that could go beyond */
     moa_store *store;                              /* what the mix has learnt; NULL: nothing, and it keeps nothing */
 } moa_mix_cfg;
 enum { MOA_UNTIL_ALL, MOA_UNTIL_AGREE };
+enum { MOA_SCREEN_NONE, MOA_SCREEN_THRESHOLD, MOA_SCREEN_CLUSTER, MOA_SCREEN_DROPOUT_VOTE, MOA_SCREEN_DROPOUT_CLUSTER };
+enum { MOA_DUPLICATES_KEEP, MOA_DUPLICATES_MERGE };
 enum { MOA_SAME_ANSWER, MOA_SAME_TEXT, MOA_SAME_EMBEDDING };
 moa_mix_cfg moa_mix_defaults(const char *strategy);
 /* One number or word, as on the command line; '_' and '-' are the same in keys. Ranges are checked, and that the strategy has it. A text is borrowed. */

@@ -3,6 +3,7 @@
 #include "agent/strategy.h"
 
 #include "agent/agree.h"
+#include "agent/screen.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +52,7 @@ int moa_add_proposers(int *out, moa_run *r, const moa_mix_cfg *c, const char *pr
     return 0;
 }
 
-int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
+int moa_add_merge(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
     const bool stands_in = !c->aggregate_grammar || c->propose_grammar; /* free drafts cannot stand in for what must follow a grammar */
     moa_agent_node node = {.name = name, .role = "aggregator", .backend = moa_aggregator_of(c),
                            .sampling = c->aggregate, .max_tokens = c->aggregate_max_tokens ? c->aggregate_max_tokens : c->max_tokens,
@@ -59,6 +60,11 @@ int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const
                            .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s, .enough = moa_enough_of(c),
                            .fallback = stands_in ? moa_reduce_vote : NULL, .refuse = stands_in ? moa_refuse_merge : NULL};
     return moa_run_add(r, &node, err);
+}
+
+int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
+    const bool drops = c->screen == MOA_SCREEN_DROPOUT_VOTE || c->screen == MOA_SCREEN_DROPOUT_CLUSTER;
+    return drops && n_in > 1 ? moa_add_dropout(r, c, name, in, n_in, err) : moa_add_merge(r, c, name, in, n_in, err);
 }
 
 int moa_add_judge(moa_run *r, const moa_mix_cfg *c, const char *name, const char *role, const int *in, int n_in, moa_compose_fn compose, moa_err *err) {

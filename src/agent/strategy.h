@@ -18,6 +18,7 @@ int moa_add_sampled(moa_run *r, const moa_mix_cfg *c, const char *prefix, int n,
 moa_enough_fn moa_enough_of(const moa_mix_cfg *c); /* of a node that reads proposals; NULL: it waits for all */
 /* One call that reads the replies of in[]. Falls back to the vote over them when it fails or loses the answer. Returns its index. */
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
+int moa_add_merge(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err); /* the same, of one call whatever the screen */
 /* A node without a call: the vote over in[]. */
 int moa_add_vote(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
 /* One call of another role (judge, critic, repairer): the judge's model, greedy, judge_max_tokens, reading all of in[] that worked (need: one).

@@ -18,7 +18,7 @@ static int escalate(moa_run *r, int gate, moa_err *err) {
     if (!worked) return moa_fail(err, MOA_ENOMEM, "%d samples", n_in);
     for (int i = 0; i < n_in; i++)
         if (r->node[in[i]].state == MOA_NODE_DONE) worked[n++] = in[i];
-    const int id = moa_add_aggregator(r, r->cfg, "strong", worked, n, err);
+    const int id = moa_add_merge(r, r->cfg, "strong", worked, n, err);
     if (id < 0) return id;
     moa_agent_node *strong = &r->node[id];
     strong->compose = moa_compose_proposer;

@@ -41,7 +41,7 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     if (id[0] < 0) return id[0];
     r->node[id[0]].need = need;
     r->node[id[0]].grace_s = c->grace_s;
-    const int agg = moa_add_aggregator(r, c, "agg", id, c->n + 1, err);
+    const int agg = moa_add_merge(r, c, "agg", id, c->n + 1, err);
     if (agg < 0) return agg;
     moa_agent_node *n = &r->node[agg];
     n->compose = revise;

@@ -24,7 +24,7 @@ static int add_fold(moa_run *r, const int *in, int n_in, moa_err *err) {
     for (int i = 0; i < r->n_node; i++) k += !strcmp(r->node[i].role, "aggregator");
     char name[32];
     snprintf(name, sizeof name, "agg%d", k);
-    int id = moa_add_aggregator(r, r->cfg, name, in, n_in, err);
+    int id = moa_add_merge(r, r->cfg, name, in, n_in, err);
     if (id < 0) return id;
     r->node[id].compose = fold;
     r->answer = id;
