@@ -1,7 +1,7 @@
 /* mora.c - word problems whose solutions have a known fault, for the strategy mora (docs/agents/mora.md).
  *
  *     build/bench/agents/mora data N SEED > mora.jsonl       conversations to train an identifier and repairers with (train split)
- *     build/bench/agents/mora run MODEL N SEED [ROUNDS]      held-out problems with a fault each: is it named, is it repaired?
+ *     build/bench/agents/mora run MODEL N SEED [KEY=VALUE ...]   held-out problems with a fault each: is it named, is it repaired?
  *
  * A fault is put into the worked solution of a problem of the microworld, whose steps are "a op b = c": a number of the question is read as another one
  * (misread), a step gets another operation (concept), or a result is off (computation); what follows is worked out from there, so that nothing else is
@@ -223,7 +223,7 @@ static const moa_agent_node *node_of(const moa_run *r, const char *name) {
     return NULL;
 }
 
-static int run(const char *path, int n, uint64_t seed, const char *rounds) {
+static int run(const char *path, int n, uint64_t seed, char **setting) {
     static const moa_backend_ops ops = {.name = "recorded", .help = "", .start = recorded_start, .close = recorded_close};
     recorded base = {.base = {.ops = &ops, .id = "base"}};
     moa_backend *model, *proposer = &base.base;
@@ -233,7 +233,12 @@ static int run(const char *path, int n, uint64_t seed, const char *rounds) {
     double *before = calloc((size_t)n, sizeof *before), *after = calloc((size_t)n, sizeof *after);
     if (!before || !after || moa_backend_local_open(&model, path, NULL, &err) < 0) return fprintf(stderr, "%s\n", err.text), 1;
     moa_mix_cfg cfg = moa_mix_defaults("mora");
-    if (rounds && moa_mix_set(&cfg, "rounds", rounds, &err) < 0) return fprintf(stderr, "%s\n", err.text), 1;
+    for (; setting && *setting; setting++) {
+        char key[64];
+        const char *eq = strchr(*setting, '=');
+        snprintf(key, sizeof key, "%.*s", eq ? (int)(eq - *setting) : 0, *setting);
+        if (moa_mix_set(&cfg, key, eq ? eq + 1 : "", &err) < 0) return fprintf(stderr, "%s\n", err.text), 1;
+    }
     cfg.proposer = &proposer, cfg.n_proposer = 1, cfg.judge = model, cfg.judge_max_tokens = 200;
     problem_init(&p);
     for (int i = 0; i < n; i++) {
@@ -273,7 +278,7 @@ static int run(const char *path, int n, uint64_t seed, const char *rounds) {
 
 int main(int argc, char **argv) {
     if (argc >= 4 && !strcmp(argv[1], "data")) return data((int)strtol(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
-    if (argc >= 5 && !strcmp(argv[1], "run")) return run(argv[2], (int)strtol(argv[3], NULL, 10), strtoull(argv[4], NULL, 10), argc > 5 ? argv[5] : NULL);
-    fprintf(stderr, "usage: mora data N SEED | mora run MODEL N SEED [ROUNDS]\n");
+    if (argc >= 5 && !strcmp(argv[1], "run")) return run(argv[2], (int)strtol(argv[3], NULL, 10), strtoull(argv[4], NULL, 10), argv + 5);
+    fprintf(stderr, "usage: mora data N SEED | mora run MODEL N SEED [KEY=VALUE ...]\n");
     return 2;
 }

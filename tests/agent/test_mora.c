@@ -127,6 +127,12 @@ static void test_loop(void **state) {
     assert_string_equal(kit_node(r, "route1")->note, "error: misread");
     moa_run_free(r);
     kit_deinit(&k);
+    r = loop(&k, "first=proof", "2+4=7\nAnswer: 7", (const char *[]){"Error: misread", "2+4=6\nAnswer: 6", "Error: misread", "Answer: 5", "Error: none"});
+    assert_string_equal(kit_node(r, "route1")->note, "error: computation (found by the calculator)");
+    assert_string_equal(kit_node(r, "route2")->note, "error: misread");
+    assert_string_equal(moa_run_answer(r), "Answer: 5");
+    moa_run_free(r);
+    kit_deinit(&k);
     moa_buf_deinit(&want);
 }
 

@@ -5,6 +5,7 @@
  * (computation). The judge's model identifies and repairs, each with a prompt of its own (repair.h). The paper's computation agent writes code and runs it;
  * here a calculator of ours (calc.h) works out the equations that stand in the solution, so nothing of a model's is ever run. What it finds wrong is
  * wrong, whatever the identifier says of computations; what it finds right and the identifier calls miscalculated is repaired without facts.
+ * first=proof repairs those first: what the identifier says is an opinion, and it is asked again in the next round.
  * A repair that fails or has no answer leaves the solution as it was; an identifier that fails or says nothing of the kind leaves the word to the
  * calculator.
  * strategies.def: STRATEGY(mora)
@@ -15,9 +16,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS, CALCULATOR, N_SETTING };
+enum { ROUNDS, CALCULATOR, FIRST, N_SETTING };
 static const moa_setting settings[N_SETTING] = {[ROUNDS] = {"rounds", "repairs at most", 1, 16, 3, true, NULL, false},
-                                                [CALCULATOR] = {"calculator", "work out the equations of solutions", 0, 1, 1, true, "off|on", false}};
+                                                [CALCULATOR] = {"calculator", "work out the equations of solutions", 0, 1, 1, true, "off|on", false},
+                                                [FIRST] = {"first", "what is repaired where several kinds are named: misread, concept, computation in this order, or what the calculator proves", 0, 1, 0, true,
+                                                           "order|proof", false}};
 enum { PROMPT_MAX = 1 << 22 };
 
 /* Nodes of a round: in[0] of all three is the solution as it is by then. */
@@ -95,7 +98,7 @@ static int route(moa_run *r, moa_agent_node *n, moa_err *err) {
     const bool said = look->state == MOA_NODE_DONE && moa_fault_parse(&t.fault, look->text, look->text_len);
     const int wrong = find_facts(&t.facts, r, moa_node_reply(&r->node[solution]), err);
     if (wrong < 0) return wrong;
-    if (wrong && (!said || t.fault == MOA_FAULT_NONE)) t.fault = MOA_FAULT_COMPUTATION;
+    if (wrong && (!said || t.fault == MOA_FAULT_NONE || (int)r->cfg->arg[FIRST])) t.fault = MOA_FAULT_COMPUTATION;
     if (said || wrong) moa_node_note(r, n, "error: %s%s", moa_fault_name(t.fault), t.fault == MOA_FAULT_COMPUTATION && wrong ? " (found by the calculator)" : "");
     else moa_node_note(r, n, "error: unclear, so nothing is repaired");
     n->text = r->node[solution].text, n->text_len = r->node[solution].text_len;
