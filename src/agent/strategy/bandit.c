@@ -12,6 +12,7 @@
  * A model that cannot be reached is one that was wrong: the next best is asked.
  * strategies.def: STRATEGY(bandit)
  * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/arms.h"
 #include "agent/mix.h"
 #include "agent/skills.h"
 #include "agent/strategy.h"
@@ -33,7 +34,7 @@ static const moa_setting settings[N_SETTING] = {
     [SIMILAR] = {"similar", "cosine to a cluster's center from which a question belongs to it", 0, 1, 0.35, false, NULL, false},
     [PRIOR] = {"prior", "replies in a cluster that a model's record in all clusters counts for", 0, 1000, 4, false, NULL, false}};
 
-typedef struct arm { double n, reward, cost, score; bool asked; } arm;
+typedef moa_arm arm;
 typedef struct choice {
     int cluster, n_cluster;
     moa_skill skill;
@@ -100,31 +101,6 @@ static int read_with_prior(arm *a, moa_run *r, int cluster, const moa_backend *b
     return 0;
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static void score_arms(arm *a, int n, const moa_mix_cfg *c) {
-    double cost[MOA_MAX_PROPOSERS], t = 0;
-    int n_cost = 0;
-    for (int i = 0; i < n; i++) {
-        if (!(a[i].n > 0)) continue;
-        t += a[i].n;
-        cost[n_cost++] = a[i].cost / a[i].n;
-    }
-    if (n_cost) qsort(cost, (size_t)n_cost, sizeof *cost, by_value);
-    const double middle = n_cost ? cost[n_cost / 2] : 0, l = c->arg[COST];
-    for (int i = 0; i < n; i++) {
-        if (!(a[i].n > 0)) {
-            a[i].score = HUGE_VAL;
-            continue;
-        }
-        const double mean = a[i].reward / a[i].n, unknown = c->arg[EXPLORE] * sqrt(2 * log(t > 1 ? t : 1) / a[i].n);
-        a[i].score = (1 - l) * (mean + unknown) + l / (1 + (middle > 0 ? a[i].cost / a[i].n / middle : 0));
-    }
-}
-
 static int fails_over(moa_run *r, moa_agent_node *n, moa_err *err);
 
 /* The best of those not asked yet; -1: none is left. */
@@ -167,7 +143,7 @@ static int choose(moa_run *r, moa_agent_node *n, moa_err *err) {
     MOA_TRY(moa_skill_of(&c->skill, r->arena, moa_question(r), err));
     MOA_TRY(find_cluster(c, r, err));
     for (int i = 0; i < n_arm; i++) MOA_TRY(read_with_prior(&c->arm[i], r, c->cluster, r->cfg->proposer[i], err));
-    score_arms(c->arm, n_arm, r->cfg);
+    moa_arms_score(c->arm, n_arm, r->cfg->arg[EXPLORE], r->cfg->arg[COST], false);
     moa_rng g;
     moa_rng_seed2(&g, r->seed, 0xBA);
     const bool any = moa_rng_f64(&g) < r->cfg->arg[EPSILON];
