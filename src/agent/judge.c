@@ -57,6 +57,39 @@ int moa_compose_judge(moa_run *r, moa_agent_node *n, moa_judging ask, const char
     return 0; /* what does not fit now, the call says */
 }
 
+/* ---- what is said ---- */
+
+int moa_answers_like(int *out, const moa_agent_node *judge, const moa_panel *p) {
+    moa_buf said, one;
+    int n = -1;
+    moa_buf_init(&said, MOA_ANSWER_MAX);
+    moa_buf_init(&one, MOA_ANSWER_MAX);
+    if (judge->state == MOA_NODE_DONE && !judge->replaced && moa_answer_extract(&said, judge->text, judge->text_len))
+        for (int i = n = 0; i < p->n; i++) {
+            moa_buf_clear(&one);
+            if (moa_answer_extract(&one, p->text[i], strlen(p->text[i])) && !strcmp(moa_buf_str(&one), moa_buf_str(&said))) out[n++] = i;
+        }
+    moa_buf_deinit(&said);
+    moa_buf_deinit(&one);
+    return n;
+}
+
+int moa_choice(int *out, bool *end, bool *answered, const moa_agent_node *judge, const moa_panel *p) {
+    const char *v;
+    size_t len;
+    bool strange = false;
+    *end = *answered = false;
+    if (judge->state != MOA_NODE_DONE || judge->replaced) return 0;
+    int n = moa_parse_choice(out, &strange, judge->text, judge->text_len, p->n);
+    if (!moa_parse_yes(end, judge->text, judge->text_len, "end")) *end = false;
+    if (strange) return 0;
+    if (n > 0 || moa_parse_label(&v, &len, judge->text, judge->text_len, "choice")) return n;
+    n = moa_answers_like(out, judge, p);
+    *answered = n > 0;
+    *end = n > 0 && 2 * n >= p->n;
+    return n > 0 ? n : 0;
+}
+
 /* ---- ratings ---- */
 
 static int compose_rating(moa_run *r, moa_agent_node *n, moa_err *err) {
@@ -68,9 +101,15 @@ int moa_add_rating(moa_run *r, const moa_mix_cfg *c, const char *name, int of, m
     return moa_add_judge(r, c, name, "judge", &of, 1, compose_rating, err);
 }
 
-double moa_rating(const moa_agent_node *n, bool doubt) {
+double moa_rating(const moa_run *r, const moa_agent_node *n, bool doubt) {
     double s;
-    if (n->state != MOA_NODE_DONE || n->replaced || !moa_parse_score(&s, n->text, n->text_len, TOP)) return -1;
+    if (n->state != MOA_NODE_DONE || n->replaced) return -1;
+    if (!moa_parse_score(&s, n->text, n->text_len, TOP)) {
+        const char *text = n->n_in == 1 ? moa_node_reply(&r->node[n->in[0]]) : NULL;
+        int like;
+        const int same = text ? moa_answers_like(&like, n, &(moa_panel){.text = &text, .n = 1}) : -1;
+        return same < 0 ? -1 : same ? TOP : 0;
+    }
     const double p = doubt && n->sum_logprob < 0 ? exp(n->sum_logprob) : 1;
     return p * s + (1 - p) * TOP / 2;
 }
@@ -94,11 +133,18 @@ int moa_add_comparison(int id[2], moa_run *r, const moa_mix_cfg *c, int a, int b
     return 0;
 }
 
+int moa_preferred(const moa_run *r, const moa_agent_node *n) {
+    int first, like[2];
+    if (n->state != MOA_NODE_DONE || n->replaced) return -1;
+    if (moa_parse_letter(&first, n->text, n->text_len, "better", "AB")) return first;
+    const char *text[2] = {moa_node_reply(&r->node[n->in[0]]), moa_node_reply(&r->node[n->in[1]])};
+    return moa_answers_like(like, n, &(moa_panel){.text = text, .n = 2}) == 1 ? like[0] : -1;
+}
+
 void moa_comparison(double *a, double *b, const moa_run *r, const int id[2]) {
     for (int turn = 0; turn < 2; turn++) {
-        const moa_agent_node *n = &r->node[id[turn]];
-        int first;
-        if (n->state != MOA_NODE_DONE || !moa_parse_letter(&first, n->text, n->text_len, "better", "AB")) *a += 0.5, *b += 0.5;
+        const int first = moa_preferred(r, &r->node[id[turn]]);
+        if (first < 0) *a += 0.5, *b += 0.5;
         else *(first == turn ? a : b) += 1; /* in the second turn b is called A */
     }
 }

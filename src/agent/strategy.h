@@ -52,11 +52,19 @@ int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *
 int moa_compose_judge(moa_run *r, moa_agent_node *n, moa_judging ask, const char *const *cand, int n_cand, int k, moa_err *err);
 /* One rating of candidate node `of`, 0 to 10. */
 int moa_add_rating(moa_run *r, const moa_mix_cfg *c, const char *name, int of, moa_err *err);
-/* What a node of moa_add_rating came to; -1: it failed, or said no score. doubt: a score is moved to the middle by how unsure the judge was
+/* Judges that answer the question in place of judging ("Answer: 12", as small ones do) are taken at their word: a candidate is right where its
+ * answer is theirs. The places of those in p, in their order; -1: the judge gave no answer. */
+int moa_answers_like(int *out, const moa_agent_node *judge, const moa_panel *p);
+/* What a judge asked to choose came to: how many of p, their places in out [p->n]; 0: nothing that can be read. *end: it says that it is enough, or
+ * at least half of all have its answer. *answered: it chose by its answer. */
+int moa_choice(int *out, bool *end, bool *answered, const moa_agent_node *judge, const moa_panel *p);
+/* What a node of moa_add_rating came to; -1: it failed, or said neither score nor answer. doubt: a score is moved to the middle by how unsure the judge was
  * of its words, p s + (1 - p) 5 with p the probability of its whole reply; of use where that is the one line asked for. */
-double moa_rating(const moa_agent_node *n, bool doubt);
+double moa_rating(const moa_run *r, const moa_agent_node *n, bool doubt);
 /* Both orders of a and b: two calls, to id[2]. */
 int moa_add_comparison(int id[2], moa_run *r, const moa_mix_cfg *c, int a, int b, moa_err *err);
+/* Which of its two inputs a comparison prefers, 0 or 1; -1: it failed, or does not say. */
+int moa_preferred(const moa_run *r, const moa_agent_node *n);
 /* Points of a and b: a call's winner gets 1; one that failed or said nothing gives both a half. */
 void moa_comparison(double *a, double *b, const moa_run *r, const int id[2]);
 /* Proposers, and behind them a node without a call, `draw_up`, which is the answer until it adds what decides among them. */

@@ -12,7 +12,6 @@
  * the strategies that ask judges, so these are their prompts. JUDGE: a model, such as moa-tiny@critic; without one it is the model itself.
  * benches.def: BENCH(judge)
  * SPDX-License-Identifier: Apache-2.0 */
-#include "agent/parse.h"
 #include "agent/stats.h"
 #include "agent/strategy.h"
 #include "base/err.h"
@@ -72,7 +71,7 @@ static void rate(trial *t, const moa_run *r) {
     for (int i = 0; i < REPLIES; i++) {
         char name[24];
         snprintf(name, sizeof name, "rate%d", i + 1);
-        const double s = moa_rating(named(r, name), false);
+        const double s = moa_rating(r, named(r, name), false);
         hit[t->right[i]] += s >= 0 && (s >= 5) == t->right[i];
     }
     add(t, RATE, 0.5 * hit[1] / t->n_right + 0.5 * hit[0] / (REPLIES - t->n_right), 0.5);
@@ -82,35 +81,44 @@ static void compare(trial *t, const moa_run *r) {
     int n = 0, hit = 0;
     for (int i = 0; i < r->n_node; i++) {
         const moa_agent_node *j = &r->node[i];
-        int first;
         if (strcmp(j->role, "judge") != 0 || j->n_in != 2 || t->right[j->in[0]] == t->right[j->in[1]]) continue;
+        const int first = moa_preferred(r, j);
         n++;
-        hit += j->state == MOA_NODE_DONE && moa_parse_letter(&first, j->text, j->text_len, "better", "AB") && t->right[j->in[first]];
+        hit += first >= 0 && t->right[j->in[first]];
     }
     if (n) add(t, COMPARE, (double)hit / n, 0.5);
 }
 
+/* The replies, which all worked. */
+static moa_panel panel(const char *text[REPLIES], const moa_run *r) {
+    for (int i = 0; i < REPLIES; i++) text[i] = r->node[i].text ? r->node[i].text : "";
+    return (moa_panel){.text = text, .n = REPLIES};
+}
+
 static void choose(trial *t, const moa_run *r) {
-    const moa_agent_node *j = named(r, "judge1");
+    const char *text[REPLIES];
     int choice[REPLIES];
-    bool strange, end;
+    bool end, answered;
     const bool enough = 2 * t->n_right >= REPLIES;
-    if (mixed(t)) add(t, CHOOSE, moa_parse_choice(choice, &strange, j->text, j->text_len, REPLIES) > 0 && t->right[choice[0]], (double)t->n_right / REPLIES);
-    add(t, END, moa_parse_yes(&end, j->text, j->text_len, "end") && end == enough, enough);
+    const moa_panel p = panel(text, r);
+    const int n = moa_choice(choice, &end, &answered, named(r, "judge1"), &p);
+    if (mixed(t)) add(t, CHOOSE, n > 0 && t->right[choice[0]], (double)t->n_right / REPLIES);
+    add(t, END, n > 0 && end == enough, enough);
 }
 
 static int consistent(trial *t, const moa_run *r, moa_err *err) {
-    const moa_agent_node *j = named(r, "choose");
+    const char *text[REPLIES];
+    const moa_panel p = panel(text, r);
     moa_ballot b[REPLIES];
     int cluster[REPLIES], size[REPLIES] = {0}, choice[REPLIES];
-    bool strange;
+    bool end, answered;
     moa_vote v;
     for (int i = 0; i < REPLIES; i++) b[i] = (moa_ballot){.text = r->node[i].text, .n = r->node[i].text_len, .sum_logprob = r->node[i].sum_logprob};
     MOA_TRY(moa_vote_count(&v, cluster, b, REPLIES, err));
     if (v.n_cluster < 2) return 0;
     for (int i = 0; i < REPLIES; i++)
         if (cluster[i] >= 0) size[cluster[i]]++;
-    const bool chose = moa_parse_choice(choice, &strange, j->text, j->text_len, REPLIES) > 0;
+    const bool chose = moa_choice(choice, &end, &answered, named(r, "choose"), &p) > 0;
     add(t, CONSISTENT, chose && cluster[choice[0]] >= 0 && size[cluster[choice[0]]] == v.size, (double)v.size / REPLIES);
     return 0;
 }

@@ -58,36 +58,20 @@ static int most_common(const char *const *cand, int n) {
     return best;
 }
 
-/* Right ones in order, then wrong ones, k in all. More rounds are of no use where at least half of what is shown is right already. */
-static void choose(moa_buf *out, const unsigned char *correct, int n, int k) {
-    int n_right = 0, told = 0;
-    for (int i = 0; i < n; i++) n_right += correct[i] != 0;
-    moa_buf_adds(out, "Choice: ");
-    for (int right = 1; right >= 0; right--)
-        for (int i = 0; i < n && told < k; i++)
-            if ((correct[i] != 0) == right) moa_buf_addf(out, "%s%d", told++ ? ", " : "", i + 1);
-    moa_buf_addf(out, "\nEnd: %s", 2 * n_right >= n ? "yes" : "no");
-}
-
 /* The answer of a reply, as a line of its own. */
 static void answer_line(moa_buf *out, const char *reply) {
     const char *a;
     size_t n;
-    if (moa_answer_find(&a, &n, reply, strlen(reply)) && n && n <= MOA_ANSWER_MAX) moa_buf_addf(out, "Answer: %.*s\n", (int)n, a);
-    else moa_buf_adds(out, "Answer: none\n");
+    if (moa_answer_find(&a, &n, reply, strlen(reply)) && n && n <= MOA_ANSWER_MAX) moa_buf_addf(out, "Answer: %.*s", (int)n, a);
+    else moa_buf_adds(out, "Answer: none");
 }
 
-int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, int k, const char *solution) {
+int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, const char *solution) {
     int right = 0;
     while (right < n && !correct[right]) right++;
-    if (ask == MOA_JUDGE_RATE || ask == MOA_JUDGE_COMPARE) {
-        moa_buf_addf(out, "%s\n", solution);
-        return ask == MOA_JUDGE_RATE ? moa_buf_addf(out, "Score: %d", correct[0] ? 10 : 0) : moa_buf_addf(out, "Better: %c", correct[0] || !correct[1] ? 'A' : 'B');
-    }
+    if (ask == MOA_JUDGE_RATE || ask == MOA_JUDGE_COMPARE) return moa_buf_adds(out, solution), out->failed;
     moa_replies_say(out, cand, n);
     answer_line(out, ask == MOA_JUDGE_CONSISTENT ? cand[most_common(cand, n)] : right < n ? cand[right] : solution);
-    if (ask == MOA_JUDGE_CHOOSE) choose(out, correct, n, k);
-    else if (ask == MOA_JUDGE_CONSISTENT) moa_buf_addf(out, "Choice: %d", most_common(cand, n) + 1);
-    for (int i = 0; ask == MOA_JUDGE_CRITIQUE && i < n; i++) moa_buf_addf(out, "%s%d: %s.", i ? "\n" : "", i + 1, correct[i] ? "right" : "wrong");
+    for (int i = 0; ask == MOA_JUDGE_CRITIQUE && i < n; i++) moa_buf_addf(out, "\n%d: %s.", i + 1, correct[i] ? "right" : "wrong");
     return out->failed;
 }

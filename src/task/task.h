@@ -95,9 +95,9 @@ typedef enum moa_judging {
 } moa_judging;
 /* k: of MOA_JUDGE_CHOOSE. MOA_JUDGE_REVISE: the critique is the last of n texts. */
 int moa_judge_prompt(moa_buf *out, moa_judging ask, const char *question, const char *const *cand, int n, int k);
-/* A reply to learn from, which knows what is right. A small model cannot see in one step whether a reply is right, but it can work the question out
- * and compare: so one and two candidates are judged behind a worked solution; of several it lists the answers (moa_replies_say) and says
- * which one it takes, as an aggregator does, before it names them. Not for MOA_JUDGE_REVISE (moa_aggregate_reply). */
-int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, int k, const char *solution);
+/* A reply to learn from, which knows what is right. A small model does not learn in minutes to name the candidates that it finds right, but it can
+ * answer the question: it works it out beside one or two candidates, and of several it lists the answers (moa_replies_say) and takes one, as an
+ * aggregator does. Who asked compares the answers (moa_answers_like). Not for MOA_JUDGE_REVISE (moa_aggregate_reply). */
+int moa_judge_reply(moa_buf *out, moa_judging ask, const char *const *cand, const unsigned char *correct, int n, const char *solution);
 
 #endif

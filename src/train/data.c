@@ -383,12 +383,12 @@ static int judge_doc(moa_doc *doc, moa_data *d, const moa_sampled *it, const int
     moa_buf_init(&critique, 1 << 20);
     int rc = 0;
     if (ask == MOA_JUDGE_REVISE) {
-        rc = moa_judge_reply(&critique, MOA_JUDGE_CRITIQUE, cand, said, k, 0, it->solution);
+        rc = moa_judge_reply(&critique, MOA_JUDGE_CRITIQUE, cand, said, k, it->solution);
         cand[k] = moa_buf_str(&critique) + moa_aggregate_preface(moa_buf_str(&critique), critique.len);
     }
     if (rc == 0) rc = moa_judge_prompt(&d->prompt, ask, it->question, cand, k + (ask == MOA_JUDGE_REVISE), chosen);
     if (rc == 0) rc = ask == MOA_JUDGE_REVISE ? moa_aggregate_reply(&d->reply, cand, k, agg_chosen(it, order, k, MOA_AGG_LIST))
-                                            : moa_judge_reply(&d->reply, ask, cand, right, k, chosen, it->solution);
+                                            : moa_judge_reply(&d->reply, ask, cand, right, k, it->solution);
     moa_buf_deinit(&critique);
     if (rc < 0) return moa_fail(err, rc, "cannot build a judgement of %d candidates", k);
     return two_turns(doc, d, moa_buf_str(&d->prompt), moa_buf_str(&d->reply), err);

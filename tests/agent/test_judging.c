@@ -263,10 +263,10 @@ static void test_best_of_the_rest(void **state) {
 static void test_doubt(void **state) {
     (void)state;
     moa_agent_node n = {.state = MOA_NODE_DONE, .text = (char *)(uintptr_t)"Score: 9", .text_len = 8, .sum_logprob = -0.6931471805599453};
-    assert_true(moa_rating(&n, false) > 8.99 && moa_rating(&n, false) < 9.01);
-    assert_true(moa_rating(&n, true) > 6.99 && moa_rating(&n, true) < 7.01);
+    assert_true(moa_rating(NULL, &n, false) > 8.99 && moa_rating(NULL, &n, false) < 9.01);
+    assert_true(moa_rating(NULL, &n, true) > 6.99 && moa_rating(NULL, &n, true) < 7.01);
     n.state = MOA_NODE_FAILED;
-    assert_true(moa_rating(&n, true) < 0);
+    assert_true(moa_rating(NULL, &n, true) < 0);
 }
 
 /* ---- universal self-consistency ---- */
@@ -463,6 +463,39 @@ static void test_mcts(void **state) {
     }
 }
 
+/* ---- a judge that answers the question in place of judging ---- */
+
+static const char *says_5(player *p, int i, const moa_call *c) { (void)p, (void)i, (void)c; return "Replies say: 4 | 5 | 4 | 6\nAnswer: 5"; }
+static const char *says_4(player *p, int i, const moa_call *c) { (void)p, (void)i, (void)c; return "2+2=4.\nAnswer: 4"; }
+static const char *says_9(player *p, int i, const moa_call *c) { (void)p, (void)i, (void)c; return "Answer: 9"; }
+
+static void test_answers(void **state) {
+    (void)state;
+    static const struct { const char *strategy, *settings; player_fn judge; const char *answer; } t[] = {
+        {"best-of-n", "n=4", says_5, "D1.\nAnswer: 5"},           {"best-of-n", "n=4", says_9, "D0.\nAnswer: 4"},
+        {"universal-self-consistency", "n=4", says_5, "D1.\nAnswer: 5"}, {"universal-self-consistency", "n=4", says_9, "D0.\nAnswer: 4"},
+        {"ranker", "n=4", says_5, "D1.\nAnswer: 5"},              {"ranker", "n=4", says_9, "D0.\nAnswer: 4"},
+        {"ranker", "n=4,tournament=knock-out", says_5, "D1.\nAnswer: 5"}};
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        kit k;
+        moa_run *r = play(&k, t[i].strategy, t[i].settings, t[i].judge);
+        if (strcmp(moa_run_answer(r), t[i].answer)) fail_msg("%s %s: %s", t[i].strategy, t[i].settings, moa_run_answer(r));
+        done(&k, r);
+    }
+    kit k;
+    moa_run *r = play(&k, "smoa", "", says_4); /* two of four say 4: they are passed on, and that is half */
+    static const char *const fours[] = {"D0.\nAnswer: 4", "D2.\nAnswer: 4"};
+    check_merged(kit_node(r, "agg"), fours, 2);
+    assert_int_equal(r->usage.calls, 6);
+    done(&k, r);
+    r = play(&k, "smoa", "", says_5); /* one of four: it goes on */
+    assert_int_equal(r->usage.calls, 11);
+    done(&k, r);
+    r = play(&k, "smoa", "", says_9); /* none */
+    assert_non_null(strstr(kit_node(r, "select1")->note, "no choice could be read"));
+    done(&k, r);
+}
+
 /* ---- all of them ---- */
 
 static void add_judge(kit *k) {
@@ -497,6 +530,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_smoa), cmocka_unit_test(test_smoa_agreement), cmocka_unit_test(test_smoa_draws), cmocka_unit_test(test_smoa_lost_round), cmocka_unit_test(test_smoa_roles), cmocka_unit_test(test_best_of_n),
         cmocka_unit_test(test_best_of_the_rest), cmocka_unit_test(test_doubt), cmocka_unit_test(test_consistency), cmocka_unit_test(test_patched), cmocka_unit_test(test_patched_cut),
-        cmocka_unit_test(test_ranker), cmocka_unit_test(test_fuse), cmocka_unit_test(test_mcts), cmocka_unit_test(test_torture)};
+        cmocka_unit_test(test_ranker), cmocka_unit_test(test_fuse), cmocka_unit_test(test_mcts), cmocka_unit_test(test_answers), cmocka_unit_test(test_torture)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

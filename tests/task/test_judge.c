@@ -37,13 +37,13 @@ static void test_prompts(void **state) {
                         "Compare them, check the steps, and give the best final answer in the same form.");
 }
 
-static void expect_reply(moa_judging ask, const char *right, int k, const char *want) {
+static void expect_reply(moa_judging ask, const char *right, const char *want) {
     unsigned char correct[3] = {0};
     const int n = (int)strlen(right);
     moa_buf b;
     moa_buf_init(&b, 1 << 20);
     for (int i = 0; i < n; i++) correct[i] = right[i] == '+';
-    assert_int_equal(moa_judge_reply(&b, ask, three, correct, n, k, "7+5=12. So 12.\nAnswer: 12"), 0);
+    assert_int_equal(moa_judge_reply(&b, ask, three, correct, n, "7+5=12. So 12.\nAnswer: 12"), 0);
     assert_string_equal(moa_buf_str(&b), want);
     moa_buf_deinit(&b);
 }
@@ -51,15 +51,12 @@ static void expect_reply(moa_judging ask, const char *right, int k, const char *
 static void test_replies(void **state) {
     (void)state;
 #define SAY "Replies say: 12 | 13 | 12\n"
-    expect_reply(MOA_JUDGE_RATE, "+", 0, "7+5=12. So 12.\nAnswer: 12\nScore: 10");
-    expect_reply(MOA_JUDGE_RATE, "-", 0, "7+5=12. So 12.\nAnswer: 12\nScore: 0");
-    expect_reply(MOA_JUDGE_COMPARE, "+-", 0, "7+5=12. So 12.\nAnswer: 12\nBetter: A");
-    expect_reply(MOA_JUDGE_COMPARE, "-+", 0, "7+5=12. So 12.\nAnswer: 12\nBetter: B");
-    expect_reply(MOA_JUDGE_CHOOSE, "-++", 2, SAY "Answer: 13\nChoice: 2, 3\nEnd: yes");
-    expect_reply(MOA_JUDGE_CHOOSE, "--+", 2, SAY "Answer: 12\nChoice: 3, 1\nEnd: no");
-    expect_reply(MOA_JUDGE_CHOOSE, "---", 1, SAY "Answer: 12\nChoice: 1\nEnd: no");
-    expect_reply(MOA_JUDGE_CONSISTENT, "-+-", 0, SAY "Answer: 12\nChoice: 1");
-    expect_reply(MOA_JUDGE_CRITIQUE, "+-+", 0, SAY "Answer: 12\n1: right.\n2: wrong.\n3: right.");
+    expect_reply(MOA_JUDGE_RATE, "-", "7+5=12. So 12.\nAnswer: 12");
+    expect_reply(MOA_JUDGE_COMPARE, "+-", "7+5=12. So 12.\nAnswer: 12");
+    expect_reply(MOA_JUDGE_CHOOSE, "-++", SAY "Answer: 13");
+    expect_reply(MOA_JUDGE_CHOOSE, "---", SAY "Answer: 12");
+    expect_reply(MOA_JUDGE_CONSISTENT, "-+-", SAY "Answer: 12");
+    expect_reply(MOA_JUDGE_CRITIQUE, "+-+", SAY "Answer: 12\n1: right.\n2: wrong.\n3: right.");
 }
 
 int main(void) {

@@ -26,7 +26,7 @@ static int best(moa_run *r, moa_agent_node *n, moa_err *err) {
     if (!p.n) return moa_fail(err, MOA_EINVAL, "%s: no sample to choose from", n->name);
     for (int i = 0, k = 0; k < n_sample; k++) {
         if (i == p.n || n->in[k] != p.id[i]) continue;
-        points[i++] = by == BY_LIKELIHOOD ? likelihood(&r->node[n->in[k]]) : moa_rating(&r->node[n->in[n_sample + k]], by == BY_DOUBT);
+        points[i++] = by == BY_LIKELIHOOD ? likelihood(&r->node[n->in[k]]) : moa_rating(r, &r->node[n->in[n_sample + k]], by == BY_DOUBT);
     }
     moa_rank(order, r, &p, points);
     moa_take_text(r, n, p.id[order[0]]);

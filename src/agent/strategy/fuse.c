@@ -42,7 +42,7 @@ static int by_rating(moa_run *r, moa_agent_node *n, moa_err *err) {
     double *points = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *points);
     int *order = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *order);
     if (!points || !order) return moa_fail(err, MOA_ENOMEM, "%d ratings", p.n);
-    for (int i = 0; i < p.n; i++) points[i] = moa_rating(&r->node[n->in[2 * i + 1]], false);
+    for (int i = 0; i < p.n; i++) points[i] = moa_rating(r, &r->node[n->in[2 * i + 1]], false);
     moa_rank(order, r, &p, points);
     return fuse(r, n, &p, order, err);
 }

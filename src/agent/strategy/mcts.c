@@ -236,7 +236,7 @@ static int step(moa_run *r, moa_agent_node *n, moa_err *err) {
     if (p == EXPAND) {
         MOA_TRY(expanded(r, n->in, n->n_in, err));
     } else if (p == RATE) {
-        const double v = moa_rating(&r->node[call], false);
+        const double v = moa_rating(r, &r->node[call], false);
         score(r, v < 0 ? 0.5 : v / 10);
     } else if (!spoke) {
         t->turns = (int)r->cfg->arg[DEPTH]; /* nothing can follow: it is rated as it is */

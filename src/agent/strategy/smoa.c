@@ -70,17 +70,16 @@ static void draw(const moa_run *r, int round, int *v, int n, int k) {
 }
 
 /* What the judge chose, as places in the panel; *end: it says that it is enough. Returns how many. */
-static int choose(int *out, bool *end, moa_run *r, moa_agent_node *n, const moa_agent_node *judge, int n_cand, int round) {
-    const int k = (int)r->cfg->arg[SELECT] < n_cand ? (int)r->cfg->arg[SELECT] : n_cand;
-    bool strange = false;
-    const bool spoke = judge->state == MOA_NODE_DONE;
-    int got = spoke ? moa_parse_choice(out, &strange, judge->text, judge->text_len, n_cand) : 0;
-    *end = false;
-    if (spoke && r->cfg->arg[END] == YES && !moa_parse_yes(end, judge->text, judge->text_len, "end")) *end = false;
-    if (got > 0 && got <= k && !strange) return got;
-    const bool many = got > k && !strange;
+static int choose(int *out, bool *end, moa_run *r, moa_agent_node *n, const moa_panel *p, int round) {
+    const int k = (int)r->cfg->arg[SELECT] < p->n ? (int)r->cfg->arg[SELECT] : p->n;
+    bool answered;
+    int got = moa_choice(out, end, &answered, &r->node[n->in[0]], p);
+    if (r->cfg->arg[END] == NO) *end = false;
+    if (answered && got > k) got = k; /* equal answers: the first will do */
+    if (got > 0 && got <= k) return got;
+    const bool many = got > k;
     if (!many)
-        for (got = 0; got < n_cand; got++) out[got] = got;
+        for (got = 0; got < p->n; got++) out[got] = got;
     moa_node_note(r, n, many ? "the judge chose %d, of which %d were drawn" : "no choice could be read (%d candidates): %d were drawn", got, k);
     draw(r, round, out, got, k);
     return k;
@@ -112,7 +111,7 @@ static int select_some(moa_run *r, moa_agent_node *n, moa_err *err) {
     int *choice = moa_arena_alloc(r->arena, 2 * (size_t)(p.n + 1) * sizeof *choice), *id = choice + p.n + 1;
     if (!choice) return moa_fail(err, MOA_ENOMEM, "%d replies", p.n);
     if (!p.n) return moa_fail(err, MOA_EINVAL, "%s: no reply to choose from", n->name);
-    const int k = (int)r->cfg->arg[BY] == AGREEMENT ? agree(choice, &end, r, n, &p, err) : choose(choice, &end, r, n, &r->node[n->in[0]], p.n, d->round);
+    const int k = (int)r->cfg->arg[BY] == AGREEMENT ? agree(choice, &end, r, n, &p, err) : choose(choice, &end, r, n, &p, d->round);
     if (k < 0) return k;
     for (int i = 0; i < k; i++) id[i] = p.id[choice[i]];
     moa_take_text(r, n, id[0]); /* until there is a better one */

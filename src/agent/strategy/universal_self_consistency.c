@@ -5,8 +5,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
-#include "agent/parse.h"
-
 static int ask(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_panel p;
     MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
@@ -17,12 +15,14 @@ static int ask(moa_run *r, moa_agent_node *n, moa_err *err) {
 static int pick(moa_run *r, moa_agent_node *n, moa_err *err) {
     const moa_agent_node *judge = &r->node[n->in[0]];
     moa_panel p;
-    bool strange = false;
+    bool end, answered = false;
     MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
     int *choice = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *choice);
     if (!choice) return moa_fail(err, MOA_ENOMEM, "%d samples", p.n);
-    const int k = judge->state == MOA_NODE_DONE ? moa_parse_choice(choice, &strange, judge->text, judge->text_len, p.n) : 0;
-    if (k != 1 || strange) {
+    const int k = moa_choice(choice, &end, &answered, judge, &p);
+    for (int i = 1; answered && i < k; i++) /* several say what it says: the most probable */
+        if (r->node[p.id[choice[i]]].sum_logprob > r->node[p.id[choice[0]]].sum_logprob) choice[0] = choice[i];
+    if (!(k == 1 || answered)) {
         if (judge->state == MOA_NODE_DONE) moa_node_note(r, n, "no choice could be read");
         return moa_reduce_vote_rest(r, n, err);
     }
