@@ -56,7 +56,7 @@ const moa_command moa_command_eval = {
             "GSM8K, MMLU, HumanEval (code is never run), AlpacaEval, MT-bench and others.\n"
             "Every mix sees the same items and the same samples: differences are paired, equal calls are computed once.\n"
             "Seconds are each mix's share of the batches' time; p50 and p95 are over runs, each the longest chain of its calls.\n"
-            "A judge sees no length and no order: a pair counts as won where it is in both orders, and wins are told at equal length too.\n"
+            "A judge is asked about each pair in both orders; a pair is won where it is won in both, and wins are told at equal length too.\n"
             "example: moa eval microworld -n 50 --mix single --mix vote:n=6 --mix self-moa:n=6 --journal run.jsonl",
     .opts = opts,
     .run = run,

@@ -39,7 +39,7 @@ static void test_task_files(void **state) {
     (void)state;
     need_program();
     static const struct { const char *text, *says; } bad[] = {
-        {"{\"question\":\"a?\",\"answer\":\"b\"}\nnot JSON\n", "tasks:2: "},
+        {"{\"question\":\"a?\",\"answer\":\"b\"}\nnot JSON\n", "tasks:2:"},
         {"{\"question\":\"a?\",\"answer\":\"b\"}\n\n{\"question\":\"a?\",\"answer\":4}\n", "tasks:3: expected an object with the strings"},
         {"{\"question\":\"a?\"}\n", "tasks:1: "},
         {"{\"question\":\"a?\",\"answer\":\" \"}\n", "tasks:1: the answer ' ' is empty"},

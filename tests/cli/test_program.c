@@ -30,7 +30,7 @@ static void test_exit_codes(void **state) {
         {"run -n four x", 2, "whole number"},
         {"run -n0 x", 2, "from 1 to 256"},
         {"run --mix single -n 3 -m %M x", 2, "no parameter n"},
-        {"run --mix vote --proposer a --proposer b -m %M x", 2, "one proposer"},
+        {"run --mix self-moa --proposer a --proposer b -m %M x", 2, "one proposer"},
         {"run -m /nowhere/x.gguf x", 1, "/nowhere/x.gguf"},
         {"run -m /tmp x", 1, "'/tmp' is a folder"},
         {"run -m /dev/null x", 1, "no plain file"},
