@@ -2,7 +2,7 @@
  *
  * The question is the last user turn; it must be word for word what the reader of the recording's file makes of it, so prompts that a strategy writes itself
  * (an aggregator's, a judge's) have no recorded reply and fail: nothing is made up. Sample numbers come from the executor (moa_call.sample): the n
- * samples of a run are n different replies while there are as many, and another run of the same question begins at another one.
+ * samples of a run are n different replies, in a drawn order, while there are as many, and another run of the same question begins at another one.
  * Tokens: nobody's tokenizer is known, so bytes are counted, four to a token, rounded up. Replies take no time.
  * backends.def: BACKEND(recorded)
  * SPDX-License-Identifier: Apache-2.0 */
@@ -175,7 +175,9 @@ static int order(const void *x, const void *y) {
     const reply *a = x, *b = y;
     if (a->model != b->model) return a->model < b->model ? -1 : 1;
     if (a->question != b->question) return a->question < b->question ? -1 : 1;
-    return (a->order > b->order) - (a->order < b->order);
+    /* Files often list equal replies side by side; then neighbours would agree more than samples do. So their order is drawn, once for all runs. */
+    const uint64_t x_at = moa_mix64(a->question + (uint64_t)a->order), y_at = moa_mix64(b->question + (uint64_t)b->order);
+    return (x_at > y_at) - (x_at < y_at);
 }
 
 static const reply *find(const backend *b, const char *question, int *n) {
