@@ -133,6 +133,18 @@ static void test_loop(void **state) {
     assert_string_equal(moa_run_answer(r), "Answer: 5");
     moa_run_free(r);
     kit_deinit(&k);
+    /* The calculator alone: one call where nothing is wrong, two where it can be put right at once. */
+    r = loop(&k, "identify=calculator", "2+3=5\nAnswer: 5", (const char *[]){"Answer: 7"});
+    assert_int_equal(r->usage.calls, 1);
+    assert_string_equal(moa_run_answer(r), "2+3=5\nAnswer: 5");
+    moa_run_free(r);
+    kit_deinit(&k);
+    r = loop(&k, "identify=calculator", "2+3=6\nAnswer: 6", (const char *[]){"2+3=5\nAnswer: 5"});
+    assert_int_equal(r->usage.calls, 2);
+    assert_string_equal(moa_run_answer(r), "2+3=5\nAnswer: 5");
+    assert_non_null(strstr(kit_node(r, "repair1")->msg[0].content, "2+3 is 5, not 6."));
+    moa_run_free(r);
+    kit_deinit(&k);
     moa_buf_deinit(&want);
 }
 
@@ -169,6 +181,7 @@ static void test_torture(void **state) {
     (void)state;
     kit_essential = 1; /* without a solution there is nothing to repair */
     kit_torture("mora", "", 1, solves_wrongly, with_judge, "What is 2 + 3?");
+    kit_torture("mora", "identify=calculator", 1, solves_wrongly, with_judge, "What is 2 + 3?");
     kit_essential = 0;
 }
 

@@ -16,8 +16,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS, CALCULATOR, FIRST, N_SETTING };
+enum { ROUNDS, IDENTIFY, CALCULATOR, FIRST, N_SETTING };
 static const moa_setting settings[N_SETTING] = {[ROUNDS] = {"rounds", "repairs at most", 1, 16, 3, true, NULL, false},
+                                                [IDENTIFY] = {"identify", "who names faults: the judge's model and the calculator, or the calculator alone", 0, 1, 0, true, "model|calculator", false},
                                                 [CALCULATOR] = {"calculator", "work out the equations of solutions", 0, 1, 1, true, "off|on", false},
                                                 [FIRST] = {"first", "what is repaired where several kinds are named: misread, concept, computation in this order, or what the calculator proves", 0, 1, 0, true,
                                                            "order|proof", false}};
@@ -52,12 +53,14 @@ static int route(moa_run *r, moa_agent_node *n, moa_err *err);
 /* Identify the fault of node `solution`, then decide. */
 static int add_round(moa_run *r, int solution, int round, moa_err *err) {
     char name[24];
-    snprintf(name, sizeof name, "identify%d", round);
-    const int look = moa_add_judge(r, r->cfg, name, "identifier", &solution, 1, compose_identify, err);
-    if (look < 0) return look;
+    int in[2] = {solution}, n_in = 1;
+    if (!(int)r->cfg->arg[IDENTIFY]) {
+        snprintf(name, sizeof name, "identify%d", round);
+        in[n_in++] = moa_add_judge(r, r->cfg, name, "identifier", &solution, 1, compose_identify, err);
+        if (in[1] < 0) return in[1];
+    }
     snprintf(name, sizeof name, "route%d", round);
-    const int in[2] = {solution, look};
-    const moa_agent_node node = {.name = name, .role = "router", .in = in, .n_in = 2, .reduce = route};
+    const moa_agent_node node = {.name = name, .role = "router", .in = in, .n_in = n_in, .reduce = route};
     const int id = moa_run_add(r, &node, err);
     if (id < 0) return id;
     r->node[id].own = (void *)(uintptr_t)(unsigned)round;
@@ -92,10 +95,10 @@ static int find_facts(const char **facts, moa_run *r, const char *solution, moa_
 
 static int route(moa_run *r, moa_agent_node *n, moa_err *err) {
     const int solution = n->in[0], round = (int)(uintptr_t)n->own;
-    const moa_agent_node *look = &r->node[n->in[1]];
+    const moa_agent_node *look = n->n_in > 1 ? &r->node[n->in[1]] : NULL; /* NULL: the calculator alone has the word */
     fault_told t = {MOA_FAULT_NONE, ""};
     if (r->node[solution].state != MOA_NODE_DONE) return moa_fail(err, MOA_EINVAL, "there is no solution");
-    const bool said = look->state == MOA_NODE_DONE && moa_fault_parse(&t.fault, look->text, look->text_len);
+    const bool said = !look || (look->state == MOA_NODE_DONE && moa_fault_parse(&t.fault, look->text, look->text_len));
     const int wrong = find_facts(&t.facts, r, moa_node_reply(&r->node[solution]), err);
     if (wrong < 0) return wrong;
     if (wrong && (!said || t.fault == MOA_FAULT_NONE || (int)r->cfg->arg[FIRST])) t.fault = MOA_FAULT_COMPUTATION;
@@ -117,6 +120,10 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     return rc < 0 ? rc : 0;
 }
 
+static int check(const moa_mix_cfg *c, moa_err *err) {
+    return (int)c->arg[IDENTIFY] && !(int)c->arg[CALCULATOR] ? moa_fail(err, MOA_EUSAGE, "mix mora: identify=calculator with calculator=off: nobody looks for faults") : 0;
+}
+
 const moa_strategy moa_strategy_mora = {
     .name = "mora", .help = "one reply, whose faults the judge's model names and repairs, with a calculator", .has = MOA_JUDGES, .temperature = 0, .setting = settings, .n_setting = N_SETTING,
-    .build = build};
+    .check = check, .build = build};
