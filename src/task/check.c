@@ -40,16 +40,25 @@ static bool answer_gold(moa_item *it, const char *s, size_t n) {
 /* ---- number ---- */
 
 static bool digit(char c) { return c >= '0' && c <= '9'; }
-static bool within(char c) { return digit(c) || c == ',' || c == '.'; }
+static size_t digits_before(const char *s, size_t at) {
+    size_t n = 0;
+    while (n < at && n < 64 && digit(s[at - 1 - n])) n++;
+    return n;
+}
 
+/* Digits, before them a point with more, before these groups of three behind commas. */
 bool moa_number_last(moa_buf *out, const char *s, size_t n) {
-    size_t end = n;
+    size_t end = n, lead;
     moa_buf_clear(out);
     while (end > 0 && !digit(s[end - 1])) end--;
     if (!end) return false;
-    size_t at = end;
-    while (at > 0 && end - at < 64 && within(s[at - 1])) at--;
-    while (!digit(s[at])) at++;
+    size_t at = end - (lead = digits_before(s, end));
+    if (at > 1 && s[at - 1] == '.' && digit(s[at - 2])) at -= 1 + (lead = digits_before(s, at - 1));
+    for (int groups = 0; groups < 8 && lead == 3 && at > 1 && s[at - 1] == ',' && digit(s[at - 2]); groups++) {
+        lead = digits_before(s, at - 1);
+        if (lead > 3) break; /* a list, not thousands */
+        at -= 1 + lead;
+    }
     const bool sign = at > 0 && s[at - 1] == '-' && (at < 2 || !isalnum((unsigned char)s[at - 2]));
     at -= sign;
     return moa_answer_canon(out, s + at, end - at);
