@@ -1,22 +1,22 @@
 /* compose.c - what a node says to its model.
  *
- * The aggregator's message is the conversation unchanged but for its last user turn, which goes on after the question
- * with the references and the task (moa_aggregate_prompt). MoA's own layout puts the references into the system
- * message, so the prompts of proposers and aggregator differ from the first token on; here they share everything
- * up to the end of the question, and the KV that the proposals were sampled from is reused as it is.
- *
- * References that are too long for the model's context are shortened evenly: one limit for all (shorter ones stay
+ * References (reference.h) that are too long for the model's context are shortened evenly: one limit for all (shorter ones stay
  * whole), found by bisection on the real token count; head and tail are kept, since the answer stands at the end.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
+#include "agent/reference.h"
 #include "agent/screen.h"
 #include "base/buf.h"
-#include "task/task.h"
 
 #include <string.h>
 
-enum { MAX_PROMPT = 64 << 20, MIN_REF = 16 };
+enum {
+    MAX_PROMPT = 64 << 20,
+    MIN_REF = 16,
+    UNMEASURED = 32 << 10, /* bytes of a reference where nobody knows what the context holds */
+    TOKEN_BYTES = 16,      /* no context of n tokens is looked at for more than so many bytes each: a reply of 10 MB is cut before it is tokenized */
+};
 
 /* conv -> n->msg with room for a system message; the last message's content is left to the caller. */
 static int base_messages(moa_run *r, moa_agent_node *n, const char *system, moa_err *err) {
@@ -51,24 +51,35 @@ int moa_compose_ask(moa_run *r, moa_agent_node *n, const char *system, const cha
 
 int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err) { return base_messages(r, n, r->cfg->propose_system, err); }
 
-/* Own task text of a mix: question, numbered references, text. */
-static int own_prompt(moa_buf *b, const char *question, const char *const *ref, int n_ref, const char *text) {
-    moa_buf_addf(b, "%s\n", question);
-    for (int i = 0; i < n_ref; i++) moa_buf_addf(b, "\n[%d]\n%s\n", i + 1, ref[i]);
-    return moa_buf_addf(b, "\n%s", text);
+/* The system message of n's role. */
+static const char *system_of(const moa_run *r, const moa_agent_node *n) {
+    return !strcmp(n->role, "proposer") ? r->cfg->propose_system : r->cfg->aggregate_system;
 }
 
-/* Set the last user turn to question + references. Scratch of earlier attempts stays in the arena until the run ends. */
-static int set_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
-    const char *question = r->conv[r->n_conv - 1].content, *own = r->cfg->aggregate_text;
+/* system and text in one. */
+static const char *join(moa_run *r, const char *system, const char *text) {
     moa_buf b;
     moa_buf_init(&b, MAX_PROMPT);
-    int rc = own && *own ? own_prompt(&b, question, ref, n_ref, own) : moa_aggregate_prompt(&b, question, ref, n_ref);
-    if (b.failed) rc = b.failed;
-    char *text = rc < 0 ? NULL : moa_arena_strndup(r->arena, moa_buf_str(&b), b.len);
+    moa_buf_addf(&b, "%s\n\n%s", system, text);
+    const char *both = b.failed ? NULL : moa_arena_strndup(r->arena, moa_buf_str(&b), b.len);
+    moa_buf_deinit(&b);
+    return both;
+}
+
+/* The conversation with references. Scratch of earlier attempts stays in the arena until the run ends. */
+static int set_references(moa_run *r, moa_agent_node *n, const char *system, const char *const *ref, int n_ref, moa_err *err) {
+    moa_buf b;
+    moa_buf_init(&b, MAX_PROMPT);
+    const int rc = moa_add_references(&b, r, ref, n_ref);
+    const char *text = rc < 0 ? NULL : moa_arena_strndup(r->arena, moa_buf_str(&b), b.len);
     moa_buf_deinit(&b);
     if (rc < 0) return moa_fail(err, rc, "the references of %s do not fit %d MiB", n->name, MAX_PROMPT >> 20);
+    if (text && r->cfg->layout == MOA_LAYOUT_SYSTEM) {
+        if (system && *system) text = join(r, system, text);
+        return text ? base_messages(r, n, text, err) : moa_fail(err, MOA_ENOMEM, "the prompt of %s", n->name);
+    }
     if (!text) return moa_fail(err, MOA_ENOMEM, "the prompt of %s", n->name);
+    MOA_TRY(base_messages(r, n, system, err));
     n->msg[n->n_msg - 1].content = text;
     return 0;
 }
@@ -93,8 +104,7 @@ static int measure_fits(bool *fits, moa_run *r, moa_agent_node *n, moa_err *err)
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
     if (prompt_limit(n) == INT64_MAX) return *fits = true, 0;
     moa_arena_mark mark = moa_arena_save(r->arena);
-    int rc = base_messages(r, n, r->cfg->aggregate_system, err);
-    if (rc >= 0) rc = set_references(r, n, ref, n_ref, err);
+    int rc = set_references(r, n, system_of(r, n), ref, n_ref, err);
     if (rc >= 0) rc = measure_fits(fits, r, n, err);
     n->msg = NULL, n->n_msg = 0;
     moa_arena_restore(r->arena, mark);
@@ -116,14 +126,14 @@ const char *moa_shorten(moa_arena *a, const char *s, size_t limit) {
     return out;
 }
 
-static int set_shortened(moa_run *r, moa_agent_node *n, const char **cut, const char *const *ref, int n_ref, size_t limit, moa_err *err) {
+static int set_shortened(moa_run *r, moa_agent_node *n, const char *system, const char **cut, const char *const *ref, int n_ref, size_t limit, moa_err *err) {
     for (int i = 0; i < n_ref; i++)
         if (!(cut[i] = moa_shorten(r->arena, ref[i], limit))) return moa_fail(err, MOA_ENOMEM, "a shortened reference of %s", n->name);
-    return set_references(r, n, cut, n_ref, err);
+    return set_references(r, n, system, cut, n_ref, err);
 }
 
 /* The largest limit whose prompt fits, MIN_REF when none leaves the reply its room; an error when not even the prompt fits. */
-static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
+static int fit_references(moa_run *r, moa_agent_node *n, const char *system, const char *const *ref, int n_ref, moa_err *err) {
     size_t lo = MIN_REF, hi = 0, longest;
     for (int i = 0; i < n_ref; i++) hi = strlen(ref[i]) > hi ? strlen(ref[i]) : hi;
     longest = hi;
@@ -133,7 +143,7 @@ static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref,
         size_t mid = lo + (hi - lo) / 2;
         bool fits;
         moa_arena_mark mark = moa_arena_save(r->arena);
-        int rc = set_shortened(r, n, cut, ref, n_ref, mid, err);
+        int rc = set_shortened(r, n, system, cut, ref, n_ref, mid, err);
         if (rc >= 0) rc = measure_fits(&fits, r, n, err);
         moa_arena_restore(r->arena, mark);
         if (rc < 0) return rc;
@@ -142,7 +152,7 @@ static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref,
     }
     moa_node_note(r, n, "references shortened to %zu of up to %zu bytes each to fit the context of %d tokens", lo, longest,
                   n->backend->n_ctx);
-    MOA_TRY(set_shortened(r, n, cut, ref, n_ref, lo, err));
+    MOA_TRY(set_shortened(r, n, system, cut, ref, n_ref, lo, err));
     const int64_t tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, err);
     if (tokens < n->backend->n_ctx) return tokens < 0 ? (int)tokens : 0;
     const int rc = moa_fail(err, MOA_ELIMIT, "%d references of at most %zu bytes each make a prompt of %lld tokens, the context of %s holds %d with the reply",
@@ -150,15 +160,34 @@ static int fit_references(moa_run *r, moa_agent_node *n, const char *const *ref,
     return moa_backend_ctx_hint(err, rc, n->backend, tokens, "use fewer samples");
 }
 
-int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
-    MOA_TRY(base_messages(r, n, r->cfg->aggregate_system, err));
-    MOA_TRY(set_references(r, n, ref, n_ref, err));
-    bool fits;
-    MOA_TRY(measure_fits(&fits, r, n, err));
-    return fits || n_ref == 0 ? 0 : fit_references(r, n, ref, n_ref, err);
+/* What no context could hold is cut at once. */
+static int cut_endless(const char ***out, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
+    const size_t most = prompt_limit(n) == INT64_MAX ? UNMEASURED : (size_t)n->backend->n_ctx * TOKEN_BYTES;
+    int long_ones = 0;
+    const char **cut = *out = moa_arena_alloc(r->arena, (size_t)(n_ref + 1) * sizeof *cut);
+    if (!cut) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
+    for (int i = 0; i < n_ref; i++) {
+        if (!(cut[i] = moa_shorten(r->arena, ref[i], most))) return moa_fail(err, MOA_ENOMEM, "a shortened reference of %s", n->name);
+        long_ones += cut[i] != ref[i];
+    }
+    if (long_ones) moa_node_note(r, n, "%d of %d references shortened to %zu bytes", long_ones, n_ref, most);
+    return 0;
 }
 
-int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) {
+static int compose_with(moa_run *r, moa_agent_node *n, const char *system, const char *const *ref, int n_ref, moa_err *err) {
+    const char **whole;
+    bool fits;
+    MOA_TRY(cut_endless(&whole, r, n, ref, n_ref, err));
+    MOA_TRY(set_references(r, n, system, whole, n_ref, err));
+    MOA_TRY(measure_fits(&fits, r, n, err));
+    return fits || n_ref == 0 ? 0 : fit_references(r, n, system, whole, n_ref, err);
+}
+
+int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
+    return compose_with(r, n, system_of(r, n), ref, n_ref, err);
+}
+
+int moa_compose_aggregate_as(moa_run *r, moa_agent_node *n, const char *system, moa_err *err) {
     const char **ref = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *ref);
     if (!ref) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
     int n_ref = 0;
@@ -167,5 +196,7 @@ int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) {
     MOA_TRY(moa_screen(drop, r, n, true, err));
     for (int i = 0; i < n->n_in; i++)
         if (r->node[n->in[i]].state == MOA_NODE_DONE && !drop[i]) ref[n_ref++] = moa_node_reply(&r->node[n->in[i]]);
-    return moa_compose_references(r, n, ref, n_ref, err);
+    return compose_with(r, n, system, ref, n_ref, err);
 }
+
+int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) { return moa_compose_aggregate_as(r, n, system_of(r, n), err); }

@@ -134,10 +134,16 @@ typedef struct moa_mix_cfg {
     int same; double alike;                        /* MOA_SAME_*: which replies say the same; cosine from which on two do */
     int screen; double screen_at; int subsets;     /* MOA_SCREEN_*: which replies are left out before they are merged or counted (screen.h); subsets of dropout */
     int most_of_one, duplicates;                   /* replies of one model that are read, 0: all; MOA_DUPLICATES_* */
+    int layout, fence;                             /* MOA_LAYOUT_*, MOA_FENCE_*: references in a prompt (reference.h) */
+    int tool_turns;                                /* MOA_TURNS_*: who answers a turn that ends with a tool's result; who builds the run decides by it */
+    bool aggregate_acts;                           /* the aggregator may call tools: a reply of its own kind is none that lost the answer */
     int budget_tokens; double budget_cost;         /* 0: none. Generated tokens, dollars of all calls: no call begins that could go beyond */
     moa_store *store;                              /* what the mix has learnt; NULL: nothing, and it keeps nothing */
 } moa_mix_cfg;
 enum { MOA_UNTIL_ALL, MOA_UNTIL_AGREE };
+enum { MOA_LAYOUT_AFTER, MOA_LAYOUT_SYSTEM };
+enum { MOA_FENCE_PLAIN, MOA_FENCE_NONCE };
+enum { MOA_TURNS_SKIP, MOA_TURNS_ALL };
 enum { MOA_SCREEN_NONE, MOA_SCREEN_THRESHOLD, MOA_SCREEN_CLUSTER, MOA_SCREEN_DROPOUT_VOTE, MOA_SCREEN_DROPOUT_CLUSTER };
 enum { MOA_DUPLICATES_KEEP, MOA_DUPLICATES_MERGE };
 enum { MOA_SAME_ANSWER, MOA_SAME_TEXT, MOA_SAME_EMBEDDING };

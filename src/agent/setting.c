@@ -37,6 +37,8 @@ static const shared table[] = {
     WHOLE("subsets", "screen=dropout-*: merges of subsets", 1, 255, MOA_GATHERS | MOA_AGGREGATES, subsets),
     WHOLE("most-of-one", "replies of one model that are read (default: all)", 1, 256, MOA_GATHERS, most_of_one),
     WORDS("duplicates", "equal replies", "keep|merge", MOA_GATHERS, duplicates),
+    WORDS("layout", "references behind the question, or in the system message", "after|system", MOA_AGGREGATES, layout),
+    WORDS("fence", "borders of references: plain, or with a word that none of them can know", "plain|nonce", MOA_AGGREGATES, fence),
     WHOLE("budget-tokens", "generated tokens of all calls together", 1, 1e9, 0, budget_tokens),
     REAL("budget-cost", "dollars of all calls together, by the prices of their models", 1e-9, 1e6, 0, DOUBLE, budget_cost),
     WHOLE("judge-max-tokens", "of each call of the judge", 1, 1e6, MOA_JUDGES, judge_max_tokens),

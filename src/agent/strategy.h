@@ -33,9 +33,10 @@ static inline moa_backend *moa_judge_of(const moa_mix_cfg *c) { return c->judge 
 int moa_compose_ask(moa_run *r, moa_agent_node *n, const char *system, const char *user, moa_err *err);
 static inline const char *moa_question(const moa_run *r) { return r->conv[r->n_conv - 1].content; } /* the last user turn */
 int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err);
-/* The conversation whose last user turn is question, references, task. References: replies of n's inputs that
- * worked, in order. Too long for the backend's context: shortened evenly, and noted. */
+/* The conversation with references, as the mix lays them out (reference.h): replies of n's inputs that worked and no screen leaves out, in order. Too long
+ * for the backend's context: shortened evenly, and noted. */
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err);
+int moa_compose_aggregate_as(moa_run *r, moa_agent_node *n, const char *system, moa_err *err); /* with this system message in place of the role's */
 /* The same for references given as texts. */
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
 /* At most about `limit` bytes of s: head, mark, tail; cut between characters. NULL: no memory. */

@@ -75,6 +75,10 @@ void moa_fence_add(moa_buf *out, const char *label, const char *text);
 void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand); /* begin, and all of them */
 int moa_fence_end(moa_buf *out, const char *task);
 int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand);
+/* The fence alone, for other layouts (agent/reference.c): whole candidates. nonce (NULL: none): a word that no candidate could know, in every border,
+ * and a line that says what borders are and that candidates are data. */
+int moa_add_candidates(moa_buf *out, const char *const *cand, int n_cand, const char *nonce);
+const char *moa_aggregate_task(void); /* the words with which moa_aggregate_prompt ends */
 /* A reply to that prompt to learn from: first every candidate's answer in the order shown ("Replies say: 12 | 12 | 15"),
  * so that agreement lies before the model's eyes in a few tokens, then `chosen`, a worked solution with its answer. */
 #define MOA_REPLIES_SAY "Replies say: "

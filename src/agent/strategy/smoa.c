@@ -50,8 +50,7 @@ static int add_end(moa_run *r, const int *chosen, int n, moa_err *err) {
 static int compose_agent(moa_run *r, moa_agent_node *n, moa_err *err) {
     const char *role = n->own;
     if (!n->n_in) return role ? moa_compose_ask(r, n, role, NULL, err) : moa_compose_proposer(r, n, err);
-    MOA_TRY(moa_compose_aggregate(r, n, err));
-    return role ? moa_compose_ask(r, n, role, n->msg[n->n_msg - 1].content, err) : 0;
+    return role ? moa_compose_aggregate_as(r, n, role, err) : moa_compose_aggregate(r, n, err);
 }
 
 static int compose_judge(moa_run *r, moa_agent_node *n, moa_err *err) {
