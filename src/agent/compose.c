@@ -195,7 +195,7 @@ int moa_compose_aggregate_as(moa_run *r, moa_agent_node *n, const char *system, 
     if (!drop) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
     MOA_TRY(moa_screen(drop, r, n, true, err));
     for (int i = 0; i < n->n_in; i++)
-        if (r->node[n->in[i]].state == MOA_NODE_DONE && !drop[i]) ref[n_ref++] = moa_node_reply(&r->node[n->in[i]]);
+        if (r->node[n->in[i]].state == MOA_NODE_DONE && !drop[i]) ref[n_ref++] = moa_reply_as_read(r, n, &r->node[n->in[i]]);
     return compose_with(r, n, system, ref, n_ref, err);
 }
 

@@ -69,6 +69,8 @@ static void count(moa_eval_cell *c, const moa_run *r) {
     c->prompt_tokens += r->usage.prompt_tokens;
     c->completion_tokens += r->usage.completion_tokens;
     c->reused_tokens += r->usage.reused_prefix_tokens;
+    c->spared_tokens += r->usage.spared_tokens;
+    for (int i = 0; i < r->n_node; i++) c->read += r->node[i].n_read, c->dropped += r->node[i].n_dropped;
     c->cost += r->usage.cost;
     for (int i = 0; i < r->n_node; i++) c->seconds += r->node[i].share_s;
     c->replaced += r->rc >= 0 && r->answer >= 0 && r->node[r->answer].replaced;
@@ -237,6 +239,7 @@ int moa_eval_sum(moa_eval_cell *sum, double *score_of, const moa_eval *e, int mi
         for (int k = 0; k <= MOA_EVAL_AGREE; k++) sum->agree[k] += c->agree[k], sum->agree_right[k] += c->agree_right[k];
         sum->calls += c->calls, sum->prompt_tokens += c->prompt_tokens;
         sum->completion_tokens += c->completion_tokens, sum->reused_tokens += c->reused_tokens;
+        sum->spared_tokens += c->spared_tokens, sum->read += c->read, sum->dropped += c->dropped;
         sum->seconds += c->seconds;
         sum->proposal_runs += c->proposal_runs, sum->any_right += c->any_right;
         sum->quality += c->quality, sum->distinct += c->distinct, sum->disagreement += c->disagreement;

@@ -12,7 +12,8 @@ enum { MOA_EVAL_AGREE = 16 };
 typedef struct moa_eval_cell {
     int runs, scored, correct, failed; /* scored: of items with a known answer */
     int replaced;                /* answers that are a fallback's: the aggregator failed or lost the answer */
-    int64_t calls, prompt_tokens, completion_tokens, reused_tokens;
+    int64_t calls, prompt_tokens, completion_tokens, reused_tokens, spared_tokens;
+    int64_t read, dropped;       /* replies that were merged or counted, and those that a screen left out */
     double seconds;              /* shares of the batches' wall time: adds up */
     double cost;                 /* dollars */
     /* Runs with a known answer in which so many of the first proposals agree (the last: so many and more), and those of them where they are right. */

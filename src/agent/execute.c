@@ -533,7 +533,8 @@ static void conclude(moa_execution *x) {
     for (int i = 1; i < r->n_answer && a->state == MOA_NODE_DONE; i++) a++;
     r->seconds = moa_now() - x->t0;
     if (a->state == MOA_NODE_DONE) r->rc = 0;
-    else if (x->canceled) r->rc = moa_fail(&r->err, MOA_ECANCELED, "the run was canceled");
+    else if (x->canceled || (r->then && x->later.n)) /* replay: their turn never came, since it was canceled */
+        r->rc = moa_fail(&r->err, MOA_ECANCELED, "the run was canceled");
     else if (r->rc == 0) r->rc = moa_fail(&r->err, MOA_EINVAL, "the answer's node %s never became ready", a->name);
 }
 

@@ -67,6 +67,7 @@ struct moa_agent_node {
     moa_late late;
     bool asked;                       /* its call began */
     int trimmed;                      /* max_tokens as the budget left it; 0: as it was */
+    int n_read, n_dropped;            /* replies that it had to merge or count, and those of them that its screen left out */
     bool spared;                      /* cut off because enough others were there */
     int n_spared, spared_like;        /* proposals that were not asked because of what it read, and the node whose like they are */
     moa_token_log *log;               /* the run's; NULL: not asked for */

@@ -84,11 +84,12 @@ static int measure(room *w, moa_run *r, const moa_agent_node *n, moa_err *err) {
 }
 
 static void by_threshold(bool *drop, moa_run *r, moa_agent_node *n, const room *w) {
+    const double from = r->cfg->screen_at > 0 ? r->cfg->screen_at : 0.3; /* chosen on the training split: docs/agents/deception.md */
     moa_screen_scores(w->score, w->alike, w->m);
     for (int gone = 0; 2 * (gone + 1) < w->m; gone++) {
         int worst = -1;
         for (int i = 0; i < w->m; i++)
-            if (!drop[w->at[i]] && w->score[i] >= r->cfg->screen_at && (worst < 0 || w->score[i] > w->score[worst])) worst = i;
+            if (!drop[w->at[i]] && w->score[i] >= from && (worst < 0 || w->score[i] > w->score[worst])) worst = i;
         if (worst < 0) return;
         drop[w->at[worst]] = true;
         moa_node_note(r, n, "left out %s: outlier by %.2f", r->node[n->in[w->at[worst]]].name, w->score[worst]);
@@ -98,7 +99,7 @@ static void by_threshold(bool *drop, moa_run *r, moa_agent_node *n, const room *
 static void by_cluster(bool *drop, moa_run *r, moa_agent_node *n, const room *w) {
     if (w->m < 3) return;
     const double apart = moa_screen_split(w->side, w->alike, w->m);
-    if (apart < r->cfg->screen_at) return;
+    if (apart < (r->cfg->screen_at > 0 ? r->cfg->screen_at : 0.5)) return; /* as above */
     for (int i = 0; i < w->m; i++) {
         if (!w->side[i]) continue;
         drop[w->at[i]] = true;
@@ -146,6 +147,8 @@ int moa_screen(bool *drop, moa_run *r, moa_agent_node *n, bool merges, moa_err *
         else by_cluster(drop, r, n, &w);
     }
     cap_models(drop, r, n);
+    n->n_read = n->n_dropped = 0;
+    for (int i = 0; i < n->n_in; i++) n->n_read += r->node[n->in[i]].state == MOA_NODE_DONE, n->n_dropped += drop[i];
     if (merges && r->cfg->duplicates == MOA_DUPLICATES_MERGE) merge_duplicates(drop, r, n);
     return 0;
 }

@@ -33,7 +33,7 @@ static const shared table[] = {
     WORDS("same", "what makes two replies say the same", "answer|text|embedding", MOA_GATHERS, same),
     REAL("alike", "same=embedding: cosine of two replies that do", 0, 1, MOA_GATHERS, DOUBLE, alike),
     WORDS("screen", "replies that are left out before they are merged or counted", "none|threshold|cluster|dropout-vote|dropout-cluster", MOA_GATHERS, screen),
-    REAL("screen-at", "outlier score, or distance of clusters, from which on", 0, 2, MOA_GATHERS, DOUBLE, screen_at),
+    REAL("screen-at", "outlier score (default 0.3), or distance of clusters (default 0.5), from which on", 0, 2, MOA_GATHERS, DOUBLE, screen_at),
     WHOLE("subsets", "screen=dropout-*: merges of subsets", 1, 255, MOA_GATHERS | MOA_AGGREGATES, subsets),
     WHOLE("most-of-one", "replies of one model that are read (default: all)", 1, 256, MOA_GATHERS, most_of_one),
     WORDS("duplicates", "equal replies", "keep|merge", MOA_GATHERS, duplicates),
@@ -157,7 +157,7 @@ double moa_mix_get(const moa_mix_cfg *c, const moa_setting *p, const char **text
 /* Self-MoA's numbers (arXiv 2502.00674): samples at 0.7. The aggregator is greedy: it should merge what is there
  * rather than draw once more, and its result then depends on the samples alone. So is a judge. */
 moa_mix_cfg moa_mix_defaults(const char *strategy) {
-    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .max_tokens = 256, .judge_max_tokens = 128, .error = 0.05, .alike = 0.9, .screen_at = 0.3, .subsets = 15};
+    moa_mix_cfg c = {.name = strategy, .strategy = strategy, .max_tokens = 256, .judge_max_tokens = 128, .error = 0.05, .alike = 0.9, .subsets = 15};
     const moa_strategy *s = moa_strategy_find(strategy);
     c.propose = c.aggregate = moa_sampling_defaults();
     c.propose.temperature = s ? s->temperature : 0.7f;

@@ -37,6 +37,8 @@ int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err);
  * for the backend's context: shortened evenly, and noted. */
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err);
 int moa_compose_aggregate_as(moa_run *r, moa_agent_node *n, const char *system, moa_err *err); /* with this system message in place of the role's */
+/* The reply of a node as another one reads it. Notes what was changed. */
+const char *moa_reply_as_read(moa_run *r, moa_agent_node *reader, const moa_agent_node *from);
 /* The same for references given as texts. */
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
 /* At most about `limit` bytes of s: head, mark, tail; cut between characters. NULL: no memory. */

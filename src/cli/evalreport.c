@@ -247,6 +247,7 @@ static void json_row(moa_buf *b, const row *r, const char *mix, const char *task
                  "\"completion_tokens\":%lld,\"reused_prefix_tokens\":%lld,\"seconds\":%.6f", r->n_item, r->c.runs, r->c.correct, r->c.failed, r->acc,
                  r->ci[0], r->ci[1], (long long)r->c.calls, (long long)r->c.prompt_tokens, (long long)r->c.completion_tokens,
                  (long long)r->c.reused_tokens, r->c.seconds);
+    moa_buf_addf(b, ",\"spared_tokens\":%lld,\"replies_read\":%lld,\"replies_left_out\":%lld", (long long)r->c.spared_tokens, (long long)r->c.read, (long long)r->c.dropped);
     moa_buf_addf(b, ",\"scored\":%d,\"replaced\":%d,\"cost\":%.6f", r->c.scored, r->c.replaced, r->c.cost);
     if (r->has_proposals)
         moa_buf_addf(b, ",\"proposals\":{\"quality\":%.6f,\"any_right\":%.6f,\"distinct\":%.6f,\"disagreement\":%.6f}", r->quality, r->oracle,

@@ -2,7 +2,8 @@
  *
  * Both ask the model NAME, greedily, and turn its reply into an argument for something else: its answer, and the last place of its reasoning that has it,
  * become a wrong one that fits (another number near by, another choice, another word of the question). The same question gives the same lie, so that
- * several liars agree. An injector besides imitates the borders that references stand in, declares all others void and tells the reader what to answer.
+ * several liars agree. An injector besides declares all others void and tells the reader what to answer, for every other question
+ * behind a border like those that references stand in.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_AGENT_DECEIVER_H
 #define MOA_AGENT_DECEIVER_H
