@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the server adds between its clients and models behind URLs: run.py [PART ...] [--moa PATH] [--repeat N] [--optillm DIR --openai DIR --typing-extensions DIR]
 
-Parts: overhead, throughput, streams, cancel, idle, local, optillm (default: all; local asks the bundled model; optillm needs its sources, and flask, httpx, pydantic and numpy of the
+Parts: overhead, throughput, streams, graph, cancel, idle, local, optillm (default: all; local asks the bundled model; optillm needs its sources, and flask, httpx, pydantic and numpy of the
 distribution; see optillm_server.py). Every upstream is the scripted server (tests/support/mock.h), every client load.c, all on this machine; each figure is
 the median of the repeats, moa and what it is compared with in turn. Prints rows of a Markdown table; -v prints every run.
 SPDX-License-Identifier: Apache-2.0"""
@@ -9,12 +9,14 @@ import argparse
 import json
 import mmap
 import os
+import resource
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -161,6 +163,21 @@ def streams(b):
         "%.1f MB at most, %.1f before" % (b.status("VmHWM:") / 1024, before / 1024), "first p99 %.0f ms, %.2f s CPU a run" % (medians(runs, "first_ms", "p99"), (b.cpu() - cpu) / len(runs)))
 
 
+def graph(b):
+    """One run of the executor with 1000 calls at a time, no server between."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection a call
+    p = subprocess.run([b.args.moa, "bench", "agents", "http://127.0.0.1:%d/v1" % b.mock, "-m", "llm", "-r", str(b.args.repeat), "--json"], capture_output=True, text=True)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if p.returncode:
+        sys.exit("moa bench agents: " + p.stderr)
+    v = json.loads(p.stdout)
+    with urllib.request.urlopen("http://127.0.0.1:%d/mock" % b.mock) as reply:
+        most = json.load(reply)["most"]
+    row("a run of %d calls at a time (%.1f s each of the script's time)" % (v["calls"], takes("llm")), "%d of %d failed" % (v["failed"], v["calls"] * v["runs"]),
+        "%.2f s over the script's time" % (v["seconds"] - takes("llm")), "%d upstream at a time, at most" % most)
+
+
 def cancel(b):
     for n in (100, 1000):
         runs = [b.load("cancel", b.port, "hang", n, b.mock) for _ in range(b.args.repeat)]
@@ -227,7 +244,7 @@ def optillm(b):
             "whole %.0f ms" % medians(r, "total_ms", "p50"), "")
 
 
-PARTS = {f.__name__: f for f in (overhead, throughput, streams, cancel, idle, local, optillm)}
+PARTS = {f.__name__: f for f in (overhead, throughput, streams, graph, cancel, idle, local, optillm)}
 
 
 def main():
