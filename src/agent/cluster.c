@@ -136,6 +136,7 @@ const char *moa_refuse_merge(const moa_run *r, const moa_agent_node *n) {
     const char *said = moa_node_reply(n);
     const bool has = has_answer(n), lists = n->text && moa_aggregate_preface(n->text, n->text_len) > 0;
     if (!has && !said[strspn(said, " \t\r\n")]) return lost;
+    if (r->cfg->aggregate_acts) return NULL; /* a call of a tool has no answer line */
     int done = 0, with = 0;
     for (int i = 0; i < n->n_in; i++) {
         const moa_agent_node *s = &r->node[n->in[i]];

@@ -33,7 +33,7 @@ static int set_prompt(moa_run *r, moa_agent_node *n, moa_judging ask, const char
     moa_buf b;
     moa_buf_init(&b, MAX_PROMPT);
     int rc = moa_judge_prompt(&b, ask, moa_question(r), cand, n_cand, k);
-    rc = rc < 0 ? moa_fail(err, rc, "the candidates of %s do not fit %d MiB", n->name, MAX_PROMPT >> 20) : moa_compose_ask(r, n, NULL, moa_buf_str(&b), err);
+    rc = rc < 0 ? moa_fail(err, rc, "the candidates of %s do not fit %d MiB", n->name, MAX_PROMPT >> 20) : moa_compose_ask(r, n, ask == MOA_JUDGE_REVISE ? r->cfg->aggregate_system : NULL, moa_buf_str(&b), err);
     moa_buf_deinit(&b);
     return rc;
 }

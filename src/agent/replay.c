@@ -245,6 +245,7 @@ static int read_mix(rehearsal *h, moa_err *err) {
     if (flag) c->propose_grammar = h->any;
     MOA_TRY(moa_json_get_bool(&flag, m, "aggregate_grammar", false, h->where, err));
     if (flag) c->aggregate_grammar = h->any;
+    MOA_TRY(moa_json_get_bool(&c->aggregate_acts, m, "aggregate_acts", false, h->where, err));
     return 0;
 }
 

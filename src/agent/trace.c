@@ -139,6 +139,7 @@ static json_t *mix_of(const moa_run *r, bool redact) {
     if (c->aggregate_system) json_object_set_new(o, "aggregate_system", text_of(c->aggregate_system, strlen(c->aggregate_system), redact));
     if (c->aggregate_text) json_object_set_new(o, "aggregate_text", text_of(c->aggregate_text, strlen(c->aggregate_text), redact));
     json_object_set_new(o, "propose_grammar", json_boolean(c->propose_grammar != NULL));
+    if (c->aggregate_acts) json_object_set_new(o, "aggregate_acts", json_true());
     json_object_set_new(o, "aggregate_grammar", json_boolean(c->aggregate_grammar != NULL));
     return o;
 }

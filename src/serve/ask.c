@@ -363,7 +363,20 @@ static void set_reply(moa_ask *a) {
     c->n_answer = moa_ask_n(a);
 }
 
-/* The system message with the tools in it, for a model whose template does not tell of them. */
+typedef int (*tell_fn)(moa_buf *out, const moa_tools *t);
+
+/* The tools behind the system message of a role. */
+static int tell_role(const char **system, moa_ask *a, tell_fn tell, moa_fault *f) {
+    moa_buf b;
+    moa_buf_init(&b, ARENA);
+    if (*system && **system) moa_buf_addf(&b, "%s\n\n", *system);
+    tell(&b, &a->tools);
+    *system = b.failed ? NULL : moa_arena_strndup(a->arena, moa_buf_str(&b), b.len);
+    moa_buf_deinit(&b);
+    return *system ? 0 : no_memory(f);
+}
+
+/* The conversation's system message with the tools in it, for a model whose template does not tell of them. */
 static int tell_tools(moa_ask *a, moa_fault *f) {
     const bool has = !strcmp(a->msg[0].role, "system");
     moa_buf b;
@@ -379,8 +392,9 @@ static int tell_tools(moa_ask *a, moa_fault *f) {
 }
 
 static int set_tools(moa_ask *a, moa_fault *f) {
-    const moa_mix_cfg *c = &a->spec.cfg;
-    const moa_backend *b = (a->spec.strategy->has & MOA_AGGREGATES) && c->aggregator ? c->aggregator : c->proposer[0];
+    moa_mix_cfg *c = &a->spec.cfg;
+    const bool merges = a->spec.strategy->has & MOA_AGGREGATES, any = moa_tools_any(&a->tools);
+    const moa_backend *b = merges && c->aggregator ? c->aggregator : c->proposer[0];
     json_t *schema = moa_tools_schema(&a->tools);
     int rc = 0;
     if (schema) {
@@ -390,9 +404,12 @@ static int set_tools(moa_ask *a, moa_fault *f) {
         json_decref(schema);
     }
     if (rc < 0 || !a->talk) return rc;
-    if (!moa_backend_local_names(b, "tools") && !moa_upstream_takes_tools(b)) return moa_tools_any(&a->tools) ? tell_tools(a, f) : 0;
+    c->aggregate_acts = merges && any;
+    if (merges && any) MOA_TRY(tell_role(&c->propose_system, a, moa_tools_mention, f)); /* who merges acts; proposals are words */
+    if (!moa_backend_local_names(b, "tools") && !moa_upstream_takes_tools(b)) return !any ? 0 : merges ? tell_role(&c->aggregate_system, a, moa_tools_tell, f) : tell_tools(a, f);
     a->extra.messages = a->talk;
-    a->extra.tools = moa_tools_any(&a->tools) ? a->tools.list : NULL;
+    a->extra.tools = any ? a->tools.list : NULL;
+    if (a->after_tool) c->layout = MOA_LAYOUT_SYSTEM; /* no user's turn comes last that references could stand in */
     return 0;
 }
 
@@ -410,7 +427,7 @@ static int set_images(moa_ask *a, moa_fault *f) {
     return 0;
 }
 
-/* A tool's result goes on with what the merging model began: it is answered by that model alone. */
+/* A tool's result goes on with what the merging model began: unless `tool-turns` says otherwise, it is answered by that model alone. */
 static int take_single(moa_ask *a, const moa_catalog *c, const char *model, moa_fault *f) {
     moa_err err = {0};
     char *label = strdup(a->spec.label), *name = strdup(a->spec.aggregator_name ? a->spec.aggregator_name : a->spec.n_proposer_name ? a->spec.proposer_name[0] : model);
@@ -511,7 +528,7 @@ int moa_ask_bind(moa_ask *a, const moa_catalog *c, moa_fault *f) {
         MOA_TRY(moa_catalog_spec(&a->spec, &a->row, c, keeper, f));
     }
     if (cheap && !keeper) MOA_TRY(take_single(a, c, a->row->model, f));
-    else if (a->after_tool && (a->spec.strategy->has & MOA_AGGREGATES)) MOA_TRY(take_single(a, c, a->row->model, f));
+    else if (a->after_tool && (a->spec.strategy->has & MOA_AGGREGATES) && a->spec.cfg.tool_turns == MOA_TURNS_SKIP) MOA_TRY(take_single(a, c, a->row->model, f));
     else if (moa_mix_spec_bind(&a->spec, c->pool, a->row->model, &err) < 0) return moa_fault_from(f, "model", &err);
     a->extra.partial = true;
     MOA_TRY(set_tools(a, f));

@@ -121,6 +121,18 @@ int moa_tools_tell(moa_buf *out, const moa_tools *t) {
     return out->failed;
 }
 
+int moa_tools_mention(moa_buf *out, const moa_tools *t) {
+    const json_t *v;
+    size_t i;
+    moa_buf_adds(out, "Who replies to the user in the end can call these functions, each given with the JSON schema of its arguments:\n");
+    json_array_foreach(t->list, i, v) {
+        moa_json_add(out, json_object_get(v, "function"));
+        moa_buf_adds(out, "\n");
+    }
+    moa_buf_adds(out, "You cannot call them yourself: write plain text, and where a call would help, say which one and with what arguments.");
+    return out->failed;
+}
+
 /* ---- what is called ---- */
 
 static const struct { const char *open, *close; } marks[] = {{"<tool_call>", "</tool_call>"}, {"[TOOL_CALLS]", NULL}, {"<|python_tag|>", NULL}};

@@ -29,6 +29,8 @@ static inline bool moa_tools_any(const moa_tools *t) { return t->list && t->choi
 json_t *moa_tools_schema(const moa_tools *t);
 /* For models whose template does not know tools: what they are and how to call them. */
 int moa_tools_tell(moa_buf *out, const moa_tools *t);
+/* For models that draft a reply which another one writes: what they are, and that they are not to be called here. */
+int moa_tools_mention(moa_buf *out, const moa_tools *t);
 
 /* How much of a growing text can be shown: what may become a call is held back. begins: text is the reply's from its first byte on. */
 size_t moa_tools_ready(const char *text, size_t n, bool begins);

@@ -211,7 +211,7 @@ static void draw(moa_mix_cfg *c, moa_rng *g, const moa_strategy *s, moa_backend 
     if (may(g, s, MOA_GATHERS | MOA_HAS_N)) set(c, "wave", "%u", 1 + moa_rng_below(g, 3));
     if (may(g, s, MOA_GATHERS)) c->screen = (int)moa_rng_below(g, 5), c->subsets = 1 + (int)moa_rng_below(g, 6), c->screen_at = 0.1 * moa_rng_below(g, 5);
     if (may(g, s, MOA_GATHERS)) c->most_of_one = (int)moa_rng_below(g, 3), c->duplicates = (int)moa_rng_below(g, 2);
-    if (may(g, s, MOA_AGGREGATES)) c->layout = (int)moa_rng_below(g, 2), c->fence = (int)moa_rng_below(g, 2);
+    if (may(g, s, MOA_AGGREGATES)) c->layout = (int)moa_rng_below(g, 2), c->fence = (int)moa_rng_below(g, 2), c->aggregate_acts = moa_rng_below(g, 2);
     if (may(g, s, 0)) set(c, "budget-tokens", "%u", 20 + moa_rng_below(g, 600));
     if (may(g, s, 0)) set(c, "budget-cost", "%u", 1 + moa_rng_below(g, 2000));
     if (may(g, s, 0)) set(c, "deadline", "%u", 1 + moa_rng_below(g, 6));

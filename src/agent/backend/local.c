@@ -107,7 +107,14 @@ static int add_ids(moa_ids *ids, const moa_call_extra *x, moa_err *err) {
     return x->n_ids ? 0 : moa_fail(err, MOA_EINVAL, "the prompt is empty");
 }
 
-/* The client's conversation, with the last user's turn as the call has it: where references are read, they stand there. */
+/* The system message as the call has it: the client's own, and what the mix put behind it. */
+static bool put_system(json_t *list, const char *text) {
+    const char *begins = json_string_value(json_object_get(json_array_get(list, 0), "role"));
+    json_t *m = json_pack("{s:s, s:o}", "role", "system", "content", moa_json_str(text, strlen(text)));
+    return (begins && !strcmp(begins, "system") ? json_array_set_new(list, 0, m) : json_array_insert_new(list, 0, m)) == 0;
+}
+
+/* The client's conversation, with the last user's turn and the system message as the call has them: where references are read, they stand in one of them. */
 static int add_request(moa_ids *ids, const local *l, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
     json_t *list = json_copy((json_t *)(uintptr_t)x->messages), *last = json_copy(json_array_get(list, json_array_size(list) - 1));
     const char *role = json_string_value(json_object_get(last, "role"));
@@ -115,6 +122,7 @@ static int add_request(moa_ids *ids, const local *l, const moa_message *msg, int
     if (ok && role && !strcmp(role, "user") && n_msg && !strcmp(msg[n_msg - 1].role, "user"))
         ok = json_object_set_new(last, "content", moa_json_str(msg[n_msg - 1].content, strlen(msg[n_msg - 1].content))) == 0 &&
              json_array_set(list, json_array_size(list) - 1, last) == 0;
+    if (ok && n_msg && !strcmp(msg[0].role, "system")) ok = put_system(list, msg[0].content);
     const int rc = ok ? moa_prompter_request(ids, l->prompter, list, x->tools, err) : moa_fail(err, MOA_ENOMEM, "a conversation");
     json_decref(last);
     json_decref(list);
