@@ -316,14 +316,14 @@ static int n_worked(const moa_run *r, const moa_agent_node *n) {
 static void note_missing(moa_run *r, int i) {
     moa_agent_node *n = &r->node[i];
     for (int k = 0; k < n->n_in; k++)
-        if (r->node[n->in[k]].state == MOA_NODE_FAILED && !r->node[n->in[k]].spared) moa_node_note(r, n, "left out %s, which failed", r->node[n->in[k]].name);
+        if (r->node[n->in[k]].state == MOA_NODE_FAILED) /* whoever of its readers called it off: all of them say so */
+            moa_node_note(r, n, r->node[n->in[k]].spared ? "%s was not needed: the others agree" : "left out %s, which failed", r->node[n->in[k]].name);
 }
 
 /* Those that node i still waits for are left behind; why: enough others agree, NULL: they are late. */
 static void cut_off(moa_execution *x, int i, const char *why) {
     moa_run *r = x->r;
     const double grace = r->node[i].grace_s;
-    if (why) moa_node_note(r, &r->node[i], "%s", why);
     for (int k = 0; k < r->node[i].n_in; k++) {
         const int from = r->node[i].in[k];
         moa_agent_node *n = &r->node[from];
