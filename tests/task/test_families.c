@@ -39,7 +39,8 @@ static void check_scored(const moa_item *it) {
         moa_buf_addf(&wrong, "Answer: %s%s%s", before[k], it->answer.data, after[k]);
         if (moa_item_check(it, wrong.data, wrong.len)) fail_msg("'%s' passed for '%s'", wrong.data, it->answer.data);
     }
-    assert_false(moa_item_check(it, s, (size_t)(last - s))); /* steps alone are no answer */
+    const char *named = strstr(s, "nswer is ");
+    if (!named || named > last) assert_false(moa_item_check(it, s, (size_t)(last - s))); /* steps alone are no answer, unless they name it ("So the answer is C.") */
     moa_buf_deinit(&got);
     moa_buf_deinit(&wrong);
 }
