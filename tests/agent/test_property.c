@@ -163,15 +163,15 @@ static void drive(moa_run *r, double cancel_at) {
     for (int turn = 0; !w.over; turn++) {
         moa_loop_turn(loop, 0);
         if (w.over) break;
-        if (now_is >= t0 + cancel_at && !w.canceled_at) {
+        if (now_is >= t0 + cancel_at && !(w.canceled_at > 0)) {
             moa_run_cancel(r);
             w.canceled_at = now_is;
             continue;
         }
         const double next = next_event();
-        now_is = !w.canceled_at && next > t0 + cancel_at ? t0 + cancel_at : next;
+        now_is = !(w.canceled_at > 0) && next > t0 + cancel_at ? t0 + cancel_at : next;
         pass();
-        if (w.canceled_at) assert_true(now_is < w.canceled_at + 1); /* a cancel reaches everything */
+        if (w.canceled_at > 0) assert_true(now_is < w.canceled_at + 1); /* a cancel reaches everything */
         if (turn >= 20000) fail_msg("%s: no end: %d calls run at %g", r->cfg->strategy, the->n, now_is - t0);
     }
     assert_int_equal(w.over, 1);
