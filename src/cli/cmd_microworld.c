@@ -17,7 +17,7 @@ static const moa_opt opts[] = {
     {"--split", NULL, MOA_OPT_STR, "SPLIT", "train (default) or heldout", 0, 0},
     MOA_ROW_SEED("seed of the items (default 1)"),
     {"-n", NULL, MOA_OPT_INT, "N", "number of items (default: one for each family)", 1, 1e9},
-    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object a line: a task file for moa eval", 0, 0},
+    {"--json", NULL, MOA_OPT_FLAG, NULL, "one JSON object a line: a task file for moa eval (without -f: of the families that are scored)", 0, 0},
     {"--list", NULL, MOA_OPT_FLAG, NULL, "list the families", 0, 0},
     MOA_ROWS_END,
 };
@@ -74,10 +74,12 @@ static int most_levels(void) {
 }
 
 static int print_items(const moa_family *one, moa_split split, uint64_t seed, long long n, int level, bool json) {
-    int n_family, rc = MOA_OK;
-    const moa_family *const *f = moa_families(&n_family);
+    int n_all, n_family = 0, rc = MOA_OK;
+    const moa_family *const *all = moa_families(&n_all), *f[64];
     moa_err err = {0};
     moa_item it;
+    for (int i = 0; i < n_all && n_family < 64; i++)
+        if (!json || all[i]->scored) f[n_family++] = all[i]; /* talk has no answers: a task file is without it */
     moa_item_init(&it);
     for (long long i = 0; i < n && rc == MOA_OK && !ferror(stdout); i++) {
         const moa_family *x = one ? one : f[i % n_family];

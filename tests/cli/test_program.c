@@ -280,6 +280,9 @@ static void test_moved_tree(void **state) {
 static void test_eval(void **state) {
     (void)state;
     need_program();
+    assert_int_equal(moa("microworld --json -n 20 --seed 2"), 0); /* a task file has answers alone */
+    assert_non_null(strstr(out, "\"answer\":\""));
+    assert_null(strstr(out, "\"answer\":\"\""));
     char tasks[96], args[512];
     snprintf(tasks, sizeof tasks, "%s/tasks.jsonl", program_dir);
     FILE *f = fopen(tasks, "w");
