@@ -361,11 +361,11 @@ json_t *moa_turn_usage(const moa_turn *t) {
     json_int_t hidden, shown;
     int failed;
     sums(t->run, &hidden, &shown, &failed);
-    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:{s:s, s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:o}}", "prompt_tokens", (json_int_t)u->prompt_tokens, "completion_tokens",
+    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:{s:s, s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o}}", "prompt_tokens", (json_int_t)u->prompt_tokens, "completion_tokens",
                      (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "prompt_tokens_details", "cached_tokens",
                      (json_int_t)u->reused_prefix_tokens, "completion_tokens_details", "reasoning_tokens", hidden, "moa", "mix", t->ask->spec.label, "calls", u->calls,
                      "failed", failed, "per_layer", layers_of(t->run), "proposer_tokens", hidden, "aggregator_tokens", shown, "cached_tokens", (json_int_t)u->reused_prefix_tokens,
-                     "tokens_saved", (json_int_t)u->found_tokens, "cost", u->cost, "seconds", t->run->seconds, "notes", notes_of(t->run));
+                     "tokens_saved", (json_int_t)u->found_tokens, "spared_tokens", (json_int_t)u->spared_tokens, "cost", u->cost, "seconds", t->run->seconds, "notes", notes_of(t->run));
 }
 
 const char *moa_turn_fingerprint(char out[32], const moa_ask *a) {

@@ -420,12 +420,22 @@ static void test_traces(void **state) {
     reply_deinit(&r);
 }
 
+/* Two of eight equal replies are enough: six are spared, and the usage says about how many tokens these were. */
+static void test_spared(void **state) {
+    (void)state;
+    json_t *v = ask("{\"model\":\"vote:n=8,wave=2,until=agree,error=0.2,temperature=0\",\"max_tokens\":6," HELLO "}"), *usage = json_object_get(v, "usage"), *moa = json_object_get(usage, "moa");
+    assert_int_equal(json_integer_value(json_object_get(moa, "calls")), 2);
+    assert_true(json_integer_value(json_object_get(usage, "completion_tokens")) > 0);
+    assert_int_equal(json_integer_value(json_object_get(moa, "spared_tokens")), 3 * json_integer_value(json_object_get(usage, "completion_tokens")));
+    json_decref(v);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole), cmocka_unit_test(test_stream_is_the_whole), cmocka_unit_test(test_n), cmocka_unit_test(test_seed_and_stop),
         cmocka_unit_test(test_parts_and_roles), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_bias_and_penalties),
         cmocka_unit_test(test_moa), cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
-        cmocka_unit_test(test_events), cmocka_unit_test(test_traces),
+        cmocka_unit_test(test_events), cmocka_unit_test(test_traces), cmocka_unit_test(test_spared),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
