@@ -1,6 +1,7 @@
 /* agree.c - see agree.h. SPDX-License-Identifier: Apache-2.0 */
 #include "agent/agree.h"
 
+#include "agent/screen.h"
 #include "agent/strategy.h"
 
 #include <stdio.h>
@@ -19,13 +20,17 @@ double moa_agree_error(int a, int b) {
 
 const char *moa_agree(moa_run *r, const int *in, int n_in, int n) {
     int *cluster = moa_arena_calloc(r->arena, (size_t)(n_in + 1) * sizeof *cluster), *size = moa_arena_calloc(r->arena, (size_t)(n_in + 1) * sizeof *size);
+    int *stands = moa_arena_calloc(r->arena, (size_t)(n_in + 1) * sizeof *stands), m = 0;
     int left = n - n_in, first = 0, second = 0;
     moa_vote v;
     char words[160];
-    if (!cluster || !size) return NULL;
-    for (int i = 0; i < n_in; i++) left += r->node[in[i]].state < MOA_NODE_DONE;
-    if (moa_cluster(&v, cluster, r, in, n_in, NULL) < 0 || v.winner < 0 || !left) return NULL;
-    for (int i = 0; i < n_in; i++)
+    if (!cluster || !size || !stands) return NULL;
+    for (int i = 0; i < n_in; i++) {
+        left += r->node[in[i]].state < MOA_NODE_DONE;
+        if (!moa_proved_wrong(r, &r->node[in[i]])) stands[m++] = in[i];
+    }
+    if (moa_cluster(&v, cluster, r, stands, m, NULL) < 0 || v.winner < 0 || !left) return NULL;
+    for (int i = 0; i < m; i++)
         if (cluster[i] >= 0) size[cluster[i]]++;
     for (int k = 0; k < v.n_cluster; k++) {
         if (size[k] > first) second = first, first = size[k];

@@ -173,6 +173,13 @@ static bool equation(moa_equation *e, const char *text, const char *equals, cons
     return true;
 }
 
+bool moa_calc_wrong(moa_equation *out, const char *text, size_t n) {
+    const char *end = text + n;
+    for (const char *p = text; p < end && (p = memchr(p, '=', (size_t)(end - p))); p++)
+        if (equation(out, text, p, end) && !out->right) return true;
+    return false;
+}
+
 int moa_calc_find(moa_equation *out, int most, const char *text, size_t n) {
     const char *end = text + n;
     int k = 0;

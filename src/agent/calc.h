@@ -21,5 +21,7 @@ typedef struct moa_equation {
 } moa_equation;
 /* The equations of a text with at least one operation, in order; at most `most` go to out. Returns how many. Any bytes will do. */
 int moa_calc_find(moa_equation *out, int most, const char *text, size_t n);
+/* The first of a text's equations that is wrong, to *out. false: it has none that is (or none at all). */
+bool moa_calc_wrong(moa_equation *out, const char *text, size_t n);
 
 #endif

@@ -6,6 +6,7 @@
 #include "agent/strategy.h"
 
 #include "agent/parse.h"
+#include "agent/screen.h"
 #include "base/buf.h"
 
 #include <math.h>
@@ -17,13 +18,19 @@ enum { MAX_PROMPT = 64 << 20, LEAST = 64 };
 
 int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *role, moa_err *err) {
     *p = (moa_panel){.id = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *p->id), .text = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *p->text)};
+    int stands = 0; /* replies that no checker proves wrong */
     if (!p->id || !p->text) return moa_fail(err, MOA_ENOMEM, "candidates of %s", n->name);
     for (int i = 0; i < n->n_in; i++) {
         const moa_agent_node *s = &r->node[n->in[i]];
         if (s->state != MOA_NODE_DONE || (*role && strcmp(s->role, role) != 0)) continue;
-        p->id[p->n] = n->in[i];
-        p->text[p->n++] = moa_node_reply(s);
+        stands += !moa_proved_wrong(r, s);
+        p->id[p->n++] = n->in[i];
     }
+    int k = 0;
+    for (int i = 0; i < p->n; i++)
+        if (!stands || !moa_proved_wrong(r, &r->node[p->id[i]])) p->id[k++] = p->id[i];
+    p->n = k;
+    for (int i = 0; i < k; i++) p->text[i] = moa_node_reply(&r->node[p->id[i]]);
     return 0;
 }
 

@@ -133,6 +133,7 @@ typedef struct moa_mix_cfg {
     double error;                                  /* MOA_UNTIL_AGREE: how probable another most frequent answer may still be (agree.h) */
     int wave;                                      /* so many proposals are asked at a time; 0: all */
     int same; double alike;                        /* MOA_SAME_*: which replies say the same; cosine from which on two do */
+    int checker;                                   /* MOA_CHECKER_*: what proves replies wrong, which are then left out (screen.h) */
     int screen; double screen_at; int subsets;     /* MOA_SCREEN_*: which replies are left out before they are merged or counted (screen.h); subsets of dropout */
     int most_of_one, duplicates;                   /* replies of one model that are read, 0: all; MOA_DUPLICATES_* */
     int layout, fence;                             /* MOA_LAYOUT_*, MOA_FENCE_*: references in a prompt (reference.h) */
@@ -145,6 +146,7 @@ enum { MOA_UNTIL_ALL, MOA_UNTIL_AGREE };
 enum { MOA_LAYOUT_AFTER, MOA_LAYOUT_SYSTEM };
 enum { MOA_FENCE_PLAIN, MOA_FENCE_NONCE };
 enum { MOA_TURNS_SKIP, MOA_TURNS_ALL };
+enum { MOA_CHECKER_NONE, MOA_CHECKER_CALCULATOR };
 enum { MOA_SCREEN_NONE, MOA_SCREEN_THRESHOLD, MOA_SCREEN_CLUSTER, MOA_SCREEN_DROPOUT_VOTE, MOA_SCREEN_DROPOUT_CLUSTER };
 enum { MOA_DUPLICATES_KEEP, MOA_DUPLICATES_MERGE };
 enum { MOA_SAME_ANSWER, MOA_SAME_TEXT, MOA_SAME_EMBEDDING };

@@ -2,6 +2,7 @@
 #include "agent/screen.h"
 
 #include "agent/alike.h"
+#include "agent/calc.h"
 #include "agent/strategy.h"
 #include "base/buf.h"
 #include "base/rng.h"
@@ -63,7 +64,7 @@ double moa_screen_split(int *side, const double *alike, int m) {
 
 typedef struct room { int m; int *at; double *alike, *score; int *cluster, *side; } room; /* of the m inputs that worked */
 
-static int measure(room *w, moa_run *r, const moa_agent_node *n, moa_err *err) {
+static int measure(room *w, moa_run *r, const moa_agent_node *n, const bool *drop, moa_err *err) {
     const size_t m = (size_t)n->n_in;
     moa_vote v;
     *w = (room){.at = moa_arena_alloc(r->arena, (m + 1) * sizeof *w->at), .alike = moa_arena_alloc(r->arena, (m * m + 1) * sizeof *w->alike),
@@ -72,7 +73,7 @@ static int measure(room *w, moa_run *r, const moa_agent_node *n, moa_err *err) {
     int *in = moa_arena_alloc(r->arena, (m + 1) * sizeof *in);
     if (!w->at || !w->alike || !w->score || !w->cluster || !w->side || !in) return moa_fail(err, MOA_ENOMEM, "%zu replies compared", m);
     for (int i = 0; i < n->n_in; i++)
-        if (r->node[n->in[i]].state == MOA_NODE_DONE) w->at[w->m] = i, in[w->m++] = n->in[i];
+        if (r->node[n->in[i]].state == MOA_NODE_DONE && !(drop && drop[i])) w->at[w->m] = i, in[w->m++] = n->in[i];
     MOA_TRY(moa_alike(w->alike, r, in, w->m, err));
     MOA_TRY(moa_cluster(&v, w->cluster, r, in, w->m, err));
     for (int i = 0; i < w->m && !v.by_text; i++)
@@ -137,12 +138,36 @@ static void merge_duplicates(bool *drop, moa_run *r, moa_agent_node *n) {
         }
 }
 
+bool moa_proved_wrong(const moa_run *r, const moa_agent_node *s) {
+    moa_equation e;
+    return r->cfg->checker == MOA_CHECKER_CALCULATOR && s->state == MOA_NODE_DONE && moa_calc_wrong(&e, s->text, s->text_len);
+}
+
+/* Of the replies those that are proved wrong; none where all are. */
+static void by_checker(bool *drop, moa_run *r, moa_agent_node *n) {
+    int done = 0, wrong = 0;
+    for (int i = 0; i < n->n_in; i++) {
+        done += r->node[n->in[i]].state == MOA_NODE_DONE;
+        wrong += drop[i] = moa_proved_wrong(r, &r->node[n->in[i]]);
+    }
+    if (wrong && wrong == done) moa_node_note(r, n, "all %d replies have a wrong equation: none is left out for that", done);
+    for (int i = 0; i < n->n_in; i++) {
+        const moa_agent_node *s = &r->node[n->in[i]];
+        moa_equation e;
+        if (!drop[i]) continue;
+        if (wrong == done) drop[i] = false;
+        else if (moa_calc_wrong(&e, s->text, s->text_len))
+            moa_node_note(r, n, "left out %s: %.*s is %.12g, not %.*s", s->name, (int)e.n_expr, e.expr, e.value, (int)(e.n_result < 40 ? e.n_result : 40), e.result);
+    }
+}
+
 int moa_screen(bool *drop, moa_run *r, moa_agent_node *n, bool merges, moa_err *err) {
     const int how = r->cfg->screen;
     memset(drop, 0, (size_t)n->n_in * sizeof *drop);
+    if (r->cfg->checker) by_checker(drop, r, n);
     if (how == MOA_SCREEN_THRESHOLD || how == MOA_SCREEN_CLUSTER) {
         room w;
-        MOA_TRY(measure(&w, r, n, err));
+        MOA_TRY(measure(&w, r, n, drop, err));
         if (how == MOA_SCREEN_THRESHOLD) by_threshold(drop, r, n, &w);
         else by_cluster(drop, r, n, &w);
     }
@@ -161,7 +186,7 @@ static int reduce_middle(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_vote v;
     int best = -1, size = 0;
     double most = 0;
-    MOA_TRY(measure(&w, r, n, err));
+    MOA_TRY(measure(&w, r, n, NULL, err));
     int *in = moa_arena_alloc(r->arena, (size_t)(w.m + 1) * sizeof *in);
     if (!in || !w.m) return moa_fail(err, in ? MOA_EINVAL : MOA_ENOMEM, "%s: no merge to choose from", n->name);
     for (int i = 0; i < w.m; i++) in[i] = n->in[w.at[i]];

@@ -8,6 +8,7 @@
  *              is taken: a liar is absent from half of the subsets. (Clustering the replies instead, and throwing the merges away that were paid for, is a
  *              known fault of the published code.)
  * After "This Is Your Doge, If It Please You" (Wolf et al., arXiv 2503.05856), whose defences drop a cluster always; here dropping needs a reason.
+ * Before them: what a checker proves wrong goes (`checker=calculator`: an equation that does not hold, calc.h), unless that is all there is.
  * Beside them: at most so many replies of one model (`most-of-one`), equal replies given once (`duplicates=merge`).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_AGENT_SCREEN_H
@@ -15,6 +16,8 @@
 
 #include "agent/run.h"
 
+/* The mix's checker proves s wrong; false where it has none. */
+bool moa_proved_wrong(const moa_run *r, const moa_agent_node *s);
 /* drop[n->n_in]: which of n's inputs that worked are left out; notes say so. merges: n merges them, so that equal ones may go too. */
 int moa_screen(bool *drop, moa_run *r, moa_agent_node *n, bool merges, moa_err *err);
 /* Outlier scores of m replies from their similarities [m][m]; and two clusters: side[m] is 0 or 1 (1: the smaller), the return how far they are apart. */

@@ -32,6 +32,7 @@ static const shared table[] = {
     WHOLE("wave", "proposals asked at a time (default: all)", 1, 256, MOA_GATHERS | MOA_HAS_N, wave),
     WORDS("same", "what makes two replies say the same", "answer|text|embedding", MOA_GATHERS, same),
     REAL("alike", "same=embedding: cosine of two replies that do", 0, 1, MOA_GATHERS, DOUBLE, alike),
+    WORDS("checker", "replies that it proves wrong are left out before they are merged or counted, unless all are: the calculator works out their equations", "none|calculator", MOA_GATHERS, checker),
     WORDS("screen", "replies that are left out before they are merged or counted", "none|threshold|cluster|dropout-vote|dropout-cluster", MOA_GATHERS, screen),
     REAL("screen-at", "outlier score (default 0.3), or distance of clusters (default 0.5), from which on", 0, 2, MOA_GATHERS, DOUBLE, screen_at),
     WHOLE("subsets", "screen=dropout-*: merges of subsets", 1, 255, MOA_GATHERS | MOA_AGGREGATES, subsets),

@@ -47,7 +47,7 @@ const char *moa_shorten(moa_arena *a, const char *s, size_t limit);
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
 
 /* ---- judge.c: asking a judge about candidates, and what its replies come to ---- */
-/* The inputs of n that worked and are of this role ("": any): their nodes and replies. */
+/* The inputs of n that worked and are of this role ("": any), without those that the mix's checker proves wrong unless all are: nodes and replies. */
 typedef struct moa_panel { int *id; const char **text; int n; } moa_panel;
 int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *role, moa_err *err);
 /* The conversation whose last user turn asks `ask` of these candidates (task/task.h); k as there. Too long for the judge's context: the

@@ -50,7 +50,7 @@ static uint64_t key_of(const moa_backend *b, const moa_call *c) {
 /* What a model may say to anything. By words, since a word is a token here. */
 static void say(moa_buf *b, moa_rng *g, int most) {
     static const char *const odd[] = {"== 2 ==", "== end ==", "Replies say: 1 | 2", "Score: 99999999999999999999", "Score: -3", "Choice: 0, 7, 7, -1", "End: maybe", "Better: C",
-                                      "\x01\x02\x1b[31m", "\xf0\x9f\x98\x80", "Answer:", "Answer: none", "{\"k\": [1,", "nan", "1e999", "\n\n\n"};
+                                      "\x01\x02\x1b[31m", "\xf0\x9f\x98\x80", "Answer:", "Answer: none", "{\"k\": [1,", "nan", "1e999", "\n\n\n", "2+2=4", "2+2=5", "3*7=22."};
     const int kind = (int)moa_rng_below(g, 10);
     int n = 0;
     if (kind == 0) return;

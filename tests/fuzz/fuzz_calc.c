@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     enum { MOST = 64 };
     char *text = malloc(size + 1);
-    moa_equation e[MOST];
+    moa_equation e[MOST], first;
     moa_fault f;
     double v;
     moa_assert(text != NULL);
@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         moa_assert(e[i].expr >= text && e[i].expr + e[i].n_expr < text + size && e[i].n_expr <= MOA_CALC_EXPR_MAX);
         moa_assert(e[i].result > e[i].expr && e[i].result + e[i].n_result <= text + size);
         moa_assert(isfinite(e[i].value) && isfinite(e[i].said));
+        if (!e[i].right) moa_assert(moa_calc_wrong(&first, text, size));
         moa_assert(moa_calc(&v, e[i].expr, e[i].n_expr) && !(v < e[i].value) && !(v > e[i].value));
     }
     if (moa_calc(&v, text, size)) moa_assert(isfinite(v));

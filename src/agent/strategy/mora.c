@@ -6,6 +6,8 @@
  * here a calculator of ours (calc.h) works out the equations that stand in the solution, so nothing of a model's is ever run. What it finds wrong is
  * wrong, whatever the identifier says of computations; what it finds right and the identifier calls miscalculated is repaired without facts.
  * first=proof repairs those first: what the identifier says is an opinion, and it is asked again in the next round.
+ * repair=again: for models that do not follow such a prompt, a new draw takes the place of the repair; where the last one is faulty too, the first
+ * solution stands, which is the most probable.
  * A repair that fails or has no answer leaves the solution as it was; an identifier that fails or says nothing of the kind leaves the word to the
  * calculator.
  * strategies.def: STRATEGY(mora)
@@ -16,13 +18,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROUNDS, IDENTIFY, CALCULATOR, FIRST, N_SETTING };
+enum { ROUNDS, IDENTIFY, CALCULATOR, FIRST, REPAIR, REPAIR_TEMPERATURE, N_SETTING };
 static const moa_setting settings[N_SETTING] = {[ROUNDS] = {"rounds", "repairs at most", 1, 16, 3, true, NULL, false},
                                                 [IDENTIFY] = {"identify", "who names faults: the judge's model and the calculator, or the calculator alone", 0, 1, 0, true, "model|calculator", false},
                                                 [CALCULATOR] = {"calculator", "work out the equations of solutions", 0, 1, 1, true, "off|on", false},
                                                 [FIRST] = {"first", "what is repaired where several kinds are named: misread, concept, computation in this order, or what the calculator proves", 0, 1, 0, true,
-                                                           "order|proof", false}};
-enum { PROMPT_MAX = 1 << 22 };
+                                                           "order|proof", false},
+                                                [REPAIR] = {"repair", "ask: the judge's model repairs it; again: the model solves it anew", 0, 1, 0, true, "ask|again", false},
+                                                [REPAIR_TEMPERATURE] = {"repair-temperature", "repair=again: of new solutions", 0, 5, 0.5, false, NULL, false}};
+enum { PROMPT_MAX = 1 << 22, SOLVE = 0 /* the node that is built first */ };
 
 /* Nodes of a round: in[0] of all three is the solution as it is by then. */
 typedef struct fault_told { moa_fault fault; const char *facts; } fault_told; /* own of a repair's node */
@@ -81,6 +85,17 @@ static int add_repair(moa_run *r, int solution, int round, const fault_told *t, 
     return id;
 }
 
+/* repair=again: another draw, which knows nothing of the fault; where it fails the solution before it stands. */
+static int add_again(moa_run *r, int solution, int round, moa_err *err) {
+    char name[24];
+    snprintf(name, sizeof name, "again%d", round);
+    moa_agent_node node = moa_proposer(r->cfg, 0);
+    node.name = name, node.in = &solution, node.n_in = 1;
+    node.sampling.temperature = (float)r->cfg->arg[REPAIR_TEMPERATURE];
+    node.refuse = moa_refuse_merge, node.fallback = moa_reduce_vote;
+    return moa_run_add(r, &node, err);
+}
+
 /* How many equations are wrong, with what is. */
 static int find_facts(const char **facts, moa_run *r, const char *solution, moa_err *err) {
     moa_buf b;
@@ -106,8 +121,13 @@ static int route(moa_run *r, moa_agent_node *n, moa_err *err) {
     else moa_node_note(r, n, "error: unclear, so nothing is repaired");
     n->text = r->node[solution].text, n->text_len = r->node[solution].text_len;
     if (t.fault == MOA_FAULT_NONE) return 0;
-    if (round > (int)r->cfg->arg[ROUNDS]) return moa_node_note(r, n, "the rounds are over"), 0;
-    const int repaired = add_repair(r, solution, round, &t, err);
+    const bool again = (int)r->cfg->arg[REPAIR];
+    if (round > (int)r->cfg->arg[ROUNDS]) {
+        moa_node_note(r, n, "the rounds are over%s", again ? ": the first solution stands" : "");
+        if (again) n->text = r->node[SOLVE].text, n->text_len = r->node[SOLVE].text_len;
+        return 0;
+    }
+    const int repaired = again ? add_again(r, solution, round, err) : add_repair(r, solution, round, &t, err);
     if (repaired < 0) return repaired;
     const int next = add_round(r, repaired, round + 1, err);
     return next < 0 ? next : 0;
