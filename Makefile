@@ -3,7 +3,7 @@
 #   make run          answer a question with the bundled model (MSG="..." for your own)
 #   make check        every test; make SAN=address,undefined check: under sanitizers; make deps-ui: npm packages that some want
 #   make bench-serve  programs that measure the server (bench/serve/run.py)
-#   make fuzz-gguf    libFuzzer on one target (clang); make format; make install PREFIX=...
+#   make fuzz-gguf    libFuzzer on one target (clang); make format; make graphs (pictures of docs/agents); make install PREFIX=...
 # Variables: CC, CFLAGS, BUILD (folder), SAN, PREFIX, WERROR=1, PARTS (layers to build), V=1 (show whole commands)
 ifeq ($(origin CC),default)
 CC      := gcc
@@ -167,6 +167,10 @@ fuzz-%: $(BUILD)/tests/fuzz/fuzz_%.o $(FETCH) $(BUILD)/libmoa.a
 	@mkdir -p $(BUILD)/corpus-$*
 	$(BUILD)/libfuzzer-$* -max_total_time=60 -max_len=65536 $(BUILD)/corpus-$* tests/fuzz/corpus/$*
 
+# The pictures of docs/agents, anew.
+graphs: $(BUILD)/moa
+	scripts/graphs.sh $(BUILD)/moa
+
 format:
 	clang-format -i $(shell find include src tests bench -name '*.[ch]')
 
@@ -192,6 +196,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 FORCE:
-.PHONY: all run tests bench-serve lint check deps-ui format install uninstall clean FORCE
+.PHONY: all run tests graphs bench-serve lint check deps-ui format install uninstall clean FORCE
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

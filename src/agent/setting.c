@@ -71,13 +71,19 @@ static void spell(char k[40], const char *key) {
 }
 
 static int word_of(double *v, const moa_setting *p, const char *value, moa_err *err) {
+    enum { MOST = 16 };
+    char text[MOST][32];
+    const char *names[MOST];
     int i = 0;
     for (const char *w = p->words; *w; i++) {
         const size_t n = strcspn(w, "|");
         if (strlen(value) == n && !strncmp(w, value, n)) return *v = i, 0;
+        if (i < MOST) snprintf(text[i], sizeof text[i], "%.*s", (int)n, w), names[i] = text[i];
         w += n + (w[n] == '|');
     }
-    return moa_fail(err, MOA_EUSAGE, "%s '%s': expected one of %s", p->key, value, p->words);
+    const int rc = moa_fail(err, MOA_EUSAGE, "%s '%s': expected one of %s", p->key, value, p->words);
+    const char *near = moa_nearest(value, names, i < MOST ? i : MOST);
+    return near ? moa_hint(err, rc, "did you mean '%s'?", near) : rc;
 }
 
 static int number_of(double *v, const moa_setting *p, const char *value, moa_err *err) {

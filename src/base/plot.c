@@ -6,7 +6,7 @@
 #include "base/plot.h"
 
 #include "base/err.h"
-#include "base/utf8.h"
+#include "base/svg.h"
 
 #include <math.h>
 #include <string.h>
@@ -39,22 +39,7 @@ typedef struct chart {
 
 /* ---- text ---- */
 
-/* v rounded to `decimals` (at most 9), all of them written or without trailing zeros. */
-static void add_fixed(moa_buf *b, double v, int decimals, bool all) {
-    static const double pow10[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
-    double scaled = v * pow10[decimals];
-    if (!(fabs(scaled) < 9e17)) {
-        moa_buf_addf(b, "%lld", (long long)fmax(-9e17, fmin(9e17, v)));
-        return;
-    }
-    long long n = llround(scaled), d = (long long)pow10[decimals];
-    while (!all && decimals > 0 && n % 10 == 0) n /= 10, d /= 10, decimals--;
-    unsigned long long u = (unsigned long long)(n < 0 ? -n : n), ud = (unsigned long long)d;
-    moa_buf_addf(b, "%s%llu", n < 0 ? "-" : "", u / ud);
-    if (decimals) moa_buf_addf(b, ".%0*llu", decimals, u % ud);
-}
-
-static void add_num(moa_buf *b, double v, int decimals) { add_fixed(b, v, decimals, false); }
+static void add_num(moa_buf *b, double v, int decimals) { moa_svg_fixed(b, v, decimals, false); }
 
 static void add_attr(moa_buf *b, const char *name, double v) {
     moa_buf_addf(b, " %s=\"", name);
@@ -62,32 +47,13 @@ static void add_attr(moa_buf *b, const char *name, double v) {
     moa_buf_adds(b, "\"");
 }
 
-/* Text content or attribute value: markup escaped, control characters and bad UTF-8 replaced. */
-static void add_text(moa_buf *b, const char *s) {
-    size_t n = strlen(s);
-    for (uint32_t cp; n;) {
-        size_t k = (size_t)moa_utf8_next(&cp, s, n);
-        if (cp == '&') moa_buf_adds(b, "&amp;");
-        else if (cp == '<') moa_buf_adds(b, "&lt;");
-        else if (cp == '>') moa_buf_adds(b, "&gt;");
-        else if (cp == '"') moa_buf_adds(b, "&quot;");
-        else if (cp < 0x20) moa_buf_adds(b, " ");
-        else if (cp == 0xFFFE || cp == 0xFFFF) moa_utf8_add(b, MOA_UTF8_BAD); /* no XML characters */
-        else moa_utf8_add(b, cp);
-        s += k, n -= k;
-    }
-}
-
-/* Width of text in a proportional sans-serif, near enough for layout. */
-static double text_width(const char *s, double size) { return 0.56 * size * (double)moa_utf8_count(s, strlen(s)); }
-
 static void put_text(moa_buf *b, double x, double y, const char *anchor, double size, const char *more, const char *s) {
     moa_buf_adds(b, "<text");
     add_attr(b, "x", x);
     add_attr(b, "y", y);
     add_attr(b, "font-size", size);
     moa_buf_addf(b, " text-anchor=\"%s\"%s>", anchor, more);
-    add_text(b, s);
+    moa_svg_escape(b, s);
     moa_buf_adds(b, "</text>\n");
 }
 
@@ -212,7 +178,7 @@ static void tick_label(moa_buf *b, const axis *a, double v) {
     } else if (*a->suffix == 'e') {
         add_power(b, v);
     } else {
-        add_fixed(b, v / a->unit, a->decimals, true);
+        moa_svg_fixed(b, v / a->unit, a->decimals, true);
         moa_buf_adds(b, a->suffix);
     }
 }
@@ -240,7 +206,7 @@ static void put_axes(chart *c) {
         moa_buf_adds(c->b, "<text transform=\"translate(16 ");
         add_num(c->b, mid, 1);
         moa_buf_adds(c->b, ") rotate(-90)\" font-size=\"13\" text-anchor=\"middle\">");
-        add_text(c->b, c->p->y_label);
+        moa_svg_escape(c->b, c->p->y_label);
         moa_buf_adds(c->b, "</text>\n");
     }
 }
@@ -376,7 +342,7 @@ static void put_label(chart *c, const moa_plot_point *q, int colour) {
     double x, y;
     if (!q->label || !*q->label || !point_at(c, q, &x, &y)) return;
     if (x < c->left || x > c->right || y < c->top || y > c->bottom) return;
-    const double w = text_width(q->label, 11);
+    const double w = moa_svg_width(q->label, 11);
     int k = 0;
     while (k < N_PLACE && !free_box(c, label_place(x, y, w, k))) k++;
     if (k == N_PLACE) k = x + w > c->right;
@@ -388,7 +354,7 @@ static void put_label(chart *c, const moa_plot_point *q, int colour) {
     add_attr(c->b, "x", left ? at.x1 : middle ? x : at.x0);
     add_attr(c->b, "y", at.y1 - 2);
     moa_buf_addf(c->b, " font-size=\"11\" text-anchor=\"%s\" fill=\"%s\">", left ? "end" : middle ? "middle" : "start", colours[colour]);
-    add_text(c->b, q->label);
+    moa_svg_escape(c->b, q->label);
     moa_buf_adds(c->b, "</text>\n");
 }
 
@@ -400,7 +366,7 @@ static double legend(chart *c, moa_buf *b, double y0) {
     for (int i = 0; i < c->p->n_series; i++) {
         const moa_plot_series *s = &c->p->series[i];
         if (!s->name || !*s->name) continue;
-        double w = 40 + text_width(s->name, 12.5);
+        double w = 40 + moa_svg_width(s->name, 12.5);
         if (rows == 0) rows = 1;
         if (x > c->left && x + w > c->w - 8) x = c->left, y += 19, rows++;
         if (b) {
@@ -441,7 +407,7 @@ static double margin(chart *c) {
         moa_buf_init(&t, 256);
         tick_label(&t, &c->y, c->y.tick[i]);
         bool power = strchr(moa_buf_str(&t), '<') != NULL;
-        most = fmax(most, power ? 48 : text_width(moa_buf_str(&t), 12));
+        most = fmax(most, power ? 48 : moa_svg_width(moa_buf_str(&t), 12));
         moa_buf_deinit(&t);
     }
     return most + (c->p->y_label ? 40 : 18);
@@ -469,7 +435,7 @@ int moa_plot_svg(moa_buf *out, const moa_plot *p) {
     moa_buf_adds(out, "font-family=\"Helvetica, Arial, 'Liberation Sans', sans-serif\" fill=\"#222222\">\n");
     if (p->title) {
         moa_buf_adds(out, "<title>");
-        add_text(out, p->title);
+        moa_svg_escape(out, p->title);
         moa_buf_adds(out, "</title>\n");
     }
     moa_buf_adds(out, "<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>\n");
