@@ -89,7 +89,7 @@ static const struct { const char *title, *keys; } groups[] = {
     {"aggregator", " aggregate-temperature aggregate-max-tokens layout fence tool-turns "},
     {"judge", " judge-max-tokens "},
     {"waiting, early stop", " quorum grace until error wave same alike "},
-    {"screens", " screen screen-at subsets most-of-one duplicates "},
+    {"screens", " checker screen screen-at subsets most-of-one duplicates "},
     {"bounds", " deadline budget-tokens budget-cost "},
     {"further", NULL},
 };
