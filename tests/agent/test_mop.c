@@ -78,6 +78,56 @@ static void test_regions(void **state) {
     kit_deinit(&k);
 }
 
+/* What a model writes: the first line of it, without what would end an instruction or a line of the store. */
+static int written;
+static const char *writes(player *p, int i, const moa_call *c) {
+    static const char *const says[] = {"Count\nThat is what they were told.", " Spell\x01it|out ", "", "Count"};
+    if (strstr(c->msg[c->n_msg - 1].content, "Write that instruction")) return says[written++ / 2 % 4];
+    return obeys(p, i, c);
+}
+
+static void test_written(void **state) {
+    (void)state;
+    kit k;
+    char *v, q[100];
+    kit_init(&k, "mop", "", 1, writes);
+    pass(&k, "demos", 50);
+    written = k.p[0].calls = 0;
+    pass(&k, "write", 20);
+    assert_int_equal(written, 20); /* only two different ones are said: each region wants four, and goes on asking */
+    assert_int_equal(k.p[0].calls, 40);
+    assert_int_equal(moa_store_get(&v, k.cfg.store, "mop/region", "0/written/0", NULL), 0);
+    assert_non_null(v);
+    assert_true(!strcmp(v, "Count") || !strcmp(v, "Spell it out"));
+    free(v);
+    assert_int_equal(moa_store_get(&v, k.cfg.store, "mop/region", "0/written/2", NULL), 0);
+    assert_string_equal(v, "");
+    free(v);
+    pass(&k, "instructions", 20);
+    assert_int_equal(moa_mix_set(&k.cfg, "mop", "read", NULL), 0);
+    for (int i = 61; i < 65; i++) {
+        question_of(q, i);
+        moa_run *r = kit_run(&k, q, 1);
+        assert_string_equal(moa_run_answer(r), "Answer: right"); /* each region has found which of both is its own */
+        moa_run_free(r);
+    }
+    /* What the writer is shown is of other regions, five replies at most. */
+    assert_int_equal(moa_mix_set(&k.cfg, "mop", "write", NULL), 0);
+    question_of(q, 63);
+    moa_run *r = kit_run(&k, q, 7);
+    const moa_agent_node *w = NULL;
+    for (int i = 0; i < r->n_node; i++)
+        if (!strcmp(r->node[i].role, "writer")) w = &r->node[i];
+    assert_non_null(w);
+    assert_int_equal(w->max_tokens, 50);
+    assert_null(strstr(w->msg[0].content, " plus "));
+    int shown = 0;
+    for (const char *at = w->msg[0].content; (at = strstr(at, "\nReply: ")); at++) shown++;
+    assert_int_equal(shown, 5);
+    moa_run_free(r);
+    kit_deinit(&k);
+}
+
 static const char *wrong(player *p, int i, const moa_call *c) { (void)p, (void)i, (void)c; return "Answer: wrong"; }
 static void test_without_regions(void **state) {
     (void)state;
@@ -132,6 +182,6 @@ static void test_torture(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_regions), cmocka_unit_test(test_without_regions), cmocka_unit_test(test_bad_store), cmocka_unit_test(test_torture)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_regions), cmocka_unit_test(test_without_regions), cmocka_unit_test(test_written), cmocka_unit_test(test_bad_store), cmocka_unit_test(test_torture)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,14 +4,18 @@
  *     mop=demos           ask plainly; what was right is kept as a demonstration. Of all of them, every 25th, regions are made: k-means over vectors of words
  *                         (skills.h; the paper embeds), K of 2 to 10 with the greatest simplified silhouette, mean of (a - b) / (1 - b), with the cosines a
  *                         to the own center and b to the next; of each region the demonstrations nearest to the center
+ *     mop=write           the model itself writes instructions: from five demonstrations of *other* regions (the paper's way, APE's prompt with words of
+ *                         ours), drawn by the seed, it says what whoever gave these replies was told; four for each region are kept
  *     mop=instructions    ask with every instruction (and with none), among the demonstrations of the question's region; each counts right or wrong there
  *     mop=read            ask with the region's best, (right + 1) / (right + wrong + 2), and its demonstrations, as turns before the question
- * The paper has a model write the instructions; here they are given (instructions=A|B|C). Without regions in the store a question is asked as it is.
+ * Instructions are those that are given (instructions=A|B|C) and those that were written. Without regions in the store a question is asked as it is.
  * strategies.def: STRATEGY(mop)
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/skills.h"
 #include "agent/strategy.h"
+#include "base/buf.h"
 #include "base/json.h"
+#include "base/rng.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +23,11 @@
 
 enum { MODE, DEMOS, INSTRUCTIONS, N_SETTING };
 static const moa_setting settings[N_SETTING] = {
-    [MODE] = {"mop", "read: use the regions in the store; demos, instructions: make them (needs known answers)", 0, 2, 0, true, "read|demos|instructions", false},
+    [MODE] = {"mop", "read: use the regions in the store; demos, write, instructions: make them, in this order (needs known answers)", 0, 3, 0, true, "read|demos|write|instructions", false},
     [DEMOS] = {"demos", "demonstrations before a question", 0, 8, 2, true, NULL, false},
     [INSTRUCTIONS] = {"instructions", "instructions to choose from, A|B|C, seven at most", 0, 0, 0, false, NULL, true}};
-enum { READ, COLLECT, SEARCH };
-enum { MAX_K = 10, MAX_DEMO = 8, MAX_WORDING = 8, MAX_BYTES = 2000, MOST_DEMOS = 1000, EVERY = 25 };
+enum { READ, COLLECT, WRITE, SEARCH };
+enum { MAX_K = 10, MAX_DEMO = 8, MAX_GIVEN = 8, MAX_WRITTEN = 4, MAX_WORDING = MAX_GIVEN + MAX_WRITTEN, SHOWN = 5, WRITTEN_TOKENS = 50, MAX_BYTES = 2000, MOST_DEMOS = 1000, EVERY = 25 };
 
 static const char DEMO[] = "mop/demo", REGION[] = "mop/region";
 
@@ -86,6 +90,8 @@ static double silhouette(const moa_skill *s, const int *group, int n, const moa_
     return sum / n;
 }
 
+static void written_key(char key[48], int region, int i) { snprintf(key, 48, "%d/written/%d", region, i); }
+
 static int keep_region(moa_run *r, int c, const moa_skill *center, const demo *d, const moa_skill *s, const int *group, int n, moa_err *err) {
     char key[32], text[MOA_SKILL_TEXT];
     demo near[MAX_DEMO];
@@ -102,9 +108,12 @@ static int keep_region(moa_run *r, int c, const moa_skill *center, const demo *d
         if (taken[m] < 0) break;
         near[m] = d[taken[m]];
     }
-    for (int i = 0; i < MAX_WORDING; i++) { /* what was counted was another region's */
-        snprintf(key, sizeof key, "%d/instruction/%d", c, i);
-        MOA_TRY(moa_run_keep(r, REGION, key, "0 0", err));
+    for (int i = 0; i < MAX_WORDING; i++) { /* what was counted, and written, was another region's */
+        char of[48];
+        snprintf(of, sizeof of, "%d/instruction/%d", c, i);
+        MOA_TRY(moa_run_keep(r, REGION, of, "0 0", err));
+        written_key(of, c, i);
+        if (i < MAX_WRITTEN) MOA_TRY(moa_run_keep(r, REGION, of, "", err));
     }
     snprintf(key, sizeof key, "%d/center", c);
     moa_skill_write(text, center);
@@ -167,10 +176,9 @@ static int find_place(place *p, moa_run *r, moa_err *err) {
     return p->n < 0 ? p->n : 0;
 }
 
-/* The number-th of the given ones, from 1; 0: none. NULL: there are not so many. */
-static const char *wording_of(moa_run *r, int number) {
+/* The number-th of the given ones, from 1. NULL: there are not so many. */
+static const char *given(moa_run *r, int number) {
     const char *p = r->cfg->word[INSTRUCTIONS];
-    if (!number) return "";
     for (int i = 1; p && *p; i++) {
         const size_t n = strcspn(p, "|");
         if (i == number) return moa_arena_strndup(r->arena, p, n);
@@ -179,6 +187,16 @@ static const char *wording_of(moa_run *r, int number) {
     return NULL;
 }
 
+/* *text: the number-th wording: 0 is none, then those that are given, from MAX_GIVEN on those that were written for the region. NULL: there is no such one. */
+static int wording_of(const char **text, moa_run *r, int region, int number, moa_err *err) {
+    char key[48];
+    *text = number ? NULL : "";
+    if (number < MAX_GIVEN) return number ? *text = given(r, number), 0 : 0;
+    written_key(key, region, number - MAX_GIVEN);
+    MOA_TRY(moa_run_recall(text, r, REGION, key, err));
+    if (*text && !**text) *text = NULL; /* emptied when regions were made anew */
+    return 0;
+}
 static int counts_of(double *right, double *wrong, moa_run *r, int region, int number, char key[48], moa_err *err) {
     const char *value;
     snprintf(key, 48, "%d/instruction/%d", region, number);
@@ -222,11 +240,78 @@ static int ask(moa_run *r, int number, const char *text, moa_err *err) {
     return id;
 }
 
+/* ---- instructions by the model itself ---- */
+
+/* The last user turn becomes the demonstrations of other regions and what is wanted. */
+static int compose_writer(moa_run *r, moa_agent_node *n, moa_err *err) {
+    const place *p = r->own;
+    demo d[MAX_K * MAX_DEMO];
+    int k, m = 0;
+    moa_rng g;
+    moa_buf b;
+    MOA_TRY(recall_count(&k, r, REGION, MAX_K, err));
+    for (int c = 0; c < k; c++) {
+        char key[32];
+        const char *value;
+        if (c == p->region) continue;
+        snprintf(key, sizeof key, "%d/demos", c);
+        MOA_TRY(moa_run_recall(&value, r, REGION, key, err));
+        const int got = read_demos(d + m, MAX_DEMO, r, value, err);
+        if (got < 0) return got;
+        m += got;
+    }
+    moa_rng_seed2(&g, r->seed, 0x6d6f70);
+    moa_buf_init(&b, 1 << 20);
+    moa_buf_adds(&b, "Somebody was given one instruction, and then answered these questions as it says.\n");
+    for (int i = 0; i < SHOWN && i < m; i++) {
+        const int at = i + (int)moa_rng_below(&g, (uint32_t)(m - i));
+        const demo one = d[at];
+        d[at] = d[i];
+        moa_buf_addf(&b, "\nQuestion: %s\nReply: %s\n", one.question, one.reply);
+    }
+    moa_buf_adds(&b, "\nWrite that instruction, in one sentence, and nothing else.");
+    int rc = b.failed ? moa_fail(err, b.failed, "the demonstrations of other regions are too long") : moa_compose_ask(r, n, NULL, moa_buf_str(&b), err);
+    moa_buf_deinit(&b);
+    return rc;
+}
+
+static int add_writer(moa_run *r, moa_err *err) {
+    int id;
+    MOA_TRY(moa_add_proposers(&id, r, r->cfg, "write", 1, NULL, 0, err));
+    moa_agent_node *n = &r->node[id];
+    n->role = "writer", n->compose = compose_writer, n->max_tokens = WRITTEN_TOKENS < n->max_tokens ? WRITTEN_TOKENS : n->max_tokens;
+    n->sampling.temperature = 0.9f; /* the paper's */
+    return id;
+}
+
+/* Its first line, where it says something new, becomes the region's next instruction. */
+static int keep_written(moa_run *r, const moa_agent_node *n, moa_err *err) {
+    const place *p = r->own;
+    char line[201], key[48];
+    const char *s = moa_node_reply(n), *old;
+    int m = 0;
+    while (*s == ' ' || *s == '\n' || *s == '\r' || *s == '\t') s++;
+    for (; *s && *s != '\n' && m < (int)sizeof line - 1; s++) line[m++] = (unsigned char)*s < ' ' || *s == '|' || *s == 0x7f ? ' ' : *s;
+    for (; m > 0 && ((unsigned char)*s & 0xC0) == 0x80; s--) m--; /* cut between characters */
+    while (m > 0 && line[m - 1] == ' ') m--;
+    line[m] = 0;
+    for (int i = 0; m && i < MAX_WRITTEN; i++) {
+        written_key(key, p->region, i);
+        MOA_TRY(moa_run_recall(&old, r, REGION, key, err));
+        if (old && !strcmp(old, line)) return 0;
+        if (!old || !*old) return moa_run_keep(r, REGION, key, line, err);
+    }
+    return 0;
+}
+
 static int best_wording(moa_run *r, int region, moa_err *err) {
     double best = -1, right, wrong;
     int number = 0;
     char key[48];
-    for (int i = 0; i < MAX_WORDING && wording_of(r, i); i++) {
+    for (int i = 0; i < MAX_WORDING; i++) {
+        const char *text;
+        MOA_TRY(wording_of(&text, r, region, i, err));
+        if (!text) continue;
         MOA_TRY(counts_of(&right, &wrong, r, region, i, key, err));
         if ((right + 1) / (right + wrong + 2) > best) best = (right + 1) / (right + wrong + 2), number = i;
     }
@@ -241,12 +326,24 @@ static int route(moa_run *r, moa_agent_node *n, moa_err *err) {
     r->own = p, p->region = -1;
     if (mode != COLLECT) MOA_TRY(find_place(p, r, err));
     if (mode == SEARCH && p->region >= 0) {
-        for (const char *text; k < MAX_WORDING && (text = wording_of(r, k)); k++)
-            if ((id[k] = ask(r, k, text, err)) < 0) return id[k];
+        for (int i = 0; i < MAX_WORDING; i++) {
+            const char *text;
+            MOA_TRY(wording_of(&text, r, p->region, i, err));
+            if (!text) continue;
+            if ((id[k] = ask(r, i, text, err)) < 0) return id[k];
+            k++;
+        }
     } else {
         if (p->region >= 0 && (number = best_wording(r, p->region, err)) < 0) return number;
-        const char *text = wording_of(r, number);
+        const char *text;
+        MOA_TRY(wording_of(&text, r, p->region, number, err));
         if ((id[k++] = ask(r, number, text ? text : "", err)) < 0) return id[0];
+    }
+    if (mode == WRITE && p->region >= 0) {
+        const char *last;
+        MOA_TRY(wording_of(&last, r, p->region, MAX_WORDING - 1, err));
+        const int writer = last ? 0 : add_writer(r, err);
+        if (writer < 0) return writer;
     }
     r->answer = id[0];
     const int vote = k > 1 ? moa_add_vote(r, r->cfg, "vote", id, k, err) : id[0];
@@ -291,7 +388,8 @@ static int learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err) {
         const wording *w = n->own;
         double right, wrong;
         char key[48], text[64];
-        if (!n->backend || !w || n->state != MOA_NODE_DONE) continue;
+        if (mode == WRITE && n->backend && !strcmp(n->role, "writer") && n->state == MOA_NODE_DONE && p->region >= 0) return keep_written(r, n, err);
+        if (mode == WRITE || !n->backend || !w || n->state != MOA_NODE_DONE) continue;
         const bool good = score(ctx, n->text, n->text_len) >= 0.5;
         if (mode == COLLECT && good) return keep_demo(r, n->text, err);
         if (mode == COLLECT || p->region < 0) continue;
