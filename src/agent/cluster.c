@@ -16,10 +16,10 @@
 
 enum { MAX_KEY = 1 << 20 };
 
-/* Spaces folded, trimmed, ASCII in lower case. */
+/* Spaces folded, trimmed, ASCII in lower case; of an endless text its first MiB, since a reply of 10 MB must not stop the count of the others. */
 static void fold_text(moa_buf *out, const char *s, size_t n) {
     bool gap = false;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && out->len + 2 < MAX_KEY; i++) {
         char c = (char)tolower((unsigned char)s[i]);
         if (isspace((unsigned char)c)) {
             gap = out->len > 0;

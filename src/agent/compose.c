@@ -1,22 +1,18 @@
 /* compose.c - what a node says to its model.
  *
- * References (reference.h) that are too long for the model's context are shortened evenly: one limit for all (shorter ones stay
- * whole), found by bisection on the real token count; head and tail are kept, since the answer stands at the end.
+ * References (reference.h) that are too long for the model's context are shortened (fit.h) or, where the mix says so, read in windows (window.h).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
+#include "agent/fit.h"
 #include "agent/reference.h"
 #include "agent/screen.h"
+#include "agent/window.h"
 #include "base/buf.h"
 
 #include <string.h>
 
-enum {
-    MAX_PROMPT = 64 << 20,
-    MIN_REF = 16,
-    UNMEASURED = 32 << 10, /* bytes of a reference where nobody knows what the context holds */
-    TOKEN_BYTES = 16,      /* no context of n tokens is looked at for more than so many bytes each: a reply of 10 MB is cut before it is tokenized */
-};
+enum { MAX_PROMPT = 64 << 20 };
 
 /* conv -> n->msg with room for a system message; the last message's content is left to the caller. */
 static int base_messages(moa_run *r, moa_agent_node *n, const char *system, moa_err *err) {
@@ -84,119 +80,45 @@ static int set_references(moa_run *r, moa_agent_node *n, const char *system, con
     return 0;
 }
 
-/* Room for the prompt: the context less the reply's tokens, of which a quarter of the context is kept at most. */
-static int64_t prompt_limit(const moa_agent_node *n) {
-    if (!n->backend || !n->backend->ops->measure || n->backend->n_ctx <= 0) return INT64_MAX;
-    int reply = n->max_tokens < n->backend->n_ctx / 4 ? n->max_tokens : n->backend->n_ctx / 4;
-    return n->backend->n_ctx - reply;
-}
+static int set_fitted(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, const void *system, moa_err *err) { return set_references(r, n, system, ref, n_ref, err); }
 
-static int measure_fits(bool *fits, moa_run *r, moa_agent_node *n, moa_err *err) {
-    *fits = true;
-    int64_t limit = prompt_limit(n);
-    if (limit == INT64_MAX) return 0;
-    int64_t tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, err);
-    if (tokens < 0) return (int)tokens;
-    *fits = tokens <= limit;
-    return 0;
+static int compose_with(moa_run *r, moa_agent_node *n, const char *system, const char *const *ref, int n_ref, moa_err *err) {
+    const moa_fitting f = {"references", set_fitted, system};
+    return moa_fit(r, n, &f, ref, n_ref, err);
 }
 
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
-    if (prompt_limit(n) == INT64_MAX) return *fits = true, 0;
-    moa_arena_mark mark = moa_arena_save(r->arena);
-    int rc = set_references(r, n, system_of(r, n), ref, n_ref, err);
-    if (rc >= 0) rc = measure_fits(fits, r, n, err);
-    n->msg = NULL, n->n_msg = 0;
-    moa_arena_restore(r->arena, mark);
-    return rc;
-}
-
-const char *moa_shorten(moa_arena *a, const char *s, size_t limit) {
-    size_t n = strlen(s), half = limit / 2;
-    if (n <= limit) return s;
-    size_t head = half, tail = n - half;
-    while (head > 0 && ((unsigned char)s[head] & 0xC0) == 0x80) head--;
-    while (tail < n && ((unsigned char)s[tail] & 0xC0) == 0x80) tail++;
-    static const char mark[] = " ... ";
-    char *out = moa_arena_alloc(a, head + sizeof mark + (n - tail));
-    if (!out) return NULL;
-    memcpy(out, s, head);
-    memcpy(out + head, mark, sizeof mark - 1);
-    memcpy(out + head + sizeof mark - 1, s + tail, n - tail + 1);
-    return out;
-}
-
-static int set_shortened(moa_run *r, moa_agent_node *n, const char *system, const char **cut, const char *const *ref, int n_ref, size_t limit, moa_err *err) {
-    for (int i = 0; i < n_ref; i++)
-        if (!(cut[i] = moa_shorten(r->arena, ref[i], limit))) return moa_fail(err, MOA_ENOMEM, "a shortened reference of %s", n->name);
-    return set_references(r, n, system, cut, n_ref, err);
-}
-
-/* The largest limit whose prompt fits, MIN_REF when none leaves the reply its room; an error when not even the prompt fits. */
-static int fit_references(moa_run *r, moa_agent_node *n, const char *system, const char *const *ref, int n_ref, moa_err *err) {
-    size_t lo = MIN_REF, hi = 0, longest;
-    for (int i = 0; i < n_ref; i++) hi = strlen(ref[i]) > hi ? strlen(ref[i]) : hi;
-    longest = hi;
-    const char **cut = moa_arena_alloc(r->arena, (size_t)(n_ref + 1) * sizeof *cut);
-    if (!cut) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
-    while (lo + 1 < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        bool fits;
-        moa_arena_mark mark = moa_arena_save(r->arena);
-        int rc = set_shortened(r, n, system, cut, ref, n_ref, mid, err);
-        if (rc >= 0) rc = measure_fits(&fits, r, n, err);
-        moa_arena_restore(r->arena, mark);
-        if (rc < 0) return rc;
-        if (fits) lo = mid;
-        else hi = mid;
-    }
-    moa_node_note(r, n, "references shortened to %zu of up to %zu bytes each to fit the context of %d tokens", lo, longest,
-                  n->backend->n_ctx);
-    MOA_TRY(set_shortened(r, n, system, cut, ref, n_ref, lo, err));
-    const int64_t tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, err);
-    if (tokens < n->backend->n_ctx) return tokens < 0 ? (int)tokens : 0;
-    const int rc = moa_fail(err, MOA_ELIMIT, "%d references of at most %zu bytes each make a prompt of %lld tokens, the context of %s holds %d with the reply",
-                            n_ref, lo, (long long)tokens, n->backend->id, n->backend->n_ctx);
-    return moa_backend_ctx_hint(err, rc, n->backend, tokens, "use fewer samples");
-}
-
-/* What no context could hold is cut at once. */
-static int cut_endless(const char ***out, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
-    const size_t most = prompt_limit(n) == INT64_MAX ? UNMEASURED : (size_t)n->backend->n_ctx * TOKEN_BYTES;
-    int long_ones = 0;
-    const char **cut = *out = moa_arena_alloc(r->arena, (size_t)(n_ref + 1) * sizeof *cut);
-    if (!cut) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
-    for (int i = 0; i < n_ref; i++) {
-        if (!(cut[i] = moa_shorten(r->arena, ref[i], most))) return moa_fail(err, MOA_ENOMEM, "a shortened reference of %s", n->name);
-        long_ones += cut[i] != ref[i];
-    }
-    if (long_ones) moa_node_note(r, n, "%d of %d references shortened to %zu bytes", long_ones, n_ref, most);
-    return 0;
-}
-
-static int compose_with(moa_run *r, moa_agent_node *n, const char *system, const char *const *ref, int n_ref, moa_err *err) {
-    const char **whole;
-    bool fits;
-    MOA_TRY(cut_endless(&whole, r, n, ref, n_ref, err));
-    MOA_TRY(set_references(r, n, system, whole, n_ref, err));
-    MOA_TRY(measure_fits(&fits, r, n, err));
-    return fits || n_ref == 0 ? 0 : fit_references(r, n, system, whole, n_ref, err);
+    const moa_fitting f = {"references", set_fitted, system_of(r, n)};
+    return moa_fits(fits, r, n, &f, ref, n_ref, err);
 }
 
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err) {
     return compose_with(r, n, system_of(r, n), ref, n_ref, err);
 }
 
-int moa_compose_aggregate_as(moa_run *r, moa_agent_node *n, const char *system, moa_err *err) {
-    const char **ref = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *ref);
-    if (!ref) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
-    int n_ref = 0;
-    bool *drop = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *drop);
-    if (!drop) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
+int moa_read_references(moa_panel *p, moa_run *r, moa_agent_node *n, moa_err *err) {
+    const size_t room = (size_t)n->n_in + 1;
+    bool *drop = moa_arena_alloc(r->arena, room * sizeof *drop);
+    *p = (moa_panel){.id = moa_arena_alloc(r->arena, room * sizeof *p->id), .text = moa_arena_alloc(r->arena, room * sizeof *p->text)};
+    if (!drop || !p->id || !p->text) return moa_fail(err, MOA_ENOMEM, "references of %s", n->name);
     MOA_TRY(moa_screen(drop, r, n, true, err));
-    for (int i = 0; i < n->n_in; i++)
-        if (r->node[n->in[i]].state == MOA_NODE_DONE && !drop[i]) ref[n_ref++] = moa_reply_as_read(r, n, &r->node[n->in[i]]);
-    return compose_with(r, n, system, ref, n_ref, err);
+    for (int i = 0; i < n->n_in; i++) {
+        if (r->node[n->in[i]].state != MOA_NODE_DONE || drop[i]) continue;
+        p->id[p->n] = n->in[i];
+        p->text[p->n++] = moa_reply_as_read(r, n, &r->node[n->in[i]]);
+    }
+    return 0;
 }
 
-int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) { return moa_compose_aggregate_as(r, n, system_of(r, n), err); }
+int moa_compose_aggregate_as(moa_run *r, moa_agent_node *n, const char *system, moa_err *err) {
+    moa_panel p;
+    MOA_TRY(moa_read_references(&p, r, n, err));
+    return compose_with(r, n, system, p.text, p.n, err);
+}
+
+int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err) {
+    moa_panel p;
+    MOA_TRY(moa_read_references(&p, r, n, err));
+    if (r->cfg->fit == MOA_FIT_WINDOW && r->n_answer == 1 && moa_run_is_answer(r, (int)(n - r->node))) return moa_compose_windows(r, n, &p, &(moa_window_how){0}, err);
+    return compose_with(r, n, system_of(r, n), p.text, p.n, err);
+}

@@ -22,7 +22,7 @@ enum { N_KNOWN = sizeof known / sizeof *known };
 /* Without criteria, and where both replies fit it, the prompt of every judge (task/judge.c), which a critic may have been trained on. */
 int moa_duel_prompt(moa_buf *out, const char *question, const char *a, const char *b, const char *criteria) {
     const char *const reply[2] = {a, b};
-    if (!criteria && strlen(a) <= MOA_CAND_MAX && strlen(b) <= MOA_CAND_MAX) return moa_judge_prompt(out, MOA_JUDGE_COMPARE, question, reply, 2, 0);
+    if (!criteria && strlen(a) <= MOA_CAND_MAX && strlen(b) <= MOA_CAND_MAX) return moa_judge_prompt(out, MOA_JUDGE_COMPARE, question, reply, 2, 0, MOA_CAND_MAX);
     moa_fence_begin(out, question);
     for (int i = 0; i < 2; i++) {
         moa_buf_addf(out, "== %c ==\n", 'A' + i);

@@ -5,6 +5,7 @@
  * that its own model finds most probable. SPDX-License-Identifier: Apache-2.0 */
 #include "agent/strategy.h"
 
+#include "agent/fit.h"
 #include "agent/parse.h"
 #include "agent/screen.h"
 #include "base/buf.h"
@@ -13,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_PROMPT = 64 << 20, LEAST = 64 };
+enum { MAX_PROMPT = 64 << 20 };
 #define TOP 10.0
 
 int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *role, moa_err *err) {
@@ -36,32 +37,22 @@ int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *
 
 /* ---- the prompt ---- */
 
-static int set_prompt(moa_run *r, moa_agent_node *n, moa_judging ask, const char *const *cand, int n_cand, int k, moa_err *err) {
+typedef struct question { moa_judging ask; int k; } question;
+
+static int set_prompt(moa_run *r, moa_agent_node *n, const char *const *cand, int n_cand, const void *ctx, moa_err *err) {
+    const question *q = ctx;
     moa_buf b;
     moa_buf_init(&b, MAX_PROMPT);
-    int rc = moa_judge_prompt(&b, ask, moa_question(r), cand, n_cand, k);
-    rc = rc < 0 ? moa_fail(err, rc, "the candidates of %s do not fit %d MiB", n->name, MAX_PROMPT >> 20) : moa_compose_ask(r, n, ask == MOA_JUDGE_REVISE ? r->cfg->aggregate_system : NULL, moa_buf_str(&b), err);
+    int rc = moa_judge_prompt(&b, q->ask, moa_question(r), cand, n_cand, q->k, SIZE_MAX);
+    rc = rc < 0 ? moa_fail(err, rc, "the candidates of %s do not fit %d MiB", n->name, MAX_PROMPT >> 20) : moa_compose_ask(r, n, q->ask == MOA_JUDGE_REVISE ? r->cfg->aggregate_system : NULL, moa_buf_str(&b), err);
     moa_buf_deinit(&b);
     return rc;
 }
 
 int moa_compose_judge(moa_run *r, moa_agent_node *n, moa_judging ask, const char *const *cand, int n_cand, int k, moa_err *err) {
-    const char **cut = moa_arena_alloc(r->arena, (size_t)(n_cand + 1) * sizeof *cut);
-    if (!cut) return moa_fail(err, MOA_ENOMEM, "candidates of %s", n->name);
-    for (int i = 0; i < n_cand; i++) cut[i] = cand[i];
-    MOA_TRY(set_prompt(r, n, ask, cut, n_cand, k, err));
-    if (!n->backend->ops->measure || n->backend->n_ctx <= 0) return 0;
-    const int64_t reply = n->max_tokens < n->backend->n_ctx / 4 ? n->max_tokens : n->backend->n_ctx / 4;
-    for (size_t limit = MOA_CAND_MAX / 2; limit >= LEAST; limit /= 2) {
-        const int64_t tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, err);
-        if (tokens < 0) return (int)tokens;
-        if (tokens <= n->backend->n_ctx - reply) return 0;
-        moa_node_note(r, n, "candidates shortened to %zu bytes each to fit the context of %d tokens", limit, n->backend->n_ctx);
-        for (int i = 0; i < n_cand; i++)
-            if (!(cut[i] = moa_shorten(r->arena, cand[i], limit))) return moa_fail(err, MOA_ENOMEM, "candidates of %s", n->name);
-        MOA_TRY(set_prompt(r, n, ask, cut, n_cand, k, err));
-    }
-    return 0; /* what does not fit now, the call says */
+    const question q = {ask, k};
+    const moa_fitting f = {"candidates", set_prompt, &q};
+    return moa_fit(r, n, &f, cand, n_cand, err);
 }
 
 /* ---- what is said ---- */

@@ -137,6 +137,7 @@ typedef struct moa_mix_cfg {
     int screen; double screen_at; int subsets;     /* MOA_SCREEN_*: which replies are left out before they are merged or counted (screen.h); subsets of dropout */
     int most_of_one, duplicates;                   /* replies of one model that are read, 0: all; MOA_DUPLICATES_* */
     int layout, fence;                             /* MOA_LAYOUT_*, MOA_FENCE_*: references in a prompt (reference.h) */
+    int fit;                                       /* MOA_FIT_*: references that the context does not hold (fit.h, window.h) */
     int tool_turns;                                /* MOA_TURNS_*: who answers a turn that ends with a tool's result; who builds the run decides by it */
     bool aggregate_acts;                           /* the aggregator may call tools: a reply of its own kind is none that lost the answer */
     int budget_tokens; double budget_cost;         /* 0: none. Generated tokens, dollars of all calls: no call begins that could go beyond */
@@ -144,6 +145,7 @@ typedef struct moa_mix_cfg {
 } moa_mix_cfg;
 enum { MOA_UNTIL_ALL, MOA_UNTIL_AGREE };
 enum { MOA_LAYOUT_AFTER, MOA_LAYOUT_SYSTEM };
+enum { MOA_FIT_SHORTEN, MOA_FIT_WINDOW };
 enum { MOA_FENCE_PLAIN, MOA_FENCE_NONCE };
 enum { MOA_TURNS_SKIP, MOA_TURNS_ALL };
 enum { MOA_CHECKER_NONE, MOA_CHECKER_CALCULATOR };

@@ -40,6 +40,7 @@ static const shared table[] = {
     WORDS("duplicates", "equal replies", "keep|merge", MOA_GATHERS, duplicates),
     WORDS("layout", "references behind the question, or in the system message", "after|system", MOA_AGGREGATES, layout),
     WORDS("fence", "borders of references: plain, or with a word that none of them can know", "plain|nonce", MOA_AGGREGATES, fence),
+    WORDS("fit", "references that the answer's context does not hold: shortened evenly, or read in windows, one after the other", "shorten|window", MOA_AGGREGATES, fit),
     WORDS("tool-turns", "a turn that ends with a tool's result goes to the aggregator alone, or through all", "skip|all", MOA_AGGREGATES, tool_turns),
     WHOLE("budget-tokens", "generated tokens of all calls together", 1, 1e9, 0, budget_tokens),
     REAL("budget-cost", "dollars of all calls together, by the prices of their models", 1e-9, 1e6, 0, DOUBLE, budget_cost),

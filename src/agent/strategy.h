@@ -34,24 +34,25 @@ int moa_compose_ask(moa_run *r, moa_agent_node *n, const char *system, const cha
 static inline const char *moa_question(const moa_run *r) { return r->conv[r->n_conv - 1].content; } /* the last user turn */
 int moa_compose_proposer(moa_run *r, moa_agent_node *n, moa_err *err);
 /* The conversation with references, as the mix lays them out (reference.h): replies of n's inputs that worked and no screen leaves out, in order. Too long
- * for the backend's context: shortened evenly, and noted. */
+ * for the backend's context: shortened evenly (fit.h), or, where n is the run's answer and the mix says so, read in windows (window.h); noted. */
 int moa_compose_aggregate(moa_run *r, moa_agent_node *n, moa_err *err);
 int moa_compose_aggregate_as(moa_run *r, moa_agent_node *n, const char *system, moa_err *err); /* with this system message in place of the role's */
+/* Some nodes that worked, and their replies. */
+typedef struct moa_panel { int *id; const char **text; int n; } moa_panel;
+/* Those inputs of n that no screen leaves out, with their replies as n reads them. */
+int moa_read_references(moa_panel *p, moa_run *r, moa_agent_node *n, moa_err *err);
 /* The reply of a node as another one reads it. Notes what was changed. */
 const char *moa_reply_as_read(moa_run *r, moa_agent_node *reader, const moa_agent_node *from);
 /* The same for references given as texts. */
 int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
-/* At most about `limit` bytes of s: head, mark, tail; cut between characters. NULL: no memory. */
-const char *moa_shorten(moa_arena *a, const char *s, size_t limit);
 /* Do these references fit uncut? Sets *fits. n as above. */
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
 
 /* ---- judge.c: asking a judge about candidates, and what its replies come to ---- */
-/* The inputs of n that worked and are of this role ("": any), without those that the mix's checker proves wrong unless all are: nodes and replies. */
-typedef struct moa_panel { int *id; const char **text; int n; } moa_panel;
+/* The inputs of n that worked and are of this role ("": any), without those that the mix's checker proves wrong unless all are. */
 int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *role, moa_err *err);
 /* The conversation whose last user turn asks `ask` of these candidates (task/task.h); k as there. Too long for the judge's context: the
- * candidates are shortened, and that is noted. */
+ * candidates are shortened (fit.h), and that is noted. */
 int moa_compose_judge(moa_run *r, moa_agent_node *n, moa_judging ask, const char *const *cand, int n_cand, int k, moa_err *err);
 /* One rating of candidate node `of`, 0 to 10. */
 int moa_add_rating(moa_run *r, const moa_mix_cfg *c, const char *name, int of, moa_err *err);
@@ -76,6 +77,8 @@ int moa_add_drawn(moa_run *r, const moa_mix_cfg *c, moa_reduce_fn draw_up, moa_e
  * moa_pairs_rank for the candidates, their points out of 2 (n - 1) and their order. */
 int moa_add_pairs(moa_run *r, const moa_panel *p, const char *name, moa_reduce_fn reduce, moa_err *err);
 int moa_pairs_rank(moa_panel *p, double **points, int **order, moa_run *r, const moa_agent_node *n, moa_err *err);
+/* How likely a reply is under its own model: the mean log-probability of its tokens. */
+static inline double moa_likelihood(const moa_agent_node *n) { return n->completion_tokens > 0 ? n->sum_logprob / (double)n->completion_tokens : n->sum_logprob; }
 /* The order of n candidates, best first: by points, then by what their model finds most probable, then as they came. */
 void moa_rank(int *order, const moa_run *r, const moa_panel *p, const double *points);
 /* The text of node `from` becomes that of n, a node without a call. */

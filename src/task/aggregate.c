@@ -82,17 +82,17 @@ void moa_fence_begin(moa_buf *out, const char *question) {
     moa_buf_adds(out, "\n\nCandidate replies:\n");
 }
 
-void moa_fence_add(moa_buf *out, const char *label, const char *text) {
+void moa_fence_add(moa_buf *out, const char *label, const char *text, size_t most) {
     moa_buf_addf(out, "== %s ==\n", label);
-    moa_add_quoted(out, text, MOA_CAND_MAX);
+    moa_add_quoted(out, text, most);
 }
 
-void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand) {
+void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand, size_t most) {
     char label[16];
     moa_fence_begin(out, question);
     for (int i = 0; i < n_cand; i++) {
         snprintf(label, sizeof label, "%d", i + 1);
-        moa_fence_add(out, label, cand[i]);
+        moa_fence_add(out, label, cand[i], most);
     }
 }
 
@@ -103,7 +103,7 @@ int moa_fence_end(moa_buf *out, const char *task) {
 }
 
 int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand) {
-    moa_fence_numbered(out, question, cand, n_cand);
+    moa_fence_numbered(out, question, cand, n_cand, MOA_CAND_MAX);
     return moa_fence_end(out, closing);
 }
 

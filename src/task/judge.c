@@ -16,20 +16,20 @@ static const char critique[] = "Say of each reply, in one line each, what is rig
 static const char revise[] =
     "These replies may be wrong, and so may the critique. Compare them, check the steps, and give the best final answer in the same form.";
 
-int moa_judge_prompt(moa_buf *out, moa_judging ask, const char *question, const char *const *cand, int n, int k) {
+int moa_judge_prompt(moa_buf *out, moa_judging ask, const char *question, const char *const *cand, int n, int k, size_t most) {
     char choose[240];
     switch (ask) {
     case MOA_JUDGE_COMPARE:
         moa_fence_begin(out, question);
-        moa_fence_add(out, "A", cand[0]);
-        moa_fence_add(out, "B", cand[1]);
+        moa_fence_add(out, "A", cand[0], most);
+        moa_fence_add(out, "B", cand[1], most);
         return moa_fence_end(out, compare);
     case MOA_JUDGE_REVISE:
-        moa_fence_numbered(out, question, cand, n - 1);
-        moa_fence_add(out, "critique", cand[n - 1]);
+        moa_fence_numbered(out, question, cand, n - 1, most);
+        moa_fence_add(out, "critique", cand[n - 1], most);
         return moa_fence_end(out, revise);
     default:
-        moa_fence_numbered(out, question, cand, n);
+        moa_fence_numbered(out, question, cand, n, most);
     }
     if (ask == MOA_JUDGE_CHOOSE)
         snprintf(choose, sizeof choose, "Choose the %d best of these %d replies, the best first: what is right, then what is clear. Are enough of them right to end "

@@ -71,8 +71,8 @@ enum { MOA_CAND_MAX = 1200 };
 int moa_add_quoted(moa_buf *out, const char *s, size_t most);
 /* The parts of that, for prompts that ask something else of candidates (judge.c). */
 void moa_fence_begin(moa_buf *out, const char *question);
-void moa_fence_add(moa_buf *out, const char *label, const char *text);
-void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand); /* begin, and all of them */
+void moa_fence_add(moa_buf *out, const char *label, const char *text, size_t most);
+void moa_fence_numbered(moa_buf *out, const char *question, const char *const *cand, int n_cand, size_t most); /* begin, and all of them */
 int moa_fence_end(moa_buf *out, const char *task);
 int moa_aggregate_prompt(moa_buf *out, const char *question, const char *const *cand, int n_cand);
 /* The fence alone, for other layouts (agent/reference.c): whole candidates. nonce (NULL: none): a word that no candidate could know, in every border,
@@ -97,8 +97,9 @@ typedef enum moa_judging {
     MOA_JUDGE_CRITIQUE,   /* a line on each: "1: right." */
     MOA_JUDGE_REVISE,     /* the final answer out of candidates and a critique of them, which comes as one more text in the fence */
 } moa_judging;
-/* k: of MOA_JUDGE_CHOOSE. MOA_JUDGE_REVISE: the critique is the last of n texts. */
-int moa_judge_prompt(moa_buf *out, moa_judging ask, const char *question, const char *const *cand, int n, int k);
+/* k: of MOA_JUDGE_CHOOSE. MOA_JUDGE_REVISE: the critique is the last of n texts. most: bytes of each; training cuts at MOA_CAND_MAX, agent/ counts first
+ * and says what it cuts. */
+int moa_judge_prompt(moa_buf *out, moa_judging ask, const char *question, const char *const *cand, int n, int k, size_t most);
 /* A reply to learn from, which knows what is right. A small model does not learn in minutes to name the candidates that it finds right, but it can
  * answer the question: it works it out beside one or two candidates, and of several it lists the answers (moa_replies_say) and takes one, as an
  * aggregator does. Who asked compares the answers (moa_answers_like). Not for MOA_JUDGE_REVISE (moa_aggregate_reply). */

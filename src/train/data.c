@@ -386,7 +386,7 @@ static int judge_doc(moa_doc *doc, moa_data *d, const moa_sampled *it, const int
         rc = moa_judge_reply(&critique, MOA_JUDGE_CRITIQUE, cand, said, k, it->solution);
         cand[k] = moa_buf_str(&critique) + moa_aggregate_preface(moa_buf_str(&critique), critique.len);
     }
-    if (rc == 0) rc = moa_judge_prompt(&d->prompt, ask, it->question, cand, k + (ask == MOA_JUDGE_REVISE), chosen);
+    if (rc == 0) rc = moa_judge_prompt(&d->prompt, ask, it->question, cand, k + (ask == MOA_JUDGE_REVISE), chosen, MOA_CAND_MAX);
     if (rc == 0) rc = ask == MOA_JUDGE_REVISE ? moa_aggregate_reply(&d->reply, cand, k, agg_chosen(it, order, k, MOA_AGG_LIST))
                                             : moa_judge_reply(&d->reply, ask, cand, right, k, it->solution);
     moa_buf_deinit(&critique);

@@ -32,7 +32,7 @@ static const char *last_turn(const moa_agent_node *n) { return n->msg[n->n_msg -
 static void check_asked(const moa_agent_node *n, moa_judging ask, const char *const *text, int n_text, int k) {
     moa_buf b;
     moa_buf_init(&b, 1 << 20);
-    assert_int_equal(moa_judge_prompt(&b, ask, Q, text, n_text, k), 0);
+    assert_int_equal(moa_judge_prompt(&b, ask, Q, text, n_text, k, SIZE_MAX), 0);
     assert_int_equal(n->n_msg, 1);
     assert_string_equal(n->msg[0].role, "user");
     assert_string_equal(last_turn(n), moa_buf_str(&b));

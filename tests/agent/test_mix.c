@@ -49,7 +49,7 @@ static void test_parameters(void **state) {
     moa_mix_spec_deinit(&s);
     static const char *const bad[] = {"self-moa:n=0", "self-moa:n=1.5", "self-moa:n=", "self-moa:n", "self-moa:layers=2", "single:n=3",
                                       "vote:aggregator=x", "vote:aggregate-temperature=1", "moa:proposers=a++b", "moa:temperature=nan",
-                                      "self-moa:tempreature=1", "self-moa-seq:window=1", "self-moa:n=2,n=3", "self-moa:max-tokens=2,n=3,max_tokens=2",
+                                      "self-moa:tempreature=1", "self-moa-seq:window=65", "self-moa:n=2,n=3", "self-moa:max-tokens=2,n=3,max_tokens=2",
                                       "moa:proposer=a,proposer=b", "self-moa:,n=2", "self-moa:n=2,", "self-moa:"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         moa_err err = {0};
@@ -88,7 +88,7 @@ static void test_bind(void **state) {
     assert_int_equal(moa_mix_spec_bind(&t, p, NULL, NULL), MOA_EUSAGE);
     moa_mix_spec_deinit(&t);
     /* Numbers that do not fit each other are told before a model is opened. */
-    static const struct { const char *spec, *says; } unfit[] = {{"moa:n=1,proposers=c+d", "n 1, but 2 proposers"}, {"self-moa-seq:repeat=6,proposers=c", "window of 6"},
+    static const struct { const char *spec, *says; } unfit[] = {{"moa:n=1,proposers=c+d", "n 1, but 2 proposers"}, {"self-moa-seq:repeat=6,proposers=c", "window of 6"}, {"self-moa-seq:window=1,proposers=c", "window of 1"},
                                                                 {"self-moa-seq:window=3,repeat=3,proposers=c", "repeat 3"}};
     for (size_t i = 0; i < 3; i++) {
         moa_err err = {0};

@@ -34,6 +34,7 @@ typedef struct world {
     int started, ended, twice;
     int64_t tokens;
     int faults;                      /* percent of calls that go wrong */
+    int n_ctx;
     bool instant;
 } world;
 static world *the;
@@ -92,7 +93,7 @@ static void end_now(const fate *f) {
     } else {
         moa_buf b;
         moa_buf_init(&b, 1 << 20);
-        say(&b, &g, c->max_tokens);
+        say(&b, &g, c->max_tokens < the->n_ctx / 4 ? c->max_tokens : the->n_ctx / 4); /* a reply has the rest of the context at most */
         c->res.text_len = b.len;
         c->res.text = moa_buf_take(&b);
         if (!c->res.text) c->res.text = calloc(1, 1), c->res.text_len = 0;
@@ -211,7 +212,7 @@ static void draw(moa_mix_cfg *c, moa_rng *g, const moa_strategy *s, moa_backend 
     if (may(g, s, MOA_GATHERS | MOA_HAS_N)) set(c, "wave", "%u", 1 + moa_rng_below(g, 3));
     if (may(g, s, MOA_GATHERS)) c->screen = (int)moa_rng_below(g, 5), c->subsets = 1 + (int)moa_rng_below(g, 6), c->screen_at = 0.1 * moa_rng_below(g, 5);
     if (may(g, s, MOA_GATHERS)) c->most_of_one = (int)moa_rng_below(g, 3), c->duplicates = (int)moa_rng_below(g, 2);
-    if (may(g, s, MOA_AGGREGATES)) c->layout = (int)moa_rng_below(g, 2), c->fence = (int)moa_rng_below(g, 2), c->aggregate_acts = moa_rng_below(g, 2);
+    if (may(g, s, MOA_AGGREGATES)) c->layout = (int)moa_rng_below(g, 2), c->fence = (int)moa_rng_below(g, 2), c->aggregate_acts = moa_rng_below(g, 2), c->fit = (int)moa_rng_below(g, 2);
     if (may(g, s, 0)) set(c, "budget-tokens", "%u", 20 + moa_rng_below(g, 600));
     if (may(g, s, 0)) set(c, "budget-cost", "%u", 1 + moa_rng_below(g, 2000));
     if (may(g, s, 0)) set(c, "deadline", "%u", 1 + moa_rng_below(g, 6));
@@ -274,9 +275,10 @@ static void one_case(int which) {
     the = w;
     now_is = 1; /* no time of the machine's: nobody sleeps until then */
     assert_int_equal(moa_journal_open(&j, NULL, NULL), 0);
+    w->n_ctx = moa_rng_below(&g, 2) ? 20000 : 40 + (int)moa_rng_below(&g, 600); /* some hold few references, some not one */
     w->faults = moa_rng_below(&g, 2) ? 0 : (int)moa_rng_below(&g, 60);
     for (int i = 0; i < 3; i++) {
-        w->base[i] = (moa_backend){.ops = &ops, .id = id[i], .fingerprint = (uint64_t)i + 1, .n_ctx = 20000, .price_prompt = 1e6, .price_completion = 1e6}; /* a dollar a token */
+        w->base[i] = (moa_backend){.ops = &ops, .id = id[i], .fingerprint = (uint64_t)i + 1, .n_ctx = w->n_ctx, .price_prompt = 1e6, .price_completion = 1e6}; /* a dollar a token */
         plain[i] = &w->base[i];
         assert_int_equal(moa_backend_journal_open(&b[i], j, plain[i], NULL), 0);
         b[i]->price_prompt = b[i]->price_completion = 1e6;

@@ -88,7 +88,7 @@ test('openai: events of a mixture, and its trace, for its own key alone', async 
   assert.deepEqual(events.find((e) => e.event === 'start' && e.node === 'agg').in, ['p1', 'p2', 'p3']);
   // A run that grows: each merge tells what it reads when it starts, the last one is the answer.
   const grows = (await all(await client.chat.completions.create({ model: 'self-moa-seq:n=8,window=4', messages, stream: true, moa: { events: true } }))).map((c) => c.moa).filter((m) => m?.event === 'start' && m.role === 'aggregator');
-  assert.deepEqual(grows.map((m) => [m.node, m.in.length, m.answer === true]), [['agg1', 4, false], ['agg2', 3, false], ['agg3', 3, true]]);
+  assert.deepEqual(grows.map((m) => [m.node, m.in.length, m.answer === true]), [['agg', 4, false], ['agg.w2', 3, false], ['agg.w3', 3, true]]);
   const { data } = await client.get('/traces'), id = events[0].id, trace = await client.get(`/traces/${id}`);
   assert.equal(data[1].id, id);
   const grown = chunks.map((c) => c.choices[0]).filter((c) => c?.moa?.node === 'p2').map((c) => c.delta.reasoning_content).join('');

@@ -12,7 +12,7 @@ static const char *const three[] = {"7+5=12.\nAnswer: 12", "Answer: 13", "== end
 static void expect_prompt(moa_judging ask, const char *const *cand, int n, int k, const char *want) {
     moa_buf b;
     moa_buf_init(&b, 1 << 20);
-    assert_int_equal(moa_judge_prompt(&b, ask, "What is 7 + 5?", cand, n, k), 0);
+    assert_int_equal(moa_judge_prompt(&b, ask, "What is 7 + 5?", cand, n, k, MOA_CAND_MAX), 0);
     assert_string_equal(moa_buf_str(&b), want);
     moa_buf_deinit(&b);
 }

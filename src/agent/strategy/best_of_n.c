@@ -17,7 +17,6 @@ static const moa_setting settings[N_SETTING] = {
               "calculator: samples without a wrong equation first, no calls", 0, 3, BY_MODEL, true, "model|doubt|likelihood|calculator", false}};
 
 static bool asks_judge(int by) { return by == BY_MODEL || by == BY_DOUBT; }
-static double likelihood(const moa_agent_node *n) { return n->completion_tokens > 0 ? n->sum_logprob / (double)n->completion_tokens : n->sum_logprob; }
 
 /* 0: no equation in it is wrong; -1: one is. */
 static double calculated(const moa_agent_node *n) {
@@ -26,7 +25,7 @@ static double calculated(const moa_agent_node *n) {
 }
 
 static double points_of(const moa_run *r, int by, int sample, int rating) {
-    return by == BY_LIKELIHOOD ? likelihood(&r->node[sample]) : by == BY_CALCULATOR ? calculated(&r->node[sample]) : moa_rating(r, &r->node[rating], by == BY_DOUBT);
+    return by == BY_LIKELIHOOD ? moa_likelihood(&r->node[sample]) : by == BY_CALCULATOR ? calculated(&r->node[sample]) : moa_rating(r, &r->node[rating], by == BY_DOUBT);
 }
 
 /* Inputs: the samples, then their ratings in the same order, where there are any. */
