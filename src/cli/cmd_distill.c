@@ -49,20 +49,6 @@ const moa_command moa_command_distill = {
     .run = run,
 };
 
-typedef struct opener { moa_mix_options models; const char *server; moa_pool *real; moa_journal *journal; } opener;
-
-static int open_real(void *ctx, moa_backend **out, const char *name, moa_err *err) {
-    opener *o = ctx;
-    return o->server ? moa_cli_open_server(out, o->server, name, err) : moa_cli_open_model(&o->models, out, name, err);
-}
-
-static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
-    opener *o = ctx;
-    moa_backend *inner;
-    MOA_TRY(moa_pool_get(&inner, o->real, name, err));
-    return moa_backend_journal_open(out, o->journal, inner, err);
-}
-
 typedef struct progress { double t0, last; bool tty, quiet; moa_journal *journal; } progress;
 
 static bool on_progress(void *ctx, const moa_distill *d) {
@@ -138,24 +124,21 @@ static void say_what(moa_buf *b, const moa_distill *d, const char *prompts, cons
     if (d->kind == MOA_DISTILL_CONSENSUS) moa_buf_addf(b, ", ROUGE-L above %g", d->min_rouge);
 }
 
-static int work(moa_distill *d, opener *o, moa_pool **pool, const moa_optval *v, moa_err *err) {
+static int work(moa_distill *d, moa_model_source *from, moa_remembering *m, const moa_optval *v, moa_err *err) {
     char journal[4200];
-    const moa_path_fn path = o->server ? NULL : moa_cli_model_path;
     snprintf(journal, sizeof journal, "%s.journal", d->out);
     if (d->fresh) unlink(journal);
     const moa_journal_cfg cfg = {.path = journal, .limit = JOURNAL_BYTES};
-    MOA_TRY(moa_journal_open_with(&o->journal, &cfg, err));
-    MOA_TRY(moa_pool_new(&o->real, path, open_real, o, err));
-    MOA_TRY(moa_pool_new(pool, path, open_remembered, o, err));
-    for (int i = 0; i < d->n_mix; i++) MOA_TRY(moa_mix_spec_bind(&mix[i], *pool, v[O_MODEL].s, err));
-    if (d->judge) MOA_TRY(moa_mix_spec_bind(&judge, *pool, v[O_MODEL].s, err));
-    if (d->agree) MOA_TRY(moa_mix_spec_bind(&agree, *pool, v[O_MODEL].s, err));
-    progress p = {.t0 = moa_now(), .tty = isatty(STDERR_FILENO), .quiet = v[O_QUIET].set, .journal = o->journal};
+    MOA_TRY(moa_remembering_open(m, &cfg, from->server ? NULL : moa_cli_model_path, moa_cli_open_from, from, err));
+    for (int i = 0; i < d->n_mix; i++) MOA_TRY(moa_mix_spec_bind(&mix[i], m->pool, v[O_MODEL].s, err));
+    if (d->judge) MOA_TRY(moa_mix_spec_bind(&judge, m->pool, v[O_MODEL].s, err));
+    if (d->agree) MOA_TRY(moa_mix_spec_bind(&agree, m->pool, v[O_MODEL].s, err));
+    progress p = {.t0 = moa_now(), .tty = isatty(STDERR_FILENO), .quiet = v[O_QUIET].set, .journal = m->journal};
     p.last = p.t0;
     moa_interrupt_catch();
     const int rc = moa_distill_run(d, on_progress, &p, err);
     if (p.tty && !p.quiet) fputs("\n", stderr);
-    if (moa_journal_failure(o->journal, err) < 0) return moa_hint(err, err->code, "make room; the same command goes on");
+    if (moa_journal_failure(m->journal, err) < 0) return moa_hint(err, err->code, "make room; the same command goes on");
     if (rc == MOA_ECANCELED) return moa_hint(err, rc, "the same command goes on after %lld prompts", (long long)d->done);
     if (rc < 0) return rc;
     if (d->first_error.code) fprintf(stderr, "moa: some runs failed; the first: %s\n", d->first_error.text);
@@ -173,10 +156,10 @@ static int run(int argc, char **argv) {
     if (!v[O_OUT].set || !*v[O_OUT].s) return moa_cli_usage(&moa_command_distill, "where should the data go? -o FILE");
     moa_err err = {0};
     moa_taskset *tasks = NULL;
-    moa_pool *pool = NULL;
+    moa_remembering m = {0};
     moa_buf what;
     static const moa_optval none = {0};
-    opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &none, &none, &none), .server = v[O_SERVER].s};
+    moa_model_source from = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &none, &none, &none), .server = v[O_SERVER].s};
     moa_distill d = {.mix = mix, .samples = v[O_SAMPLES].set ? (int)v[O_SAMPLES].i : 5, .criteria = v[O_CRITERIA].set ? (int)v[O_CRITERIA].i : 3,
                      .min_rouge = v[O_ROUGE].set ? v[O_ROUGE].f : 0.01, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1, .chunk = (int)v[O_BATCH].i, .out = v[O_OUT].s, .fresh = v[O_FRESH].set};
     moa_buf_init(&what, 1 << 16);
@@ -188,13 +171,11 @@ static int run(int argc, char **argv) {
     d.prompts = tasks;
     if (rc >= 0) say_what(&what, &d, prompts, v);
     d.what = moa_buf_str(&what);
-    if (rc >= 0) rc = work(&d, &o, &pool, v, &err);
+    if (rc >= 0) rc = work(&d, &from, &m, v, &err);
     for (int i = 0; i < d.n_mix; i++) moa_mix_spec_deinit(&mix[i]);
     moa_mix_spec_deinit(&judge);
     moa_mix_spec_deinit(&agree);
-    moa_pool_free(pool);
-    moa_pool_free(o.real);
-    moa_journal_close(o.journal);
+    moa_remembering_close(&m);
     moa_taskset_free(tasks);
     moa_buf_deinit(&what);
     return rc < 0 ? moa_cli_fail(&err) : 0;

@@ -96,10 +96,10 @@ static bool on_progress(void *ctx, const moa_eval *e, bool chunk_done) {
 /* ---- models behind the journal ---- */
 
 typedef struct opener {
-    moa_mix_options models; const char *server;
+    moa_model_source from;
     moa_recorded *recorded;    /* NULL: models are asked */
     moa_shelf *shelf;          /* NULL: all models stay */
-    moa_pool *real; moa_journal *journal;
+    moa_remembering kept;
 } opener;
 
 /* Who only reads what others say comes when all others have said it. */
@@ -112,14 +112,7 @@ static int open_real(void *ctx, moa_backend **out, const char *name, moa_err *er
     opener *o = ctx;
     if (o->recorded) return moa_backend_recorded_open(out, o->recorded, name, err);
     if (o->shelf) return moa_shelf_get(out, o->shelf, name, err);
-    return o->server ? moa_cli_open_server(out, o->server, name, err) : moa_cli_open_model(&o->models, out, name, err);
-}
-
-static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
-    opener *o = ctx;
-    moa_backend *inner;
-    MOA_TRY(moa_pool_get(&inner, o->real, name, err));
-    return moa_backend_journal_open(out, o->journal, inner, err);
+    return moa_cli_open_from(&o->from, out, name, err);
 }
 
 /* Whose replies: recorded ones where files are named, or where the tasks hold some and no model is. */
@@ -137,14 +130,13 @@ static int open_recorded(opener *o, const moa_optval *v, const char *set, const 
     return 0;
 }
 
-static int open_pools(opener *o, moa_pool **pool, const moa_optval *v, moa_err *err) {
-    const moa_path_fn path = o->recorded || o->server ? NULL : moa_cli_model_path;
-    if (o->recorded && o->server) return moa_fail(err, MOA_EUSAGE, "--recorded and --server: replies come from files or from a server");
+static int open_models(opener *o, const moa_optval *v, moa_err *err) {
+    const moa_path_fn path = o->recorded || o->from.server ? NULL : moa_cli_model_path;
+    const moa_journal_cfg cfg = {.path = v[O_JOURNAL].s};
+    if (o->recorded && o->from.server) return moa_fail(err, MOA_EUSAGE, "--recorded and --server: replies come from files or from a server");
     if (v[O_RESIDENT].set && !path) return moa_fail(err, MOA_EUSAGE, "--resident is for models of this machine");
-    MOA_TRY(moa_journal_open(&o->journal, v[O_JOURNAL].s, err));
-    if (v[O_RESIDENT].set) MOA_TRY(moa_shelf_new(&o->shelf, (int)v[O_RESIDENT].i, moa_cli_open_model, &o->models, o->models.template_vars, err));
-    MOA_TRY(moa_pool_new(&o->real, path, open_real, o, err));
-    return moa_pool_new(pool, path, open_remembered, o, err);
+    if (v[O_RESIDENT].set) MOA_TRY(moa_shelf_new(&o->shelf, (int)v[O_RESIDENT].i, moa_cli_open_model, &o->from.models, o->from.models.template_vars, err));
+    return moa_remembering_open(&o->kept, &cfg, path, open_real, o, err);
 }
 
 /* ---- the judge ---- */
@@ -172,12 +164,12 @@ static int find_against(judging *g, const moa_eval *e, const moa_optval *v, moa_
 static int judging_begin(judging *g, moa_eval *e, opener *o, const moa_optval *v, moa_err *err) {
     char path[4096];
     if (!v[O_JUDGE].set && !v[O_JUDGE_SERVER].set) return v[O_AGAINST].set ? moa_fail(err, MOA_EUSAGE, "--against needs a --judge") : 0;
-    const char *url = v[O_JUDGE_SERVER].set ? v[O_JUDGE_SERVER].s : o->server, *name = v[O_JUDGE].s;
+    const char *url = v[O_JUDGE_SERVER].set ? v[O_JUDGE_SERVER].s : o->from.server, *name = v[O_JUDGE].s;
     MOA_TRY(find_against(g, e, v, err));
     if (e->n_mix == 1 && g->against == 0) return moa_fail(err, MOA_EUSAGE, "a judge compares: name two mixes, or --against reference");
     if (!url) MOA_TRY(moa_cli_model_path(path, sizeof path, name, err));
-    MOA_TRY(url ? moa_cli_open_server(&g->plain, url, name, err) : moa_cli_open_model(&o->models, &g->plain, path, err));
-    MOA_TRY(moa_backend_journal_open(&g->judge, o->journal, g->plain, err));
+    MOA_TRY(url ? moa_cli_open_server(&g->plain, url, name, err) : moa_cli_open_model(&o->from.models, &g->plain, path, err));
+    MOA_TRY(moa_backend_journal_open(&g->judge, o->kept.journal, g->plain, err));
     g->of = calloc((size_t)e->n_mix, sizeof *g->of);
     e->keep = true;
     return g->of ? 0 : moa_fail(err, MOA_ENOMEM, "a judge");
@@ -303,9 +295,8 @@ static int run(int argc, char **argv) {
     static moa_mix_spec mix[MAX_MIX];
     moa_err err = {0};
     moa_taskset *tasks = NULL;
-    moa_pool *pool = NULL;
     judging g = {0};
-    opener o = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT]), .server = v[O_SERVER].s};
+    opener o = {.from = {.models = moa_cli_models(&v[O_THREADS], &v[O_CTX], &v[O_ADAPTER], &v[O_TEMPLATE], &v[O_KV], &v[O_REPACK], &v[O_DRAFT]), .server = v[O_SERVER].s}};
     moa_eval e = {.mix = mix, .n_seed = v[O_SEEDS].set ? (int)v[O_SEEDS].i : 1, .seed = v[O_SEED].set ? (uint64_t)v[O_SEED].i : 1,
                    .chunk = v[O_BATCH].set ? (int)v[O_BATCH].i : v[O_RESIDENT].set ? MOA_TASKSET_MOST * 64 : 0};
     rc = specs(&e, v, &err);
@@ -315,11 +306,11 @@ static int run(int argc, char **argv) {
     e.tasks = tasks;
     if (rc >= 0 && v[O_JOURNAL].set && !*v[O_JOURNAL].s) rc = moa_fail(&err, MOA_EUSAGE, "--journal: the file's name is empty");
     if (rc >= 0) rc = open_recorded(&o, v, set, tasks, &err);
-    if (rc >= 0) rc = open_pools(&o, &pool, v, &err);
-    for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], pool, v[O_MODEL].s, &err);
+    if (rc >= 0) rc = open_models(&o, v, &err);
+    for (int i = 0; rc >= 0 && i < e.n_mix; i++) rc = moa_mix_spec_bind(&mix[i], o.kept.pool, v[O_MODEL].s, &err);
     aggregators_last(&e);
     if (rc >= 0) rc = judging_begin(&g, &e, &o, v, &err);
-    if (rc >= 0) rc = measure(&e, &g, v, set, o.journal, &err);
+    if (rc >= 0) rc = measure(&e, &g, v, set, o.kept.journal, &err);
     if (rc >= 0 && o.shelf && !v[O_QUIET].set) {
         const moa_shelf_stats st = moa_shelf_count(o.shelf);
         fprintf(stderr, "%d model%s opened %d time%s, %d at a time at most\n", st.models, st.models == 1 ? "" : "s", st.loads, st.loads == 1 ? "" : "s", st.most);
@@ -327,10 +318,8 @@ static int run(int argc, char **argv) {
     judging_end(&g);
     moa_eval_deinit(&e);
     for (int i = 0; i < e.n_mix; i++) moa_mix_spec_deinit(&mix[i]);
-    moa_pool_free(pool);
-    moa_pool_free(o.real);
+    moa_remembering_close(&o.kept);
     moa_shelf_free(o.shelf);
-    moa_journal_close(o.journal);
     moa_recorded_free(o.recorded);
     moa_taskset_free(tasks);
     return rc < 0 ? moa_cli_fail(&err) : 0;

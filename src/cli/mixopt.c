@@ -46,6 +46,31 @@ int moa_cli_open_server(moa_backend **out, const char *url, const char *name, mo
     return rc < 0 ? moa_hint(err, rc, "--server takes what stands before /chat/completions, such as http://127.0.0.1:8080/v1") : rc;
 }
 
+int moa_cli_open_from(void *source, moa_backend **out, const char *name, moa_err *err) {
+    moa_model_source *s = source;
+    return s->server ? moa_cli_open_server(out, s->server, name, err) : moa_cli_open_model(&s->models, out, name, err);
+}
+
+static int open_remembered(void *ctx, moa_backend **out, const char *name, moa_err *err) {
+    const moa_remembering *m = ctx;
+    moa_backend *inner;
+    MOA_TRY(moa_pool_get(&inner, m->asked, name, err));
+    return moa_backend_journal_open(out, m->journal, inner, err);
+}
+
+int moa_remembering_open(moa_remembering *m, const moa_journal_cfg *cfg, moa_path_fn path, moa_open_fn open, void *ctx, moa_err *err) {
+    MOA_TRY(moa_journal_open_with(&m->journal, cfg, err));
+    MOA_TRY(moa_pool_new(&m->asked, path, open, ctx, err));
+    return moa_pool_new(&m->pool, path, open_remembered, m, err);
+}
+
+void moa_remembering_close(moa_remembering *m) {
+    moa_pool_free(m->pool);
+    moa_pool_free(m->asked);
+    moa_journal_close(m->journal);
+    *m = (moa_remembering){0};
+}
+
 static int open_remote(void *ctx, moa_backend **out, const char *name, moa_err *err) {
     const moa_optval *v = ctx;
     return moa_cli_open_server(out, v[MIXO_SERVER].s, name, err);

@@ -34,6 +34,14 @@ moa_mix_options moa_cli_models(const moa_optval *threads, const moa_optval *ctx,
 int moa_cli_open_model(void *options, moa_backend **out, const char *path, moa_err *err);
 /* A model of the server at url; name NULL: its first. */
 int moa_cli_open_server(moa_backend **out, const char *url, const char *name, moa_err *err);
+/* Where a command's models are: on this machine, or (server not NULL) behind a URL. A pool's way to open them, with a moa_model_source. */
+typedef struct moa_model_source { moa_mix_options models; const char *server; } moa_model_source;
+int moa_cli_open_from(void *source, moa_backend **out, const char *name, moa_err *err);
+/* Models that remember: those of `pool` look into the journal before they ask their own, which `asked` holds, so that work that was killed goes on and
+ * equal calls are paid for once. Zero-initialised; close it also where open failed. open opens a model itself (path, ctx: as for moa_pool_new). */
+typedef struct moa_remembering { moa_journal *journal; moa_pool *pool, *asked; } moa_remembering;
+int moa_remembering_open(moa_remembering *m, const moa_journal_cfg *cfg, moa_path_fn path, moa_open_fn open, void *ctx, moa_err *err);
+void moa_remembering_close(moa_remembering *m);
 /* The pool of a command with MOA_MIX_OPTS: models of this machine, opened as `models` says, or those of --server. Both are borrowed. */
 int moa_mixopt_pool(moa_pool **out, const moa_optval *v, moa_mix_options *models, moa_err *err);
 /* Mix from --mix (dflt where absent) and the options that override its parameters. */
