@@ -217,6 +217,45 @@ static int read_settings(moa_mix_cfg *c, const json_t *v, const rehearsal *h, mo
     return s->check ? s->check(c, err) : 0;
 }
 
+static bool named_in(const char *list, const char *name) {
+    const size_t n = strlen(name);
+    for (const char *p = list; (p = strstr(p, name)); p += n)
+        if ((p == list || p[-1] == ' ') && (!p[n] || p[n] == ',')) return true;
+    return false;
+}
+
+/* Traces once did not say which calls were asked: all that have messages, for those that were not have none; nor which were left behind: their error says so. */
+static void complete_nodes(json_t *nodes) {
+    static const char left[] = "cut off: enough others were there";
+    json_t *n;
+    size_t i;
+    json_array_foreach(nodes, i, n)
+        if (json_object_get(n, "asked")) return;
+    json_array_foreach(nodes, i, n) {
+        const char *error = json_string_value(json_object_get(n, "error"));
+        if (json_array_size(json_object_get(n, "messages"))) json_object_set_new(n, "asked", json_true());
+        if (error && whole(n, "rc") == MOA_ECANCELED && !strncmp(error, left, sizeof left - 1)) json_object_set_new(n, "late", json_string(moa_late_name(MOA_LATE_LEFT)));
+    }
+}
+
+int moa_replay_complete(moa_buf *added, json_t *trace) {
+    json_t *mix = json_object_get(trace, "mix"), *settings = json_object_get(mix, "settings"), *all, *v;
+    const char *strategy = json_string_value(json_object_get(mix, "strategy")), *key;
+    int n = 0;
+    if (!moa_strategy_find(strategy) || !json_is_object(settings)) return 0; /* what is wrong with it the replay says */
+    complete_nodes(json_object_get(trace, "nodes"));
+    const moa_mix_cfg now = moa_mix_defaults(strategy);
+    all = moa_trace_settings(&now);
+    json_object_foreach(all, key, v) {
+        if (json_object_get(settings, key)) continue;
+        json_object_set(settings, key, v);
+        if (!named_in(moa_buf_str(added), key)) moa_buf_addf(added, "%s%s", added->len ? ", " : "", key);
+        n++;
+    }
+    json_decref(all);
+    return n;
+}
+
 static int read_mix(rehearsal *h, moa_err *err) {
     const json_t *m = json_object_get(h->trace, "mix"), *list = json_object_get(m, "proposers"), *one;
     moa_mix_cfg *c = &h->cfg;

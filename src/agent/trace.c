@@ -104,7 +104,7 @@ static json_t *store_of(const moa_recalled *m, bool redact) {
 /* ---- the mix ---- */
 
 /* All settings of the strategy, by name. */
-static json_t *settings_of(const moa_mix_cfg *c) {
+json_t *moa_trace_settings(const moa_mix_cfg *c) {
     const moa_strategy *s = moa_strategy_find(c->strategy);
     const moa_setting *p;
     json_t *o = json_object();
@@ -133,7 +133,7 @@ static json_t *mix_of(const moa_run *r, bool redact) {
     json_t *proposers = json_array();
     for (int i = 0; i < c->n_proposer; i++) json_array_append_new(proposers, backend_of(c->proposer[i]));
     json_t *o = json_pack("{s:s, s:s, s:o, s:o*, s:o*, s:o, s:i, s:o, s:o}", "name", c->name, "strategy", c->strategy, "proposers", proposers, "aggregator",
-                          c->aggregator ? backend_of(c->aggregator) : NULL, "judge", c->judge ? backend_of(c->judge) : NULL, "settings", settings_of(c), "n_answer", c->n_answer,
+                          c->aggregator ? backend_of(c->aggregator) : NULL, "judge", c->judge ? backend_of(c->judge) : NULL, "settings", moa_trace_settings(c), "n_answer", c->n_answer,
                           "propose", sampling_of(&c->propose), "aggregate", sampling_of(&c->aggregate));
     if (c->propose_system) json_object_set_new(o, "propose_system", text_of(c->propose_system, strlen(c->propose_system), redact));
     if (c->aggregate_system) json_object_set_new(o, "aggregate_system", text_of(c->aggregate_system, strlen(c->aggregate_system), redact));
@@ -195,5 +195,6 @@ json_t *moa_trace_canonical(json_t *v) {
     static const char *const about[] = {"id", "label", "created", "seconds", "measured", "recalled", "learnt"}; /* what was measured and read depends on how often one asks; a replay learns nothing */
     for (size_t k = 0; k < sizeof about / sizeof *about; k++) json_object_del(v, about[k]);
     json_object_del(json_object_get(v, "usage"), "reused_prefix_tokens");
+    json_object_del(json_object_get(v, "usage"), "roles"); /* a sum over nodes, which are compared; earlier traces have none */
     return v;
 }

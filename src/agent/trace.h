@@ -16,6 +16,8 @@ void moa_trace_outcome(json_t *to, const moa_run *r, int node);
 json_t *moa_trace_run(const moa_run *r, bool redact);
 /* What a node's model thought before it replied, where its server told: nothing is decided by it, so that a replay knows it not. */
 void moa_trace_thoughts(json_t *trace, int node, const char *s, size_t n, bool redact);
+/* The settings of a mix by name, as a trace has them. */
+json_t *moa_trace_settings(const moa_mix_cfg *c);
 /* The same without what differs between two executions of the same decisions: times, thoughts, tokens reused or guessed. Takes v. */
 json_t *moa_trace_canonical(json_t *v);
 

@@ -29,7 +29,7 @@ const moa_command moa_command_replay = {
     .run = run,
 };
 
-typedef struct tally { int n, equal, redacted; } tally;
+typedef struct tally { int n, equal, redacted; moa_buf newer; } tally; /* newer: settings that the journal does not know */
 
 static int replay_one(tally *t, const char *id, const json_t *trace, const char *where, bool quiet, moa_err *err) {
     json_t *again, *was = json_deep_copy(trace);
@@ -39,7 +39,8 @@ static int replay_one(tally *t, const char *id, const json_t *trace, const char 
         json_decref(was);
         return 0;
     }
-    const int rc = was ? moa_replay(&again, trace, where, err) : moa_fail(err, MOA_ENOMEM, "%s", where);
+    if (was) moa_replay_complete(&t->newer, was);
+    const int rc = was ? moa_replay(&again, was, where, err) : moa_fail(err, MOA_ENOMEM, "%s", where);
     if (rc < 0) {
         json_decref(was);
         return rc;
@@ -112,9 +113,12 @@ static int run(int argc, char **argv) {
     if (!n_pos) return moa_cli_usage(&moa_command_replay, "FILE is missing");
     moa_err err = {0};
     tally t = {0};
+    moa_buf_init(&t.newer, 1 << 16);
     rc = replay_file(&t, pos[0], v[O_ID].s, v[O_QUIET].set, &err);
     if (rc >= 0 && !t.n && t.redacted) rc = moa_fail(&err, MOA_EFORMAT, "%s: its texts were left out (--journal-redact): there is nothing to replay", pos[0]);
     else if (rc >= 0 && !t.n) rc = moa_fail(&err, MOA_ENOTFOUND, v[O_ID].set ? "%s: no ended request %s" : "%s: no request has ended in it%s", pos[0], v[O_ID].set ? v[O_ID].s : "");
+    if (rc >= 0 && t.newer.len) fprintf(stderr, "moa: settings that are newer than %s have their defaults: %s\n", pos[0], moa_buf_str(&t.newer));
+    moa_buf_deinit(&t.newer);
     if (rc < 0) return moa_cli_fail(&err);
     if (!v[O_QUIET].set || t.equal < t.n) printf("%d of %d equal\n", t.equal, t.n);
     return t.equal < t.n;

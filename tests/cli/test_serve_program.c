@@ -217,7 +217,20 @@ static void test_killed(void **state) {
     mock_stop(m);
 }
 
+/* Journals that an earlier moa wrote, which knew half of the settings: what it decided then comes out now. */
+static void test_earlier_journals(void **state) {
+    (void)state;
+    need_program();
+    static const char *const names[] = {"deadline", "local", "merge", "quorum", "seq", "single", "vote"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(moaf("replay tests/fuzz/corpus/ledger/%s", names[i]), 0);
+        assert_non_null(strstr(out, "1 of 1 equal"));
+        assert_non_null(strstr(err_text, "have their defaults: "));
+        assert_non_null(strstr(err_text, "budget-cost"));
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_life), cmocka_unit_test(test_configured), cmocka_unit_test(test_asked_from_the_command_line), cmocka_unit_test(test_killed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_earlier_journals), cmocka_unit_test(test_life), cmocka_unit_test(test_configured), cmocka_unit_test(test_asked_from_the_command_line), cmocka_unit_test(test_killed)};
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }

@@ -33,14 +33,16 @@ static void open_it(const char *path, const uint8_t *data, size_t size, bool red
 
 /* A replay waits for real where a run waited, and for calls that never come to their end until it is sure: neither is what is tried here, so waits are
  * made short, and a run that waits for a canceled call is one that was canceled. */
-static void hurry(json_t *trace) {
+static bool hurry(json_t *trace) {
     json_t *settings = json_object_get(json_object_get(trace, "mix"), "settings"), *n;
     size_t i;
+    bool canceled = false;
     static const char *const waits[] = {"grace", "deadline"};
     for (int k = 0; k < 2; k++)
         if (json_number_value(json_object_get(settings, waits[k])) > 0.01) json_object_set_new(settings, waits[k], json_real(0.01));
     json_array_foreach(json_object_get(trace, "nodes"), i, n)
-        if (json_integer_value(json_object_get(n, "rc")) == MOA_ECANCELED) json_object_set_new(trace, "rc", json_integer(MOA_ECANCELED));
+        if (json_integer_value(json_object_get(n, "rc")) == MOA_ECANCELED) json_object_set_new(trace, "rc", json_integer(MOA_ECANCELED)), canceled = true;
+    return canceled;
 }
 
 static json_t *replay(const json_t *trace) {
@@ -56,7 +58,11 @@ static json_t *replay(const json_t *trace) {
 
 static void replay_twice(json_t *trace) {
     char place[50], a[20], b[20];
-    hurry(trace);
+    moa_buf added;
+    moa_buf_init(&added, 1 << 16);
+    const bool waits = hurry(trace), earlier = moa_replay_complete(&added, trace) > 0;
+    moa_buf_deinit(&added);
+    if (waits && earlier) return; /* half told, it waits until it is sure that nothing comes */
     json_t *one = replay(trace), *two = replay(trace);
     moa_assert(!one == !two);
     if (one && json_integer_value(json_object_get(trace, "rc")) != MOA_ECANCELED) moa_assert(json_equal(one, two)); /* what is canceled is so at some moment */

@@ -362,6 +362,24 @@ static void test_replay(void **state) {
     json_object_set_new(json_array_get(json_object_get(bad, "messages"), 0), "content", json_string("2 + 3?"));
     assert_int_equal(differs(bad, place), 1);
     json_decref(bad);
+    /* Settings that are newer than the trace get the default that they had before there was one: the same comes out. One that was not is noticed. */
+    moa_buf added;
+    moa_buf_init(&added, 1000);
+    assert_int_equal(moa_replay_complete(&added, t), 0);
+    bad = json_deep_copy(t);
+    json_t *settings = json_object_get(json_object_get(bad, "mix"), "settings");
+    for (int i = 0; i < 3; i++) assert_int_equal(json_object_del(settings, ((const char *const[]){"screen", "wave", "budget-cost"})[i]), 0);
+    assert_int_equal(moa_replay(&again, bad, "test", &err), MOA_EFORMAT);
+    assert_int_equal(moa_replay_complete(&added, bad), 3);
+    assert_non_null(strstr(moa_buf_str(&added), "screen"));
+    if (differs(bad, place)) fail_msg("%s", place);
+    json_object_del(settings, "n");
+    json_object_del(settings, "wave");
+    assert_int_equal(moa_replay_complete(&added, bad), 2);
+    assert_string_equal(strstr(moa_buf_str(&added), ", n"), ", n"); /* wave is there already */
+    assert_int_equal(differs(bad, place), 1);
+    moa_buf_deinit(&added);
+    json_decref(bad);
     /* What is no trace is refused. */
     static const char *const broken[] = {"mix", "messages", "nodes"};
     for (int i = 0; i < 3; i++) {
