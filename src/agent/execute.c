@@ -130,6 +130,7 @@ static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
     n->reused_tokens = c->res.n_reused;
     n->drafted_tokens = c->res.n_drafted;
     n->accepted_tokens = c->res.n_accepted;
+    n->thought_tokens = c->res.n_thought;
     n->seconds = c->res.seconds;
     n->first_s = c->res.first_s;
     n->share_s = c->share_s;

@@ -60,7 +60,7 @@ struct moa_agent_node {
     moa_message *msg; int n_msg;      /* in the run's arena */
     char *text; size_t text_len;
     bool replaced;                    /* text is the fallback's */
-    int64_t prompt_tokens, completion_tokens, reused_tokens, drafted_tokens, accepted_tokens;
+    int64_t prompt_tokens, completion_tokens, reused_tokens, drafted_tokens, accepted_tokens, thought_tokens; /* thought: of completion_tokens */
     double seconds, first_s, share_s; moa_stop why; /* first_s: to the first token */
     double sum_logprob, cost;         /* cost: dollars, by the prices of its backend */
     bool found;                       /* a journal knew the reply */

@@ -56,6 +56,7 @@ typedef struct moa_gen_res {
     double sum_logprob;                /* of ids, under the model itself (temperature 1, no cuts) */
     double seconds, first_s;           /* from the call's start to this one's end; to its first token */
     double share_s;                    /* its part of the steps' time, by rows: adds up over the requests of a call */
+    int n_thought;                     /* of n_ids, what the model thought before its reply, where a server counts that apart */
     int n_drafted, n_accepted;         /* tokens fed as drafts; of these, kept: each saved this request a step */
     moa_stop why;
     int rc; moa_err err;               /* rc < 0: this request failed, and err says why; the others went on */

@@ -307,13 +307,15 @@ void moa_turn_deinit(moa_turn *t) {
 
 /* ---- usage ---- */
 
-/* Tokens of calls whose text nobody sees are reasoning: what is left of completion_tokens is the reply. */
-static void sums(const moa_run *r, json_int_t *hidden, json_int_t *shown, int *failed) {
-    *hidden = *shown = *failed = 0;
+/* Tokens of calls whose text nobody sees are reasoning, and so is what the model of the answer thought before it, where its server says how much: what is
+ * left of completion_tokens is the reply. */
+static void sums(const moa_run *r, json_int_t *hidden, json_int_t *shown, json_int_t *thought, int *failed) {
+    *hidden = *shown = *thought = *failed = 0;
     for (int i = 0; i < r->n_node; i++) {
         const moa_agent_node *n = &r->node[i];
         if (!n->backend) continue;
         *(moa_run_is_answer(r, i) ? shown : hidden) += n->completion_tokens;
+        if (moa_run_is_answer(r, i)) *thought += n->thought_tokens;
         *failed += n->rc < 0;
     }
 }
@@ -358,12 +360,12 @@ static json_t *layers_of(const moa_run *r) {
 
 json_t *moa_turn_usage(const moa_turn *t) {
     const moa_usage *u = &t->run->usage;
-    json_int_t hidden, shown;
+    json_int_t hidden, shown, thought;
     int failed;
-    sums(t->run, &hidden, &shown, &failed);
+    sums(t->run, &hidden, &shown, &thought, &failed);
     return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}, s:{s:s, s:i, s:i, s:o, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:o}}", "prompt_tokens", (json_int_t)u->prompt_tokens, "completion_tokens",
                      (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "prompt_tokens_details", "cached_tokens",
-                     (json_int_t)u->reused_prefix_tokens, "completion_tokens_details", "reasoning_tokens", hidden, "moa", "mix", t->ask->spec.label, "calls", u->calls,
+                     (json_int_t)u->reused_prefix_tokens, "completion_tokens_details", "reasoning_tokens", hidden + thought, "moa", "mix", t->ask->spec.label, "calls", u->calls,
                      "failed", failed, "per_layer", layers_of(t->run), "proposer_tokens", hidden, "aggregator_tokens", shown, "cached_tokens", (json_int_t)u->reused_prefix_tokens,
                      "tokens_saved", (json_int_t)u->found_tokens, "spared_tokens", (json_int_t)u->spared_tokens, "cost", u->cost, "seconds", t->run->seconds, "notes", notes_of(t->run));
 }

@@ -771,6 +771,32 @@ static void hear_asides(void *ctx, const char *name, const char *data, size_t n)
     json_decref(v);
 }
 
+/* What the answer's model thought counts as reasoning, beside all of the calls that nobody sees; no more than it generated, whatever a server says. */
+static void test_thoughts_counted(void **state) {
+    static const struct { const char *script, *mix; int completion, reasoning; } cases[] = {
+        {"{\"chunks\":8,\"reasoning\":5}", "one", 8, 5}, {"{\"chunks\":8,\"reasoning\":5}", "two", 24, 16 + 5}, {"{\"chunks\":8}", "two", 24, 16}, {"{\"chunks\":8,\"reasoning\":900}", "one", 8, 8},
+        {"{\"chunks\":8,\"reasoning\":-3}", "one", 8, 0}, {"{\"chunks\":8,\"reasoning\":5,\"stream\":false}", "one", 8, 5}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        serving near;
+        mock *m;
+        moa_err err = {0};
+        char body[200];
+        assert_int_equal(mock_start(&m, cases[i].script, 1, 0, &err), 0);
+        serving_yaml("backends:\n  - {id: far, url: 'http://127.0.0.1:%d/v1'}\nmixes:\n  - {id: one, mix: single, proposers: [far]}\n  - {id: two, mix: 'moa:layers=1', proposers: [far, far], aggregator: far}\n",
+                     mock_port(m));
+        serving_start(&near, NULL);
+        snprintf(body, sizeof body, "{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"How many?\"}]}", cases[i].mix);
+        json_t *v = ask(&near, body, 200), *u = json_object_get(v, "usage");
+        assert_int_equal(json_integer_value(json_object_get(u, "completion_tokens")), cases[i].completion);
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(u, "completion_tokens_details"), "reasoning_tokens")), cases[i].reasoning);
+        json_decref(v);
+        serving_stop(&near);
+        serving_config(NULL);
+        mock_stop(m);
+    }
+}
+
 /* What models behind URLs think is shown to who asks, stands in the trace, and is no part of what others read or of the reply. */
 static void test_thoughts_shown(void **state) {
     serving near;
@@ -926,7 +952,7 @@ static void test_tools(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request), cmocka_unit_test(test_usage), cmocka_unit_test(test_thoughts), cmocka_unit_test(test_thoughts_shown), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_images), cmocka_unit_test(test_faults), cmocka_unit_test(test_no_server), cmocka_unit_test(test_kept_connections),
+        cmocka_unit_test(test_request), cmocka_unit_test(test_usage), cmocka_unit_test(test_thoughts), cmocka_unit_test(test_thoughts_counted), cmocka_unit_test(test_thoughts_shown), cmocka_unit_test(test_logprobs), cmocka_unit_test(test_images), cmocka_unit_test(test_faults), cmocka_unit_test(test_no_server), cmocka_unit_test(test_kept_connections),
         cmocka_unit_test(test_at_a_time), cmocka_unit_test(test_turns), cmocka_unit_test(test_requests_a_minute), cmocka_unit_test(test_tokens_a_minute), cmocka_unit_test(test_retry_after),
         cmocka_unit_test(test_cancel), cmocka_unit_test(test_hedge), cmocka_unit_test(test_hedge_budget), cmocka_unit_test(test_hedge_saves), cmocka_unit_test(test_hedge_ends_once), cmocka_unit_test(test_breaker),
         cmocka_unit_test(test_thousand), cmocka_unit_test(test_threads), cmocka_unit_test(test_idle), cmocka_unit_test(test_tools), cmocka_unit_test(test_chain),

@@ -25,7 +25,7 @@ typedef struct rule {
     json_t *own;
     const char *model, *text, *raw, *retry_after, *body, *fault, *thought;
     uint64_t prompt;
-    int sample, times, chunks, bytes, status, retry_ms, after;
+    int sample, times, chunks, bytes, status, retry_ms, after, reasoning;
     double ttft, gap, jitter;
     bool usage, stream;
 } rule;
@@ -210,13 +210,22 @@ static void think(conn *c) {
     c->thought = true;
 }
 
+/* The usage of n replies. */
+static void add_usage(moa_buf *b, const rule *r, int n) {
+    moa_buf_addf(b, "\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":%d,\"total_tokens\":%d", n * n_chunk(r), 10 + n * n_chunk(r));
+    if (r->reasoning) moa_buf_addf(b, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}", r->reasoning);
+    moa_buf_adds(b, "}");
+}
+
 static void last_events(conn *c) {
     moa_buf e;
     moa_buf_init(&e, 1 << 16);
     moa_buf_adds(&e, "data: {\"id\":\"mock\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
-    if (c->r->usage && c->include_usage)
-        moa_buf_addf(&e, "data: {\"id\":\"mock\",\"object\":\"chat.completion.chunk\",\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":%d,\"total_tokens\":%d}}\n\n",
-                     n_chunk(c->r), 10 + n_chunk(c->r));
+    if (c->r->usage && c->include_usage) {
+        moa_buf_adds(&e, "data: {\"id\":\"mock\",\"object\":\"chat.completion.chunk\",\"choices\":[],");
+        add_usage(&e, c->r, 1);
+        moa_buf_adds(&e, "}\n\n");
+    }
     moa_buf_adds(&e, "data: [DONE]\n\n");
     add_piece(c, moa_buf_str(&e), e.len);
     moa_buf_adds(&c->out, "0\r\n\r\n");
@@ -240,7 +249,9 @@ static void whole(conn *c) {
         moa_json_add_str(&b, moa_buf_str(&text), text.len);
         moa_buf_adds(&b, "},\"finish_reason\":\"stop\"}");
     }
-    moa_buf_addf(&b, "],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":%d,\"total_tokens\":%d}}", c->n * n_chunk(c->r), 10 + c->n * n_chunk(c->r));
+    moa_buf_adds(&b, "],");
+    add_usage(&b, c->r, c->n);
+    moa_buf_adds(&b, "}");
     head(c, 200, "application/json", "", (long)b.len);
     moa_buf_add(&c->out, moa_buf_str(&b), b.len);
     moa_buf_deinit(&b);
@@ -490,7 +501,7 @@ static int read_script(mock *m, const char *script, moa_err *err) {
         *r = (rule){.own = v, .model = text_in(v, "model"), .text = text_in(v, "text"), .raw = text_in(v, "raw"), .retry_after = text_in(v, "retry_after"), .body = text_in(v, "body"), .thought = text_in(v, "thought"),
                     .fault = text_in(v, "fault"), .prompt = prompt ? strtoull(prompt, NULL, 16) : 0, .sample = int_in(v, "sample", -1), .times = int_in(v, "times", -1),
                     .chunks = int_in(v, "chunks", 10), .bytes = int_in(v, "bytes", 6), .status = int_in(v, "status", 200), .retry_ms = int_in(v, "retry_after_ms", -1),
-                    .after = int_in(v, "after", 0), .ttft = json_number_value(json_object_get(v, "ttft")), .gap = json_number_value(json_object_get(v, "gap")),
+                    .after = int_in(v, "after", 0), .reasoning = int_in(v, "reasoning", 0), .ttft = json_number_value(json_object_get(v, "ttft")), .gap = json_number_value(json_object_get(v, "gap")),
                     .jitter = json_number_value(json_object_get(v, "jitter")), .usage = !json_is_false(json_object_get(v, "usage")), .stream = !json_is_false(json_object_get(v, "stream"))};
         bool known = !r->fault;
         for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) known |= r->fault && !strcmp(r->fault, faults[i]);

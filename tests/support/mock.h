@@ -8,6 +8,7 @@
  *     chunks, bytes         the made-up text: so many chunks of so many bytes. It names its own key, so that mock_check proves every byte
  *     text                  another text, one chunk; raw: the body as it is, in place of everything
  *     thought               reasoning_content before the first chunk, one gap earlier
+ *     reasoning             so many of the tokens that it counts are told as thought
  *     usage                 false: no chunk that says it; stream false: replies as a whole whatever is asked
  *     status, retry_after, retry_after_ms, body   an error instead
  *     fault, after          what goes wrong behind chunk `after` (0; -1: before the head): "reset", "close" (the connection ends), "stall" (nothing more

@@ -67,6 +67,7 @@ static void finish(job *j, attempt *a, const moa_err *err) {
         moa_reply *reply = &a->reply;
         r->n_prompt = reply->prompt_tokens, r->n_reused = reply->cached_tokens;
         r->n_ids = (int)(reply->completion_tokens ? reply->completion_tokens : reply->events);
+        r->n_thought = (int)reply->thought_tokens;
         if (reply->cut) r->why = MOA_STOP_LENGTH;
         r->text_len = reply->text.len;
         r->text = moa_buf_take(&reply->text);

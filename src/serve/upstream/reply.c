@@ -167,6 +167,8 @@ static void read_usage(moa_reply *r, const json_t *u) {
     r->completion_tokens = count_in(u, "completion_tokens");
     r->cached_tokens = count_in(json_object_get(u, "prompt_tokens_details"), "cached_tokens");
     if (r->cached_tokens > r->prompt_tokens) r->cached_tokens = r->prompt_tokens;
+    r->thought_tokens = count_in(json_object_get(u, "completion_tokens_details"), "reasoning_tokens");
+    if (r->thought_tokens > r->completion_tokens) r->thought_tokens = r->completion_tokens;
 }
 
 static const char *message_of(const json_t *v) {

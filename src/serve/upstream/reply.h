@@ -28,7 +28,7 @@ typedef struct moa_reply {
     moa_reply_call *call; int n_call;
     bool spoke;                 /* it has said anything: text, reasoning, a call */
     bool ended, cut, over;      /* it said that it is whole; cut: by the limit of tokens; over: nothing follows any more ([DONE]) */
-    int64_t prompt_tokens, completion_tokens, cached_tokens;
+    int64_t prompt_tokens, completion_tokens, cached_tokens, thought_tokens; /* thought: of completion_tokens */
     int64_t events;             /* with text or reasoning: tokens about, where the server counts none */
     moa_err err;
 } moa_reply;
