@@ -17,19 +17,22 @@
 enum { MAX_PROMPT = 64 << 20 };
 #define TOP 10.0
 
-int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *role, moa_err *err) {
-    *p = (moa_panel){.id = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *p->id), .text = moa_arena_alloc(r->arena, (size_t)(n->n_in + 1) * sizeof *p->text)};
-    int stands = 0; /* replies that no checker proves wrong */
-    if (!p->id || !p->text) return moa_fail(err, MOA_ENOMEM, "candidates of %s", n->name);
+int moa_panel_of(moa_panel *p, moa_run *r, moa_agent_node *n, moa_err *err) {
+    const size_t room = (size_t)n->n_in + 1;
+    bool *drop = moa_arena_alloc(r->arena, room * sizeof *drop);
+    int k = 0;
+    *p = (moa_panel){.id = moa_arena_alloc(r->arena, room * sizeof *p->id), .text = moa_arena_alloc(r->arena, room * sizeof *p->text)};
+    if (!drop || !p->id || !p->text) return moa_fail(err, MOA_ENOMEM, "candidates of %s", n->name);
     for (int i = 0; i < n->n_in; i++) {
         const moa_agent_node *s = &r->node[n->in[i]];
-        if (s->state != MOA_NODE_DONE || (*role && strcmp(s->role, role) != 0)) continue;
-        stands += !moa_proved_wrong(r, s);
-        p->id[p->n++] = n->in[i];
+        if (s->state == MOA_NODE_DONE && !strcmp(s->role, "proposer")) p->id[p->n++] = n->in[i];
     }
-    int k = 0;
+    moa_agent_node some = {.name = n->name, .in = p->id, .n_in = p->n};
+    MOA_TRY(moa_screen(drop, r, &some, false, err));
+    if (some.note && !n->n_read) moa_node_note(r, n, "%s", some.note); /* once, however often it asks */
+    n->n_read = some.n_read, n->n_dropped = some.n_dropped;
     for (int i = 0; i < p->n; i++)
-        if (!stands || !moa_proved_wrong(r, &r->node[p->id[i]])) p->id[k++] = p->id[i];
+        if (!drop[i]) p->id[k++] = p->id[i];
     p->n = k;
     for (int i = 0; i < k; i++) p->text[i] = moa_node_reply(&r->node[p->id[i]]);
     return 0;
@@ -184,12 +187,12 @@ int moa_add_pairs(moa_run *r, const moa_panel *p, const char *name, moa_reduce_f
     return id < 0 ? id : 0;
 }
 
-int moa_pairs_rank(moa_panel *p, double **points, int **order, moa_run *r, const moa_agent_node *n, moa_err *err) {
+int moa_pairs_rank(moa_panel *p, double **points, int **order, moa_run *r, moa_agent_node *n, moa_err *err) {
     const meetings *all = n->own;
     *points = moa_arena_calloc(r->arena, (size_t)all->n_cand * sizeof **points);
     *order = moa_arena_alloc(r->arena, (size_t)all->n_cand * sizeof **order);
     if (!*points || !*order) return moa_fail(err, MOA_ENOMEM, "%d candidates", all->n_cand);
-    MOA_TRY(moa_panel_of(p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(p, r, n, err));
     for (int i = 0; i < all->n; i++) {
         const meeting *m = &all->v[i];
         double *a = &(*points)[m->a], *b = &(*points)[m->b];

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/execute.h"
 
+#include "agent/screen.h"
 #include "base/rng.h"
 #include "task/task.h"
 
@@ -36,6 +37,7 @@ int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, 
     if (cfg->n_proposer < 1 || !cfg->proposer || !cfg->proposer[0]) return moa_fail(err, MOA_EINVAL, "mix %s: no model", s->name);
     if (n_conv < 1 || strcmp(conv[n_conv - 1].role, "user"))
         return moa_fail(err, MOA_EINVAL, "a conversation must end with the user's turn");
+    if (!(s->has & MOA_AGGREGATES)) MOA_TRY(moa_no_dropout(cfg, err));
     if (s->check) MOA_TRY(s->check(cfg, err));
     MOA_TRY(moa_sampling_check(&cfg->propose, err));
     MOA_TRY(moa_sampling_check(&cfg->aggregate, err));

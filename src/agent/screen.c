@@ -221,6 +221,11 @@ static int subset_of(int *out, const int *in, int n, int i, bool all, moa_rng *g
     return k;
 }
 
+int moa_no_dropout(const moa_mix_cfg *c, moa_err *err) {
+    if (c->screen != MOA_SCREEN_DROPOUT_VOTE && c->screen != MOA_SCREEN_DROPOUT_CLUSTER) return 0;
+    return moa_fail(err, MOA_EUSAGE, "mix %s: screen=dropout-* chooses among an aggregator's merges of subsets, and here is none; take threshold or cluster", c->strategy);
+}
+
 int moa_add_dropout(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {
     const bool all = n_in < 16 && (1 << n_in) - 1 <= c->subsets;
     const int n = all ? (1 << n_in) - 1 : c->subsets;

@@ -23,6 +23,8 @@ int moa_screen(bool *drop, moa_run *r, moa_agent_node *n, bool merges, moa_err *
 /* Outlier scores of m replies from their similarities [m][m]; and two clusters: side[m] is 0 or 1 (1: the smaller), the return how far they are apart. */
 void moa_screen_scores(double *score, const double *alike, int m);
 double moa_screen_split(int *side, const double *alike, int m);
+/* MOA_EUSAGE where the mix asks for dropout-* although its strategy has no aggregator whose merges could be voted for. */
+int moa_no_dropout(const moa_mix_cfg *c, moa_err *err);
 /* dropout-*: aggregators over subsets of in[], and what takes one of their answers. Returns that node's index. */
 int moa_add_dropout(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err);
 

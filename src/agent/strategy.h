@@ -49,8 +49,8 @@ int moa_compose_references(moa_run *r, moa_agent_node *n, const char *const *ref
 int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *const *ref, int n_ref, moa_err *err);
 
 /* ---- judge.c: asking a judge about candidates, and what its replies come to ---- */
-/* The inputs of n that worked and are of this role ("": any), without those that the mix's checker proves wrong unless all are. */
-int moa_panel_of(moa_panel *p, moa_run *r, const moa_agent_node *n, const char *role, moa_err *err);
+/* The proposals that n reads and that worked, without those that the mix's checker and screen leave out (n's notes say so). */
+int moa_panel_of(moa_panel *p, moa_run *r, moa_agent_node *n, moa_err *err);
 /* The conversation whose last user turn asks `ask` of these candidates (task/task.h); k as there. Too long for the judge's context: the
  * candidates are shortened (fit.h), and that is noted. */
 int moa_compose_judge(moa_run *r, moa_agent_node *n, moa_judging ask, const char *const *cand, int n_cand, int k, moa_err *err);
@@ -76,7 +76,7 @@ int moa_add_drawn(moa_run *r, const moa_mix_cfg *c, moa_reduce_fn draw_up, moa_e
 /* Comparisons of all pairs of p whose texts differ, and behind them the node `name`, which is the answer from now on; its reduce asks
  * moa_pairs_rank for the candidates, their points out of 2 (n - 1) and their order. */
 int moa_add_pairs(moa_run *r, const moa_panel *p, const char *name, moa_reduce_fn reduce, moa_err *err);
-int moa_pairs_rank(moa_panel *p, double **points, int **order, moa_run *r, const moa_agent_node *n, moa_err *err);
+int moa_pairs_rank(moa_panel *p, double **points, int **order, moa_run *r, moa_agent_node *n, moa_err *err);
 /* How likely a reply is under its own model: the mean log-probability of its tokens. */
 static inline double moa_likelihood(const moa_agent_node *n) { return n->completion_tokens > 0 ? n->sum_logprob / (double)n->completion_tokens : n->sum_logprob; }
 /* The order of n candidates, best first: by points, then by what their model finds most probable, then as they came. */

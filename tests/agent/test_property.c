@@ -212,6 +212,7 @@ static void draw(moa_mix_cfg *c, moa_rng *g, const moa_strategy *s, moa_backend 
     if (may(g, s, MOA_GATHERS | MOA_HAS_N)) set(c, "wave", "%u", 1 + moa_rng_below(g, 3));
     if (may(g, s, MOA_GATHERS)) c->screen = (int)moa_rng_below(g, 5), c->subsets = 1 + (int)moa_rng_below(g, 6), c->screen_at = 0.1 * moa_rng_below(g, 5);
     if (may(g, s, MOA_GATHERS)) c->most_of_one = (int)moa_rng_below(g, 3), c->duplicates = (int)moa_rng_below(g, 2);
+    if (may(g, s, MOA_GATHERS)) set(c, "checker", "calculator");
     if (may(g, s, MOA_AGGREGATES)) c->layout = (int)moa_rng_below(g, 2), c->fence = (int)moa_rng_below(g, 2), c->aggregate_acts = moa_rng_below(g, 2), c->fit = (int)moa_rng_below(g, 2);
     if (may(g, s, 0)) set(c, "budget-tokens", "%u", 20 + moa_rng_below(g, 600));
     if (may(g, s, 0)) set(c, "budget-cost", "%u", 1 + moa_rng_below(g, 2000));
@@ -289,8 +290,8 @@ static void one_case(int which) {
     const double cancel_at = killed ? 0.01 * moa_rng_below(&g, 500) : 1e5;
     const uint64_t seed = moa_rng_below(&g, 1000);
     moa_err err = {0};
-    if (s->check && s->check(&cfg, &err) < 0) goto done; /* settings that do not fit each other */
     const int made = moa_run_new(&r, &cfg, conv, 2, seed, &err);
+    if (made == MOA_EUSAGE) goto done; /* settings that do not fit each other */
     if (made < 0) fail_msg("case %d, %s: %s", which, s->name, err.text);
     drive(r, cancel_at);
     if (cfg.budget_tokens) assert_true(w->tokens <= cfg.budget_tokens);

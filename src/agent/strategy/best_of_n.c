@@ -34,7 +34,7 @@ static int best(moa_run *r, moa_agent_node *n, moa_err *err) {
     const bool asks = asks_judge(by);
     const int n_sample = asks ? n->n_in / 2 : n->n_in;
     moa_panel p;
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     double *points = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *points);
     int *order = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *order);
     if (!points || !order) return moa_fail(err, MOA_ENOMEM, "%d ratings", p.n);

@@ -5,6 +5,7 @@
  * that failed or gave no answer: neither is a sign of agreement. Else the gate adds the strong call, whose fallback is that vote.
  * strategies.def: STRATEGY(cascade)
  * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/screen.h"
 #include "agent/strategy.h"
 
 enum { AGREE, N_SETTING };
@@ -56,4 +57,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 
 const moa_strategy moa_strategy_cascade = {
     .name = "cascade", .help = "3 samples of a cheap model; where they disagree the aggregator's, which is strong, answers", .n = 3, .temperature = 0.7f,
-    .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES | MOA_SEVERAL, .setting = settings, .n_setting = N_SETTING, .build = build};
+    .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES | MOA_SEVERAL, .setting = settings, .n_setting = N_SETTING, .check = moa_no_dropout, .build = build};

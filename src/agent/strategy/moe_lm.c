@@ -9,6 +9,7 @@
  * strategies.def: STRATEGY(moe_lm)
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/mix.h"
+#include "agent/screen.h"
 #include "agent/skills.h"
 #include "agent/strategy.h"
 #include "base/rng.h"
@@ -58,14 +59,16 @@ static double dot(const double *w, const moa_skill *s) {
     return sum;
 }
 
-static int score_experts(choice *c, moa_run *r, const moa_agent_node *n, moa_err *err) {
+static int score_experts(choice *c, moa_run *r, moa_agent_node *n, moa_err *err) {
+    bool drop[MAX_EXPERT];
     double u[N_WEIGHT], v[N_WEIGHT], most = -HUGE_VAL, sum = 0;
+    MOA_TRY(moa_screen(drop, r, n, false, err));
     MOA_TRY(moa_skill_of(&c->question, r->arena, moa_question(r), err));
     MOA_TRY(read_weights(v, r, "reply", err));
     for (int i = 0; i < c->n; i++) {
         const moa_agent_node *e = &r->node[n->in[i]];
         char key[24];
-        c->there[i] = e->state == MOA_NODE_DONE;
+        c->there[i] = e->state == MOA_NODE_DONE && !drop[i];
         if (!c->there[i]) continue;
         expert_key(key, i);
         MOA_TRY(read_weights(u, r, key, err));

@@ -5,13 +5,14 @@
  * not replaced by a copy of another. Where the final call fails or says nothing, the vote over the candidates stands in.
  * strategies.def: STRATEGY(patched_moa)
  * SPDX-License-Identifier: Apache-2.0 */
+#include "agent/screen.h"
 #include "agent/strategy.h"
 
 #include <string.h>
 
 static int criticise(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_panel p;
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     return moa_compose_judge(r, n, MOA_JUDGE_CRITIQUE, p.text, p.n, 0, err);
 }
 
@@ -19,7 +20,7 @@ static int criticise(moa_run *r, moa_agent_node *n, moa_err *err) {
 static int revise(moa_run *r, moa_agent_node *n, moa_err *err) {
     const moa_agent_node *critique = &r->node[n->in[0]];
     moa_panel p;
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     const char *said = critique->state == MOA_NODE_DONE ? moa_node_reply(critique) : "";
     if (!said[strspn(said, " \t\r\n")]) return moa_compose_references(r, n, p.text, p.n, err);
     p.text[p.n] = said;
@@ -53,4 +54,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 
 const moa_strategy moa_strategy_patched_moa = {
     .name = "patched-moa", .help = "3 candidates, a critique of them, then an answer out of both", .n = 3, .temperature = 1.0f, .judge_max_tokens = 512,
-    .has = MOA_HAS_N | MOA_JUDGES | MOA_GATHERS | MOA_AGGREGATES | MOA_SEVERAL, .build = build};
+    .has = MOA_HAS_N | MOA_JUDGES | MOA_GATHERS | MOA_AGGREGATES | MOA_SEVERAL, .check = moa_no_dropout, .build = build};

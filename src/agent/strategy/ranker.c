@@ -73,7 +73,7 @@ static int pick(moa_run *r, moa_agent_node *n, moa_err *err) {
 static int draw_up(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_panel p;
     MOA_TRY(moa_reduce_vote(r, n, err));
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     if (p.n < 2) return 0;
     return (int)r->cfg->arg[TOURNAMENT] == KNOCK_OUT ? add_matches(r, p.id, p.n, err) : moa_add_pairs(r, &p, "rank", pick, err);
 }

@@ -56,7 +56,7 @@ static int compose_agent(moa_run *r, moa_agent_node *n, moa_err *err) {
 static int compose_judge(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_panel p;
     const int k = (int)r->cfg->arg[SELECT];
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     return moa_compose_judge(r, n, MOA_JUDGE_CHOOSE, p.text, p.n, k < p.n ? k : p.n, err);
 }
 
@@ -106,7 +106,7 @@ static int select_some(moa_run *r, moa_agent_node *n, moa_err *err) {
     debate *d = r->own;
     moa_panel p;
     bool end;
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     int *choice = moa_arena_alloc(r->arena, 2 * (size_t)(p.n + 1) * sizeof *choice), *id = choice + p.n + 1;
     if (!choice) return moa_fail(err, MOA_ENOMEM, "%d replies", p.n);
     if (!p.n) return moa_fail(err, MOA_EINVAL, "%s: no reply to choose from", n->name);

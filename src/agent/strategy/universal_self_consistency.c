@@ -7,7 +7,7 @@
 
 static int ask(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_panel p;
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     return moa_compose_judge(r, n, MOA_JUDGE_CONSISTENT, p.text, p.n, 0, err);
 }
 
@@ -16,7 +16,7 @@ static int pick(moa_run *r, moa_agent_node *n, moa_err *err) {
     const moa_agent_node *judge = &r->node[n->in[0]];
     moa_panel p;
     bool end, answered = false;
-    MOA_TRY(moa_panel_of(&p, r, n, "proposer", err));
+    MOA_TRY(moa_panel_of(&p, r, n, err));
     int *choice = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *choice);
     if (!choice) return moa_fail(err, MOA_ENOMEM, "%d samples", p.n);
     const int k = moa_choice(choice, &end, &answered, judge, &p);
