@@ -6,8 +6,10 @@ items=${1:-60} out=${2:-docs/agents/report.md}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 set --
-for m in greedy single vote:n=2 vote:n=3 vote:n=4 vote vote:n=8 vote:n=12 vote:n=16 vote:n=16,until=agree,wave=2 self-moa:n=3 self-moa self-moa:until=agree,wave=2 self-moa-seq \
-    moa:layers=1,n=3 moa smoa smoa:by=agreement best-of-n best-of-n:rate=likelihood patched-moa universal-self-consistency ranker fuse mcts mora mora:identify=calculator; do
+for m in greedy single vote:n=2 vote:n=3 vote:n=4 vote vote:n=8 vote:n=12 vote:n=16 vote:n=16,until=agree,wave=2 self-moa:n=3 self-moa \
+    self-moa:until=agree,wave=2 self-moa-seq moa:layers=1,n=3 moa smoa smoa:by=agreement best-of-n self-consistency \
+    self-consistency:checker=calculator vote:n=12,checker=calculator best-of-n:rate=likelihood best-of-n:rate=calculator patched-moa \
+    universal-self-consistency ranker fuse mcts mora mora:identify=calculator mora:identify=calculator,repair=again,rounds=8; do
     set -- "$@" --mix "$m"
 done
 build/moa eval microworld -n "$items" --seed 1 -q --json --journal "$work/journal" "$@" >"$work/report.json"
