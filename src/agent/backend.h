@@ -49,8 +49,8 @@ typedef struct moa_backend_ops {
     void (*start)(moa_backend *b, moa_call *const *call, int n);
     void (*stir)(moa_backend *b);     /* some call's cancel has become true; NULL: it looks by itself */
     void (*close)(moa_backend *b);    /* no call runs any more */
-    /* Prompt tokens of a conversation, or a negative code. NULL: unknown, no limit is applied. */
-    int64_t (*measure)(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err);
+    /* Prompt tokens of a conversation with what extra (NULL: nothing) adds to it, such as definitions of tools, or a negative code. NULL: unknown, no limit is applied. */
+    int64_t (*measure)(moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err);
     /* Embeddings of n texts, each of length 1: *out [n][*dim], malloc'd. From any thread; it takes the time that it takes. NULL: it has none. */
     int (*embed)(moa_backend *b, float **out, int *dim, const char *const *text, int n, moa_err *err);
 } moa_backend_ops;

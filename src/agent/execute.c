@@ -189,7 +189,7 @@ static double cost_at_most(moa_run *r, const moa_agent_node *n, int64_t most) {
     double prompt = 0;
     moa_err err;
     if (!(n->backend->price_prompt > 0)) return cost_of(n->backend, 0, (double)most);
-    const int64_t measured = moa_run_measure(r, n->backend, n->msg, n->n_msg, &err);
+    const int64_t measured = moa_run_measure(r, n->backend, n->msg, n->n_msg, n->extra, &err);
     for (int i = 0; i < n->n_msg && measured <= 0; i++) prompt += 8 + 0.5 * (double)strlen(n->msg[i].content);
     return cost_of(n->backend, measured > 0 ? (double)measured : prompt, (double)most);
 }

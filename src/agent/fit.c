@@ -50,7 +50,7 @@ static int count(int64_t *tokens, moa_run *r, moa_agent_node *n, const moa_fitti
     const int rc = f->set(r, n, text, n_text, f->ctx, err);
     if (rc == MOA_ELIMIT && room < INT64_MAX) return *tokens = room + 1, 0;
     if (rc < 0 || room == INT64_MAX) return rc;
-    *tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, err);
+    *tokens = moa_run_measure(r, n->backend, n->msg, n->n_msg, n->extra, err);
     return *tokens < 0 ? (int)*tokens : 0;
 }
 

@@ -136,9 +136,10 @@ static void stir(moa_backend *b) {
     }
 }
 
-static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
     const rehearsal *h = ((const actor *)b)->all;
     char key[24];
+    (void)x; /* a run measures no conversation twice with different extras */
     snprintf(key, sizeof key, "%016llx", (unsigned long long)moa_measured_key(b, msg, n_msg));
     const json_t *n = json_object_get(h->measured, key);
     return json_is_integer(n) ? tokens_in(n, MAX_TOKENS) : moa_fail(err, MOA_EFORMAT, "the trace does not say how many tokens this prompt has");

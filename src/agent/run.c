@@ -136,9 +136,9 @@ uint64_t moa_measured_key(const moa_backend *b, const moa_message *msg, int n_ms
     return h;
 }
 
-int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err) {
     if (!b->ops->measure) return 0;
-    const int64_t n = b->ops->measure(b, msg, n_msg, err);
+    const int64_t n = b->ops->measure(b, msg, n_msg, extra, err);
     moa_measured *m = n < 0 ? NULL : malloc(sizeof *m); /* not of the arena: composing takes back what it tried there */
     if (n >= 0 && !m) return moa_fail(err, MOA_ENOMEM, "a measured prompt");
     if (m) {

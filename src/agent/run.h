@@ -221,7 +221,7 @@ struct moa_run {
 int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, int n_conv, uint64_t seed, moa_err *err);
 int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err); /* index; inputs must be earlier nodes */
 /* Prompt tokens of a conversation, as b measures them; 0: it does not. */
-int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, moa_err *err);
+int64_t moa_run_measure(moa_run *r, moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err);
 uint64_t moa_measured_key(const moa_backend *b, const moa_message *msg, int n_msg);
 /* *value (the run's) of a key in the mix's store; NULL where there is none, or no store. Is part of the trace, so that a replay decides alike. */
 int moa_run_recall(const char **value, moa_run *r, const char *kind, const char *key, moa_err *err);

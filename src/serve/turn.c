@@ -15,19 +15,11 @@
 
 enum { MAX_TEXT = 64 << 20 };
 
-static int64_t measure_talk(const moa_backend *b, const moa_ask *a, moa_err *err) {
-    moa_ids ids = {0};
-    const int rc = moa_backend_local_ids(&ids, b, a->msg, a->n_msg, &a->extra, err);
-    const int64_t n = ids.n;
-    moa_ids_deinit(&ids);
-    return rc < 0 ? rc : n;
-}
-
 int moa_turn_check(const moa_ask *a, moa_fault *f) {
     moa_backend *b = a->spec.cfg.proposer[0];
     moa_err err = {0};
     if (!b->ops->measure || !b->n_ctx) return 0;
-    const int64_t n = a->extra.messages ? measure_talk(b, a, &err) : b->ops->measure(b, a->msg, a->n_msg, &err);
+    const int64_t n = b->ops->measure(b, a->msg, a->n_msg, &a->extra, &err);
     if (n < 0) return moa_fault_from(f, "messages", &err);
     if (n < b->n_ctx) return 0;
     return moa_fault_set(f, 400, "context_length_exceeded", "messages", "the prompt has %lld tokens, the context of %s holds %d with the reply", (long long)n, b->id, b->n_ctx);

@@ -95,10 +95,19 @@ static void test_prefix_is_reused(void **state) {
 static void test_measure(void **state) {
     (void)state;
     moa_run *r = ask("single", 1, 1, question, 1);
-    assert_int_equal(be->ops->measure(be, question, 1, NULL), r->node[0].prompt_tokens);
+    assert_int_equal(be->ops->measure(be, question, 1, NULL, NULL), r->node[0].prompt_tokens);
     assert_int_equal(be->n_ctx, 512);
     assert_true(be->fingerprint != 0);
     moa_run_free(r);
+    /* What a client's conversation holds besides, turns of tools say, counts: the call's prompt is that one. */
+    json_t *talk = json_pack("[{s:s, s:s}, {s:s, s:s}, {s:s, s:s}]", "role", "user", "content", "before", "role", "assistant", "content", "a call and its result", "role", "user", "content", "now");
+    const moa_call_extra with = {.messages = talk};
+    moa_ids ids = {0};
+    assert_true(moa_backend_local_ids(&ids, be, question, 1, &with, NULL) >= 0);
+    assert_int_equal(be->ops->measure(be, question, 1, &with, NULL), ids.n);
+    assert_true(ids.n > be->ops->measure(be, question, 1, NULL, NULL));
+    moa_ids_deinit(&ids);
+    json_decref(talk);
 }
 
 /* A prompt beyond the context fails that call alone, naming both numbers. */
@@ -211,7 +220,7 @@ static void test_context(void **state) {
         moa_message msg = {"user", moa_buf_str(&text)};
         for (int length = 0; length < 2; length++) { /* too long for what there is; too long for the model */
             const int64_t want = length ? 80000 : cases[i].n_ctx;
-            while (text.len < (size_t)want * 9 / 10 || b->ops->measure(b, &msg, 1, NULL) < want) {
+            while (text.len < (size_t)want * 9 / 10 || b->ops->measure(b, &msg, 1, NULL, NULL) < want) {
                 for (int k = 0; k < 200; k++) moa_buf_adds(&text, "Zq 9 ");
                 msg.content = moa_buf_str(&text);
             }

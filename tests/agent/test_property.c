@@ -123,8 +123,8 @@ static void start(moa_backend *b, moa_call *const *call, int n) {
     }
 }
 
-static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
-    (void)b, (void)err;
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
+    (void)b, (void)x, (void)err;
     int64_t n = 0;
     for (int i = 0; i < n_msg; i++) n += words(msg[i].content);
     return n;

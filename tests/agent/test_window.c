@@ -227,8 +227,8 @@ static void start_huge(moa_backend *b, moa_call *const *call, int n) {
         c->on_end(c);
     }
 }
-static int64_t bytes_of(moa_backend *b, const moa_message *msg, int n, moa_err *err) {
-    (void)b, (void)err;
+static int64_t bytes_of(moa_backend *b, const moa_message *msg, int n, const moa_call_extra *x, moa_err *err) {
+    (void)b, (void)x, (void)err;
     int64_t sum = 0;
     for (int i = 0; i < n; i++) sum += (int64_t)strlen(msg[i].content);
     assert_true(sum < 1 << 20); /* 10 MB are not tokenized */

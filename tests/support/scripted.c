@@ -21,8 +21,8 @@ int64_t scripted_words(const moa_message *msg, int n_msg) {
     return n;
 }
 
-static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
-    (void)b, (void)err;
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
+    (void)b, (void)x, (void)err;
     return scripted_words(msg, n_msg);
 }
 

@@ -157,7 +157,7 @@ static void stir(moa_backend *b) {
     moa_backend_stir(b->inner);
 }
 
-static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) { return b->inner->ops->measure ? b->inner->ops->measure(b->inner, msg, n_msg, err) : 0; }
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) { return b->inner->ops->measure ? b->inner->ops->measure(b->inner, msg, n_msg, x, err) : 0; }
 
 static void close_it(moa_backend *b) {
     pthread_mutex_destroy(&((deceiver *)b)->lock);

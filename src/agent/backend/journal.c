@@ -577,9 +577,9 @@ static void stir(moa_backend *base) {
     moa_backend_stir(b->inner);
 }
 
-static int64_t measure(moa_backend *base, const moa_message *msg, int n_msg, moa_err *err) {
+static int64_t measure(moa_backend *base, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
     moa_backend *inner = ((remembering *)base)->inner;
-    return inner->ops->measure(inner, msg, n_msg, err);
+    return inner->ops->measure(inner, msg, n_msg, x, err);
 }
 
 static void close_it(moa_backend *b) { free(b); }

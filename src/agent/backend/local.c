@@ -41,10 +41,10 @@ static void close_local(moa_backend *b) {
     free(l);
 }
 
-static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
     moa_ids ids = {0};
-    int rc = moa_prompter_ids(&ids, ((local *)b)->prompter, msg, n_msg, err);
-    int64_t n = ids.n;
+    const int rc = moa_prompter_call(&ids, ((local *)b)->prompter, msg, n_msg, x, err);
+    const int64_t n = ids.n;
     moa_ids_deinit(&ids);
     return rc < 0 ? rc : n;
 }
@@ -102,39 +102,6 @@ static bool same_messages(const moa_call *a, const moa_call *b) {
     return true;
 }
 
-static int add_ids(moa_ids *ids, const moa_call_extra *x, moa_err *err) {
-    for (int64_t i = 0; i < x->n_ids; i++) MOA_TRY(moa_ids_add(ids, x->ids[i]));
-    return x->n_ids ? 0 : moa_fail(err, MOA_EINVAL, "the prompt is empty");
-}
-
-/* The system message as the call has it: the client's own, and what the mix put behind it. */
-static bool put_system(json_t *list, const char *text) {
-    const char *begins = json_string_value(json_object_get(json_array_get(list, 0), "role"));
-    json_t *m = json_pack("{s:s, s:o}", "role", "system", "content", moa_json_str(text, strlen(text)));
-    return (begins && !strcmp(begins, "system") ? json_array_set_new(list, 0, m) : json_array_insert_new(list, 0, m)) == 0;
-}
-
-/* The client's conversation, with the last user's turn and the system message as the call has them: where references are read, they stand in one of them. */
-static int add_request(moa_ids *ids, const local *l, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
-    json_t *list = json_copy((json_t *)(uintptr_t)x->messages), *last = json_copy(json_array_get(list, json_array_size(list) - 1));
-    const char *role = json_string_value(json_object_get(last, "role"));
-    bool ok = list && last;
-    if (ok && role && !strcmp(role, "user") && n_msg && !strcmp(msg[n_msg - 1].role, "user"))
-        ok = json_object_set_new(last, "content", moa_json_str(msg[n_msg - 1].content, strlen(msg[n_msg - 1].content))) == 0 &&
-             json_array_set(list, json_array_size(list) - 1, last) == 0;
-    if (ok && n_msg && !strcmp(msg[0].role, "system")) ok = put_system(list, msg[0].content);
-    const int rc = ok ? moa_prompter_request(ids, l->prompter, list, x->tools, err) : moa_fail(err, MOA_ENOMEM, "a conversation");
-    json_decref(last);
-    json_decref(list);
-    return rc;
-}
-
-static int prompt_ids(moa_ids *ids, const local *l, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
-    if (x && x->ids) return add_ids(ids, x, err);
-    if (x && x->messages) return add_request(ids, l, msg, n_msg, x, err);
-    return moa_prompter_ids(ids, l->prompter, msg, n_msg, err);
-}
-
 static int check_length(const local *l, const moa_ids *ids, moa_err *err) {
     if (ids->n < l->base.n_ctx) return 0;
     const int rc = moa_fail(err, MOA_ELIMIT, "prompt of %lld tokens, the context of %s holds %d with the reply", (long long)ids->n, l->id, l->base.n_ctx);
@@ -172,7 +139,7 @@ static void start(moa_backend *base, moa_call *const *call, int n) {
         moa_call *c = call[i];
         if (i == 0 || c->extra != made.extra || !same_messages(c, &made)) {
             ids.n = 0;
-            rc = prompt_ids(&ids, l, c->msg, c->n_msg, c->extra, &err);
+            rc = moa_prompter_call(&ids, l->prompter, c->msg, c->n_msg, c->extra, &err);
             if (rc >= 0) rc = check_length(l, &ids, &err);
             made = moa_call_again(c);
         }
@@ -345,5 +312,5 @@ const moa_model *moa_backend_local_model(const moa_backend *b) {
 
 int moa_backend_local_ids(moa_ids *ids, const moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err) {
     MOA_TRY(need_local(b, err));
-    return prompt_ids(ids, (const local *)moa_backend_plain(b), msg, n_msg, extra, err);
+    return moa_prompter_call(ids, ((const local *)moa_backend_plain(b))->prompter, msg, n_msg, extra, err);
 }

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -276,4 +277,39 @@ int moa_prompter_request(moa_ids *ids, const moa_prompter *p, const json_t *mess
     json_decref(m);
     json_decref(t);
     return rc;
+}
+
+/* ---- of a call ---- */
+
+static int add_ids(moa_ids *ids, const moa_call_extra *x, moa_err *err) {
+    for (int64_t i = 0; i < x->n_ids; i++) MOA_TRY(moa_ids_add(ids, x->ids[i]));
+    return x->n_ids ? 0 : moa_fail(err, MOA_EINVAL, "the prompt is empty");
+}
+
+/* The system message as the call has it: the client's own, and what the mix put behind it. */
+static bool put_system(json_t *list, const char *text) {
+    const char *begins = json_string_value(json_object_get(json_array_get(list, 0), "role"));
+    json_t *m = json_pack("{s:s, s:o}", "role", "system", "content", moa_json_str(text, strlen(text)));
+    return (begins && !strcmp(begins, "system") ? json_array_set_new(list, 0, m) : json_array_insert_new(list, 0, m)) == 0;
+}
+
+/* The client's conversation, with the last user's turn and the system message as the call has them: where references are read, they stand in one of them. */
+static int add_request(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
+    json_t *list = json_copy((json_t *)(uintptr_t)x->messages), *last = json_copy(json_array_get(list, json_array_size(list) - 1));
+    const char *role = json_string_value(json_object_get(last, "role"));
+    bool ok = list && last;
+    if (ok && role && !strcmp(role, "user") && n_msg && !strcmp(msg[n_msg - 1].role, "user"))
+        ok = json_object_set_new(last, "content", moa_json_str(msg[n_msg - 1].content, strlen(msg[n_msg - 1].content))) == 0 &&
+             json_array_set(list, json_array_size(list) - 1, last) == 0;
+    if (ok && n_msg && !strcmp(msg[0].role, "system")) ok = put_system(list, msg[0].content);
+    const int rc = ok ? moa_prompter_request(ids, p, list, x->tools, err) : moa_fail(err, MOA_ENOMEM, "a conversation");
+    json_decref(last);
+    json_decref(list);
+    return rc;
+}
+
+int moa_prompter_call(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
+    if (x && x->ids) return add_ids(ids, x, err);
+    if (x && x->messages) return add_request(ids, p, msg, n_msg, x, err);
+    return moa_prompter_ids(ids, p, msg, n_msg, err);
 }

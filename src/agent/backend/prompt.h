@@ -3,6 +3,7 @@
 #ifndef MOA_AGENT_BACKEND_PROMPT_H
 #define MOA_AGENT_BACKEND_PROMPT_H
 
+#include "agent/backend.h"
 #include "model/model.h"
 
 typedef struct moa_prompter moa_prompter;
@@ -14,6 +15,8 @@ int moa_prompter_vars(moa_prompter *p, const char *json, moa_err *err);
 int moa_prompter_ids(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, moa_err *err);
 /* The same for messages as an OpenAI client sends them, with tool_calls and tool results, and tools (NULL: none). */
 int moa_prompter_request(moa_ids *ids, const moa_prompter *p, const json_t *messages, const json_t *tools, moa_err *err);
+/* The prompt of a call: extra's ids in place of all, or its messages with what the mix put into the system message and the last turn, or msg. */
+int moa_prompter_call(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err);
 /* Strings that end a reply, for a model without a template; NULL and 0 otherwise. */
 const char *const *moa_prompter_stop(const moa_prompter *p, int *n);
 

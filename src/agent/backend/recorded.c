@@ -195,9 +195,9 @@ static const reply *find(const backend *b, const char *question, int *n) {
 
 static int64_t tokens(size_t bytes) { return (int64_t)(bytes + 3) / 4; }
 
-static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, moa_err *err) {
+static int64_t measure(moa_backend *b, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
     int64_t n = 0;
-    (void)b, (void)err;
+    (void)b, (void)x, (void)err;
     for (int i = 0; i < n_msg; i++) n += tokens(strlen(msg[i].content));
     return n;
 }
@@ -221,7 +221,7 @@ static void answer(const backend *b, moa_call *c) {
         return;
     }
     c->res.text_len = strlen(text);
-    c->res.n_prompt = measure(NULL, c->msg, c->n_msg, NULL);
+    c->res.n_prompt = measure(NULL, c->msg, c->n_msg, NULL, NULL);
     c->res.n_ids = (int)tokens(c->res.text_len);
     c->res.why = MOA_STOP_EOS;
     c->on_text(c, text, c->res.text_len);

@@ -122,9 +122,9 @@ static void stir(moa_backend *base) {
     fail_all(gone, &err);
 }
 
-static int64_t measure(moa_backend *base, const moa_message *msg, int n_msg, moa_err *err) {
+static int64_t measure(moa_backend *base, const moa_message *msg, int n_msg, const moa_call_extra *x, moa_err *err) {
     moa_ids ids = {0};
-    const int rc = moa_prompter_ids(&ids, ((book *)base)->prompter, msg, n_msg, err);
+    const int rc = moa_prompter_call(&ids, ((book *)base)->prompter, msg, n_msg, x, err);
     const int64_t n = ids.n;
     moa_ids_deinit(&ids);
     return rc < 0 ? rc : n;

@@ -218,7 +218,7 @@ static int compose(moa_run *r, moa_agent_node *n, moa_err *err) {
         if (system) m[k++] = plain[0];
         for (int i = 0; i < d; i++) m[k++] = (moa_message){"user", p->d[i].question}, m[k++] = (moa_message){"assistant", p->d[i].reply};
         for (int i = system; i < n_plain; i++) m[k++] = plain[i];
-        const int64_t tokens = n->backend->n_ctx > 0 ? moa_run_measure(r, n->backend, m, k, err) : 0;
+        const int64_t tokens = n->backend->n_ctx > 0 ? moa_run_measure(r, n->backend, m, k, n->extra, err) : 0;
         if (tokens < 0) return (int)tokens;
         if (n->backend->n_ctx > 0 && tokens + n->max_tokens > n->backend->n_ctx) continue;
         n->msg = m, n->n_msg = k;
