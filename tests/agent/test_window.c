@@ -357,7 +357,7 @@ static void test_options(void **state) {
 
 static void test_unfit(void **state) {
     static const struct { const char *set, *says; } all[] = {{"window=1", "window of 1"}, {"window=4,repeat=4", "repeat 4"}, {"weight=words,repeat=2", "weight=words is one copy"},
-                                                             {"screen=dropout-vote", "merge subsets"}};
+                                                             {"screen=dropout-vote", "merges of subsets"}};
     (void)state;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         moa_mix_cfg c = moa_mix_defaults("self-moa-seq");

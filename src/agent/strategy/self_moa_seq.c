@@ -6,10 +6,9 @@
 #include "agent/strategy.h"
 
 #include "agent/fit.h"
+#include "agent/screen.h"
 #include "agent/window.h"
 #include "base/rng.h"
-
-#include <string.h>
 
 enum { WINDOW, REPEAT, WEIGHT, BEST, ORDER, N_SETTING };
 enum { BY_COPIES, BY_WORDS };
@@ -70,10 +69,8 @@ static int check(const moa_mix_cfg *c, moa_err *err) {
     const int window = (int)c->arg[WINDOW], repeat = (int)c->arg[REPEAT];
     if (window == 1) return moa_fail(err, MOA_EUSAGE, "mix self-moa-seq: a window of 1 has no room for the best so far and a fresh draft");
     if (window && repeat >= window) return moa_fail(err, MOA_EUSAGE, "mix self-moa-seq: repeat %d does not leave a fresh draft its place in a window of %d", repeat, window);
-    if (c->screen == MOA_SCREEN_DROPOUT_VOTE || c->screen == MOA_SCREEN_DROPOUT_CLUSTER)
-        return moa_fail(err, MOA_EUSAGE, "mix self-moa-seq: screens that merge subsets are for mixes that merge once; screen=threshold and cluster come before the first window");
     if (repeat > 1 && (int)c->arg[WEIGHT] == BY_WORDS) return moa_fail(err, MOA_EUSAGE, "mix self-moa-seq: weight=words is one copy of the best so far, repeat says %d", repeat);
-    return 0;
+    return moa_no_dropout(c, err);
 }
 
 static int finish(moa_run *r, const int *in, int n_in, moa_err *err) {
