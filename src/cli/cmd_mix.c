@@ -239,12 +239,12 @@ static void cast_text(const moa_sketch *g) {
     }
 }
 
-static int graph_text(const moa_sketch *g, moa_err *err) {
+static int graph_text(const moa_sketch *g, bool learns, moa_err *err) {
     moa_buf b;
     moa_buf_init(&b, 16 << 20);
     if (g->n_grown)
-        printf("\ngraph: grows while it runs. This is one run with placeholder replies: %d call%s;\n%d of %d nodes were added on the way (a broken line leads from who decided it)\n", g->n_call,
-               g->n_call == 1 ? "" : "s", g->n_grown, g->n);
+        printf("\ngraph: grows while it runs. This is one run with placeholder replies%s: %d call%s;\n%d of %d nodes were added on the way (a broken line leads from who decided it)\n",
+               learns ? ", and an empty store" : "", g->n_call, g->n_call == 1 ? "" : "s", g->n_grown, g->n);
     else printf("\ngraph: %d call%s\n", g->n_call, g->n_call == 1 ? "" : "s");
     puts("");
     moa_err wide = {0};
@@ -312,7 +312,7 @@ static int show(const moa_mix_spec *m, const moa_optval *v, moa_err *err) {
         wrapped(0, 0, line);
         roles_text(m->strategy);
         settings_text(m);
-        rc = graph_text(&g, err);
+        rc = graph_text(&g, m->strategy->has & MOA_LEARNS, err);
     }
     moa_sketch_deinit(&g);
     return rc;
