@@ -36,7 +36,7 @@ void moa_backend_stir(moa_backend *b) {
 }
 
 moa_call moa_call_again(const moa_call *c) {
-    return (moa_call){.msg = c->msg, .n_msg = c->n_msg, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log, .scope = c->scope, .sample = c->sample,
+    return (moa_call){.msg = c->msg, .n_msg = c->n_msg, .prefix = c->prefix, .goes_on = c->goes_on, .sampling = c->sampling, .max_tokens = c->max_tokens, .grammar = c->grammar, .extra = c->extra, .log = c->log, .scope = c->scope, .sample = c->sample,
                       .priority = c->priority};
 }
 

@@ -25,6 +25,8 @@ typedef struct moa_call_extra {
 /* One request to a backend, and its reply. The backend has it from start to on_end; what it points to stays as long. */
 typedef struct moa_call {
     const moa_message *msg; int n_msg;
+    const char *prefix;               /* NULL, or the beginning of the reply: the model goes on from there, and what it says is the rest. Only where the backend goes_on */
+    bool goes_on;                     /* another call will go on from this reply (model/generate.h) */
     moa_sampling sampling; int max_tokens;
     const moa_grammar *grammar;       /* what the reply may be; NULL: anything */
     const moa_call_extra *extra;      /* NULL: nothing */
@@ -60,6 +62,7 @@ struct moa_backend {
     uint64_t fingerprint;             /* of the model's weights; 0: unknown */
     int n_ctx;                        /* tokens of one conversation with its reply; 0: unknown */
     int n_ctx_most;                   /* what n_ctx could be: the model reads so much; 0: unknown */
+    bool goes_on;                     /* it can go on from the beginning of a reply (moa_call.prefix) */
     double price_prompt, price_completion; /* dollars per million tokens; 0: free, or unknown */
     struct moa_backend *inner;        /* which this one only stands before; NULL: it answers itself */
 };

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "agent/eval.h"
 
+#include "agent/stair.h"
 #include "agent/strategy.h"
 #include "base/buf.h"
 #include "base/rng.h"
@@ -48,6 +49,21 @@ static int score_proposals(moa_eval_cell *c, const moa_run *r, const moa_item *i
 
 static double right(void *item, const char *reply, size_t n) { return moa_item_check(item, reply, n); }
 
+/* When an aggregator that goes by steps is done: each begins when the one before has ended and its proposals have said what it reads, at an even pace. */
+static double climb(const moa_run *r, const moa_agent_node *n, const double *at) {
+    double now = 0;
+    for (const moa_step *t = n->stair->first; t; t = t->next) {
+        for (int k = 0; k < n->n_in; k++) {
+            const moa_agent_node *from = &r->node[n->in[k]];
+            const double all = from->text_len > 0 ? (double)from->text_len : 1, part = t->last || (double)t->read[k] > all ? 1 : t->read[k] > 0 ? (double)t->read[k] / all : 0;
+            const double said = at[n->in[k]] - (1 - part) * (from->backend ? from->seconds - from->first_s : 0);
+            if (t->read[k] >= 0 && said > now) now = said;
+        }
+        now += t->seconds;
+    }
+    return now;
+}
+
 /* Seconds of the longest chain of calls that the answer waited for: what the run takes where its calls have the machine for themselves, and the
  * same whether a journal knew them or not. */
 static int chain(double *seconds, const moa_run *r, moa_err *err) {
@@ -57,7 +73,8 @@ static int chain(double *seconds, const moa_run *r, moa_err *err) {
     for (int i = 0; i < r->n_node; i++) {
         const moa_agent_node *n = &r->node[i];
         for (int k = 0; k < n->n_in; k++) at[i] = at[n->in[k]] > at[i] ? at[n->in[k]] : at[i];
-        at[i] += n->backend ? n->seconds : 0;
+        if (n->stair && n->stair->first) at[i] = climb(r, n, at);
+        else at[i] += n->backend ? n->seconds : 0;
         if (i == r->answer) *seconds = at[i];
     }
     free(at);
@@ -109,6 +126,7 @@ static int score(moa_eval *e, job *j, int n_item, moa_err *err) {
     c->failed += r->rc < 0;
     c->correct += r->rc >= 0 && moa_item_check(item, answer, strlen(answer));
     e->latency[at * (size_t)e->n_seed + (size_t)j->rep] = (float)j->seconds;
+    e->first[at * (size_t)e->n_seed + (size_t)j->rep] = (float)(r->first_s > 0 ? r->first_s : r->seconds);
     MOA_TRY(moa_run_learn(r, moa_item_scored(item) ? right : NULL, (void *)(uintptr_t)item, err));
     return score_proposals(c, r, item, err);
 }
@@ -187,11 +205,12 @@ int moa_eval_run(moa_eval *e, moa_eval_cb cb, void *ctx, moa_err *err) {
     const size_t n_cell = (size_t)n_item * (size_t)e->n_mix + 1;
     e->cell = calloc(n_cell, sizeof *e->cell);
     e->latency = calloc(n_cell * (size_t)e->n_seed, sizeof *e->latency);
+    e->first = calloc(n_cell * (size_t)e->n_seed, sizeof *e->first);
     e->answer = e->keep ? calloc(n_cell, sizeof(char *)) : NULL;
     job *jobs = malloc((most + 1) * sizeof *jobs);
     moa_run **runs = malloc((most + 1) * sizeof(moa_run *));
     char **said = calloc(most + 1, sizeof(char *));
-    int rc = e->cell && e->latency && (e->answer || !e->keep) && jobs && runs && said ? 0 : moa_fail(err, MOA_ENOMEM, "an evaluation of %d items", n_item);
+    int rc = e->cell && e->latency && e->first && (e->answer || !e->keep) && jobs && runs && said ? 0 : moa_fail(err, MOA_ENOMEM, "an evaluation of %d items", n_item);
     state s = {e, cb, ctx};
     for (int i = 0; rc >= 0 && i < n_item; i += chunk) {
         rc = run_chunk(&s, jobs, runs, said, i, i + chunk < n_item ? i + chunk : n_item, err);
@@ -208,8 +227,9 @@ void moa_eval_deinit(moa_eval *e) {
     for (int i = 0; i < n; i++) free(e->answer[i]);
     free(e->answer);
     free(e->latency);
+    free(e->first);
     free(e->cell);
-    e->cell = NULL, e->latency = NULL, e->answer = NULL;
+    e->cell = NULL, e->latency = e->first = NULL, e->answer = NULL;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -217,16 +237,19 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-double moa_eval_latency(const moa_eval *e, int mix, double p) {
+static double quantile(const moa_eval *e, const float *of, int mix, double p) {
     const size_t n = (size_t)e->done * (size_t)e->n_seed, all = (size_t)moa_taskset_count(e->tasks) * (size_t)e->n_seed;
     float *v = n ? malloc(n * sizeof *v) : NULL;
     if (!v) return 0;
-    memcpy(v, e->latency + (size_t)mix * all, n * sizeof *v);
+    memcpy(v, of + (size_t)mix * all, n * sizeof *v);
     qsort(v, n, sizeof *v, ascending);
     const double at = (double)v[(size_t)(p * (double)(n - 1) + 0.5)];
     free(v);
     return at;
 }
+
+double moa_eval_latency(const moa_eval *e, int mix, double p) { return quantile(e, e->latency, mix, p); }
+double moa_eval_first(const moa_eval *e, int mix, double p) { return quantile(e, e->first, mix, p); }
 
 int moa_eval_sum(moa_eval_cell *sum, double *score_of, const moa_eval *e, int mix, int group) {
     int n = 0, n_item = moa_taskset_count(e->tasks);

@@ -35,6 +35,7 @@ typedef struct moa_eval {
     bool keep;                    /* keep the answers of the first seed: for judges */
     moa_eval_cell *cell;          /* [n_mix][n_item]; owned */
     float *latency;               /* [n_mix][n_item][n_seed] seconds of a run's longest chain of calls; owned */
+    float *first;                 /* likewise, seconds to the first text of its answer (of the last turn's) as they passed: beside whatever ran; owned */
     char **answer;                /* [n_mix][n_item], after a second turn both replies; NULL where a run failed; owned; NULL: not kept */
     int done;                     /* items finished */
     moa_err first_error;          /* of a run that failed; code 0: none */
@@ -46,6 +47,7 @@ void moa_eval_deinit(moa_eval *e);
 
 /* Seconds of the runs of a mix that are done, p from 0 to 1: 0.5 is the median. */
 double moa_eval_latency(const moa_eval *e, int mix, double p);
+double moa_eval_first(const moa_eval *e, int mix, double p);
 /* Sums over the items of a group (-1: all) that are done. score (may be NULL) receives the share of right runs of each
  * item with a known answer; returns how many these are. */
 int moa_eval_sum(moa_eval_cell *sum, double *score, const moa_eval *e, int mix, int group);

@@ -7,6 +7,7 @@
 #include "agent/execute.h"
 
 #include "agent/inbox.h"
+#include "agent/stair.h"
 #include "agent/strategy.h"
 #include "base/clock.h"
 
@@ -31,6 +32,7 @@ struct moa_execution {
     int64_t held_tokens; double held_cost; /* what the calls that run could still cost */
     double spent_cost;   /* by prices, of calls that a journal knew too: a run that goes on after a kill decides as it would have */
     moa_buf text;
+    size_t n_line; bool answers; /* of the answer's text: bytes that may be its line of what the replies say; there is more */
     double t0;
 };
 
@@ -69,12 +71,32 @@ static void cancel_all(moa_execution *x) {
     call_off(x);
 }
 
+/* When the answer's first text came: what is no part of it (MOA_REPLIES_SAY) does not count. */
+static void note_first(moa_execution *x, int node, const char *text, size_t n) {
+    static const char mark[] = MOA_REPLIES_SAY;
+    const moa_agent_node *a = &x->r->node[node];
+    if (x->answers || !moa_run_is_answer(x->r, node) || (a->call && a->call->thinking)) return;
+    bool in_line = a->n_in && x->n_line >= sizeof mark - 1;
+    for (size_t i = 0; i < n && !x->answers; i++) {
+        if (in_line) {
+            in_line = text[i] != '\n';
+            if (!in_line) x->n_line = 0, x->answers = i + 1 < n;
+        } else if (!a->n_in || text[i] != mark[x->n_line]) {
+            x->answers = true;
+        } else {
+            in_line = ++x->n_line == sizeof mark - 1;
+        }
+    }
+    if (x->answers) x->r->first_s = moa_now() - x->t0;
+}
+
 static bool emit(moa_execution *x, int node, int kind, const char *text, size_t n) {
     moa_event e = {.node = node, .text = text, .n = n};
     if (kind == MOA_EV_START) e.kind = MOA_EV_START;
     else if (kind == MOA_EV_TEXT) e.kind = MOA_EV_TEXT;
     else e.kind = MOA_EV_DONE;
     if (x->canceled) return false;
+    if (kind == MOA_EV_TEXT) note_first(x, node, text, n);
     if (x->cb && !x->cb(x->ctx, x->r, &e)) cancel_all(x);
     return !x->canceled;
 }
@@ -93,7 +115,7 @@ static void node_ends(moa_execution *x, int i, int state) {
     for (const moa_edge *e = r->node[i].out; e; e = e->next) {
         moa_agent_node *to = &r->node[e->to];
         to->n_wait--;
-        if (!to->n_wait || to->grace_s > 0 || to->enough) moa_execution_look(x, e->to);
+        if (!to->n_wait || to->grace_s > 0 || to->enough || to->stair) moa_execution_look(x, e->to);
     }
     if (!moa_run_is_answer(r, i)) return;
     bool all = true;
@@ -124,28 +146,32 @@ static void node_fails(moa_execution *x, int i, int rc, const moa_err *err) {
     node_ends(x, i, replaced ? MOA_NODE_DONE : MOA_NODE_FAILED);
 }
 
+static double cost_of(const moa_backend *b, double prompt, double completion) { return 1e-6 * (prompt * b->price_prompt + completion * b->price_completion); }
+
+/* A node is one call, or several, one after the other (stair.h). */
 static void account(moa_run *r, moa_agent_node *n, const moa_call *c) {
-    n->prompt_tokens = c->res.n_prompt;
-    n->completion_tokens = c->res.n_ids;
-    n->reused_tokens = c->res.n_reused;
-    n->drafted_tokens = c->res.n_drafted;
-    n->accepted_tokens = c->res.n_accepted;
-    n->thought_tokens = c->res.n_thought;
-    n->seconds = c->res.seconds;
-    n->first_s = c->res.first_s;
-    n->share_s = c->share_s;
+    const double cost = c->found ? 0 : cost_of(n->backend, (double)c->res.n_prompt, (double)c->res.n_ids);
+    if (!n->stair || n->stair->n_step == 1) n->first_s = c->res.first_s;
+    n->prompt_tokens += c->res.n_prompt;
+    n->completion_tokens += c->res.n_ids;
+    n->reused_tokens += c->res.n_reused;
+    n->drafted_tokens += c->res.n_drafted;
+    n->accepted_tokens += c->res.n_accepted;
+    n->thought_tokens += c->res.n_thought;
+    n->seconds += c->res.seconds;
+    n->share_s += c->share_s;
     n->why = c->res.why;
-    n->sum_logprob = c->res.sum_logprob;
+    n->sum_logprob += c->res.sum_logprob;
     n->found = c->found;
-    n->cost = n->found ? 0 : 1e-6 * ((double)n->prompt_tokens * n->backend->price_prompt + (double)n->completion_tokens * n->backend->price_completion);
-    r->usage.cost += n->cost;
-    if (n->found) r->usage.found_tokens += n->completion_tokens;
+    n->cost += cost;
+    r->usage.cost += cost;
+    if (c->found) r->usage.found_tokens += c->res.n_ids;
     r->usage.calls++;
-    r->usage.prompt_tokens += n->prompt_tokens;
-    r->usage.completion_tokens += n->completion_tokens;
-    r->usage.reused_prefix_tokens += n->reused_tokens;
-    r->usage.drafted_tokens += n->drafted_tokens;
-    r->usage.accepted_tokens += n->accepted_tokens;
+    r->usage.prompt_tokens += c->res.n_prompt;
+    r->usage.completion_tokens += c->res.n_ids;
+    r->usage.reused_prefix_tokens += c->res.n_reused;
+    r->usage.drafted_tokens += c->res.n_drafted;
+    r->usage.accepted_tokens += c->res.n_accepted;
     r->usage.total_tokens = r->usage.prompt_tokens + r->usage.completion_tokens;
 }
 
@@ -182,16 +208,15 @@ static void end_late(moa_execution *x, int i, moa_call *c) {
 
 /* ---- budgets ---- */
 
-static double cost_of(const moa_backend *b, double prompt, double completion) { return 1e-6 * (prompt * b->price_prompt + completion * b->price_completion); }
-
 /* What a call can cost at most. Its prompt is measured where its backend can, else taken as a token for two bytes: more than text has. */
 static double cost_at_most(moa_run *r, const moa_agent_node *n, int64_t most) {
     double prompt = 0;
     moa_err err;
     if (!(n->backend->price_prompt > 0)) return cost_of(n->backend, 0, (double)most);
     const int64_t measured = moa_run_measure(r, n->backend, n->msg, n->n_msg, n->extra, &err);
+    const double begun = n->stair && n->stair->now && n->stair->now->prefix ? 8 + 0.5 * (double)strlen(n->stair->now->prefix) : 0;
     for (int i = 0; i < n->n_msg && measured <= 0; i++) prompt += 8 + 0.5 * (double)strlen(n->msg[i].content);
-    return cost_of(n->backend, measured > 0 ? (double)measured : prompt, (double)most);
+    return cost_of(n->backend, begun + (measured > 0 ? (double)measured : prompt), (double)most);
 }
 
 /* Tokens that are kept for the answer while proposals are asked: half of the budget at most. */
@@ -215,19 +240,25 @@ static void trim(moa_run *r, moa_agent_node *n, int left) {
 /* Replay: calls end in another order there, so that the budget would have another state. */
 static leave afford_as_then(moa_run *r, int i) {
     const moa_then *then = &r->then[i];
+    const moa_stair *s = r->node[i].stair;
+    if (s && s->n_step == moa_stair_n_then(r, &r->node[i])) return then->late == MOA_LATE_BUDGET ? NO : LATER;
+    if (s && s->n_step) return YES;
     if (!then->asked) return then->late == MOA_LATE_BUDGET ? NO : LATER;
     if (then->trimmed) trim(r, &r->node[i], then->trimmed);
     return YES;
 }
 
-static leave afford(moa_execution *x, int i) {
+static leave afford_now(moa_execution *x, int i) {
     enum { LEAST = 16 };
     moa_run *r = x->r;
     moa_agent_node *n = &r->node[i];
     const moa_mix_cfg *c = r->cfg;
     if (r->then && i < r->n_then) return afford_as_then(r, i);
-    int64_t most = n->max_tokens;
-    if (c->budget_tokens) {
+    const bool goes_on = n->stair && n->stair->n_step; /* its tokens were set aside when it began */
+    int64_t most = goes_on ? n->held_tokens : n->max_tokens;
+    x->held_cost -= n->held_cost;
+    n->held_cost = 0;
+    if (c->budget_tokens && !goes_on) {
         const int64_t left = c->budget_tokens - r->usage.completion_tokens - x->held_tokens - kept_for_answer(r, n);
         if (most > left && x->n_running) return LATER;
         if (most > left) most = left;
@@ -235,12 +266,18 @@ static leave afford(moa_execution *x, int i) {
     }
     const double cost = c->budget_cost > 0 ? cost_at_most(r, n, most) : 0;
     if (c->budget_cost > 0 && cost > c->budget_cost - x->spent_cost - x->held_cost) return x->n_running ? LATER : NO;
-    if (most < n->max_tokens) trim(r, n, (int)most);
+    if (most < n->max_tokens && !goes_on) trim(r, n, (int)most);
+    x->held_tokens += most - n->held_tokens;
     n->held_tokens = most;
     n->held_cost = cost;
-    x->held_tokens += n->held_tokens;
     x->held_cost += n->held_cost;
     return YES;
+}
+
+/* What begins before its inputs have ended is refused after them, when nothing of them can come back. */
+static leave afford(moa_execution *x, int i) {
+    const leave may = afford_now(x, i);
+    return may == NO && x->r->node[i].stair && x->r->node[i].n_wait ? LATER : may;
 }
 
 static void give_back(moa_execution *x, moa_agent_node *n) {
@@ -251,7 +288,15 @@ static void give_back(moa_execution *x, moa_agent_node *n) {
 
 static void not_afforded(moa_execution *x, int i) {
     const moa_mix_cfg *c = x->r->cfg;
+    moa_stair *s = x->r->node[i].stair;
     moa_err err = {0};
+    if (s) s->queued = false;
+    if (s && s->n_step) {
+        x->r->node[i].late = MOA_LATE_BUDGET;
+        s->over = MOA_STAIR_SPENT;
+        moa_execution_look(x, i);
+        return;
+    }
     x->r->node[i].late = MOA_LATE_BUDGET;
     stand_in(&x->r->node[i]);
     const int rc = c->budget_tokens ? moa_fail(&err, MOA_ELIMIT, "not asked: the budget of %d tokens is spent", c->budget_tokens)
@@ -259,7 +304,57 @@ static void not_afforded(moa_execution *x, int i) {
     node_fails(x, i, rc, &err);
 }
 
+/* Those that the budget had no room for are asked about again. */
+static void ask_later_ones(moa_execution *x) {
+    for (int k = 0; k < x->later.n; k++)
+        if (push(&x->ready, x->later.v[k]) < 0) cancel_all(x);
+    x->later.n = 0;
+}
+
 /* ---- calls end ---- */
+
+/* Of an aggregator that goes by steps (stair.h). */
+static void end_step(moa_execution *x, int i, moa_call *c) {
+    moa_run *r = x->r;
+    moa_agent_node *n = &r->node[i];
+    moa_stair *s = n->stair;
+    moa_step *t = s->last;
+    const char *text;
+    const bool cut = late_then(r, i) == MOA_LATE_CUT ? c->rc == MOA_ETIME : x->late_now && !x->canceled && (c->rc == MOA_ECANCELED || c->res.why == MOA_STOP_CANCELED);
+    const size_t k = moa_stair_end_step(&text, r, n, c, moa_now() - x->t0);
+    if (k) emit(x, i, MOA_EV_TEXT, text, k);
+    if (cut) c->rc = moa_fail(&c->err, MOA_ETIME, "cut off by the deadline of %g s", r->cfg->deadline_s);
+    else if (c->rc >= 0 && c->res.why == MOA_STOP_CANCELED) c->rc = moa_fail(&c->err, MOA_ECANCELED, "%s was canceled", n->name);
+    else if (c->rc >= 0 && s->said.failed) c->rc = moa_fail(&c->err, MOA_ENOMEM, "text of %s", n->name);
+    t->rc = c->rc;
+    if (c->rc < 0) t->error = moa_arena_strndup(r->arena, c->err.text, strlen(c->err.text));
+    s->err = c->err;
+    if (cut) s->over = MOA_STAIR_LATE;
+    else if (c->rc < 0) s->over = MOA_STAIR_FAILED;
+    else if (t->last || c->res.why == MOA_STOP_STRING) s->over = MOA_STAIR_ENDED;
+    else if (c->res.why == MOA_STOP_CONTEXT || s->written >= n->max_tokens) s->over = MOA_STAIR_FULL;
+    else if (c->res.why == MOA_STOP_EOS) s->ended = true;
+    const int64_t rest = s->over || n->held_tokens < c->res.n_ids ? 0 : n->held_tokens - c->res.n_ids;
+    x->held_tokens += rest - n->held_tokens;
+    x->held_cost -= n->held_cost;
+    n->held_tokens = rest;
+    n->held_cost = cost_of(n->backend, 0, r->cfg->budget_cost > 0 ? (double)rest : 0);
+    x->held_cost += n->held_cost;
+    if (c->rc == MOA_ECANCELED) node_fails(x, i, c->rc, &c->err);
+    else moa_execution_look(x, i);
+}
+
+/* A text is there: may it stand? */
+static void judge_reply(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    moa_agent_node *n = &r->node[i];
+    const char *refused = n->refuse ? n->refuse(r, n) : NULL;
+    if (refused) {
+        moa_node_note(r, n, "%s", refused);
+        fall_back(r, n);
+    }
+    node_ends(x, i, MOA_NODE_DONE);
+}
 
 static void end_call(moa_execution *x, moa_letter *l) {
     moa_run *r = x->r;
@@ -269,11 +364,13 @@ static void end_call(moa_execution *x, moa_letter *l) {
     x->n_running--;
     n->call = NULL;
     account(r, n, c);
-    give_back(x, n);
-    x->spent_cost += cost_of(n->backend, (double)n->prompt_tokens, (double)n->completion_tokens);
-    for (int k = 0; k < x->later.n; k++)
-        if (push(&x->ready, x->later.v[k]) < 0) cancel_all(x);
-    x->later.n = 0;
+    if (!n->stair) give_back(x, n);
+    x->spent_cost += cost_of(n->backend, (double)c->res.n_prompt, (double)c->res.n_ids);
+    ask_later_ones(x);
+    if (n->stair) {
+        end_step(x, i, c);
+        return;
+    }
     if (n->state != MOA_NODE_RUNNING) return; /* it was cut off: what it cost counts, what it said does not */
     n->text = moa_arena_strndup(r->arena, c->res.text ? c->res.text : "", c->res.text ? c->res.text_len : 0);
     n->text_len = n->text ? strlen(n->text) : 0;
@@ -288,18 +385,35 @@ static void end_call(moa_execution *x, moa_letter *l) {
         return;
     }
     note_cut(r, n, moa_run_is_answer(r, i));
-    const char *refused = n->refuse ? n->refuse(r, n) : NULL;
-    if (refused) {
-        moa_node_note(r, n, "%s", refused);
-        fall_back(r, n);
+    judge_reply(x, i);
+}
+
+/* Its text is kept for those that read it while it grows; who has waited for so much is looked at. */
+static void hear(moa_execution *x, int i, const char *text, size_t k) {
+    const moa_agent_node *n = &x->r->node[i];
+    const size_t had = strlen(moa_stair_heard(n));
+    if (moa_buf_add(n->heard, text, k) < 0) return; /* it is read when it is done */
+    const size_t has = strlen(moa_stair_heard(n));
+    for (const moa_edge *e = n->out; e; e = e->next) {
+        const moa_stair *s = x->r->node[e->to].stair;
+        if (s && (x->r->then || ((int64_t)had <= s->waits_for && (int64_t)has > s->waits_for))) moa_execution_look(x, e->to);
     }
-    node_ends(x, i, MOA_NODE_DONE);
+}
+
+static void hear_text(moa_execution *x, const moa_letter *l) {
+    moa_agent_node *n = &x->r->node[l->about];
+    const char *text = moa_buf_str(&x->text);
+    size_t k = x->text.len;
+    if (n->heard && !l->thinking) hear(x, l->about, text, k);
+    if (n->state != MOA_NODE_RUNNING) return;
+    if (n->stair && !l->thinking) k = moa_stair_hear(&text, n->stair, text, k);
+    if (k) emit(x, l->about, MOA_EV_TEXT, text, k);
 }
 
 static void read_inbox(moa_execution *x) {
     bool ended;
     for (moa_letter *l; (l = moa_inbox_read(&x->box, &x->text, &ended));) {
-        if (x->text.len && x->r->node[l->about].state == MOA_NODE_RUNNING) emit(x, l->about, MOA_EV_TEXT, moa_buf_str(&x->text), x->text.len);
+        if (x->text.len && (x->r->node[l->about].state == MOA_NODE_RUNNING || x->r->then)) hear_text(x, l);
         if (!ended) continue;
         end_call(x, l);
         moa_gen_res_deinit(&l->call.res);
@@ -394,34 +508,124 @@ static int compose_plain(moa_run *r, moa_agent_node *n, moa_err *err) {
     return 0;
 }
 
+/* False: it has failed, for want of inputs. */
+static bool enough_worked(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    moa_err err = {0};
+    const int need = r->node[i].need ? r->node[i].need : r->node[i].n_in > 0;
+    if (n_worked(r, &r->node[i]) >= need) return true;
+    /* The cause says more than the consequence: it is what the run fails with, the node's own note is short. */
+    int rc = MOA_EINVAL; /* the code of its own first input that failed: whose turn it was elsewhere depends on the clock */
+    for (int k = 0; k < r->node[i].n_in && rc == MOA_EINVAL; k++)
+        if (r->node[r->node[i].in[k]].state == MOA_NODE_FAILED) rc = r->node[r->node[i].in[k]].rc;
+    moa_fail(&err, rc, "too few of its %d inputs worked", r->node[i].n_in);
+    node_fails(x, i, rc, &err);
+    if (r->node[i].state == MOA_NODE_FAILED && moa_run_is_answer(r, i) && r->cause.code) r->err = r->cause;
+    return false;
+}
+
+/* False: it has failed, since the deadline has passed. */
+static bool in_time(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    moa_err err = {0};
+    if (!x->late_now && late_then(r, i) != MOA_LATE_UNASKED) return true;
+    r->node[i].late = MOA_LATE_UNASKED;
+    stand_in(&r->node[i]);
+    const int rc = moa_fail(&err, MOA_ETIME, "not asked: the deadline of %g s has passed", r->cfg->deadline_s);
+    node_fails(x, i, rc, &err);
+    return false;
+}
+
+/* Its proposals have ended, and so has it: what it said is judged as a whole. */
+static void end_stair(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    moa_agent_node *n = &r->node[i];
+    const moa_stair *s = n->stair;
+    moa_err err = s->err;
+    give_back(x, n);
+    if (moa_stair_join(r, n) < 0) {
+        node_fails(x, i, moa_fail(&err, MOA_ENOMEM, "text of %s", n->name), &err);
+        return;
+    }
+    if (s->over == MOA_STAIR_FAILED) {
+        node_fails(x, i, err.code, &err);
+        return;
+    }
+    if (s->over == MOA_STAIR_LATE) {
+        n->late = MOA_LATE_CUT;
+        stand_in(n);
+        if (n_worked(r, n) || !s->said.len) {
+            node_fails(x, i, moa_fail(&err, MOA_ETIME, "cut off by the deadline of %g s", r->cfg->deadline_s), &err);
+            return;
+        }
+        moa_node_note(r, n, "cut off by the deadline of %g s", r->cfg->deadline_s);
+    }
+    if (s->over == MOA_STAIR_SPENT) moa_node_note(r, n, "cut off after %d tokens: the budget has no room for the rest", s->written);
+    if (s->over == MOA_STAIR_LATE || s->over == MOA_STAIR_SPENT) n->why = MOA_STOP_LENGTH;
+    else note_cut(r, n, moa_run_is_answer(r, i));
+    judge_reply(x, i);
+}
+
+/* Replay: were no further steps asked then? They are not composed: what was is not known. */
+static bool stopped_then(moa_execution *x, int i, bool there) {
+    const moa_run *r = x->r;
+    moa_stair *s = r->node[i].stair;
+    if (s->n_step != moa_stair_n_then(r, &r->node[i])) return false;
+    if (r->then[i].late == MOA_LATE_BUDGET) {
+        if (there) not_afforded(x, i);
+        return true;
+    }
+    if (r->then[i].ended) return false;
+    if (there && push(&x->later, i) == 0) s->queued = true; /* the run was canceled before its turn came */
+    return true;
+}
+
+/* Its next step, if it is time for it. */
+static void climb(moa_execution *x, int i) {
+    moa_run *r = x->r;
+    moa_stair *s = r->node[i].stair;
+    moa_err err = {0};
+    const bool there = inputs_are_there(x, i); /* early stop while it writes, too */
+    if (s->queued && there) ask_later_ones(x);
+    if (r->node[i].call || s->queued) return;
+    const bool late = x->late_now || (late_then(r, i) == MOA_LATE_CUT && s->n_step == moa_stair_n_then(r, &r->node[i])) || late_then(r, i) == MOA_LATE_UNASKED;
+    if (late && s->n_step && !s->over) s->over = MOA_STAIR_LATE;
+    if (s->over) {
+        if (there) end_stair(x, i);
+        return;
+    }
+    if (!late && stopped_then(x, i, there)) return;
+    const moa_stair_next next = late ? MOA_STAIR_LAST : moa_stair_look(r, &r->node[i]);
+    if (next == MOA_STAIR_WAITS || (next == MOA_STAIR_LAST && !there)) return;
+    if (next == MOA_STAIR_LAST && (!enough_worked(x, i) || !in_time(x, i))) return;
+    const char *note = r->node[i].note;
+    if (!s->n_step) r->node[i].started = moa_now() - x->t0;
+    if (next == MOA_STAIR_LAST) note_missing(r, i);
+    const int rc = moa_stair_compose(r, &r->node[i], next == MOA_STAIR_LAST, &err); /* may add nodes: they move */
+    s->note = next == MOA_STAIR_LAST ? r->node[i].note : NULL;
+    r->node[i].note = note;
+    if (rc < 0 && next == MOA_STAIR_PART) s->ended = true, moa_execution_look(x, i); /* the whole decides */
+    else if (rc < 0) node_fails(x, i, rc, &err);
+    else if (push(&x->ready, i) == 0) s->queued = true;
+    else cancel_all(x);
+}
+
 static void look_at(moa_execution *x, int i) {
     moa_run *r = x->r;
     moa_err err = {0};
-    if (r->node[i].state != MOA_NODE_WAITING || x->canceled || x->over || !inputs_are_there(x, i)) return;
-    const int need = r->node[i].need ? r->node[i].need : r->node[i].n_in > 0;
-    if (n_worked(r, &r->node[i]) < need) {
-        /* The cause says more than the consequence: it is what the run fails with, the node's own note is short. */
-        int rc = MOA_EINVAL; /* the code of its own first input that failed: whose turn it was elsewhere depends on the clock */
-        for (int k = 0; k < r->node[i].n_in && rc == MOA_EINVAL; k++)
-            if (r->node[r->node[i].in[k]].state == MOA_NODE_FAILED) rc = r->node[r->node[i].in[k]].rc;
-        moa_fail(&err, rc, "too few of its %d inputs worked", r->node[i].n_in);
-        node_fails(x, i, rc, &err);
-        if (r->node[i].state == MOA_NODE_FAILED && moa_run_is_answer(r, i) && r->cause.code) r->err = r->cause;
+    if (r->node[i].state >= MOA_NODE_DONE || x->canceled || x->over) return;
+    if (r->node[i].stair) {
+        climb(x, i);
         return;
     }
+    if (r->node[i].state != MOA_NODE_WAITING || !inputs_are_there(x, i) || !enough_worked(x, i)) return;
     r->node[i].started = moa_now() - x->t0;
     note_missing(r, i);
     if (!r->node[i].backend) {
         reduce(x, i);
         return;
     }
-    if (x->late_now || late_then(r, i) == MOA_LATE_UNASKED) {
-        r->node[i].late = MOA_LATE_UNASKED;
-        stand_in(&r->node[i]);
-        const int rc = moa_fail(&err, MOA_ETIME, "not asked: the deadline of %g s has passed", r->cfg->deadline_s);
-        node_fails(x, i, rc, &err);
-        return;
-    }
+    if (!in_time(x, i)) return;
     const moa_compose_fn compose = r->node[i].compose ? r->node[i].compose : compose_plain;
     const int rc = compose(r, &r->node[i], &err); /* may add nodes: they move */
     if (rc < 0) node_fails(x, i, rc, &err);
@@ -439,8 +643,16 @@ static moa_letter *make_call(moa_execution *x, int i, moa_err *err) {
     if (n->extra && n->extra->logprobs && !n->log && moa_token_log_new(&n->log, n->extra->top_logprobs, err) < 0) return NULL;
     l->call = (moa_call){.msg = n->msg, .n_msg = n->n_msg, .sampling = n->sampling, .max_tokens = n->max_tokens, .grammar = n->grammar, .extra = n->extra, .log = n->log, .scope = r->scope,
                         .sample = (int)(r->seed >> 40) + i};
+    if (n->stair) moa_stair_begin(&l->call, n, moa_now() - x->t0);
     moa_letter_init(l, &x->box, i);
     return l;
+}
+
+/* A later step is no beginning. Who is read while it writes is heard at once. */
+static void tell_start(moa_execution *x, moa_letter *l) {
+    const moa_agent_node *n = &x->r->node[l->about];
+    if (!n->stair || n->stair->n_step == 1) emit(x, l->about, MOA_EV_START, NULL, 0);
+    if (n->heard) l->quiet = false;
 }
 
 /* Starts all composed nodes of the backend of ready[0], and takes them off the list. */
@@ -454,7 +666,8 @@ static void start_group(moa_execution *x, moa_call **call) {
             x->ready.v[left++] = i;
             continue;
         }
-        if (x->r->node[i].state != MOA_NODE_RUNNING || x->over) continue; /* it was cut off while it waited for the budget */
+        const moa_stair *s = x->r->node[i].stair;
+        if ((s ? !s->queued : x->r->node[i].state != MOA_NODE_RUNNING) || x->over) continue; /* it was cut off while it waited for the budget */
         const leave may = afford(x, i);
         if (may == LATER) {
             if (push(&x->later, i) < 0) cancel_all(x);
@@ -470,13 +683,14 @@ static void start_group(moa_execution *x, moa_call **call) {
             continue;
         }
         x->r->node[i].call = l;
+        x->r->node[i].state = MOA_NODE_RUNNING;
         x->r->node[i].asked = true;
         x->n_running++;
         for (const moa_edge *e = x->r->node[i].out; x->r->then && e; e = e->next) moa_execution_look(x, e->to); /* cut_as_then */
         call[n++] = &l->call;
     }
     x->ready.n = left;
-    for (int k = 0; k < n; k++) emit(x, ((moa_letter *)call[k])->about, MOA_EV_START, NULL, 0);
+    for (int k = 0; k < n; k++) tell_start(x, (moa_letter *)call[k]);
     for (int k = 0; k < n && x->canceled; k++) x->r->node[((moa_letter *)call[k])->about].call = NULL, x->n_running--;
     if (x->canceled || !n) return;
     b->ops->start(b, call, n);
@@ -504,7 +718,7 @@ static void look_at_clock(moa_execution *x) {
     for (int k = 0; k < x->late.n; k++) {
         const int i = x->late.v[k];
         const moa_agent_node *n = &x->r->node[i];
-        if (n->state != MOA_NODE_WAITING) continue;
+        if (n->state != MOA_NODE_WAITING && !(n->stair && n->state == MOA_NODE_RUNNING)) continue;
         if (now >= n->cut_at) {
             moa_execution_look(x, i);
             continue;

@@ -1,6 +1,7 @@
 /* mix.c - the text form of a mix: "self-moa:n=4,temperature=0.9". SPDX-License-Identifier: Apache-2.0 */
 #include "agent/mix.h"
 
+#include "agent/stair.h"
 #include "base/buf.h"
 #include "base/nearest.h"
 
@@ -127,6 +128,7 @@ int moa_mix_spec_bind(moa_mix_spec *s, moa_pool *p, const char *dflt, moa_err *e
     const int n = s->n_proposer_name ? s->n_proposer_name : 1;
     if (n > 1 && !(s->strategy->has & MOA_SEVERAL)) return moa_fail(err, MOA_EUSAGE, "mix %s takes one proposer, got %d", s->strategy->name, n);
     s->cfg.n_proposer = n;
+    MOA_TRY(moa_stair_check(&s->cfg, err));
     if (s->strategy->check) MOA_TRY(s->strategy->check(&s->cfg, err)); /* before models are read, which may take a while */
     for (int i = 0; i < n; i++) MOA_TRY(moa_pool_get(&s->bound[i], p, s->n_proposer_name ? s->proposer_name[i] : dflt, err));
     s->cfg.proposer = s->bound;

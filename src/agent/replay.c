@@ -17,7 +17,8 @@
 enum { MAX_MESSAGES = 4096, MAX_NODES = 1 << 16, MAX_ACTORS = 32, MAX_TOKENS = 1 << 30, PATIENCE_S = 2 };
 
 typedef struct rehearsal rehearsal;
-typedef struct cue { moa_call *call; int node; double at; } cue; /* a call, and what it will say */
+typedef struct cue { moa_call *call; int line; double at; } cue; /* a call, and what it will say */
+typedef struct line { const json_t *v; int node; bool used; } line; /* a call of the trace: a node, or a step of one */
 typedef struct actor { moa_backend base; rehearsal *all; } actor;
 struct rehearsal {
     const json_t *trace, *nodes, *measured;
@@ -29,7 +30,8 @@ struct rehearsal {
     moa_grammar *any;
     moa_message *msg; int n_msg;
     double heard;          /* when something happened last */
-    char *used;            /* [nodes] its call was asked for */
+    line *said; int n_said;
+    moa_call_extra told;   /* what the aggregator's calls had */
     moa_then *then;        /* [nodes] */
     cue *late; int n_late; /* that end when they are canceled */
 };
@@ -51,18 +53,25 @@ static bool same_messages(const json_t *list, const moa_call *c) {
     return true;
 }
 
-/* The node whose call this is; -1: none asked the like. near: one with its seed, which read something else. */
-static int node_of(const rehearsal *h, const moa_call *c, int *near) {
+static bool same_prefix(const json_t *had, const char *prefix) {
+    if (!had || !prefix) return !had && !prefix;
+    json_t *own = moa_json_str(prefix, strlen(prefix));
+    const bool same = json_equal(had, own);
+    json_decref(own);
+    return same;
+}
+
+/* The line that this call is; -1: none asked the like. near: one with its seed, which read something else. */
+static int line_of(const rehearsal *h, const moa_call *c, int *near) {
     char seed[24];
-    const json_t *n;
-    size_t i;
     *near = -1;
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)c->sampling.seed);
-    json_array_foreach(h->nodes, i, n) {
-        const char *had = json_string_value(json_object_get(n, "seed"));
-        if (h->used[i] || !had || strcmp(had, seed)) continue;
-        *near = (int)i;
-        if (same_messages(json_object_get(n, "messages"), c)) return (int)i;
+    for (int i = 0; i < h->n_said; i++) {
+        const line *l = &h->said[i];
+        const char *had = json_string_value(json_object_get(l->v, "seed"));
+        if (l->used || !had || strcmp(had, seed)) continue;
+        *near = l->node;
+        if (same_prefix(json_object_get(l->v, "prefix"), c->prefix) && same_messages(json_object_get(l->v, "messages"), c)) return i;
     }
     return -1;
 }
@@ -74,8 +83,14 @@ static int64_t tokens_in(const json_t *v, int64_t most) {
     return n < 0 ? 0 : n > most ? most : n;
 }
 
-static void say(const rehearsal *h, moa_call *c, int node) {
-    const json_t *n = json_array_get(h->nodes, (size_t)node), *said = json_object_get(n, "said"), *error = json_object_get(n, "error");
+/* What one that did not end well had said, for those that read it while it was at work. */
+static void say_heard(const rehearsal *h, moa_call *c, int at) {
+    const json_t *text = json_object_get(h->said[at].v, "heard");
+    if (json_string_length(text)) c->on_text(c, json_string_value(text), json_string_length(text));
+}
+
+static void say(const rehearsal *h, moa_call *c, int at) {
+    const json_t *n = h->said[at].v, *said = json_object_get(n, "said"), *error = json_object_get(n, "error");
     const json_t *text = said ? said : json_object_get(n, "text");
     const json_int_t why = whole(n, "why");
     c->res = (moa_gen_res){.n_prompt = tokens_in(json_object_get(n, "prompt_tokens"), MAX_TOKENS), .n_ids = (int)tokens_in(json_object_get(n, "completion_tokens"), MAX_TOKENS), .sum_logprob = json_number_value(json_object_get(n, "sum_logprob")),
@@ -111,18 +126,19 @@ static void start(moa_backend *b, moa_call *const *call, int n) {
             moa_call_fail(call[i], &err);
             continue;
         }
-        const int node = node_of(h, call[i], &near);
-        const json_t *d = node < 0 ? NULL : json_array_get(h->nodes, (size_t)node);
-        if (!d) {
+        const int at = line_of(h, call[i], &near);
+        if (at < 0) {
             refuse(h, call[i], near);
             continue;
         }
-        h->used[node] = 1;
-        if (whole(d, "rc") == MOA_ECANCELED) h->late[h->n_late++] = (cue){call[i], node, 0};
-        else q[m++] = (cue){call[i], node, json_number_value(json_object_get(d, "ended"))};
+        const json_t *d = h->said[at].v;
+        h->said[at].used = true;
+        say_heard(h, call[i], at);
+        if (whole(d, "rc") == MOA_ECANCELED) h->late[h->n_late++] = (cue){call[i], at, 0};
+        else q[m++] = (cue){call[i], at, json_number_value(json_object_get(d, "ended"))};
     }
     if (m) qsort(q, (size_t)m, sizeof *q, by_end);
-    for (int i = 0; i < m; i++) say(h, q[i].call, q[i].node);
+    for (int i = 0; i < m; i++) say(h, q[i].call, q[i].line);
     free(q);
 }
 
@@ -132,7 +148,7 @@ static void stir(moa_backend *b) {
         moa_call *c = h->late[i].call;
         if (!c || !atomic_load(&c->cancel)) continue;
         h->late[i].call = NULL;
-        say(h, c, h->late[i].node);
+        say(h, c, h->late[i].line);
     }
 }
 
@@ -154,13 +170,14 @@ static const moa_backend_ops blind = {.name = "replay", .help = "what models sai
 static int read_actor(moa_backend **out, rehearsal *h, const json_t *v, moa_err *err) {
     const char *id;
     uint64_t print = 0;
-    bool can;
+    bool can, goes_on;
     long long n_ctx, most;
     if (!json_is_object(v)) return moa_fail(err, MOA_EFORMAT, "%s: a model of the mix is no object", h->where);
     MOA_TRY(moa_json_get_str(&id, v, "model", NULL, h->where, err));
     MOA_TRY(moa_json_get_int(&n_ctx, v, "n_ctx", 0, h->where, err));
     MOA_TRY(moa_json_get_int(&most, v, "n_ctx_most", 0, h->where, err));
     MOA_TRY(moa_json_get_bool(&can, v, "measures", false, h->where, err));
+    MOA_TRY(moa_json_get_bool(&goes_on, v, "goes_on", false, h->where, err));
     const char *text = json_string_value(json_object_get(v, "fingerprint"));
     if (text) print = strtoull(text, NULL, 10);
     if (!id) return moa_fail(err, MOA_EFORMAT, "%s: a model without a name", h->where);
@@ -169,7 +186,7 @@ static int read_actor(moa_backend **out, rehearsal *h, const json_t *v, moa_err 
         if (!strcmp(h->actor[i].base.id, id)) return *out = &h->actor[i].base, 0;
     if (h->n_actor == MAX_ACTORS) return moa_fail(err, MOA_ELIMIT, "%s: more than %d models", h->where, MAX_ACTORS);
     actor *a = &h->actor[h->n_actor++];
-    *a = (actor){.base = {.ops = can ? &measures : &blind, .id = id, .fingerprint = print, .n_ctx = (int)n_ctx, .n_ctx_most = (int)most}, .all = h};
+    *a = (actor){.base = {.ops = can ? &measures : &blind, .id = id, .fingerprint = print, .n_ctx = (int)n_ctx, .n_ctx_most = (int)most, .goes_on = goes_on}, .all = h};
     const json_t *prices = json_object_get(v, "prices"); /* a budget in dollars goes by them */
     a->base.price_prompt = json_number_value(json_array_get(prices, 0));
     a->base.price_completion = json_number_value(json_array_get(prices, 1));
@@ -285,6 +302,8 @@ static int read_mix(rehearsal *h, moa_err *err) {
     if (flag) c->propose_grammar = h->any;
     MOA_TRY(moa_json_get_bool(&flag, m, "aggregate_grammar", false, h->where, err));
     if (flag) c->aggregate_grammar = h->any;
+    MOA_TRY(moa_json_get_bool(&h->told.logprobs, m, "aggregate_logprobs", false, h->where, err));
+    if (h->told.logprobs) c->aggregate_extra = &h->told;
     MOA_TRY(moa_json_get_bool(&c->aggregate_acts, m, "aggregate_acts", false, h->where, err));
     return 0;
 }
@@ -305,11 +324,26 @@ static int read_messages(rehearsal *h, moa_err *err) {
 
 /* Calls of the trace that nobody has asked for yet. */
 static bool more_to_ask(const rehearsal *h) {
-    const json_t *n;
-    size_t i;
-    json_array_foreach(h->nodes, i, n)
-        if (!h->used[i] && h->then[i].asked) return true;
+    for (int i = 0; i < h->n_said; i++)
+        if (!h->said[i].used && h->then[h->said[i].node].asked) return true;
     return false;
+}
+
+/* One line for each call. */
+static int read_lines(rehearsal *h, moa_err *err) {
+    const json_t *n, *step;
+    size_t i, k, all = 0;
+    json_array_foreach(h->nodes, i, n) all += 1 + json_array_size(json_object_get(n, "steps"));
+    if (all > MAX_NODES) return moa_fail(err, MOA_EFORMAT, "%s: %zu calls, expected at most %d", h->where, all, (int)MAX_NODES);
+    h->said = calloc(all + 1, sizeof *h->said);
+    h->late = calloc(all + 1, sizeof *h->late);
+    if (!h->said || !h->late) return moa_fail(err, MOA_ENOMEM, "%zu calls", all);
+    json_array_foreach(h->nodes, i, n) {
+        const json_t *steps = json_object_get(n, "steps");
+        if (!json_array_size(steps)) h->said[h->n_said++] = (line){n, (int)i, false};
+        json_array_foreach(steps, k, step) h->said[h->n_said++] = (line){step, (int)i, false};
+    }
+    return 0;
 }
 
 /* Asked when nothing happens. A run that was canceled is canceled again, where it was then; one that waits for what never comes is no run of ours. */
@@ -331,16 +365,16 @@ static int rehearse(json_t **again, rehearsal *h, moa_err *err) {
     MOA_TRY(read_messages(h, err));
     MOA_TRY(moa_json_get_str(&seed, h->trace, "seed", "", h->where, err));
     if (!n || n > MAX_NODES) return moa_fail(err, MOA_EFORMAT, "%s: %zu nodes, expected 1 to %d", h->where, n, (int)MAX_NODES);
-    h->used = calloc(n, 1);
-    h->late = calloc(n, sizeof *h->late);
-    h->then = calloc(n, sizeof *h->then);
-    if (!h->used || !h->late || !h->then) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
+    MOA_TRY(read_lines(h, err));
+    if (!(h->then = calloc(n, sizeof *h->then))) return moa_fail(err, MOA_ENOMEM, "%zu nodes", n);
     MOA_TRY(moa_run_new(&r, &h->cfg, h->msg, h->n_msg, strtoull(seed, NULL, 10), err));
     for (size_t i = 0; i < n; i++) {
         const json_t *was = json_array_get(h->nodes, i);
         const char *late = json_string_value(json_object_get(was, "late"));
         const json_int_t trimmed = whole(was, "trimmed");
-        h->then[i] = (moa_then){.asked = json_is_true(json_object_get(was, "asked")), .spared = json_is_true(json_object_get(was, "spared")), .trimmed = trimmed > 0 && trimmed < 1 << 30 ? (int)trimmed : 0};
+        const char *state = json_string_value(json_object_get(was, "state"));
+        h->then[i] = (moa_then){.asked = json_is_true(json_object_get(was, "asked")), .spared = json_is_true(json_object_get(was, "spared")), .trimmed = trimmed > 0 && trimmed < 1 << 30 ? (int)trimmed : 0,
+                                .ended = state && (!strcmp(state, "done") || !strcmp(state, "failed")), .steps = json_object_get(was, "steps")};
         for (moa_late l = MOA_LATE_LEFT; late && l > MOA_LATE_NOT; l--)
             if (!strcmp(late, moa_late_name(l))) h->then[i].late = l;
     }
@@ -365,7 +399,7 @@ int moa_replay(json_t **again, const json_t *trace, const char *where, moa_err *
     json_decref(h->recalled);
     moa_grammar_free(h->any);
     free(h->msg);
-    free(h->used);
+    free(h->said);
     free(h->late);
     free(h->then);
     free(h);

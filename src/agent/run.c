@@ -3,6 +3,7 @@
 #include "agent/execute.h"
 
 #include "agent/screen.h"
+#include "agent/stair.h"
 #include "base/rng.h"
 #include "task/task.h"
 
@@ -39,6 +40,7 @@ int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, 
         return moa_fail(err, MOA_EINVAL, "a conversation must end with the user's turn");
     if (!(s->has & MOA_AGGREGATES)) MOA_TRY(moa_no_dropout(cfg, err));
     if (s->check) MOA_TRY(s->check(cfg, err));
+    MOA_TRY(moa_stair_check(cfg, err));
     MOA_TRY(moa_sampling_check(&cfg->propose, err));
     MOA_TRY(moa_sampling_check(&cfg->aggregate, err));
     moa_run *r = calloc(1, sizeof *r);
@@ -61,7 +63,11 @@ int moa_run_new(moa_run **out, const moa_mix_cfg *cfg, const moa_message *conv, 
 
 void moa_run_free(moa_run *r) {
     if (!r) return;
-    for (int i = 0; i < r->n_node; i++) moa_token_log_free(r->node[i].log);
+    for (int i = 0; i < r->n_node; i++) {
+        moa_token_log_free(r->node[i].log);
+        moa_stair_deinit(r->node[i].stair);
+        if (r->node[i].heard) moa_buf_deinit(r->node[i].heard);
+    }
     for (moa_measured *m = r->measured, *next; m; m = next) {
         next = m->next;
         free(m);
@@ -95,6 +101,22 @@ const char *moa_late_name(moa_late l) {
     return names[l];
 }
 
+/* Where n reads what is still being written, that is kept as it comes. */
+static int begin_on_parts(moa_run *r, moa_agent_node *n, moa_err *err) {
+    enum { MOST = 1 << 28 };
+    bool any = false, ok = true;
+    for (int i = 0; i < n->n_in; i++) any = any || r->node[n->in[i]].state < MOA_NODE_DONE;
+    if (!n->staircase || !any) return 0;
+    ok = (n->stair = moa_stair_new(r->arena, r->cfg)) != NULL;
+    for (int i = 0; ok && i < n->n_in; i++) {
+        moa_agent_node *from = &r->node[n->in[i]];
+        if (from->heard || from->state >= MOA_NODE_DONE) continue;
+        from->heard = moa_arena_alloc(r->arena, sizeof *from->heard);
+        if ((ok = from->heard != NULL)) moa_buf_init(from->heard, MOST);
+    }
+    return ok ? 0 : moa_fail(err, MOA_ENOMEM, "node %s", n->name);
+}
+
 int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err) {
     for (int i = 0; i < n->n_in; i++)
         if (n->in[i] < 0 || n->in[i] >= r->n_node)
@@ -111,7 +133,9 @@ int moa_run_add(moa_run *r, const moa_agent_node *n, moa_err *err) {
     d->in = in;
     d->out = d->out_end = NULL;
     d->call = NULL;
+    d->stair = NULL, d->heard = NULL;
     d->n_wait = 0;
+    MOA_TRY(begin_on_parts(r, d, err));
     for (int i = 0; i < n->n_in; i++) {
         moa_agent_node *from = &r->node[in[i]];
         if (from->state >= MOA_NODE_DONE) continue;

@@ -54,6 +54,7 @@ struct moa_agent_node {
     double grace_s;                   /* with so many, the others get this long, then they are canceled and left out; 0: as long as they take */
     moa_enough_fn enough;             /* then the others are canceled and left out; NULL: all are waited for */
     bool seeded;                      /* sampling.seed is meant as it is */
+    int staircase; bool even_steps;   /* it begins on parts of its inputs (stair.h): tokens that its first step waits for; 0: it does not */
     /* filled while running */
     int state;
     double started, ended;            /* seconds since the run began */
@@ -77,6 +78,8 @@ struct moa_agent_node {
     const char *said;                 /* what its model wrote, where text is the fallback's; NULL: that is text */
     const struct moa_vote_told *vote; /* where text was voted for; NULL */
     void *own;                        /* the strategy's */
+    struct moa_stair *stair;          /* where it has begun on parts: its steps; NULL */
+    struct moa_buf *heard;            /* what it has said while it is not done, where one reads that; NULL */
     /* the executor's */
     struct moa_edge *out, *out_end;   /* to nodes that read this one */
     int n_wait;                       /* inputs that have not ended */
@@ -136,6 +139,7 @@ typedef struct moa_mix_cfg {
     int checker;                                   /* MOA_CHECKER_*: what proves replies wrong, which are then left out (screen.h) */
     int screen; double screen_at; int subsets;     /* MOA_SCREEN_*: which replies are left out before they are merged or counted (screen.h); subsets of dropout */
     int most_of_one, duplicates;                   /* replies of one model that are read, 0: all; MOA_DUPLICATES_* */
+    int staircase, stair_steps;                    /* tokens of each proposal with which the aggregator begins (stair.h), 0: it waits for all; MOA_STEPS_* */
     int layout, fence;                             /* MOA_LAYOUT_*, MOA_FENCE_*: references in a prompt (reference.h) */
     int fit;                                       /* MOA_FIT_*: references that the context does not hold (fit.h, window.h) */
     int tool_turns;                                /* MOA_TURNS_*: who answers a turn that ends with a tool's result; who builds the run decides by it */
@@ -144,6 +148,7 @@ typedef struct moa_mix_cfg {
     moa_store *store;                              /* what the mix has learnt; NULL: nothing, and it keeps nothing */
 } moa_mix_cfg;
 enum { MOA_UNTIL_ALL, MOA_UNTIL_AGREE };
+enum { MOA_STEPS_DOUBLE, MOA_STEPS_EVEN };
 enum { MOA_LAYOUT_AFTER, MOA_LAYOUT_SYSTEM };
 enum { MOA_FIT_SHORTEN, MOA_FIT_WINDOW };
 enum { MOA_FENCE_PLAIN, MOA_FENCE_NONCE };
@@ -167,6 +172,7 @@ enum {
     MOA_SEVERAL = 16,       /* several models propose */
     MOA_LEARNS = 32,        /* it keeps what it learns: store */
     MOA_PLAIN = 64,         /* one call of one model */
+    MOA_CLIMBS = 256,       /* one aggregator at its end that reads proposals which are asked before it: staircase */
     MOA_ONLINE = 128,       /* what it learns of one question decides the next: they come one after the other */
 };
 /* One row of strategies.def, and a mix of that name. */
@@ -196,7 +202,7 @@ void moa_mix_put(moa_mix_cfg *c, const moa_setting *p, double v, const char *tex
 typedef struct moa_measured { uint64_t key; int64_t n; struct moa_measured *next; } moa_measured;
 
 /* What a trace tells of a node that another order of events would change. */
-typedef struct moa_then { moa_late late; bool asked, spared; int trimmed; } moa_then;
+typedef struct moa_then { moa_late late; bool asked, spared, ended; int trimmed; const json_t *steps; } moa_then;
 /* A value of the store that a run read or wrote; value NULL: there was none. */
 typedef struct moa_recalled { const char *kind, *key, *value; struct moa_recalled *next; } moa_recalled;
 
@@ -206,6 +212,7 @@ struct moa_run {
     moa_agent_node *node; int n_node, cap;
     int answer, n_answer;                 /* node whose text is the answer; further answers are the nodes behind it */
     moa_usage usage; double seconds;
+    double first_s;                       /* from its beginning to the first text of an answer that was told; 0: none was */
     const moa_mix_cfg *cfg;
     uint64_t seed, scope;                 /* scope: of its calls (backend.h) */
     int rc; moa_err err;                  /* of this run */

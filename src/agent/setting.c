@@ -38,6 +38,8 @@ static const shared table[] = {
     WHOLE("subsets", "screen=dropout-*: merges of subsets", 1, 255, MOA_GATHERS | MOA_AGGREGATES, subsets),
     WHOLE("most-of-one", "replies of one model that are read (default: all)", 1, 256, MOA_GATHERS, most_of_one),
     WORDS("duplicates", "equal replies", "keep|merge", MOA_GATHERS, duplicates),
+    WHOLE("staircase", "tokens of each proposal with which the aggregator begins (0: it waits for whole ones)", 0, 1e6, MOA_CLIMBS, staircase),
+    WORDS("steps", "staircase: each step waits for twice as much as the one before, or for as much again", "double|even", MOA_CLIMBS, stair_steps),
     WORDS("layout", "references behind the question, or in the system message", "after|system", MOA_AGGREGATES, layout),
     WORDS("fence", "borders of references: plain, or with a word that none of them can know", "plain|nonce", MOA_AGGREGATES, fence),
     WORDS("fit", "references that the answer's context does not hold: shortened evenly, or read in windows, one after the other", "shorten|window", MOA_AGGREGATES, fit),

@@ -4,6 +4,7 @@
 
 #include "agent/agree.h"
 #include "agent/screen.h"
+#include "agent/stair.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -59,7 +60,11 @@ int moa_add_merge(moa_run *r, const moa_mix_cfg *c, const char *name, const int 
                            .grammar = c->aggregate_grammar, .extra = c->aggregate_extra,
                            .in = in, .n_in = n_in, .compose = moa_compose_aggregate, .need = c->need < n_in ? c->need : n_in, .grace_s = c->grace_s, .enough = moa_enough_of(c),
                            .fallback = stands_in ? moa_reduce_vote : NULL, .refuse = stands_in ? moa_refuse_merge : NULL};
-    return moa_run_add(r, &node, err);
+    const char *off = c->staircase ? moa_stair_off(c, node.backend) : NULL;
+    if (!off) node.staircase = c->staircase, node.even_steps = c->stair_steps == MOA_STEPS_EVEN;
+    const int id = moa_run_add(r, &node, err);
+    if (off && id >= 0) moa_node_note(r, &r->node[id], "waits for whole proposals: %s", off);
+    return id;
 }
 
 int moa_add_aggregator(moa_run *r, const moa_mix_cfg *c, const char *name, const int *in, int n_in, moa_err *err) {

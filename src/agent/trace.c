@@ -1,6 +1,7 @@
 /* trace.c - see trace.h. SPDX-License-Identifier: Apache-2.0 */
 #include "agent/trace.h"
 
+#include "agent/stair.h"
 #include "agent/strategy.h"
 #include "base/json.h"
 #include "base/rng.h"
@@ -72,6 +73,22 @@ static json_t *messages_of(const moa_message *msg, int n, bool redact) {
     return list;
 }
 
+/* The steps of an aggregator that began on parts of proposals: how many bytes of each a step read, -1 for one that it left out. */
+static json_t *steps_of(const moa_agent_node *n, bool redact) {
+    json_t *list = json_array();
+    for (const moa_step *t = n->stair->first; t; t = t->next) {
+        json_t *read = json_array(), *o = json_pack("{s:b, s:o, s:o, s:i, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "last", t->last, "read", read, "seed", big(t->seed),
+                     "max_tokens", t->max_tokens, "messages", messages_of(t->msg, t->n_msg, redact), "text", text_of(t->text ? t->text : "", t->text ? strlen(t->text) : 0, redact),
+                     "prompt_tokens", (json_int_t)t->prompt_tokens, "completion_tokens", (json_int_t)t->completion_tokens, "reused_tokens", (json_int_t)t->reused_tokens, "why", (int)t->why,
+                     "rc", t->rc, "sum_logprob", t->sum_logprob, "started", t->started, "ended", t->ended, "seconds", t->seconds, "first_s", t->first_s);
+        for (int k = 0; o && k < n->n_in; k++) json_array_append_new(read, json_integer((json_int_t)t->read[k]));
+        if (t->prefix) json_object_set_new(o, "prefix", text_of(t->prefix, strlen(t->prefix), redact));
+        if (t->error) json_object_set_new(o, "error", text_of(t->error, strlen(t->error), redact));
+        json_array_append_new(list, o);
+    }
+    return list;
+}
+
 static json_t *node_of(const moa_run *r, int i, bool redact) {
     const moa_agent_node *n = &r->node[i];
     json_t *o = moa_trace_node(r, i);
@@ -80,7 +97,9 @@ static json_t *node_of(const moa_run *r, int i, bool redact) {
         json_object_set_new(o, "seed", big(n->sampling.seed));
         json_object_set_new(o, "rc", json_integer(n->rc));
         json_object_set_new(o, "why", json_integer(n->why));
-        json_object_set_new(o, "messages", messages_of(n->msg, n->asked ? n->n_msg : 0, redact));
+        json_object_set_new(o, "messages", messages_of(n->msg, n->asked && !n->stair ? n->n_msg : 0, redact));
+        if (n->stair) json_object_set_new(o, "steps", steps_of(n, redact));
+        if (n->heard && (n->state != MOA_NODE_DONE || n->rc < 0) && n->heard->len) json_object_set_new(o, "heard", text_of(moa_buf_str(n->heard), strlen(moa_buf_str(n->heard)), redact));
         if (n->error) json_object_set_new(o, "error", text_of(n->error, strlen(n->error), redact));
         if (n->said) json_object_set_new(o, "said", text_of(n->said, strlen(n->said), redact)); /* what its model wrote, where something else stands for it */
     }
@@ -124,6 +143,7 @@ static json_t *sampling_of(const moa_sampling *s) {
 
 static json_t *backend_of(const moa_backend *b) {
     json_t *o = json_pack("{s:s, s:o, s:i, s:i, s:b}", "model", b->id, "fingerprint", big(b->fingerprint), "n_ctx", b->n_ctx, "n_ctx_most", b->n_ctx_most, "measures", b->ops->measure != NULL);
+    if (b->goes_on) json_object_set_new(o, "goes_on", json_true());
     if (b->price_prompt > 0 || b->price_completion > 0) json_object_set_new(o, "prices", json_pack("[f, f]", b->price_prompt, b->price_completion));
     return o;
 }
@@ -140,6 +160,7 @@ static json_t *mix_of(const moa_run *r, bool redact) {
     if (c->aggregate_text) json_object_set_new(o, "aggregate_text", text_of(c->aggregate_text, strlen(c->aggregate_text), redact));
     json_object_set_new(o, "propose_grammar", json_boolean(c->propose_grammar != NULL));
     if (c->aggregate_acts) json_object_set_new(o, "aggregate_acts", json_true());
+    if (c->aggregate_extra && c->aggregate_extra->logprobs) json_object_set_new(o, "aggregate_logprobs", json_true());
     json_object_set_new(o, "aggregate_grammar", json_boolean(c->aggregate_grammar != NULL));
     return o;
 }
@@ -151,7 +172,7 @@ static json_t *roles_of(const moa_run *r) {
     for (int i = 0; i < r->n_node; i++) {
         const moa_agent_node *n = &r->node[i];
         if (!n->backend || n->state < MOA_NODE_DONE || n->late == MOA_LATE_UNASKED) continue;
-        const json_int_t add[] = {1, (json_int_t)n->prompt_tokens, (json_int_t)n->completion_tokens};
+        const json_int_t add[] = {n->stair ? n->stair->n_step : 1, (json_int_t)n->prompt_tokens, (json_int_t)n->completion_tokens};
         json_t *o = json_object_get(all, n->role);
         if (!o) json_object_set_new(all, n->role, o = json_object());
         for (int k = 0; k < 3; k++) json_object_set_new(o, keys[k], json_integer(json_integer_value(json_object_get(o, keys[k])) + add[k]));
@@ -175,6 +196,7 @@ json_t *moa_trace_run(const moa_run *r, bool redact) {
                      (json_int_t)u->prompt_tokens, "completion_tokens", (json_int_t)u->completion_tokens, "total_tokens", (json_int_t)u->total_tokens, "reused_prefix_tokens",
                      (json_int_t)u->reused_prefix_tokens);
     json_object_set_new(json_object_get(o, "usage"), "roles", roles_of(r));
+    if (r->first_s > 0) json_object_set_new(o, "first_text_seconds", json_real(r->first_s));
     if (r->recalled) json_object_set_new(o, "recalled", store_of(r->recalled, redact));
     if (r->kept) json_object_set_new(o, "kept", store_of(r->kept, redact));
     if (r->learnt) json_object_set_new(o, "learnt", store_of(r->learnt, redact));
@@ -188,11 +210,14 @@ void moa_trace_thoughts(json_t *trace, int node, const char *s, size_t n, bool r
 
 json_t *moa_trace_canonical(json_t *v) {
     static const char *const of_then[] = {"started", "ended", "seconds", "first_s", "reused_tokens", "cost", "found", "thoughts"};
-    json_t *n;
-    size_t i;
+    json_t *n, *step;
+    size_t i, j;
     json_array_foreach(json_object_get(v, "nodes"), i, n)
-        for (size_t k = 0; k < sizeof of_then / sizeof *of_then; k++) json_object_del(n, of_then[k]);
-    static const char *const about[] = {"id", "label", "created", "seconds", "measured", "recalled", "learnt"}; /* what was measured and read depends on how often one asks; a replay learns nothing */
+        for (size_t k = 0; k < sizeof of_then / sizeof *of_then; k++) {
+            json_object_del(n, of_then[k]);
+            json_array_foreach(json_object_get(n, "steps"), j, step) json_object_del(step, of_then[k]);
+        }
+    static const char *const about[] = {"id", "label", "created", "seconds", "first_text_seconds", "measured", "recalled", "learnt"}; /* what was measured and read depends on how often one asks; a replay learns nothing */
     for (size_t k = 0; k < sizeof about / sizeof *about; k++) json_object_del(v, about[k]);
     json_object_del(json_object_get(v, "usage"), "reused_prefix_tokens");
     json_object_del(json_object_get(v, "usage"), "roles"); /* a sum over nodes, which are compared; earlier traces have none */

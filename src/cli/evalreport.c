@@ -20,7 +20,7 @@ typedef struct row {
     double acc, ci[2];
     double quality, distinct, disagreement, oracle; /* of proposals; has_proposals */
     bool has_proposals;
-    double p50, p95;
+    double p50, p95, first;
 } row;
 
 static int row_of(row *r, double *score, const moa_eval *e, int mix, int group) {
@@ -32,7 +32,7 @@ static int row_of(row *r, double *score, const moa_eval *e, int mix, int group) 
     double k = r->has_proposals ? r->c.proposal_runs : 1;
     r->quality = r->c.quality / k, r->distinct = r->c.distinct / k;
     r->disagreement = r->c.disagreement / k, r->oracle = r->c.any_right / k;
-    r->p50 = moa_eval_latency(e, mix, 0.5), r->p95 = moa_eval_latency(e, mix, 0.95);
+    r->p50 = moa_eval_latency(e, mix, 0.5), r->p95 = moa_eval_latency(e, mix, 0.95), r->first = moa_eval_first(e, mix, 0.5);
     return r->n_item;
 }
 
@@ -253,7 +253,7 @@ static void json_row(moa_buf *b, const row *r, const char *mix, const char *task
         moa_buf_addf(b, ",\"proposals\":{\"quality\":%.6f,\"any_right\":%.6f,\"distinct\":%.6f,\"disagreement\":%.6f}", r->quality, r->oracle,
                      r->distinct, r->disagreement);
     if (whole) {
-        moa_buf_addf(b, ",\"latency_p50\":%.6f,\"latency_p95\":%.6f,\"agreement\":[", r->p50, r->p95);
+        moa_buf_addf(b, ",\"latency_p50\":%.6f,\"latency_p95\":%.6f,\"first_text_p50\":%.6f,\"agreement\":[", r->p50, r->p95, r->first);
         for (int k = 0; k <= MOA_EVAL_AGREE; k++) moa_buf_addf(b, "%s[%d,%d]", k ? "," : "", r->c.agree[k], r->c.agree_right[k]);
         moa_buf_adds(b, "]");
     }

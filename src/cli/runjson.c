@@ -48,9 +48,9 @@ int moa_run_json(moa_buf *b, const moa_run *r, const char *mix, moa_err *err) {
         add_call(b, &r->node[i]);
     }
     const moa_usage *u = &r->usage;
-    moa_buf_addf(b, "],\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,\"reused_prefix_tokens\":%lld,"
+    moa_buf_addf(b, "],\"first_text_seconds\":%.6f,\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld,\"reused_prefix_tokens\":%lld,"
                  "\"drafted_tokens\":%lld,\"accepted_tokens\":%lld},"
-                 "\"seconds\":%.6f,\"notes\":[", (long long)u->prompt_tokens, (long long)u->completion_tokens,
+                 "\"seconds\":%.6f,\"notes\":[", r->first_s, (long long)u->prompt_tokens, (long long)u->completion_tokens,
                  (long long)u->total_tokens, (long long)u->reused_prefix_tokens, (long long)u->drafted_tokens,
                  (long long)u->accepted_tokens, r->seconds);
     first = true;

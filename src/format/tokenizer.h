@@ -28,6 +28,7 @@ void moa_tokenizer_close(moa_tokenizer *t);
 enum {
     MOA_TOK_BOS = 1,     /* put BOS first where the model asks for it (once: a BOS that a trusted text begins with counts) */
     MOA_TOK_SPECIAL = 2, /* text of control tokens ("<|im_end|>") becomes their id; without it, plain text (user input) */
+    MOA_TOK_GOES_ON = 8, /* the text goes on from one before it: no space of the tokenizer's own stands at its beginning */
     MOA_TOK_EOS = 4      /* put EOS or [SEP] behind where the model asks for it (once, as BOS): for embeddings, not for prompts */
 };
 /* Appends to ids (on failure too, up to where it came). Any bytes are valid input, and moa_detokenize gives them back where the model

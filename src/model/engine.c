@@ -189,8 +189,11 @@ static int start_sampler(moa_generator *g, moa_job *j) {
     } else {
         MOA_TRY(moa_sampler_new(&j->sampler, &j->req.sampling, g->n_vocab, &j->res.err));
     }
-    for (int64_t i = 0; i < j->n_tok; i++) moa_sampler_accept(j->sampler, j->tok[i]);
-    moa_sampler_begin(j->sampler);
+    for (int64_t i = 0; i < j->n_tok; i++) {
+        if (i == j->n_tok - j->req.n_given) moa_sampler_begin(j->sampler);
+        moa_sampler_accept(j->sampler, j->tok[i]);
+    }
+    if (!j->req.n_given) moa_sampler_begin(j->sampler);
     moa_sampler_bias(j->sampler, j->req.bias, j->req.n_bias);
     return j->req.grammar ? moa_constraints_open(&j->matcher, &j->place, &g->grammars, g->m->tok, j->req.grammar, &j->res.err) : 0;
 }

@@ -39,7 +39,9 @@ enum { MOA_PRIORITY_MAX = 8 };
 typedef struct moa_gen_req {
     const int32_t *prompt; int64_t n_prompt;
     moa_sampling sampling;
+    int n_given;                       /* the last tokens of the prompt are the beginning of the reply: penalties count them as its own */
     int max_tokens;                    /* > 0 */
+    bool goes_on;                      /* another request will go on from this text: where max_tokens ends it, what may begin a stop string is left to that one */
     const char *const *stop; int n_stop; /* stop strings; not part of the text */
     const moa_grammar *grammar;        /* what the text may be; NULL: anything. Where max_tokens ends it too early: MOA_ELIMIT in rc ... */
     bool partial;                      /* ... unless this is set: then it is a text like any other */

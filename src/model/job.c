@@ -14,6 +14,7 @@ static int check_request(const moa_model *m, int64_t room, const moa_gen_req *q,
         return moa_hint(err, MOA_ELIMIT, "shorten the prompt, or raise n_ctx (the model allows %d)", m->h.n_ctx);
     }
     if (q->max_tokens < 1) return moa_fail(err, MOA_EINVAL, "request %lld: max_tokens = %d, expected at least 1", i, q->max_tokens);
+    if (q->n_given < 0 || q->n_given > q->n_prompt) return moa_fail(err, MOA_EINVAL, "request %lld: n_given = %d, expected 0 to the prompt's %lld", i, q->n_given, (long long)q->n_prompt);
     if (q->priority < -MOA_PRIORITY_MAX || q->priority > MOA_PRIORITY_MAX)
         return moa_fail(err, MOA_EINVAL, "request %lld: priority %d, expected %d to %d", i, q->priority, -MOA_PRIORITY_MAX, MOA_PRIORITY_MAX);
     for (int64_t t = 0; t < q->n_prompt; t++)
@@ -171,7 +172,7 @@ static void leave_grammar(moa_job *j, moa_stop why, moa_constraints *grammars) {
 void moa_job_end(moa_job *j, moa_stop why, moa_constraints *grammars) {
     moa_gen_res *res = &j->res;
     leave_grammar(j, why, grammars);
-    moa_stream_end(&j->out);
+    (j->req.goes_on && why == MOA_STOP_LENGTH ? moa_stream_break : moa_stream_end)(&j->out);
     moa_job_show(j);
     res->n_ids = (int)(j->n_tok - j->req.n_prompt);
     res->ids = malloc(((size_t)res->n_ids + 1) * sizeof *res->ids);

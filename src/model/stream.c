@@ -68,3 +68,9 @@ void moa_stream_end(moa_stream *s) {
     s->text[s->len] = 0;
     s->ended = true;
 }
+
+void moa_stream_break(moa_stream *s) {
+    s->len = moa_stream_ready(s);
+    s->text[s->len] = 0;
+    s->ended = true;
+}

@@ -23,4 +23,7 @@ size_t moa_stream_ready(const moa_stream *s);
 /* No more will come: an unfinished character at the end is dropped, all that is left may be shown. */
 void moa_stream_end(moa_stream *s);
 
+/* The same where another stream goes on from this text: what may begin a stop string is dropped too, and comes there. */
+void moa_stream_break(moa_stream *s);
+
 #endif

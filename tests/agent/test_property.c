@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ static double own_clock(void) { return now_is; }
 
 /* ---- a backend with a fate for every call ---- */
 
-typedef struct fate { moa_call *call; double at; uint64_t key; } fate;
+typedef struct fate { moa_call *call; double at, half_at; uint64_t key; size_t told; } fate; /* told: bytes of its text, at half_at */
 typedef struct world {
     moa_backend base[3];
     fate f[MOST_CALLS]; int n;       /* that run */
@@ -45,6 +46,7 @@ static uint64_t key_of(const moa_backend *b, const moa_call *c) {
         h = moa_hash64(c->msg[i].role, strlen(c->msg[i].role) + 1, h);
         h = moa_hash64(c->msg[i].content, strlen(c->msg[i].content) + 1, h);
     }
+    if (c->prefix) h = moa_hash64(c->prefix, strlen(c->prefix) + 1, h);
     return moa_hash64(&c->max_tokens, sizeof c->max_tokens, h);
 }
 
@@ -78,34 +80,52 @@ static int words(const char *s) {
     return n;
 }
 
+/* Its draws, behind those of whether it fails; and its text. */
+static bool write_text(moa_buf *b, moa_rng *g, const fate *f) {
+    moa_rng_seed(g, f->key);
+    const bool fails = (int)moa_rng_below(g, 100) < the->faults;
+    moa_buf_init(b, 1 << 20);
+    say(b, g, f->call->max_tokens < the->n_ctx / 4 ? f->call->max_tokens : the->n_ctx / 4); /* a reply has the rest of the context at most */
+    return !fails;
+}
+
+/* Half of the text comes before the rest of it, of those that fail too. */
+static void tell_half(fate *f) {
+    moa_rng g;
+    moa_buf b;
+    write_text(&b, &g, f);
+    f->told = moa_utf8_ready(moa_buf_str(&b), b.len / 2);
+    if (f->told) f->call->on_text(f->call, moa_buf_str(&b), f->told);
+    f->half_at = 1e9;
+    moa_buf_deinit(&b);
+}
+
 static void end_now(const fate *f) {
     moa_call *c = f->call;
     moa_rng g;
-    moa_rng_seed(&g, f->key);
-    const bool canceled = atomic_load(&c->cancel);
+    moa_buf b;
+    const bool canceled = atomic_load(&c->cancel), works = write_text(&b, &g, f);
     the->ended++;
     if (canceled) {
         moa_fail(&c->err, MOA_ECANCELED, "canceled");
         c->rc = MOA_ECANCELED;
-    } else if ((int)moa_rng_below(&g, 100) < the->faults) {
+    } else if (!works) {
         moa_fail(&c->err, MOA_EIO, "the script says no");
         c->rc = MOA_EIO;
     } else {
-        moa_buf b;
-        moa_buf_init(&b, 1 << 20);
-        say(&b, &g, c->max_tokens < the->n_ctx / 4 ? c->max_tokens : the->n_ctx / 4); /* a reply has the rest of the context at most */
         c->res.text_len = b.len;
         c->res.text = moa_buf_take(&b);
         if (!c->res.text) c->res.text = calloc(1, 1), c->res.text_len = 0;
         c->res.n_ids = words(c->res.text);
         c->res.sum_logprob = -(double)moa_rng_below(&g, 1000) / 100;
-        c->res.why = MOA_STOP_EOS;
+        c->res.why = c->goes_on && moa_rng_below(&g, 4) ? MOA_STOP_LENGTH : moa_rng_below(&g, 8) ? MOA_STOP_EOS : MOA_STOP_STRING;
         assert_true(c->res.n_ids <= c->max_tokens);
         the->tokens += c->res.n_ids;
         assert_true(the->n_paid < MOST_CALLS);
         the->paid[the->n_paid++] = f->key;
-        if (c->res.text_len) c->on_text(c, c->res.text, c->res.text_len);
+        if (c->res.text_len > f->told) c->on_text(c, c->res.text + f->told, c->res.text_len - f->told);
     }
+    moa_buf_deinit(&b);
     c->on_end(c);
 }
 
@@ -117,7 +137,8 @@ static void start(moa_backend *b, moa_call *const *call, int n) {
         assert_true(the->n < MOST_CALLS);
         the->started++;
         for (int k = 0; k < the->n_paid; k++) the->twice += the->paid[k] == key;
-        const fate f = {call[i], now_is + 0.01 + 0.01 * moa_rng_below(&g, 400) + (moa_rng_below(&g, 25) ? 0 : 500), key}; /* one in 25 stalls */
+        fate f = {.call = call[i], .at = now_is + 0.01 + 0.01 * moa_rng_below(&g, 400) + (moa_rng_below(&g, 25) ? 0 : 500), .key = key}; /* one in 25 stalls */
+        f.half_at = now_is + 0.01 + 0.01 * moa_rng_below(&g, 300);
         if (the->instant) end_now(&f);
         else the->f[the->n++] = f;
     }
@@ -136,6 +157,7 @@ static void close_it(moa_backend *b) { (void)b; }
 /* Ends all that ends by now. */
 static void pass(void) {
     for (int i = 0; i < the->n; i++) {
+        if (the->f[i].half_at <= now_is && the->f[i].at > now_is) tell_half(&the->f[i]);
         if (the->f[i].at > now_is && !atomic_load(&the->f[i].call->cancel)) continue;
         const fate f = the->f[i];
         the->f[i--] = the->f[--the->n];
@@ -145,8 +167,10 @@ static void pass(void) {
 
 static double next_event(void) {
     double at = now_is + 0.25; /* alarms of the run: deadlines, graces */
-    for (int i = 0; i < the->n; i++)
+    for (int i = 0; i < the->n; i++) {
         if (the->f[i].at < at) at = the->f[i].at;
+        if (the->f[i].half_at < at) at = the->f[i].half_at;
+    }
     return at;
 }
 
@@ -213,7 +237,12 @@ static void draw(moa_mix_cfg *c, moa_rng *g, const moa_strategy *s, moa_backend 
     if (may(g, s, MOA_GATHERS)) c->screen = (int)moa_rng_below(g, 5), c->subsets = 1 + (int)moa_rng_below(g, 6), c->screen_at = 0.1 * moa_rng_below(g, 5);
     if (may(g, s, MOA_GATHERS)) c->most_of_one = (int)moa_rng_below(g, 3), c->duplicates = (int)moa_rng_below(g, 2);
     if (may(g, s, MOA_GATHERS)) set(c, "checker", "calculator");
-    if (may(g, s, MOA_AGGREGATES)) c->layout = (int)moa_rng_below(g, 2), c->fence = (int)moa_rng_below(g, 2), c->aggregate_acts = moa_rng_below(g, 2), c->fit = (int)moa_rng_below(g, 2);
+    if (s->has & MOA_CLIMBS && moa_rng_below(g, 2)) { /* screens and windows exclude it */
+        c->screen = c->most_of_one = c->duplicates = c->checker = 0;
+        set(c, "staircase", "%u", 1 + moa_rng_below(g, 12));
+        c->stair_steps = (int)moa_rng_below(g, 2);
+    }
+    if (may(g, s, MOA_AGGREGATES)) c->layout = (int)moa_rng_below(g, 2), c->fence = (int)moa_rng_below(g, 2), c->aggregate_acts = moa_rng_below(g, 2), c->fit = c->staircase ? 0 : (int)moa_rng_below(g, 2);
     if (may(g, s, 0)) set(c, "budget-tokens", "%u", 20 + moa_rng_below(g, 600));
     if (may(g, s, 0)) set(c, "budget-cost", "%u", 1 + moa_rng_below(g, 2000));
     if (may(g, s, 0)) set(c, "deadline", "%u", 1 + moa_rng_below(g, 6));
@@ -279,7 +308,7 @@ static void one_case(int which) {
     w->n_ctx = moa_rng_below(&g, 2) ? 20000 : 40 + (int)moa_rng_below(&g, 600); /* some hold few references, some not one */
     w->faults = moa_rng_below(&g, 2) ? 0 : (int)moa_rng_below(&g, 60);
     for (int i = 0; i < 3; i++) {
-        w->base[i] = (moa_backend){.ops = &ops, .id = id[i], .fingerprint = (uint64_t)i + 1, .n_ctx = w->n_ctx, .price_prompt = 1e6, .price_completion = 1e6}; /* a dollar a token */
+        w->base[i] = (moa_backend){.ops = &ops, .id = id[i], .fingerprint = (uint64_t)i + 1, .n_ctx = w->n_ctx, .goes_on = i < 2, .price_prompt = 1e6, .price_completion = 1e6}; /* a dollar a token */
         plain[i] = &w->base[i];
         assert_int_equal(moa_backend_journal_open(&b[i], j, plain[i], NULL), 0);
         b[i]->price_prompt = b[i]->price_completion = 1e6;

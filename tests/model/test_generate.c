@@ -511,6 +511,12 @@ static void test_stream_unit(void **state) {
     moa_stream_end(&s);
     assert_string_equal(s.text, "x");
     moa_stream_deinit(&s);
+    OK(moa_stream_init(&s, stop, 2, &err)); /* another stream goes on: it gets what may become a stop string whole */
+    OK(moa_stream_add(&s, "ab EN", 5, &err));
+    moa_stream_break(&s);
+    assert_string_equal(s.text, "ab ");
+    assert_int_equal(moa_stream_ready(&s), 3);
+    moa_stream_deinit(&s);
 }
 
 int main(void) {

@@ -179,7 +179,7 @@ int moa_backend_deceiver_open(moa_backend **out, moa_backend *inner, bool inject
     pthread_mutex_init(&d->lock, NULL);
     d->base = *inner;
     d->base.fingerprint = moa_hash64(d->id, strlen(d->id), inner->fingerprint + 1); /* a journal must not take its word for the model's */
-    d->base.ops = &moa_backend_ops_deceiver, d->base.id = d->id, d->base.inner = inner, d->injects = injects;
+    d->base.ops = &moa_backend_ops_deceiver, d->base.id = d->id, d->base.inner = inner, d->base.goes_on = false, d->injects = injects;
     *out = &d->base;
     return 0;
 }

@@ -355,6 +355,8 @@ static key key_of(const remembering *b, const moa_call *c) {
     const float reply[2] = {s->presence_penalty, s->frequency_penalty};
     if (reply[0] != 0 || reply[1] != 0) add_bytes(&k, reply, sizeof reply);
     if (c->extra) add_extra(&k, c->extra);
+    if (c->prefix) add_bytes(&k, c->prefix, strlen(c->prefix) + 1);
+    if (c->goes_on) add_bytes(&k, "g", 1);
     if (c->scope) add_bytes(&k, &c->scope, sizeof c->scope);
     if (!(k.a | k.b)) k.a = 1;
     return k;

@@ -96,10 +96,19 @@ static void on_end(void *ctx, moa_gen_res *res) {
 }
 
 static bool same_messages(const moa_call *a, const moa_call *b) {
-    if (a->n_msg != b->n_msg) return false;
+    if (a->n_msg != b->n_msg || a->prefix != b->prefix) return false;
     for (int i = 0; i < a->n_msg; i++)
         if (a->msg[i].role != b->msg[i].role || a->msg[i].content != b->msg[i].content) return false;
     return true;
+}
+
+/* The prompt and behind it the beginning of the reply; n_given: tokens of that. */
+static int call_ids(moa_ids *ids, int *n_given, const local *l, const moa_call *c, moa_err *err) {
+    MOA_TRY(moa_prompter_call(ids, l->prompter, c->msg, c->n_msg, c->extra, err));
+    const int64_t n = ids->n;
+    if (c->prefix) MOA_TRY(moa_prompter_go_on(ids, l->prompter, c->prefix, err));
+    *n_given = (int)(ids->n - n);
+    return 0;
 }
 
 static int check_length(const local *l, const moa_ids *ids, moa_err *err) {
@@ -109,7 +118,7 @@ static int check_length(const local *l, const moa_ids *ids, moa_err *err) {
 }
 
 /* The model's stops, then the call's. */
-static int submit(local *l, moa_call *c, const moa_ids *ids, moa_err *err) {
+static int submit(local *l, moa_call *c, const moa_ids *ids, int n_given, moa_err *err) {
     const moa_call_extra *x = c->extra;
     int n_own;
     const char *const *own = moa_prompter_stop(l->prompter, &n_own);
@@ -118,7 +127,7 @@ static int submit(local *l, moa_call *c, const moa_ids *ids, moa_err *err) {
     if (!stop) return moa_fail(err, MOA_ENOMEM, "%d stop strings", n);
     if (n_own) memcpy(stop, own, (size_t)n_own * sizeof *stop);
     if (n) memcpy(stop + n_own, x->stop, (size_t)n * sizeof *stop);
-    const moa_gen_req q = {.prompt = ids->v, .n_prompt = ids->n, .sampling = c->sampling, .max_tokens = c->max_tokens, .stop = stop, .n_stop = n_own + n,
+    const moa_gen_req q = {.prompt = ids->v, .n_prompt = ids->n, .n_given = n_given, .goes_on = c->goes_on, .sampling = c->sampling, .max_tokens = c->max_tokens, .stop = stop, .n_stop = n_own + n,
                            .grammar = c->grammar, .partial = x && x->partial, .cancel = &c->cancel, .log = c->log, .bias = x ? x->bias : NULL, .n_bias = x ? x->n_bias : 0,
                            .priority = c->priority};
     const moa_gen_sink sink = {on_text, on_end, c};
@@ -133,18 +142,18 @@ static void start(moa_backend *base, moa_call *const *call, int n) {
     moa_ids ids = {0};
     moa_call made = {0};
     moa_err err = {0}, none = {0};
-    int rc = 0;
+    int rc = 0, n_given = 0;
     const int alive = moa_generator_start(l->gen, &none);
     for (int i = 0; i < n; i++) {
         moa_call *c = call[i];
         if (i == 0 || c->extra != made.extra || !same_messages(c, &made)) {
             ids.n = 0;
-            rc = moa_prompter_call(&ids, l->prompter, c->msg, c->n_msg, c->extra, &err);
+            rc = call_ids(&ids, &n_given, l, c, &err);
             if (rc >= 0) rc = check_length(l, &ids, &err);
             made = moa_call_again(c);
         }
         moa_err own = alive < 0 ? none : err;
-        if ((alive < 0 ? alive : rc < 0 ? rc : submit(l, c, &ids, &own)) < 0) moa_call_fail(c, &own);
+        if ((alive < 0 ? alive : rc < 0 ? rc : submit(l, c, &ids, n_given, &own)) < 0) moa_call_fail(c, &own);
     }
     moa_ids_deinit(&ids);
 }
@@ -208,6 +217,7 @@ int moa_backend_local_open(moa_backend **out, const char *path, const moa_sessio
     pthread_mutex_init(&l->embeds, NULL);
     l->base.ops = &moa_backend_ops_local;
     l->base.id = l->id;
+    l->base.goes_on = true;
     moa_session_cfg c = cfg ? *cfg : moa_session_defaults();
     int rc = moa_model_open(&l->model, path, err);
     if (rc >= 0) {

@@ -189,6 +189,10 @@ int moa_prompter_ids(moa_ids *ids, const moa_prompter *p, const moa_message *msg
     return rc;
 }
 
+int moa_prompter_go_on(moa_ids *ids, const moa_prompter *p, const char *reply, moa_err *err) {
+    return moa_tokenize(ids, p->m->tok, reply, strlen(reply), MOA_TOK_GOES_ON, err);
+}
+
 const char *const *moa_prompter_stop(const moa_prompter *p, int *n) {
     static const char *const stop[] = {"\nUser:"};
     *n = p->m->chat ? 0 : 1;

@@ -17,6 +17,8 @@ int moa_prompter_ids(moa_ids *ids, const moa_prompter *p, const moa_message *msg
 int moa_prompter_request(moa_ids *ids, const moa_prompter *p, const json_t *messages, const json_t *tools, moa_err *err);
 /* The prompt of a call: extra's ids in place of all, or its messages with what the mix put into the system message and the last turn, or msg. */
 int moa_prompter_call(moa_ids *ids, const moa_prompter *p, const moa_message *msg, int n_msg, const moa_call_extra *extra, moa_err *err);
+/* Appends the beginning of a reply, as plain text, to the ids of its prompt. */
+int moa_prompter_go_on(moa_ids *ids, const moa_prompter *p, const char *reply, moa_err *err);
 /* Strings that end a reply, for a model without a template; NULL and 0 otherwise. */
 const char *const *moa_prompter_stop(const moa_prompter *p, int *n);
 

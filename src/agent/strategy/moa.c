@@ -32,4 +32,4 @@ static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
 
 const moa_strategy moa_strategy_moa = {
     .name = "moa", .help = "2 layers of proposers (several models, or 3 samples of one), then an aggregator",
-    .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES | MOA_SEVERAL, .temperature = 0.7f, .setting = settings, .n_setting = N_SETTING, .check = check, .build = build};
+    .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES | MOA_CLIMBS | MOA_SEVERAL, .temperature = 0.7f, .setting = settings, .n_setting = N_SETTING, .check = check, .build = build};

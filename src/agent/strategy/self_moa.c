@@ -8,4 +8,4 @@ static int finish(moa_run *r, const int *in, int n_in, moa_err *err) { return mo
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) { return moa_add_sampled(r, c, "p", c->n, finish, err); }
 
 const moa_strategy moa_strategy_self_moa = {
-    .name = "self-moa", .help = "one model drafts 6 replies, then merges them", .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES, .n = 6, .temperature = 0.7f, .build = build};
+    .name = "self-moa", .help = "one model drafts 6 replies, then merges them", .has = MOA_HAS_N | MOA_GATHERS | MOA_AGGREGATES | MOA_CLIMBS, .n = 6, .temperature = 0.7f, .build = build};

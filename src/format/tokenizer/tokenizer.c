@@ -419,7 +419,7 @@ int moa_tokenize(moa_ids *ids, const moa_tokenizer *t, const char *text, size_t 
     const int64_t first = ids->n;
     const bool bos = flags & MOA_TOK_BOS && t->add_bos && t->bos >= 0;
     if (bos) MOA_TRY(moa_tok_put(ids, t->bos, err));
-    MOA_TRY(cut(&c, text, n, true));
+    MOA_TRY(cut(&c, text, n, !(flags & MOA_TOK_GOES_ON)));
     if (bos && ids->n > first + 1 && ids->v[first + 1] == t->bos) { /* the text brought its own */
         ids->n--;
         memmove(ids->v + first + 1, ids->v + first + 2, (size_t)(ids->n - first - 1) * sizeof *ids->v);

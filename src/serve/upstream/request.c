@@ -87,6 +87,7 @@ int moa_upstream_body(moa_buf *out, const upstream *u, const moa_call *c, moa_er
     const moa_sampling *s = &c->sampling;
     const moa_call_extra *x = c->extra;
     if (c->grammar && !(x && x->schema)) return moa_fail(err, MOA_EUNSUPPORTED, "%s takes no grammar, only a JSON schema", u->id);
+    if (c->prefix) return moa_fail(err, MOA_EUNSUPPORTED, "%s does not go on from the beginning of a reply", u->id);
     if (x && x->ids) return moa_fail(err, MOA_EUNSUPPORTED, "%s takes messages, not tokens", u->id);
     json_t *o = json_pack("{s:s, s:o, s:b, s:{s:b}, s:f, s:I}", "model", u->model, "messages", x && x->messages ? talk_of(c) : messages_of(c), "stream", 1, "stream_options",
                           "include_usage", 1, "temperature", (double)s->temperature, "seed", (json_int_t)(s->seed & INT32_MAX));
