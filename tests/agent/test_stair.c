@@ -314,7 +314,7 @@ static char *complete(moa_backend *b, const char *text, const char *prefix, int 
 static void test_goes_on(void **state) {
     (void)state;
     static const char *const ask[] = {"Tom has 12 apples and buys 30 more. How many apples has he?", "What is 17 + 25?", "Sort these numbers: 31, 4, 15, 92.",
-                                      "What is 2 + 2?\n\nCandidate replies:\n== 1 ==\n2+2=4.\nAnswer: 4\n== 2 ==\n2+2=5\nAnswer: 5\n== end ==\n" TASK};
+                                      ("What is 2 + 2?\n\nCandidate replies:\n== 1 ==\n2+2=4.\nAnswer: 4\n== 2 ==\n2+2=5\nAnswer: 5\n== end ==\n" TASK)};
     enum { N = (int)(sizeof ask / sizeof *ask) };
     moa_err err = {0};
     for (int again = 0; again < 2; again++)
