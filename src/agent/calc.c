@@ -53,7 +53,6 @@ static double sum(reader *r);
 static double primary(reader *r) {
     double v = 0;
     int decimals;
-    char op;
     blanks(r);
     if (r->bad || r->depth >= MOA_CALC_DEPTH_MAX) return r->bad = true, 0;
     if (r->at < r->end && *r->at == '(') {
@@ -66,34 +65,39 @@ static double primary(reader *r) {
         r->at++;
         return v;
     }
-    if (take(r, "-", &op)) {
-        r->ops--;
-        r->depth++;
-        v = -primary(r);
-        r->depth--;
-        return v;
-    }
     const char *to = number(&v, &decimals, r->at, r->end);
     if (to == r->at) r->bad = true;
     r->at = to;
     return v;
 }
 
+static double factor(reader *r);
+
 static double power(reader *r) { /* binds to the right */
     const double base = primary(r);
     char op;
     if (r->bad || !take(r, "^", &op)) return base;
     if (++r->depth > MOA_CALC_DEPTH_MAX) return r->bad = true, 0;
-    const double e = power(r);
+    const double e = factor(r);
     r->depth--;
     return pow(base, e);
 }
 
+static double factor(reader *r) { /* a sign binds less than a power: -2^2 is -4 */
+    char op;
+    if (r->bad || !take(r, "-", &op)) return power(r);
+    r->ops--;
+    if (++r->depth > MOA_CALC_DEPTH_MAX) return r->bad = true, 0;
+    const double v = -factor(r);
+    r->depth--;
+    return v;
+}
+
 static double product(reader *r) {
-    double v = power(r);
+    double v = factor(r);
     char op;
     while (!r->bad && take(r, "*/%", &op)) {
-        const double w = power(r);
+        const double w = factor(r);
         if (op != '*' && !(fabs(w) > 0)) r->bad = true;
         else if (op == '*') v *= w;
         else if (op == '/') v /= w;
@@ -128,7 +132,80 @@ bool moa_calc(double *value, const char *s, size_t n) {
 
 /* ---- equations in a text ---- */
 
-static bool in_word(char c) { return digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'z'); }
+static bool letter(char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
+static bool in_word(char c) { return digit(c) || letter(c); }
+static bool blank(char c) { return c == ' ' || c == '\t'; }
+
+static const char *back_over_blanks(const char *p, const char *text) {
+    while (p > text && blank(p[-1])) p--;
+    return p;
+}
+
+static const char *over_blanks(const char *p, const char *end) {
+    while (p < end && blank(*p)) p++;
+    return p;
+}
+
+static bool operator_before(const char *p, const char *text) {
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
+        const size_t n = strlen(signs[i].text);
+        if ((size_t)(p - text) >= n && !memcmp(p - n, signs[i].text, n)) return true;
+    }
+    return false;
+}
+
+static bool line_begins(const char *p, const char *text) { return p == text || p[-1] == '\n' || p[-1] == '\r'; }
+
+/* May an expression begin at p? Not behind an operation whose left side cannot be read ("x - 3 + 5"); the mark of a list and that of bold text are none. */
+static bool begins(const char *p, const char *text) {
+    const char *q = back_over_blanks(p, text);
+    if (p > text && (in_word(p[-1]) || strchr(":._)", p[-1]) || (unsigned char)p[-1] >= 0x80)) return false;
+    if (p > text + 1 && p[-1] == ',' && digit(p[-2])) return false;
+    if (*p == '-' && (blank(p[1]) || (q > text && (in_word(q[-1]) || q[-1] == ')')))) return false;
+    if (!operator_before(q, text)) return true;
+    const char *mark = q - 1;
+    if (q < p && strchr("-*+", *mark)) return line_begins(back_over_blanks(mark, text), text);
+    if (*mark != '*') return false;
+    if (mark > text && mark[-1] == '*') mark--;
+    mark = back_over_blanks(mark, text);
+    return mark == text || !(in_word(mark[-1]) || mark[-1] == ')');
+}
+
+/* Words behind a number with which it is another one. */
+static bool scales(const char *p, const char *end) {
+    static const char *const word[] = {"percent", "dozen", "hundred", "thousand", "million", "billion", "trillion", "remainder"}, *const between[] = {"with ", "a ", "and "};
+    for (size_t i = 0; i < sizeof between / sizeof *between; i++) {
+        const size_t n = strlen(between[i]);
+        while (p < end && (blank(*p) || *p == ',')) p++;
+        if ((size_t)(end - p) >= n && !memcmp(p, between[i], n)) p += n;
+    }
+    for (size_t i = 0; i < sizeof word / sizeof *word; i++)
+        if ((size_t)(end - p) >= strlen(word[i]) && !memcmp(p, word[i], strlen(word[i]))) return true;
+    if (p == end || (*p | 32) != 'r') return false;
+    p = over_blanks(p + 1, end);
+    return p < end && digit(*p);
+}
+
+/* Is the number that ends at p all of the right side? Not in "1/2", "3 1/2", "15%", "10 - x", "3 remainder 1". */
+static bool ends(const char *p, const char *end) {
+    const char *q = over_blanks(p, end);
+    size_t len;
+    if (p < end && *p && (in_word(*p) || strchr(":_", *p))) return false;
+    const char op = operator_at(q, end, &len);
+    if (op == '%') return false;
+    if (op) {
+        const char *next = over_blanks(q + len, end);
+        if (next == end) return true;
+        if (letter(*next)) return next > q + len && next + 1 < end && letter(next[1]); /* a dash and a word, not a name */
+        return !digit(*next) && !strchr("($", *next);
+    }
+    if (q < end && *q == '(') return q > p; /* "2(3)" */
+    if (q > p && q < end && digit(*q)) {
+        while (q < end && digit(*q)) q++;
+        return q == end || *q != '/';
+    }
+    return !scales(q, end);
+}
 
 /* May p belong to the expression that ends before an equals sign? */
 static bool belongs(const char *p, const char *end) {
@@ -146,8 +223,7 @@ static const char *expression(double *v, const char *text, const char *end) {
     for (const char *p = low; p < end; p++) {
         int ops;
         if (!digit(*p) && *p != '(' && *p != '-') continue;
-        if (p > text && (in_word(p[-1]) || strchr(":._", p[-1]) || (unsigned char)p[-1] >= 0x80)) continue;
-        if (p > text && p[-1] == ',' && p > text + 1 && digit(p[-2])) continue;
+        if (!begins(p, text)) continue;
         if (work_out(v, &ops, p, (size_t)(end - p)) && ops > 0) return p;
     }
     return NULL;
@@ -164,7 +240,7 @@ static bool equation(moa_equation *e, const char *text, const char *equals, cons
     const bool minus = operator_at(p, end, &len) == '-';
     if (minus) p += len;
     const char *to = number(&e->said, &decimals, p, end);
-    if (to == p || e->said > MOST || (to < end && (in_word(*to) || strchr(":_", *to)) && *to)) return false;
+    if (to == p || e->said > MOST || !ends(to, end)) return false;
     if (minus) e->said = -e->said;
     e->n_expr = (size_t)(equals - e->expr);
     while (e->n_expr && e->expr[e->n_expr - 1] == ' ') e->n_expr--;

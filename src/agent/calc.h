@@ -1,7 +1,8 @@
 /* calc.h - a calculator that reads replies: equations in a text, worked out again. Arithmetic alone; nothing is ever run.
  *
  * An equation is EXPRESSION = NUMBER. Expressions: numbers (thousands commas, decimals), + - * / (also the signs for times, divided and minus), % for the
- * rest of a division, ^ for powers, parentheses. Times of day, variables and anything else are no numbers, so what has them is no equation.
+ * rest of a division, ^ for powers, parentheses. Times of day, variables and anything else are no numbers, so what has them is no equation; nor is what
+ * is known in part: "x - 3 + 5 = 10", "2/4 = 1/2", "30/200 = 15%", "7/2 = 3 remainder 1". Units are not known: "2*30 = 1 hour" is wrong.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MOA_AGENT_CALC_H
 #define MOA_AGENT_CALC_H
