@@ -38,6 +38,19 @@ int moa_panel_of(moa_panel *p, moa_run *r, moa_agent_node *n, moa_err *err) {
     return 0;
 }
 
+int moa_panel_again(moa_panel *p, moa_run *r, const moa_agent_node *n, moa_err *err) {
+    const size_t room = (size_t)n->n_in + 1;
+    *p = (moa_panel){.id = moa_arena_alloc(r->arena, room * sizeof *p->id), .text = moa_arena_alloc(r->arena, room * sizeof *p->text)};
+    if (!p->id || !p->text) return moa_fail(err, MOA_ENOMEM, "candidates of %s", n->name);
+    for (int i = 0; i < n->n_in; i++) {
+        const moa_agent_node *s = &r->node[n->in[i]];
+        if (s->state != MOA_NODE_DONE || strcmp(s->role, "proposer") != 0) continue;
+        p->id[p->n] = n->in[i];
+        p->text[p->n++] = moa_node_reply(s);
+    }
+    return 0;
+}
+
 /* ---- the prompt ---- */
 
 typedef struct question { moa_judging ask; int k; } question;
@@ -192,7 +205,7 @@ int moa_pairs_rank(moa_panel *p, double **points, int **order, moa_run *r, moa_a
     *points = moa_arena_calloc(r->arena, (size_t)all->n_cand * sizeof **points);
     *order = moa_arena_alloc(r->arena, (size_t)all->n_cand * sizeof **order);
     if (!*points || !*order) return moa_fail(err, MOA_ENOMEM, "%d candidates", all->n_cand);
-    MOA_TRY(moa_panel_of(p, r, n, err));
+    MOA_TRY(moa_panel_again(p, r, n, err));
     for (int i = 0; i < all->n; i++) {
         const meeting *m = &all->v[i];
         double *a = &(*points)[m->a], *b = &(*points)[m->b];

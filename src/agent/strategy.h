@@ -51,6 +51,8 @@ int moa_references_fit(bool *fits, moa_run *r, moa_agent_node *n, const char *co
 /* ---- judge.c: asking a judge about candidates, and what its replies come to ---- */
 /* The proposals that n reads and that worked, without those that the mix's checker and screen leave out (n's notes say so). */
 int moa_panel_of(moa_panel *p, moa_run *r, moa_agent_node *n, moa_err *err);
+/* The same where n's inputs are of such a panel already: nothing is left out a second time, so places in it stay what they were. */
+int moa_panel_again(moa_panel *p, moa_run *r, const moa_agent_node *n, moa_err *err);
 /* The conversation whose last user turn asks `ask` of these candidates (task/task.h); k as there. Too long for the judge's context: the
  * candidates are shortened (fit.h), and that is noted. */
 int moa_compose_judge(moa_run *r, moa_agent_node *n, moa_judging ask, const char *const *cand, int n_cand, int k, moa_err *err);

@@ -401,6 +401,41 @@ static void test_ranker(void **state) {
     assert_non_null(strstr(err.hint, "knock-out takes 128"));
 }
 
+/* Two of three strange ones are left out; the third, which is like the others in words, is left out only where a screen looks at what it has left. */
+static const char *strange(player *p, int i, const moa_call *c) {
+    static const char *const say[] = {"Two and two make five, as all of us know.\nAnswer: 5", "Green cheese moons\nAnswer: 9", "Lorem ipsum dolor\nAnswer: 11"};
+    (void)c;
+    if (i < 3) return say[i];
+    snprintf(p->said, sizeof p->said, "Two and two make four, as all of us know%.*s\nAnswer: 4", i - 2, "......");
+    return p->said;
+}
+static const char *likes_five(player *p, int i, const moa_call *c) {
+    const char *last = c->msg[0].content, *b = strstr(last, "== B ==");
+    (void)i;
+    if (!b) snprintf(p->said, sizeof p->said, "Score: %d", strstr(last, "make five") ? 9 : 3);
+    else snprintf(p->said, sizeof p->said, "Better: %c", strstr(last, "make five") && !strstr(b, "make five") ? 'A' : strstr(b, "make five") ? 'B' : 'A');
+    return p->said;
+}
+
+/* Who stands in the panel when it is drawn up stands there to the end, with his own points. */
+static void test_screened_once(void **state) {
+    (void)state;
+    static const char *const mix[][2] = {{"ranker", "n=6,screen=threshold,screen-at=0.2"}, {"fuse", "n=6,screen=threshold,screen-at=0.2,top=1"}, {"fuse", "n=6,screen=threshold,screen-at=0.2,top=1,rank=rate"}};
+    for (size_t i = 0; i < sizeof mix / sizeof *mix; i++) {
+        kit k;
+        kit_init(&k, mix[i][0], mix[i][1], 1, strange);
+        kit_aggregator(&k, "agg", merges);
+        kit_judge(&k, "judge", likes_five);
+        moa_run *r = kit_run(&k, Q, 1);
+        if (r->rc < 0) fail_msg("%s", r->err.text);
+        assert_null(strstr(kit_node(r, "vote")->note, "left out p1"));
+        assert_non_null(strstr(kit_node(r, "vote")->note, "left out p2"));
+        assert_non_null(strstr(kit_node(r, "vote")->note, "left out p3"));
+        if (!strstr(kit_node(r, "rank")->note, i ? "merges p1" : "took p1: 6 of 6 points")) fail_msg("%s: %s", mix[i][0], kit_node(r, "rank")->note);
+        done(&k, r);
+    }
+}
+
 static void test_fuse(void **state) {
     (void)state;
     kit k;
@@ -530,6 +565,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_smoa), cmocka_unit_test(test_smoa_agreement), cmocka_unit_test(test_smoa_draws), cmocka_unit_test(test_smoa_lost_round), cmocka_unit_test(test_smoa_roles), cmocka_unit_test(test_best_of_n),
         cmocka_unit_test(test_best_of_the_rest), cmocka_unit_test(test_doubt), cmocka_unit_test(test_consistency), cmocka_unit_test(test_patched), cmocka_unit_test(test_patched_cut),
-        cmocka_unit_test(test_ranker), cmocka_unit_test(test_fuse), cmocka_unit_test(test_mcts), cmocka_unit_test(test_answers), cmocka_unit_test(test_torture)};
+        cmocka_unit_test(test_ranker), cmocka_unit_test(test_screened_once), cmocka_unit_test(test_fuse), cmocka_unit_test(test_mcts), cmocka_unit_test(test_answers), cmocka_unit_test(test_torture)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

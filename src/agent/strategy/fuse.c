@@ -38,7 +38,7 @@ static int by_pairs(moa_run *r, moa_agent_node *n, moa_err *err) {
 /* Inputs: sample, rating, sample, rating, ... */
 static int by_rating(moa_run *r, moa_agent_node *n, moa_err *err) {
     moa_panel p;
-    MOA_TRY(moa_panel_of(&p, r, n, err));
+    MOA_TRY(moa_panel_again(&p, r, n, err));
     double *points = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *points);
     int *order = moa_arena_alloc(r->arena, (size_t)(p.n + 1) * sizeof *order);
     if (!points || !order) return moa_fail(err, MOA_ENOMEM, "%d ratings", p.n);
