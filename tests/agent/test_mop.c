@@ -174,6 +174,26 @@ static void test_bad_store(void **state) {
         }
 }
 
+/* What is not used is said: an eighth instruction, demonstrations that the context does not hold. */
+static void test_too_much(void **state) {
+    (void)state;
+    kit k;
+    moa_run *r;
+    moa_err err = {0};
+    const moa_message q = {"user", "Sort the letters b a"};
+    kit_init(&k, "mop", "instructions=a|b|c|d|e|f|g|h", 1, obeys);
+    assert_int_equal(moa_run_new(&r, &k.cfg, &q, 1, 1, &err), MOA_EUSAGE);
+    assert_non_null(strstr(err.text, "8 instructions"));
+    assert_int_equal(moa_mix_set(&k.cfg, "instructions", "a|b|c|d|e|f|g", NULL), 0);
+    fill(&k, "1", "[[\"q\",\"a\"],[\"r\",\"b\"]]");
+    k.p[0].base.n_ctx = 1;
+    r = kit_run(&k, q.content, 1);
+    assert_int_equal(r->node[1].n_msg, 2); /* instruction, question */
+    assert_non_null(strstr(r->node[1].note, "none of 2 demonstrations"));
+    moa_run_free(r);
+    kit_deinit(&k);
+}
+
 static void with_region(kit *k) { fill(k, "1", "[[\"q\",\"a\"]]"); }
 static void test_torture(void **state) {
     (void)state;
@@ -182,6 +202,6 @@ static void test_torture(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_regions), cmocka_unit_test(test_without_regions), cmocka_unit_test(test_written), cmocka_unit_test(test_bad_store), cmocka_unit_test(test_torture)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_regions), cmocka_unit_test(test_without_regions), cmocka_unit_test(test_written), cmocka_unit_test(test_bad_store), cmocka_unit_test(test_too_much), cmocka_unit_test(test_torture)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -225,6 +225,7 @@ static int compose(moa_run *r, moa_agent_node *n, moa_err *err) {
         if (d < p->n) moa_node_note(r, n, "the context holds %d of %d demonstrations", d, p->n);
         return 0;
     }
+    if (p->n) moa_node_note(r, n, "the context holds none of %d demonstrations", p->n);
     return 0;
 }
 
@@ -357,6 +358,12 @@ static int route(moa_run *r, moa_agent_node *n, moa_err *err) {
     return n->text ? 0 : moa_fail(err, MOA_ENOMEM, "a region");
 }
 
+static int check(const moa_mix_cfg *c, moa_err *err) {
+    int n = 0;
+    for (const char *p = c->word[INSTRUCTIONS]; p && *p; n++) p += strcspn(p, "|"), p += *p == '|';
+    return n < MAX_GIVEN ? 0 : moa_fail(err, MOA_EUSAGE, "mix mop: %d instructions, at most %d can be given", n, MAX_GIVEN - 1);
+}
+
 static int build(moa_run *r, const moa_mix_cfg *c, moa_err *err) {
     (void)c;
     const moa_agent_node node = {.name = "route", .role = "router", .reduce = route};
@@ -402,4 +409,4 @@ static int learn(moa_run *r, moa_score_fn score, void *ctx, moa_err *err) {
 
 const moa_strategy moa_strategy_mop = {
     .name = "mop", .help = "one reply, asked for with the instruction and the demonstrations of the question's region", .temperature = 0,
-    .has = MOA_LEARNS, .setting = settings, .n_setting = N_SETTING, .build = build, .learn = learn};
+    .has = MOA_LEARNS, .setting = settings, .n_setting = N_SETTING, .check = check, .build = build, .learn = learn};
