@@ -277,6 +277,15 @@ static void test_moved_tree(void **state) {
     setenv("MOA", was, 1);
 }
 
+/* How soon the first text came is measured in every run, whatever a journal holds; the rest of a report is not. */
+static void drop_first_text(char *report) {
+    static const char key[] = ",\"first_text_p50\":";
+    for (char *p = report; (p = strstr(p, key));) {
+        const char *rest = p + sizeof key - 1 + strspn(p + sizeof key - 1, "0123456789.");
+        memmove(p, rest, strlen(rest) + 1);
+    }
+}
+
 static void test_eval(void **state) {
     (void)state;
     need_program();
@@ -316,6 +325,8 @@ static void test_eval(void **state) {
     snprintf(first, sizeof first, "%.8000s", out);
     assert_int_equal(moa(args), 0);
     assert_int_equal(lines(path_of("journal")), n); /* nothing is computed again */
+    drop_first_text(first);
+    drop_first_text(out);
     char *end = strstr(first, "\"wall_seconds\"");
     assert_non_null(end);
     assert_memory_equal(out, first, (size_t)(end - first));

@@ -221,7 +221,8 @@ static void test_killed(void **state) {
 static void test_earlier_journals(void **state) {
     (void)state;
     need_program();
-    static const char *const names[] = {"deadline", "local", "merge", "quorum", "seq", "single", "vote"};
+    /* Not seq: the windows of self-moa-seq have other names since then. */
+    static const char *const names[] = {"deadline", "local", "merge", "quorum", "single", "vote"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         assert_int_equal(moaf("replay tests/fuzz/corpus/ledger/%s", names[i]), 0);
         assert_non_null(strstr(out, "1 of 1 equal"));

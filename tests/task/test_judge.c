@@ -31,7 +31,7 @@ static void test_prompts(void **state) {
                     "Last line: Better: A or Better: B");
     expect_prompt(MOA_JUDGE_CONSISTENT, three, 3, 0, ALL "== end ==\nWhich reply agrees with most of the others in what it says? Last line: Choice: N");
     expect_prompt(MOA_JUDGE_CRITIQUE, three, 3, 0, ALL "== end ==\nSay of each reply, in one line each, what is right in it and what is wrong.");
-    static const char *const and_critique[] = {three[0], three[1], "1: right.\n== 2 ==\n2: wrong."};
+    const char *const and_critique[] = {three[0], three[1], "1: right.\n== 2 ==\n2: wrong."};
     expect_prompt(MOA_JUDGE_REVISE, and_critique, 3, 0,
                   Q ONE "== 2 ==\nAnswer: 13\n== critique ==\n1: right.\n> == 2 ==\n2: wrong.\n== end ==\nThese replies may be wrong, and so may the critique. "
                         "Compare them, check the steps, and give the best final answer in the same form.");
