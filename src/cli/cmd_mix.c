@@ -86,7 +86,7 @@ static json_t *needs_json(const moa_strategy *s) {
 /* Common settings by what they are about; those that stand in no group are in the last. */
 static const struct { const char *title, *keys; } groups[] = {
     {"drafts", " n temperature top-k top-p min-p repeat-penalty max-tokens "},
-    {"aggregator", " aggregate-temperature aggregate-max-tokens layout fence fit tool-turns "},
+    {"aggregator", " aggregate-temperature aggregate-max-tokens layout fence fit tool-turns staircase steps "},
     {"judge", " judge-max-tokens "},
     {"waiting, early stop", " quorum grace until error wave same alike "},
     {"screens", " checker screen screen-at subsets most-of-one duplicates "},
