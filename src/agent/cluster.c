@@ -171,6 +171,6 @@ int moa_reduce_vote(moa_run *r, moa_agent_node *n, moa_err *err) {
     *told = (moa_vote_told){v, cluster};
     n->vote = told;
     n->said = n->text;
-    n->text = w->text, n->text_len = w->text_len;
+    moa_take_text(r, n, n->in[v.winner]);
     return 0;
 }

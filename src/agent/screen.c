@@ -203,7 +203,7 @@ static int reduce_middle(moa_run *r, moa_agent_node *n, moa_err *err) {
     const moa_agent_node *s = &r->node[in[best]];
     moa_node_note(r, n, "took %s: the middle one of %d of %d merges", s->name, size, w.m);
     n->said = n->text;
-    n->text = s->text, n->text_len = s->text_len;
+    moa_take_text(r, n, in[best]);
     return 0;
 }
 

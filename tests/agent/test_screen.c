@@ -133,6 +133,31 @@ static void test_dropout(void **state) {
     }
 }
 
+/* The line of what the replies say is a merge's for itself: the answer has none, whoever was taken. */
+static int lists(scripted *s, int i, const moa_call *c, char *out, size_t n) {
+    (void)s, (void)c;
+    return snprintf(out, n, "%s", i < 3 ? "So 7.\nAnswer: 7" : "Replies say: 7 | 7\nAnswer: 7") < 0;
+}
+static void test_dropout_lists(void **state) {
+    (void)state;
+    static const char *const how[] = {"dropout-vote", "dropout-cluster"};
+    static const moa_message q = {"user", "What is 3 + 4?"};
+    for (int k = 0; k < 2; k++) {
+        scripted s;
+        moa_mix_cfg cfg = moa_mix_defaults("self-moa");
+        moa_run *r;
+        scripted_init(&s, "m", lists);
+        moa_backend *b = &s.base;
+        cfg.proposer = &b, cfg.n_proposer = 1, cfg.n = 3;
+        assert_int_equal(moa_mix_set(&cfg, "screen", how[k], NULL), 0);
+        assert_int_equal(moa_run_new(&r, &cfg, &q, 1, 1, NULL), 0);
+        assert_int_equal(moa_run_execute(r, NULL, NULL, NULL), 0);
+        assert_string_equal(moa_run_answer(r), "Answer: 7");
+        moa_run_free(r);
+        scripted_deinit(&s);
+    }
+}
+
 /* A reply that states its answer twice is read with one. */
 static int twice(scripted *s, int i, const moa_call *c, char *out, size_t n) {
     (void)s, (void)c;
@@ -183,6 +208,6 @@ static void test_lies(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scores), cmocka_unit_test(test_words), cmocka_unit_test(test_screens), cmocka_unit_test(test_caps), cmocka_unit_test(test_dropout), cmocka_unit_test(test_said_once), cmocka_unit_test(test_lies)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_scores), cmocka_unit_test(test_words), cmocka_unit_test(test_screens), cmocka_unit_test(test_caps), cmocka_unit_test(test_dropout), cmocka_unit_test(test_dropout_lists), cmocka_unit_test(test_said_once), cmocka_unit_test(test_lies)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
