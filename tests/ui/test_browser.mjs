@@ -115,7 +115,7 @@ for (const [how, stop] of [['Escape', (p) => p.keyboard.press('Escape')], ['the 
     await stop(p);
     await until(() => s.left === 1, 'the server sees that its client left', 1000);
     await idle(p);
-    assert.match(await p.textContent('.meta'), /stopped/);
+    await until(async () => /stopped/.test(await p.textContent('.meta')), 'the reply is told as stopped', 5000);
     assert.equal(await p.locator('.node.running').count(), 0);
     assert.ok(await p.locator('.card.cancelled').count() >= 2);
     assert.ok(await p.isVisible('button[aria-label=Send]'));
@@ -586,7 +586,7 @@ test('with moa serve: chat, traces, stop, compare, metrics', async () => {
     await p.waitForSelector('.card.running', { state: 'attached' });
     await p.keyboard.press('Escape');
     await idle(p);
-    assert.match(await p.textContent('.meta'), /stopped/);
+    await until(async () => /stopped/.test(await p.textContent('.meta')), 'the reply is told as stopped', 5000);
     await until(async () => (await s.ps()).length === 0, 'no request runs after Stop', 2000);
     await p.keyboard.press('Alt+4');
     await p.waitForFunction(() => document.querySelector('.metrics td')?.textContent === 'moa-tiny');
