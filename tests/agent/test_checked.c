@@ -223,6 +223,11 @@ static void test_again(void **state) {
     r = RUN(&s, "mora", set, dies); /* a draw that fails, or loses the answer, changes nothing */
     assert_string_equal(moa_run_answer(r), "17+5=21\nAnswer: 21");
     done(&s, r);
+    /* A model that learned to merge begins with a line of what replies say: it is no part of the answer, whichever solution that is. */
+    const reply lists[] = {{"17+5=21\nAnswer: 21", -1}, {"Replies say: 21\n17+5=22\nAnswer: 22", -1}};
+    r = RUN(&s, "mora", set, lists);
+    assert_string_equal(moa_run_answer(r), "17+5=22\nAnswer: 22");
+    done(&s, r);
     const reply lost[] = {{"17+5=21\nAnswer: 21", -1}, {"Hm.", 0}};
     r = RUN(&s, "mora", set, lost);
     assert_string_equal(moa_run_answer(r), "17+5=21\nAnswer: 21");

@@ -119,12 +119,12 @@ static int route(moa_run *r, moa_agent_node *n, moa_err *err) {
     if (wrong && (!said || t.fault == MOA_FAULT_NONE || (int)r->cfg->arg[FIRST])) t.fault = MOA_FAULT_COMPUTATION;
     if (said || wrong) moa_node_note(r, n, "error: %s%s", moa_fault_name(t.fault), t.fault == MOA_FAULT_COMPUTATION && wrong ? " (found by the calculator)" : "");
     else moa_node_note(r, n, "error: unclear, so nothing is repaired");
-    n->text = r->node[solution].text, n->text_len = r->node[solution].text_len;
+    moa_take_text(r, n, solution);
     if (t.fault == MOA_FAULT_NONE) return 0;
     const bool again = (int)r->cfg->arg[REPAIR];
     if (round > (int)r->cfg->arg[ROUNDS]) {
         moa_node_note(r, n, "the rounds are over%s", again ? ": the first solution stands" : "");
-        if (again) n->text = r->node[SOLVE].text, n->text_len = r->node[SOLVE].text_len;
+        if (again) moa_take_text(r, n, SOLVE);
         return 0;
     }
     const int repaired = again ? add_again(r, solution, round, err) : add_repair(r, solution, round, &t, err);
